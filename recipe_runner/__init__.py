@@ -1,0 +1,1 @@
+"""recipe_runner: a declarative YAML recipe runner for diffusion pipelines."""

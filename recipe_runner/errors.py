@@ -1,0 +1,82 @@
+"""Problems, and the errors that carry them.
+
+A `Problem` is one located sentence for a person; a `RecipeRunnerError` is one or more of them raised together.
+Every code is registered in `recipe_runner.codes`, which also decides the exit status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake, and where it stands.
+
+    `line` and `column` count from 1 and are 0 when the problem has no place in a text (a missing device, say).
+    `width` is how many columns the caret underlines; `source_line` is the offending line as it was read.
+    """
+
+    code: str
+    message: str
+    path: str = ""
+    line: int = 0
+    column: int = 0
+    width: int = 1
+    hint: str = ""
+    source_line: str = ""
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        """The problem on one line, as compilers write it."""
+        place = f"{self.path}:{self.line}:{self.column}: " if self.line else f"{self.path}: " if self.path else ""
+        return f"{place}{self.severity}[{self.code}]: {self.message}"
+
+
+class RecipeRunnerError(Exception):
+    """The root of everything this package raises on purpose: one problem or several, in order."""
+
+    def __init__(self, *problems: Problem) -> None:
+        """Hold at least one problem."""
+        if not problems:
+            message = "BUG: an error without a problem"
+            raise AssertionError(message)
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+    def at(self, path: str, line: int, column: int, source_line: str = "") -> RecipeRunnerError:
+        """The same error with every problem that has no place yet put at this one."""
+        place = {"path": path, "line": line, "column": column, "source_line": source_line}
+        placed = tuple(p if p.line else replace(p, **place) for p in self.problems)  # type: ignore[arg-type]
+        return type(self)(*placed)
+
+
+class RecipeSyntaxError(RecipeRunnerError):
+    """The text is not a document: bad YAML, encoding, size."""
+
+
+class RecipeInvalid(RecipeRunnerError):
+    """The document is not a recipe; all its problems at once."""
+
+
+class ResolutionError(RecipeRunnerError):
+    """Something the recipe names is missing, unreadable, or not what the recipe says."""
+
+
+class WeightsError(RecipeRunnerError):
+    """A weights file is broken, foreign, refused, or does not fit."""
+
+
+class GraphError(RecipeRunnerError):
+    """A build graph that cannot be ordered or executed."""
+
+
+class OperationFailed(RecipeRunnerError):
+    """An operation of the graph did not succeed while it ran."""
+
+
+class RecordError(RecipeRunnerError):
+    """A run folder, store or manifest cannot be read or written."""

@@ -1,0 +1,77 @@
+"""Model handles: values that say which base, adapters and scales a node needs. They hold no weights.
+
+The adapter operations of the graph take a handle and return one with an entry more; only encoding, denoising and
+decoding make a handle real, in `recipe_runner.runtime`. Equal handles make equal images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recipe_runner.canonical import Json
+from recipe_runner.sources.source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentModel:
+    """A replaced component: a folder (`subfolder` inside the source, or its root) or a single weights file."""
+
+    source: Source
+    subfolder: str | None = None
+    weight_name: str | None = None
+    variant: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """The base. `weight_name` is set for a single-file checkpoint, whose configuration is then in `config`.
+
+    `key` is the node key of its load_base operation: equal keys are equal pipelines. `pipeline` is a diffusers class
+    name, never `auto`. `scheduler_class` None keeps the base's own class. `line` and `column` locate it in the recipe.
+    """
+
+    key: str
+    source: Source
+    pipeline: str
+    dtype: str = "float32"
+    variant: str | None = None
+    weight_name: str | None = None
+    config: Source | None = None
+    scheduler_class: str | None = None
+    scheduler_config: Mapping[str, Json] | None = None
+    components: Mapping[str, ComponentModel | None] | None = None
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraModel:
+    """A LoRA: the file `weight_name` of `source`, loaded into `target` only when that is set."""
+
+    key: str
+    name: str
+    source: Source
+    weight_name: str
+    target: str | None = None
+    alpha: float | None = None
+
+
+AdapterModel = LoraModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelHandle:
+    """Base, adapters in the recipe's order, and a scale for each (a number or the recipe's scale mapping).
+
+    `key` is the node key of the operation that returned the handle.
+    """
+
+    key: str
+    base: BaseModel
+    adapters: tuple[AdapterModel, ...] = ()
+    scales: Mapping[str, Json] | None = None
+
+    def scale(self, name: str) -> Json:
+        """The scale of the adapter called `name`; 1.0 where none was set."""
+        return (self.scales or {}).get(name, 1.0)

@@ -1,0 +1,33 @@
+"""Building blocks shared by the language's types: the strict base model and the constrained scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+"""Adapter names and prompt ids: what is safe in a file name, a node key and a diffusers adapter name (no dots)."""
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Text = Annotated[str, StringConstraints(max_length=20_000)]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+NumberList = Annotated[tuple[Number, ...], Strict(strict=False), Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+
+BlockScale = Number | NumberList
+"""A block's scale: one number for all its attentions, or a list with one number for each."""
+DirectionScale = BlockScale | Mapping[str, BlockScale]
+"""The scale of `down`, `mid` or `up`: one for all, or a mapping of `block_0`, `block_1`, … to theirs."""
+ModelScale = Number | Mapping[str, DirectionScale]
+"""The scale of a UNet or transformer: one for all, or a mapping of its blocks."""
+
+Scalar = bool | int | Number | Text | None
+
+
+class Strictly(BaseModel):
+    """A frozen record that coerces nothing and refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=False)

@@ -1,0 +1,43 @@
+"""What a source is once it has been found: an address, the folder or file it lies in, and its files' digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from recipe_runner.canonical import digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of a source. `name` is its POSIX path inside the source; `sha256` is of its bytes."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Files that lie on this machine, with the address that the recipe gave for them.
+
+    `root` is the folder that the files' names are relative to: where they lie is never part of what they are.
+    Files are sorted by name. `commit` is the resolved commit of a Hub repository.
+    """
+
+    address: str
+    root: Path
+    files: tuple[SourceFile, ...]
+    commit: str | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of the contents: of a single file its sha256, else the digest of names and contents."""
+        if len(self.files) == 1:
+            return self.files[0].sha256
+        return digest([[file.name, file.sha256] for file in self.files])
+
+    def path(self, name: str) -> Path:
+        """Where the file called `name` lies."""
+        return self.root / name
