@@ -1,0 +1,188 @@
+"""The only door through which this package writes files: aside first, flushed, then renamed.
+
+A reader sees the old file or the new one, whole, also when the writer is killed or the power fails between any two
+system calls. What a killed writer leaves behind is a hidden file ending in `.part`, which nobody reads and which
+`remove_leftovers` deletes. Every write, flush and rename goes through `system`, so that a test can make each fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recipe_runner.errors import Problem, RecordError
+
+LEFTOVER_SUFFIX = ".part"
+
+_HINTS = {
+    errno.ENOSPC: "The disk is full. Free some space and run again: what was finished is kept.",
+    errno.EDQUOT: "The disk quota is used up. Free some space and run again: what was finished is kept.",
+    errno.EROFS: "The file system is read-only. Choose another folder for the runs.",
+    errno.EACCES: "You may not write there. Choose another folder for the runs, or change its permissions.",
+    errno.EPERM: "You may not write there. Choose another folder for the runs, or change its permissions.",
+    errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another folder for the runs.",
+    errno.EEXIST: "A file stands where a folder is needed. Choose another folder for the runs.",
+    errno.ENAMETOOLONG: "Choose a shorter path for the runs.",
+}
+
+
+class System:
+    """The system calls that change files, one method each."""
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """Write some of `data`; returns how many bytes were taken."""
+        return os.write(descriptor, data)
+
+    def flush(self, descriptor: int) -> None:
+        """Wait until the file, or the folder's list of names, is on the disk."""
+        os.fsync(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Put `source` in the place of `target` in one step."""
+        source.replace(target)
+
+
+system = System()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal into a problem that says what to do.
+
+    Raises:
+        RecordError: E801.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = _HINTS.get(error.errno or 0, "")
+        problem = Problem(code="E801", message=f"cannot write {path}: {reason}", path=str(path), hint=hint)
+        raise RecordError(problem) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a file that cannot be read into a problem.
+
+    Raises:
+        RecordError: E802.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        problem = Problem(code="E802", message=f"cannot read {path}: {reason}", path=str(path))
+        raise RecordError(problem) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and its parents; the new names are flushed.
+
+    Raises:
+        RecordError: E801.
+    """
+    with writing(path):
+        if path.is_dir():
+            return
+        missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            _flush_folder(folder.parent)
+
+
+def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Put `data` at `path` whole or not at all.
+
+    With `durable` false nothing is flushed: a killed process still leaves the old file or the new, but after a power
+    failure the file may be torn. That is for files whose digest is checked and that can be made again at no cost.
+
+    Raises:
+        RecordError: E801; the old file then stands as it was.
+    """
+    with writing(path):
+        aside = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}{LEFTOVER_SUFFIX}")
+        try:
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                _write_all(descriptor, data)
+                if durable:
+                    system.flush(descriptor)
+            finally:
+                os.close(descriptor)
+            system.rename(aside, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+        if durable:
+            _flush_folder(path.parent)
+
+
+def write_if_changed(path: Path, data: bytes) -> bool:
+    """Put `data` at `path` unless it is there already; says whether it wrote.
+
+    Raises:
+        RecordError: E801.
+    """
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
+            return False
+    write_file(path, data)
+    return True
+
+
+def append(path: Path, data: bytes, keep: int) -> None:
+    """Cut `path` to its first `keep` bytes, add `data` and flush; makes the file where there is none.
+
+    Raises:
+        RecordError: E801; part of `data` may then stand in the file.
+    """
+    with writing(path):
+        is_new = not path.exists()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            if os.fstat(descriptor).st_size != keep:
+                os.ftruncate(descriptor, keep)
+            os.lseek(descriptor, keep, os.SEEK_SET)
+            _write_all(descriptor, data)
+            system.flush(descriptor)
+        finally:
+            os.close(descriptor)
+        if is_new:
+            _flush_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed writers left in `folder`. The caller holds the lock under which files are written there.
+
+    Raises:
+        RecordError: E801.
+    """
+    with writing(folder):
+        if not folder.is_dir():
+            return
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") and path.name.endswith(LEFTOVER_SUFFIX):
+                path.unlink(missing_ok=True)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    # A write may take only part of what it is given, and does so on a disk that fills up.
+    rest = memoryview(data)
+    while rest:
+        rest = rest[system.write(descriptor, rest) :]
+
+
+def _flush_folder(folder: Path) -> None:
+    # A rename is only durable once the folder that holds the name is.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        system.flush(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""The run folder: `runs/<name>/<first 12 of the plan digest>/`, and who may write in it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from recipe_runner.errors import Problem, RecordError
+from recipe_runner.record.atomic import make_folder, remove_leftovers, write_file, write_if_changed
+from recipe_runner.record.journal import Journal
+from recipe_runner.record.lock import hold_lock
+from recipe_runner.record.store import Store
+
+MANIFEST = "manifest.json"
+RECIPE = "recipe.yaml"
+RESOLVED = "resolved.yaml"
+LOCK = "recipe.lock.yaml"
+JOURNAL = "journal.jsonl"
+TELEMETRY = "telemetry.json"
+REPORT = "report.html"
+CONTACT_SHEET = "contact-sheet.png"
+IMAGES = "images"
+STORE = "store"
+DIGEST_LENGTH = 12
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one plan below `runs`. Making the value makes nothing on disk.
+
+    Raises:
+        RecordError: E805 when `name` is not a run's name (it could lead out of `runs`, or into the store).
+    """
+
+    runs: Path
+    name: str
+    plan_digest: str
+
+    def __post_init__(self) -> None:
+        """Refuse what could lead out of the folder."""
+        if not _NAME.fullmatch(self.name) or self.name == STORE:
+            raise _refused(self.name, "a run's name")
+        if not _DIGEST.fullmatch(self.plan_digest):
+            message = f"BUG: not a digest: {self.plan_digest!r}"
+            raise AssertionError(message)
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.runs / self.name / self.plan_digest[:DIGEST_LENGTH]
+
+    @cached_property
+    def store(self) -> Store:
+        """The image store beside the runs."""
+        return Store(self.runs / STORE)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal of finished images."""
+        return Journal(self.path / JOURNAL)
+
+    @contextmanager
+    def locked(self, *, wait: bool = False, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Make the folder and be the only process that writes in it, for the length of the block.
+
+        Leftovers of killed processes are deleted. `on_wait` is called with a sentence before waiting.
+
+        Raises:
+            RecordError: E803 when another process holds it and `wait` is false; E801 when it cannot be made.
+        """
+        with hold_lock(self.path / ".lock", wait=wait, on_wait=on_wait):
+            make_folder(self.path / IMAGES)
+            remove_leftovers(self.path)
+            remove_leftovers(self.path / IMAGES)
+            yield
+
+    def write(self, name: str, data: bytes) -> bool:
+        """Put a document (`RECIPE`, `RESOLVED`, `REPORT`, …) into the folder; says whether it was not there already.
+
+        Raises:
+            RecordError: E801; E805 when `name` is not a file name.
+        """
+        return write_if_changed(self.path / file_name(name), data)
+
+    def image_path(self, name: str) -> str:
+        """The path of an image relative to the folder, as the manifest and the journal write it.
+
+        Raises:
+            RecordError: E805 when `name` is not a file name.
+        """
+        return f"{IMAGES}/{file_name(name)}"
+
+    def write_image(self, name: str, data: bytes, *, durable: bool = True) -> str:
+        """Put an image into `images/`; returns the sha256 of its bytes.
+
+        `durable` false is for an image whose pixels lie in the store (see `atomic.write_file`).
+
+        Raises:
+            RecordError: E801; E805 when `name` is not a file name.
+        """
+        write_file(self.path / self.image_path(name), data, durable=durable)
+        return hashlib.sha256(data).hexdigest()
+
+    def image_fault(self, path: str, file_sha256: str) -> str | None:
+        """Why the file at `path` (relative, below `images/`) is not the image with this sha256; None when it is."""
+        folder, _, name = path.partition("/")
+        if folder != IMAGES or not _FILE.fullmatch(name):
+            return "its path is not an image of this folder"
+        try:
+            with (self.path / IMAGES / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return "the image is missing"
+        except OSError as error:
+            return f"the image cannot be read ({error.strerror})"
+        return None if found == file_sha256 else "the image has been changed (sha256 differs)"
+
+
+def file_name(name: str) -> str:
+    """`name`, when it is a plain file name that stays in its folder.
+
+    Raises:
+        RecordError: E805.
+    """
+    if not _FILE.fullmatch(name):
+        raise _refused(name, "a file name")
+    return name
+
+
+def _refused(name: str, what: str) -> RecordError:
+    return RecordError(
+        Problem(
+            code="E805",
+            message=f"{name!r} is not {what}",
+            hint="Use letters, digits, hyphens and underscores, beginning with a letter or digit.",
+        )
+    )
