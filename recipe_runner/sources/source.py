@@ -1,4 +1,4 @@
-"""What a source is once it has been found: an address, the folder or file it lies in, and its files' digests."""
+"""Sources: the address in a recipe, and what was found there with its files' digests, or was not."""
 
 from __future__ import annotations
 
@@ -41,3 +41,14 @@ class Source:
     def path(self, name: str) -> Path:
         """Where the file called `name` lies."""
         return self.root / name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """All that a recipe says about where something is: `model`, and what narrows it down."""
+
+    model: str
+    revision: str | None = None
+    subfolder: str | None = None
+    weight_name: str | None = None
+    variant: str | None = None

@@ -1,0 +1,127 @@
+"""What a recipe's address names: a local path, a Hub repository or a URL.
+
+Never by what happens to lie in the working directory: paths are relative to the recipe.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+
+from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.sources.hub_cache import find_snapshot
+from recipe_runner.sources.missing import SourceMissing
+from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_HUB_ID_LENGTH = 96
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_FILE_SUFFIXES = (*WEIGHTS_SUFFIXES, ".gguf", ".onnx", ".json", ".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """An address on this machine: the folder `root`, and the file in it when the address names a file."""
+
+    address: str
+    root: Path
+    file: str | None = None
+    commit: str | None = None
+
+
+def missing(code: str, message: str, hint: str = "") -> SourceMissing:
+    """A `SourceMissing` of one problem."""
+    return SourceMissing(Problem(code=code, message=message, hint=hint))
+
+
+def refused(code: str, message: str, hint: str = "") -> ResolutionError:
+    """A `ResolutionError` of one problem."""
+    return ResolutionError(Problem(code=code, message=message, hint=hint))
+
+
+def is_hub_id(address: str) -> bool:
+    """Whether the address is written as a Hub repository id, `organisation/name`."""
+    if not _HUB_ID.fullmatch(address) or len(address) > _HUB_ID_LENGTH or ".." in address or "--" in address:
+        return False
+    return not address.lower().endswith(_FILE_SUFFIXES)
+
+
+def is_path(address: str) -> bool:
+    """Whether the address can only be a path: absolute, or beginning with `.` or `~`, or ending as a weights file."""
+    return (
+        address.startswith((".", "~", "/", "\\"))
+        or Path(address).is_absolute()
+        or address.lower().endswith(_FILE_SUFFIXES)
+    )
+
+
+def locate(address: str, folder: Path, revision: str | None = None) -> Located:
+    """Where the files of `address` lie. `folder` is the recipe's.
+
+    A path wins when it exists relative to the recipe; else `organisation/name` is a Hub id, looked up in the Hub's
+    cache on this machine.
+
+    Raises:
+        SourceMissing: E401 no such path, E402 not in the Hub's cache, E403 a URL.
+        ResolutionError: E405 an address that is none of the three, or a revision where it means nothing.
+    """
+    if _SCHEME.match(address):
+        if not address.startswith("https://"):
+            raise refused("E405", f"{address}: only https addresses are known", "give a path, a Hub id or an https URL")
+        hint = "download the file and give its path"
+        raise missing("E403", f"{address}: files are not fetched from URLs", hint)
+    try:
+        path = folder / Path(address).expanduser()
+        found = path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise refused("E405", f"{address}: this cannot be a path ({error})") from error
+    if found or is_path(address) or not is_hub_id(address):
+        if not found:
+            raise missing("E401", f"{address}: there is no such file or folder beside the recipe", _nearest(path))
+        if revision is not None:
+            message = f"{address} is a local path; a revision ({revision}) means something only for a Hub repository"
+            raise refused("E405", message, "remove `revision`")
+        if path.is_dir():
+            return Located(address=address, root=path)
+        return Located(address=address, root=path.parent, file=path.name)
+    snapshot = find_snapshot(address, revision)
+    if snapshot is None:
+        command = f"hf download {address}" + (f" --revision {revision}" if revision else "")
+        message = f"{address}: not in the local Hub cache" + (f" at revision {revision}" if revision else "")
+        raise missing("E402", message, f"fetch it with `{command}`; if a folder was meant, write ./{address}")
+    return Located(address=address, root=snapshot, commit=snapshot.name)
+
+
+def inside(root: Path, name: str, what: str) -> str:
+    """`name` as a clean POSIX path inside `root`; E405 when it points out of it.
+
+    `what` names the recipe's key for the message.
+    """
+    parts = PurePosixPath(name).parts
+    foreign = not parts or ".." in parts or name.startswith(("/", "~")) or "\\" in name or ":" in parts[0]
+    if foreign or any(ord(character) < ord(" ") for character in name):
+        raise refused("E405", f"{what} {name!r} points outside {root.name}", "give a path inside the source")
+    return PurePosixPath(name).as_posix()
+
+
+def _nearest(path: Path) -> str:
+    """A hint with what the nearest existing folder does hold."""
+    folder = path.parent
+    wanted = path.name
+    while not folder.is_dir():
+        wanted = folder.name
+        folder = folder.parent
+    return nearest_names(wanted, sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else [])
+
+
+def nearest_names(wanted: str, names: list[str]) -> str:
+    """`did you mean …?`, or what there is when nothing is near."""
+    close = get_close_matches(wanted, names, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    shown = [name for name in names if not name.startswith(".")]
+    if not shown:
+        return "that folder is empty"
+    return f"there is: {', '.join(shown[:8])}" + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")  # noqa: PLR2004

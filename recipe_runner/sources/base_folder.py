@@ -1,0 +1,139 @@
+"""Choose exactly the files that a base in diffusers' folder layout needs, and refuse what would run foreign code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.sources.address import missing, nearest_names, refused
+from recipe_runner.sources.component_files import (
+    config_files,
+    holds_weights,
+    listed,
+    no_weights_message,
+    read_json,
+    variant_name,
+    weights_files,
+)
+from recipe_runner.sources.source import Address
+
+INDEX = "model_index.json"
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_PIPELINE_MODULES = frozenset({
+    "audioldm2", "bria", "chroma", "cogview3", "deepfloyd_if", "flux", "hunyuandit", "ip_adapter", "kandinsky",
+    "kolors", "latent_diffusion", "ltx", "ltx2", "musicldm", "paint_by_example", "pixart_alpha", "sana", "shap_e",
+    "stable_audio", "stable_cascade", "stable_diffusion", "stable_diffusion_3", "stable_diffusion_safe",
+    "stable_diffusion_xl", "unidiffuser", "wuerstchen",
+})  # fmt: skip
+"""Modules of diffusers.pipelines that a model_index.json may name beside the two libraries."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineIndex:
+    """A checked model_index.json: the pipeline class and, of every component that is not null, library and class."""
+
+    pipeline: str
+    components: Mapping[str, tuple[str, str]]
+
+
+def read_index(root: Path, shown: str) -> PipelineIndex:
+    """The checked model_index.json of the folder `root`.
+
+    Raises:
+        SourceMissing: E416 when the folder has none.
+        ResolutionError: E407 when it is broken, E408 when it asks for code that is not diffusers' or transformers'.
+    """
+    if not (root / INDEX).is_file():
+        names = listed(root)
+        if any(name.endswith(".safetensors") for name in names):
+            hint = f"if it is a single-file checkpoint, name it with `weight_name`; {nearest_names(INDEX, names)}"
+        else:
+            hint = nearest_names(INDEX, names)
+        raise missing("E416", f"{shown}: no {INDEX} there, so it is not a pipeline folder", hint)
+    tree = read_json(root / INDEX, f"{shown}/{INDEX}")
+    pipeline = tree.get("_class_name")
+    if isinstance(pipeline, list):
+        raise refused("E408", f"{shown}/{INDEX} asks for a pipeline class from its own code ({pipeline})")
+    if not isinstance(pipeline, str) or not _IDENTIFIER.fullmatch(pipeline):
+        raise refused("E407", f"{shown}/{INDEX} names no pipeline class (_class_name is {pipeline!r:.60})")
+    refuse_code(root, shown)
+    components = {
+        name: entry
+        for name, value in tree.items()
+        if (entry := _component(name, value, f"{shown}/{INDEX}")) is not None
+    }
+    return PipelineIndex(pipeline, components)
+
+
+def refuse_code(folder: Path, shown: str) -> None:
+    """E408 when `folder` brings Python files: diffusers would want to run them."""
+    code = [name for name in listed(folder) if name.endswith(".py")]
+    if code:
+        hint = "only classes of diffusers and transformers are run"
+        raise refused("E408", f"{shown} brings its own code ({', '.join(code[:3])})", hint)
+
+
+def _component(name: str, value: Any, shown: str) -> tuple[str, str] | None:
+    # Everything that is not a pair is a setting of the pipeline (force_zeros_for_empty_prompt: true).
+    if name.startswith("_") or not isinstance(value, list):
+        return None
+    if value in ([None, None], []):
+        return None
+    if len(value) != 2 or not all(isinstance(part, str) for part in value):  # noqa: PLR2004
+        raise refused("E407", f"{shown}: component {name} is not [library, class]: {value!r:.80}")
+    library, class_name = value
+    if not _IDENTIFIER.fullmatch(name) or not _IDENTIFIER.fullmatch(class_name):
+        raise refused("E407", f"{shown}: component {name!r:.60} names no class: {value!r:.80}")
+    if library not in ("diffusers", "transformers") and library not in _PIPELINE_MODULES:
+        hint = "only classes of diffusers and transformers are run"
+        raise refused("E408", f"{shown}: component {name} wants {class_name} from {library!r:.60}", hint)
+    return library, class_name
+
+
+def base_files(
+    root: Path, index: PipelineIndex, wanted: Address, *, left_out: Collection[str], allow_pickle: bool
+) -> list[str]:
+    """Names, relative to `root`, of all files the base needs; components in `left_out` are replaced or null.
+
+    Raises:
+        SourceMissing: E416 a component's folder or weights are not there.
+        ResolutionError: E409 some components lack the variant, with their names; E408 code in a component's folder.
+        WeightsError: E406 only pickles, which are not allowed.
+    """
+    shown, variant = wanted.model, wanted.variant
+    names = [INDEX]
+    lacking: list[str] = []
+    for component, (_, class_name) in index.components.items():
+        if component in left_out:
+            continue
+        folder = root / component
+        if not folder.is_dir():
+            hint = f"download the whole folder, or set `base.components.{component}`"
+            raise missing(
+                "E416", f"{shown}: {INDEX} names the component {component}, and there is no such folder", hint
+            )
+        refuse_code(folder, f"{shown}/{component}")
+        names += [f"{component}/{name}" for name in config_files(folder)]
+        if not holds_weights(class_name):
+            continue
+        weights = weights_files(folder, f"{shown}/{component}", variant, allow_pickle=allow_pickle)
+        if weights is None:
+            lacking.append(component)
+        else:
+            names += [f"{component}/{name}" for name in weights]
+    if lacking:
+        _raise_lacking(root, shown, variant, lacking)
+    return names
+
+
+def _raise_lacking(root: Path, shown: str, variant: str | None, lacking: list[str]) -> None:
+    messages = [no_weights_message(root / component, component, variant) for component in lacking]
+    said = "; ".join(message for message, _ in messages)
+    hint = next((hint for _, hint in messages if hint), "")
+    if variant:
+        hint = f"choose a variant that every component has, or replace {' and '.join(lacking)} in `base.components`"
+        raise refused("E409", f"{shown}: not every component has {variant_name(variant)}: {said}", hint)
+    raise missing("E416", f"{shown}: {said}", hint or "set `base.variant`")

@@ -1,0 +1,120 @@
+"""Choose the files of one component's folder: its configuration, and its weights in one format and variant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.sources.address import missing, nearest_names, refused
+from recipe_runner.weights.formats import require_weights
+
+CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
+"""Configuration, vocabularies and tokenizer models. Everything else in a component's folder is weights or not used."""
+
+_MAX_JSON_BYTES = 64_000_000
+_STEMS = (("diffusion_pytorch_model", ".safetensors"), ("model", ".safetensors"))
+_PICKLED_STEMS = (("diffusion_pytorch_model", ".bin"), ("pytorch_model", ".bin"))
+_NO_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil",
+               "FeatureExtractor", "Processor")  # fmt: skip
+
+
+def holds_weights(class_name: str) -> bool:
+    """Whether a component of this class has weights: schedulers, tokenizers and processors have none."""
+    return not class_name.endswith(_NO_WEIGHTS)
+
+
+def read_json(path: Path, shown: str) -> Mapping[str, Any]:
+    """The JSON object in a configuration file; E407 when it is not one. `shown` names it for a message."""
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise refused("E407", f"{shown}: too large for a configuration file")
+        tree = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise missing("E416", f"{shown}: there is no such file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise refused("E407", f"{shown}: not a readable JSON file ({error})") from error
+    if not isinstance(tree, dict):
+        raise refused("E407", f"{shown}: not a JSON object")
+    return tree
+
+
+def listed(folder: Path) -> list[str]:
+    """Names of the files of `folder`, sorted; links into a Hub cache count as the files they lead to."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError as error:
+        raise refused("E415", f"{folder}: the folder cannot be read ({error.strerror})") from error
+
+
+def config_files(folder: Path) -> list[str]:
+    """Configuration files of `folder`; shard indexes are left out, for they belong to weights."""
+    return [name for name in listed(folder) if name.endswith(CONFIG_SUFFIXES) and ".index." not in name]
+
+
+def weights_files(folder: Path, shown: str, variant: str | None, *, allow_pickle: bool) -> list[str] | None:
+    """Weights of the component in `folder`: one file, or an index and its shards. None when it has no such weights.
+
+    Safetensors come before pickles. With a variant only that variant's files count.
+
+    Raises:
+        ResolutionError: E416 an index names a shard that is not there, E407 a broken index.
+        WeightsError: E406 there are only pickles and they are not allowed.
+    """
+    names = listed(folder)
+    infix = f".{variant}" if variant else ""
+    for stem, suffix in _STEMS:
+        chosen = _whole_or_shards(folder, shown, names, f"{stem}{infix}{suffix}", f"{stem}{suffix}.index{infix}.json")
+        if chosen:
+            return chosen
+    for stem, suffix in _PICKLED_STEMS:
+        chosen = _whole_or_shards(folder, shown, names, f"{stem}{infix}{suffix}", f"{stem}{suffix}.index{infix}.json")
+        if chosen:
+            require_weights(folder / chosen[-1], allow_pickle=allow_pickle)
+            return chosen
+    return None
+
+
+def _whole_or_shards(folder: Path, shown: str, names: list[str], whole: str, index: str) -> list[str] | None:
+    if whole in names:
+        return [whole]
+    if index not in names:
+        return None
+    weight_map = read_json(folder / index, f"{shown}/{index}").get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise refused("E407", f"{shown}/{index}: its weight_map is not a mapping of tensors to files")
+    shards = sorted(set(weight_map.values()))
+    absent = [shard for shard in shards if shard not in names]
+    if absent:
+        message = (
+            f"{shown}: {index} names {len(absent)} of {len(shards)} shards that are not there: {', '.join(absent[:3])}"
+        )
+        raise missing("E416", message, "download the folder again, whole")
+    return [index, *shards]
+
+
+def available_variants(folder: Path) -> list[str]:
+    """Variants of the weights that `folder` holds, sorted; the plain one is the empty string."""
+    found = set()
+    for name in listed(folder):
+        for stem, suffix in (*_STEMS, *_PICKLED_STEMS):
+            middle = name.removeprefix(stem).removesuffix(suffix)
+            if name.startswith(stem) and name.endswith(suffix) and not middle.startswith("-0"):
+                found.add(middle.removeprefix(".").split("-0")[0])
+    return sorted(found)
+
+
+def no_weights_message(folder: Path, shown: str, variant: str | None) -> tuple[str, str]:
+    """The message and hint for a component without the weights that were asked for."""
+    variants = available_variants(folder)
+    if variants:
+        have = " and ".join(variant_name(name) for name in variants)
+        wanted = variant_name(variant or "")
+        return f"{shown} has no weights of {wanted}; it has {have}", ""
+    return f"{shown} holds no weights file", nearest_names("diffusion_pytorch_model.safetensors", listed(folder))
+
+
+def variant_name(variant: str) -> str:
+    """A variant in words."""
+    return f"variant {variant}" if variant else "no variant"

@@ -1,0 +1,203 @@
+"""Find what a recipe's addresses name, choose exactly the files needed, and give each its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from recipe_runner.sources.address import Located, inside, locate, missing, nearest_names, refused
+from recipe_runner.sources.base_folder import INDEX, base_files, read_index, refuse_code
+from recipe_runner.sources.component_files import config_files, listed, no_weights_message, weights_files
+from recipe_runner.sources.source import Address, Source, SourceFile
+from recipe_runner.weights.digests import Progress, file_sha256
+from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, require_weights
+
+_CONFIG_NAMES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
+_MOST_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBase:
+    """A base that was found.
+
+    `components` maps each component of the pipeline to its library and class. `weight_name` is set for a single-file
+    checkpoint; `pipeline` is then None and `components` empty until `with_config`, or `weights.checkpoint` from the
+    file's own header, tells them.
+    """
+
+    source: Source
+    pipeline: str | None
+    components: Mapping[str, tuple[str, str]]
+    weight_name: str | None = None
+    config: Source | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundComponent:
+    """A replacement for a component: a folder (`subfolder` of the source, or its root), or the file `weight_name`."""
+
+    source: Source
+    subfolder: str | None = None
+    weight_name: str | None = None
+
+
+def find_base(
+    wanted: Address,
+    *,
+    folder: Path,
+    left_out: Collection[str] = (),
+    allow_pickle: bool = False,
+    progress: Progress | None = None,
+) -> FoundBase:
+    """The base that the recipe wants, seen from the recipe's `folder`.
+
+    `left_out` names the components that the recipe replaces or sets to null; their files are not needed.
+
+    Raises:
+        SourceMissing: what is named is not on this machine (E401, E402, E403, E416).
+        ResolutionError: it is there and cannot be used (E404, E405, E407, E408, E409, E418).
+        WeightsError: a weights file is refused or unreadable (E406, E411, E412, E414, E415).
+    """
+    located = locate(wanted.model, folder, wanted.revision)
+    if located.file is None and wanted.weight_name is None:
+        index = read_index(located.root, wanted.model)
+        names = base_files(located.root, index, wanted, left_out=left_out, allow_pickle=allow_pickle)
+        for component in sorted(set(left_out) - set(index.components)):
+            _refuse_misspelt(wanted.model, component, index.components)
+        source = _source(located, names, progress)
+        return FoundBase(source=source, pipeline=index.pipeline, components=index.components)
+    if wanted.variant is not None:
+        message = f"{wanted.model}: a single-file checkpoint has no variants (variant {wanted.variant})"
+        raise refused("E409", message, "remove `variant`, or name the other file")
+    name = _weights_name(located, wanted)
+    require_weights(located.root / name, allow_pickle=allow_pickle)
+    return FoundBase(source=_source(located, [name], progress), pipeline=None, components={}, weight_name=name)
+
+
+def _refuse_misspelt(address: str, component: str, components: Mapping[str, tuple[str, str]]) -> None:
+    """A component that the index does not list may still be one the pipeline takes (image_encoder); a typo may not."""
+    hint = nearest_names(component, sorted(components))
+    if hint.startswith("did you mean"):
+        raise refused("E418", f"{address} has no component {component}", hint)
+
+
+def with_config(found: FoundBase, config: str, *, folder: Path) -> FoundBase:
+    """A single-file base with the configuration that lies in the folder or repository `config`.
+
+    Raises: as `find_base`; E405 when the base is a folder, which has its own configuration.
+    """
+    if found.weight_name is None:
+        message = f"{found.source.address} is a pipeline folder; `config` is for a single-file checkpoint"
+        raise refused("E405", message, "remove `config`")
+    located = locate(config, folder)
+    if located.file is not None:
+        raise refused("E405", f"{config}: `config` wants a folder with a model_index.json, and this is a file")
+    index = read_index(located.root, config)
+    names = [INDEX]
+    for component in index.components:
+        part = located.root / component
+        if part.is_dir():
+            refuse_code(part, f"{config}/{component}")
+            names += [f"{component}/{name}" for name in config_files(part)]
+    source = _source(located, names, None)
+    return replace(found, pipeline=index.pipeline, components=index.components, config=source)
+
+
+def find_component(
+    wanted: Address, *, folder: Path, allow_pickle: bool = False, progress: Progress | None = None
+) -> FoundComponent:
+    """The files that replace a component: a folder with configuration (and weights), or one weights file.
+
+    Raises: as `find_base`.
+    """
+    located = locate(wanted.model, folder, wanted.revision)
+    if located.file is not None or wanted.weight_name is not None:
+        if wanted.variant is not None:
+            message = f"{wanted.model}: a single file has no variants (variant {wanted.variant})"
+            raise refused("E409", message, "remove `variant`")
+        name = _weights_name(located, wanted)
+        require_weights(located.root / name, allow_pickle=allow_pickle)
+        return FoundComponent(source=_source(located, [name], progress), weight_name=name)
+    part, prefix, shown = _subfolder(located, wanted.subfolder)
+    refuse_code(part, shown)
+    names = config_files(part)
+    if not any(name in names for name in _CONFIG_NAMES):
+        hint = nearest_names("config.json", listed(part))
+        raise missing("E416", f"{shown}: no config.json there, so it is not a component's folder", hint)
+    if "config.json" in names and "tokenizer_config.json" not in names:
+        weights = weights_files(part, shown, wanted.variant, allow_pickle=allow_pickle)
+        if weights is None:
+            message, hint = no_weights_message(part, shown, wanted.variant)
+            raise refused("E409" if wanted.variant else "E416", message, hint)
+        names = [*names, *weights]
+    source = _source(located, [f"{prefix}{name}" for name in names], progress)
+    return FoundComponent(source=source, subfolder=prefix.rstrip("/") or None)
+
+
+def find_weights(
+    wanted: Address, *, folder: Path, allow_pickle: bool = False, progress: Progress | None = None
+) -> Source:
+    """The one weights file of an adapter: `source.files[0]`.
+
+    Without `weight_name` it must be the only candidate in its folder; safetensors come before pickles.
+
+    Raises: as `find_base`; E404 when the folder holds none or several.
+    """
+    located = locate(wanted.model, folder, wanted.revision)
+    name = _weights_name(located, wanted)
+    require_weights(located.root / name, allow_pickle=allow_pickle)
+    return _source(located, [name], progress)
+
+
+def _subfolder(located: Located, subfolder: str | None) -> tuple[Path, str, str]:
+    """The folder to look in, its prefix of names in the source, and how a message shows it."""
+    if subfolder is None:
+        return located.root, "", located.address
+    clean = inside(located.root, subfolder, "subfolder")
+    part = located.root / clean
+    if not part.is_dir():
+        names = sorted(entry.name for entry in located.root.iterdir() if entry.is_dir())
+        raise missing("E401", f"{located.address}: no folder {clean} in it", nearest_names(clean, names))
+    return part, f"{clean}/", f"{located.address}/{clean}"
+
+
+def _weights_name(located: Located, wanted: Address) -> str:
+    if located.file is not None:
+        if wanted.weight_name not in (None, located.file) or wanted.subfolder is not None:
+            message = f"{located.address} is a file already; `weight_name` and `subfolder` are for folders"
+            raise refused("E405", message, "remove them, or give the folder as `model`")
+        return located.file
+    part, prefix, shown = _subfolder(located, wanted.subfolder)
+    if wanted.weight_name is None:
+        return prefix + _only_candidate(part, shown)
+    clean = inside(part, wanted.weight_name, "weight_name")
+    if not (part / clean).is_file():
+        raise missing("E401", f"{shown}: no file {clean} in it", nearest_names(clean, listed(part)))
+    return prefix + clean
+
+
+def _only_candidate(part: Path, shown: str) -> str:
+    names = [name for name in listed(part) if name.lower().endswith(WEIGHTS_SUFFIXES) and not name.startswith(".")]
+    candidates = [name for name in names if name.lower().endswith(".safetensors")] or names
+    if not candidates:
+        raise missing("E404", f"{shown}: no weights file in it", nearest_names("weights.safetensors", listed(part)))
+    if len(candidates) > 1:
+        shown_names = ", ".join(candidates[:_MOST_SHOWN]) + (" …" if len(candidates) > _MOST_SHOWN else "")
+        message = f"{shown} holds {len(candidates)} weights files: {shown_names}"
+        raise refused("E404", message, "say which with `weight_name`")
+    return candidates[0]
+
+
+def _source(located: Located, names: list[str], progress: Progress | None) -> Source:
+    files = tuple(_file(located.root, name, progress) for name in sorted(set(names)))
+    return Source(address=located.address, root=located.root, files=files, commit=located.commit)
+
+
+def _file(root: Path, name: str, progress: Progress | None) -> SourceFile:
+    path = root / name
+    sha256 = file_sha256(path, progress)
+    return SourceFile(name=name, size=path.stat().st_size, sha256=sha256)
+
+
+__all__ = ["FoundBase", "FoundComponent", "find_base", "find_component", "find_weights", "with_config"]

@@ -1,0 +1,47 @@
+"""What stands in a plan for weights that are not on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from recipe_runner.canonical import digest
+from recipe_runner.errors import ResolutionError
+from recipe_runner.sources.source import Address
+
+
+class SourceMissing(ResolutionError):  # noqa: N818 - named after what happened, as the other errors are
+    """The address is well formed, and what it names is not on this machine: a plan can go on without it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unresolved:
+    """A source that was not found, with all that the recipe says of it. `reason` is the sentence for a person.
+
+    Its `digest` is stable and can never be taken for one of contents; a node key made with it is provisional.
+    """
+
+    address: str
+    revision: str | None = None
+    subfolder: str | None = None
+    weight_name: str | None = None
+    variant: str | None = None
+    reason: str = ""
+
+    @classmethod
+    def of(cls, wanted: Address, reason: str = "") -> Unresolved:
+        """What the recipe wanted, not found."""
+        return cls(
+            address=wanted.model,
+            revision=wanted.revision,
+            subfolder=wanted.subfolder,
+            weight_name=wanted.weight_name,
+            variant=wanted.variant,
+            reason=reason,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """`unresolved:` and the sha256 of what the recipe says; the reason is not part of it."""
+        said = [self.address, self.revision, self.subfolder, self.weight_name, self.variant]
+        return f"unresolved:{digest(said)}"

@@ -1,0 +1,139 @@
+"""sha256 of files, remembered, so that a base of several gigabytes is hashed once and not at every plan.
+
+What is remembered holds for one path, device, inode, size, modification and change time; anything else is hashed again.
+A record that is lost, torn or written by someone else costs a hash and never an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from recipe_runner.weights.formats import cannot_read, regular_size, weights_error
+from recipe_runner.weights.header import read_header
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far and the size of the file."""
+
+BLOCK_BYTES: Final = 4 * 1024 * 1024
+SMALL_FILE_BYTES: Final = 256 * 1024
+"""Files up to this size are hashed each time: that is no slower than looking them up."""
+RACY_SECONDS: Final = 2
+"""A file changed this recently may change again within the same tick of its clock; it is not remembered (as in git)."""
+_ATTEMPTS: Final = 3
+_HEX_LENGTH: Final = 64
+_Identity = tuple[int, int, int, int, int]
+
+
+def cache_folder() -> Path:
+    """`$RECIPE_RUNNER_CACHE`, or this platform's cache folder of the user."""
+    chosen = os.environ.get("RECIPE_RUNNER_CACHE")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "recipe_runner"
+
+
+def file_sha256(path: Path, progress: Progress | None = None) -> str:
+    """Hexadecimal sha256 of the file at `path`.
+
+    Raises:
+        WeightsError: E401/E415 when it cannot be read, E414 when it keeps changing while it is read.
+    """
+    return _remembered(Path(path), "sha256", 0, progress)
+
+
+def autov3(path: Path, progress: Progress | None = None) -> str:
+    """Hexadecimal sha256 of a safetensors file's bytes after its header; its first 12 digits are Civitai's AutoV3.
+
+    Raises:
+        WeightsError: as `file_sha256`, and as `read_header` when it is not a whole safetensors file.
+    """
+    path = Path(path)
+    return _remembered(path, "autov3", read_header(path).data_start, progress)
+
+
+def _remembered(path: Path, kind: str, start: int, progress: Progress | None) -> str:
+    size = regular_size(path)
+    record = None if size <= SMALL_FILE_BYTES else _record_path(path, kind)
+    if record is not None:
+        known = _recall(record, path)
+        if known is not None:
+            return known
+    for _ in range(_ATTEMPTS):
+        began = time.time_ns()
+        try:
+            before, value, after = _hash_once(path, start, progress)
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        if before == after:
+            changed = max(before[3], before[4])
+            if record is not None and began - changed >= RACY_SECONDS * 1_000_000_000:
+                _remember(record, path, before, value)
+            return value
+    raise weights_error("E414", path, "the file changes while it is read", "wait until it is written whole")
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _hash_once(path: Path, start: int, progress: Progress | None) -> tuple[_Identity, str, _Identity]:
+    """What the path was, the digest of its bytes from `start`, and what the path was afterwards."""
+    hasher = hashlib.sha256()
+    block = memoryview(bytearray(BLOCK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        done = file.seek(start)
+        while count := file.readinto(block):
+            hasher.update(block[:count])
+            done += count
+            if progress is not None:
+                progress(done, before.st_size)
+    # By path, not by descriptor: a file renamed over this one is another file.
+    return _identity(before), hasher.hexdigest(), _identity(path.stat())
+
+
+def _record_path(path: Path, kind: str) -> Path:
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
+    return cache_folder() / "digests" / f"{name[:40]}.{kind}.json"
+
+
+def _recall(record: Path, path: Path) -> str | None:
+    try:
+        found = json.loads(record.read_bytes())
+        if found["identity"] != list(_identity(path.stat())) or found["path"] != str(path.absolute()):
+            return None
+        value = found["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    valid = isinstance(value, str) and len(value) == _HEX_LENGTH and set(value) <= set("0123456789abcdef")
+    return value if valid else None
+
+
+def _remember(record: Path, path: Path, identity: _Identity, value: str) -> None:
+    content = json.dumps({"path": str(path.absolute()), "identity": identity, "digest": value})
+    # A cache that cannot be written (read-only home, full disk) is no reason to fail.
+    with suppress(OSError):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(dir=record.parent, suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+            Path(aside).replace(record)
+        except OSError:
+            Path(aside).unlink(missing_ok=True)
+            raise
