@@ -1,1 +1,69 @@
-"""recipe_runner: a declarative YAML recipe runner for diffusion pipelines."""
+"""recipe_runner: a declarative YAML recipe runner for diffusion pipelines.
+
+    >>> import recipe_runner
+    >>> recipe = recipe_runner.load_recipe("recipes/quickstart.yaml")
+    >>> plan = recipe_runner.compile_recipe("recipes/quickstart.yaml")
+    >>> run = recipe_runner.run_recipe("recipes/quickstart.yaml")  # doctest: +SKIP
+
+Importing it imports neither torch nor anything else that is slow; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recipe_runner.api import Run, compile_recipe, load_recipe, run_recipe
+    from recipe_runner.compile import Plan, PlannedImage
+    from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
+    from recipe_runner.recipe import Recipe
+
+    __version__: str
+
+_HOMES = {
+    "Plan": "compile",
+    "PlannedImage": "compile",
+    "Problem": "errors",
+    "Recipe": "recipe",
+    "RecipeInvalid": "errors",
+    "RecipeRunnerError": "errors",
+    "Run": "api",
+    "compile_recipe": "api",
+    "load_recipe": "api",
+    "run_recipe": "api",
+}
+
+__all__ = [
+    "Plan",
+    "PlannedImage",
+    "Problem",
+    "Recipe",
+    "RecipeInvalid",
+    "RecipeRunnerError",
+    "Run",
+    "__version__",
+    "compile_recipe",
+    "load_recipe",
+    "run_recipe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow
+
+        try:
+            return version("recipe-runner")
+        except PackageNotFoundError:  # a bare checkout on the path
+            return "0.0.0"
+    if name in _HOMES:
+        return getattr(import_module(f"recipe_runner.{_HOMES[name]}"), name)
+    message = f"module 'recipe_runner' has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,0 +1,37 @@
+"""What a kind of adapter is to the resolver: one function from the recipe's entry to a `ResolvedAdapter`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from recipe_runner.graph import Origin
+from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What an adapter is resolved in: the recipe's folder, the base, and a memory for what costs time.
+
+    `once(key, make, *others)` calls `make` once for each value of `key` and identity of `others`.
+    """
+
+    folder: Path
+    base: ResolvedBase
+    allow_pickle: bool
+    once: Callable[..., Any]
+
+
+class Kind(Protocol):
+    """One module of this package."""
+
+    def resolve(
+        self, name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin
+    ) -> ResolvedAdapter:
+        """Decide everything about one adapter.
+
+        Raises:
+            RecipeRunnerError: its source is broken or refused, or it does not fit the base.
+        """

@@ -1,0 +1,90 @@
+"""`recipe-runner init`: a commented starter recipe."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  recipe-runner init                       # writes recipe.yaml
+  recipe-runner init recipes/my-style.yaml
+  recipe-runner init - > my-style.yaml     # prints it
+"""
+
+TEMPLATE = """\
+# A recipe: variants x prompts x seeds = images. `recipe-runner validate` tells every mistake,
+# `recipe-runner plan` what would be made, `recipe-runner run` makes it.
+recipe: 1                       # version of the language
+name: {name}
+description: What this recipe is for.
+
+base:
+  # A Hub repository, a folder with a model_index.json, or one checkpoint file. Paths are relative to this file.
+  model: stable-diffusion-v1-5/stable-diffusion-v1-5
+  # revision: main              # branch, tag or commit of a Hub repository
+  # variant: fp16
+  dtype: float32                # float16 or bfloat16 on a GPU
+  # scheduler: {{class: DPMSolverMultistepScheduler, config: {{use_karras_sigmas: true}}}}
+  # components:
+  #   vae: {{model: stabilityai/sd-vae-ft-mse}}
+
+# adapters:                     # applied in this order
+#   style:
+#     kind: lora
+#     model: adapters/style.safetensors
+#     scale: 0.8                # or per block: {{unet: {{down: 0.9, up: {{block_1: 0.6}}}}, text_encoder: 0.5}}
+
+prompts:
+  - id: lighthouse
+    prompt: a watercolour of a lighthouse at dusk
+    negative_prompt: blurry
+
+seeds: [1, 2]                   # or {{start: 0, count: 8}}
+
+sampling:                       # arguments of the pipeline call
+  num_inference_steps: 30
+  guidance_scale: 7.5
+
+# matrix:                       # every combination is a variant
+#   sampling.guidance_scale: [5.0, 7.5]
+
+runtime:
+  device: auto                  # auto, cpu, cuda or cuda:N
+  reproducibility: strict       # strict, seeded or fast
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("path", nargs="?", default="recipe.yaml", metavar="PATH", help="the file to write; - prints it")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file, unless there is one."""
+    from recipe_runner.errors import Problem, RecordError  # noqa: PLC0415
+
+    if arguments.path == "-":
+        print(starter("my-recipe"), end="")  # noqa: T201
+        return 0
+    path = Path(arguments.path)
+    mode = "w" if arguments.force else "x"
+    try:
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(starter(path.stem))
+    except FileExistsError as error:
+        problem = Problem(code="E902", message=f"{path} exists", hint="give another name, or --force to overwrite it")
+        raise RecordError(problem) from error
+    except OSError as error:
+        raise RecordError(Problem(code="E801", message=f"{path} cannot be written: {error.strerror}")) from error
+    print(path)  # noqa: T201
+    return 0
+
+
+def starter(stem: str) -> str:
+    """The starter recipe, named after the file."""
+    name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:100] or "my-recipe"
+    return TEMPLATE.format(name=name)

@@ -1,0 +1,126 @@
+"""The command line: one table of commands, and the one door through which errors leave.
+
+Only the module of the command that was typed is imported, and each imports what it needs when it runs, so that
+`validate` stays quick and nothing but making pictures ever imports torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from recipe_runner.codes import BUG, CODES, INTERRUPTED, USAGE
+from recipe_runner.errors import RecipeRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "validate": "find every mistake in recipes, without touching a model",
+    "plan": "say which images a recipe makes, what is made already, and why the rest is not",
+    "run": "make a recipe's images",
+    "init": "write a commented starter recipe",
+    "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
+    "explain": "explain a problem code",
+    "schema": "print or write the JSON Schemas that editors use",
+    "completion": "print a completion script for a shell",
+}
+
+DESCRIPTION = "Run declarative YAML recipes for diffusion pipelines, reproducibly."
+EPILOG = """\
+examples:
+  recipe-runner init my-recipe.yaml
+  recipe-runner validate recipes/
+  recipe-runner plan recipes/quickstart.yaml
+  recipe-runner run recipes/quickstart.yaml --set sampling.num_inference_steps=10
+
+exit status: 0 done; 1 the answer is no (invalid, differs); 2 wrong usage; 3 could not be done (missing, broken, no
+such device, out of memory); 4 a bug; 130 interrupted. Results go to stdout, everything else to stderr.
+"""
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the command, its options and examples."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it, and return the exit status."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that keeps the layout of examples and says how to get help."""
+
+    def __init__(self, **options: object) -> None:
+        """Keep line breaks in descriptions; refuse abbreviations, which would break when an option is added."""
+        super().__init__(
+            **options,  # type: ignore[arg-type]
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with 2."""
+        self.exit(USAGE, f"{self.prog}: {message}\nTry `{self.prog} --help`.\n")
+
+
+def command(name: str) -> Command:
+    """The module of a command."""
+    return cast("Command", import_module(f"recipe_runner.cli.{name}"))
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command line; with `only`, other commands get no options (and are not imported)."""
+    from recipe_runner import __version__  # noqa: PLC0415 - reads package metadata, which is slow
+
+    parser = Parser(prog="recipe-runner", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"recipe-runner {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if only in (None, name):
+            subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            command(name).add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    typed = next((word for word in words if not word.startswith("-")), "")
+    arguments = build_parser(typed).parse_args(words)
+    try:
+        status = command(arguments.command).run(arguments)
+        sys.stdout.flush()
+    except RecipeRunnerError as error:
+        if arguments.debug:
+            raise
+        return _tell(error, getattr(arguments, "format", "human"))
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if arguments.debug:
+            raise
+        from recipe_runner.cli.bug import report_bug  # noqa: PLC0415 - only when there is one
+
+        report_bug(error, words)
+        return BUG
+    return status
+
+
+def _tell(error: RecipeRunnerError, output_format: str) -> int:
+    """Show the problems of an error where its format wants them, and return the gravest exit status."""
+    from recipe_runner.report.problems import print_problems  # noqa: PLC0415 - only when there are some
+
+    print_problems(error.problems, output_format)
+    return max(CODES[problem.code].exit_status for problem in error.problems)

@@ -1,0 +1,47 @@
+"""`recipe-runner plan`: what a recipe makes, what is made already, and why the rest is not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from recipe_runner.cli.options import add_format, add_recipe, add_runs
+
+EXAMPLES = """\
+examples:
+  recipe-runner plan recipes/quickstart.yaml
+  recipe-runner plan recipes/quickstart.yaml --set 'seeds=[1, 2, 3]'
+  recipe-runner plan recipes/quickstart.yaml --format mermaid
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.epilog = EXAMPLES
+    add_recipe(parser)
+    add_runs(parser)
+    add_format(parser, "text", "json", "mermaid", "dot")
+    parser.add_argument("-v", "--verbose", action="store_true", help="list every image")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan."""
+    from recipe_runner.api import prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.record.state import plan_state  # noqa: PLC0415
+    from recipe_runner.report import plan as report  # noqa: PLC0415
+    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+
+    prepared = prepare(arguments.recipe, arguments.overrides)
+    print_problems(prepared.warnings, "human", file=sys.stderr)
+    plan = prepared.plan
+    if arguments.format in ("mermaid", "dot"):
+        text = report.plan_mermaid(plan) if arguments.format == "mermaid" else report.plan_dot(plan)
+    else:
+        state = plan_state(plan, arguments.runs)
+        text = (
+            report.plan_json(plan, state)
+            if arguments.format == "json"
+            else report.plan_text(plan, state, every=arguments.verbose)
+        )
+    sys.stdout.write(text)
+    return 0

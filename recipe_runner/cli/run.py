@@ -1,0 +1,69 @@
+"""`recipe-runner run`: make a recipe's images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from recipe_runner.cli.options import add_format, add_recipe, add_runs
+
+EXAMPLES = """\
+examples:
+  recipe-runner run recipes/quickstart.yaml
+  recipe-runner run recipes/quickstart.yaml --set sampling.num_inference_steps=10 --device cpu
+  recipe-runner run recipes/quickstart.yaml --runs /tmp/try
+
+Images that are made already are not made again. A run that was interrupted goes on where it stopped.
+The last line on stdout is the run folder.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.epilog = EXAMPLES
+    add_recipe(parser)
+    add_runs(parser)
+    add_format(parser, "human", "json")
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; the same as --set runtime.device=DEVICE"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait for another run of the same plan to end")
+    talk = parser.add_mutually_exclusive_group()
+    talk.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    talk.add_argument("-v", "--verbose", action="store_true", help="write a line for every image and reason")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the images."""
+    from recipe_runner.api import prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+    from recipe_runner.report.progress import make_progress  # noqa: PLC0415
+    from recipe_runner.run import execute_plan  # noqa: PLC0415
+
+    overrides = [*arguments.overrides]
+    if arguments.device:
+        overrides.append(f"runtime.device={arguments.device}")
+    prepared = prepare(arguments.recipe, overrides)
+    print_problems(prepared.warnings, "human", file=sys.stderr)
+    result = execute_plan(
+        prepared,
+        arguments.runs,
+        wait=arguments.wait,
+        make_progress=lambda total: make_progress(total, quiet=arguments.quiet, verbose=arguments.verbose),
+    )
+    if arguments.format == "json":
+        answer = {
+            "run_folder": result.folder.as_posix(),
+            "plan_digest": result.plan_digest,
+            "made": result.made,
+            "reused": result.reused,
+            "images": [f"images/{image.path}" for image in prepared.plan.images],
+            "warnings": list(result.warnings),
+        }
+        print(json.dumps(answer, indent=2))  # noqa: T201
+    else:
+        if not arguments.quiet:
+            print(f"{result.made} made, {result.reused} reused", file=sys.stderr)  # noqa: T201
+        print(result.folder.as_posix())  # noqa: T201
+    return 0

@@ -1,0 +1,238 @@
+"""ResolvedRecipe to build graph: one chain of operations per image, sharing everything that is equal.
+
+Handles of two sorts are compiled. The denoiser's handle has all adapters. The text encoders' handle has only those
+that touch a text encoder, so that a sweep over a UNet's scale encodes each prompt once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from recipe_runner.canonical import Json, digest
+from recipe_runner.graph import BuildGraph, Origin
+from recipe_runner.resolved import (
+    AnySource,
+    ResolvedAdapter,
+    ResolvedBase,
+    ResolvedPrompt,
+    ResolvedRecipe,
+    ResolvedVariant,
+)
+
+VERSIONS = {
+    "load_base": 1,
+    "add_lora": 1,
+    "set_scales": 1,
+    "encode_prompt": 1,
+    "denoise": 1,
+    "decode": 1,
+    "save": 1,
+}
+"""The version of each operation: raised when its result changes, so that nothing made with the old one is reused."""
+
+TEXT_SAMPLING = ("clip_skip", "max_sequence_length")
+"""Sampling arguments that belong to encoding a prompt."""
+
+SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedImage:
+    """An image that the recipe asks for. `key` is the node key of the operation that saves it."""
+
+    path: str
+    variant: int
+    prompt: str
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The build graph of a recipe, and its images in the recipe's order: variants, then prompts, then seeds.
+
+    `bases` and `adapters` say, by node key, what the load_base and add_… operations stand for, with the places of files
+    that a node itself knows only the contents of.
+    """
+
+    recipe: ResolvedRecipe
+    graph: BuildGraph
+    images: tuple[PlannedImage, ...]
+    bases: Mapping[str, ResolvedBase]
+    adapters: Mapping[str, ResolvedAdapter]
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of the plan: of the recipe's name, and of every image's path and key."""
+        images = [[image.path, image.key] for image in self.images]
+        return digest({"name": self.recipe.name, "images": images})
+
+    def sources(self) -> Mapping[str, AnySource]:
+        """Every source by its role."""
+        return self.recipe.sources()
+
+
+def compile_plan(recipe: ResolvedRecipe) -> Plan:
+    """Compile the graph and name the images."""
+    compiler = _Compiler(recipe)
+    images = [image for variant in recipe.variants for image in compiler.variant(variant)]
+    return Plan(
+        recipe=recipe,
+        graph=compiler.graph,
+        images=tuple(images),
+        bases=compiler.bases,
+        adapters=compiler.adapters,
+    )
+
+
+class _Compiler:
+    """Adds nodes, remembering by identity what variants share: a section that no axis changes is compiled once."""
+
+    def __init__(self, recipe: ResolvedRecipe) -> None:
+        self.graph = BuildGraph()
+        self.bases: dict[str, ResolvedBase] = {}
+        self.adapters: dict[str, ResolvedAdapter] = {}
+        self._recipe = recipe
+        self._numbered = len(recipe.variants) > 1
+        self._digits = max(3, len(str(len(recipe.variants))))
+        self._memo: dict[tuple[object, ...], str] = {}
+        # Memo keys hold identities, so what they identify must stay alive.
+        self._alive: list[object] = [recipe]
+
+    def variant(self, variant: ResolvedVariant) -> list[PlannedImage]:
+        base, adapters, sampling = variant.base, variant.adapters, variant.sampling
+        denoiser = self._handle(base, adapters)
+        encoder = self._handle(base, tuple(adapter for adapter in adapters if adapter.touches_text))
+        conditionings = [self._encode(encoder, prompt, sampling) for prompt in variant.prompts]
+        wanted = [
+            (prompt, seed, conditioning)
+            for prompt, conditioning in zip(variant.prompts, conditionings, strict=True)
+            for seed in variant.seeds
+        ]
+        size = self._recipe.batch_size if self._recipe.reproducibility == "fast" else 1
+        images: list[PlannedImage] = []
+        for first in range(0, len(wanted), size):
+            images += self._batch(variant, denoiser, wanted[first : first + size])
+        return images
+
+    def _handle(self, base: ResolvedBase, adapters: Sequence[ResolvedAdapter]) -> str:
+        memo = (id(base), *(id(adapter) for adapter in adapters))
+        if memo not in self._memo:
+            key = self._load_base(base)
+            for adapter in adapters:
+                # An adapter's name is no part of what it does: renaming one makes no image anew.
+                key = self.graph.add(
+                    adapter.operation,
+                    VERSIONS[adapter.operation],
+                    constants=adapter.constants,
+                    inputs={"model": key},
+                    files={role: source.digest for role, source in adapter.sources.items()},
+                    origin=adapter.origin,
+                )
+                self.adapters.setdefault(key, adapter)
+            if adapters:
+                key = self.graph.add(
+                    "set_scales",
+                    VERSIONS["set_scales"],
+                    constants={"scales": [adapter.scale for adapter in adapters]},
+                    inputs={"model": key},
+                    origin=adapters[-1].origin,
+                )
+            self._memo[memo] = key
+        return self._memo[memo]
+
+    def _load_base(self, base: ResolvedBase) -> str:
+        components: dict[str, Json] = {}
+        files = {"base": base.source.digest}
+        if base.config is not None:
+            files["config"] = base.config.digest
+        for name, component in base.components.items():
+            if component is None:
+                components[name] = None
+                continue
+            files[f"components.{name}"] = component.source.digest
+            components[name] = {
+                "subfolder": component.subfolder,
+                "weight_name": component.weight_name,
+                "variant": component.variant,
+                "dtype": component.dtype,
+            }
+        constants = {
+            "pipeline": base.pipeline,
+            "dtype": base.dtype,
+            "variant": base.variant,
+            "single_file": base.weight_name is not None,
+            "scheduler": {"class": base.scheduler_class, "config": base.scheduler_config},
+            "components": components,
+        }
+        key = self.graph.add("load_base", VERSIONS["load_base"], constants=constants, files=files, origin=base.origin)
+        self.bases.setdefault(key, base)
+        return key
+
+    def _encode(self, handle: str, prompt: ResolvedPrompt, sampling: Mapping[str, Json]) -> str:
+        memo = ("encode", handle, id(prompt), id(sampling))
+        if memo not in self._memo:
+            constants = {
+                "texts": prompt.texts,
+                "guided": is_guided(sampling),
+                **{name: sampling[name] for name in TEXT_SAMPLING if name in sampling},
+            }
+            self._alive += [prompt, sampling]
+            self._memo[memo] = self.graph.add(
+                "encode_prompt",
+                VERSIONS["encode_prompt"],
+                constants=constants,
+                inputs={"model": handle},
+                origin=prompt.origin,
+            )
+        return self._memo[memo]
+
+    def _batch(
+        self, variant: ResolvedVariant, handle: str, members: Sequence[tuple[ResolvedPrompt, int, str]]
+    ) -> list[PlannedImage]:
+        arguments = {name: value for name, value in variant.sampling.items() if name not in TEXT_SAMPLING}
+        inputs = {"model": handle}
+        inputs |= {f"conditioning.{n}": conditioning for n, (_, _, conditioning) in enumerate(members)}
+        origin = members[0][0].origin
+        latents = self.graph.add(
+            "denoise",
+            VERSIONS["denoise"],
+            constants={
+                "seeds": [seed for _, seed, _ in members],
+                "sampling": arguments,
+                "reproducibility": self._recipe.reproducibility,
+            },
+            inputs=inputs,
+            origin=origin,
+        )
+        return [
+            self._image(variant, handle, latents, index, prompt, seed)
+            for index, (prompt, seed, _) in enumerate(members)
+        ]
+
+    def _image(  # noqa: PLR0913 - one image is made of exactly these
+        self, variant: ResolvedVariant, handle: str, latents: str, index: int, prompt: ResolvedPrompt, seed: int
+    ) -> PlannedImage:
+        origin: Origin = prompt.origin
+        picture = self.graph.add(
+            "decode",
+            VERSIONS["decode"],
+            constants={"index": index},
+            inputs={"model": handle, "latents": latents},
+            origin=origin,
+        )
+        key = self.graph.add(
+            "save", VERSIONS["save"], constants=variant.output, inputs={"picture": picture}, origin=origin
+        )
+        prefix = f"{variant.index + 1:0{self._digits}d}-" if self._numbered else ""
+        suffix = SUFFIXES[str(variant.output["format"])]
+        path = f"{prefix}{prompt.id}-{seed}{suffix}"
+        return PlannedImage(path=path, variant=variant.index, prompt=prompt.id, seed=seed, key=key)
+
+
+def is_guided(sampling: Mapping[str, Json]) -> bool:
+    """Whether classifier-free guidance is on: `guidance_scale` or `true_cfg_scale` above 1, as the pipelines decide."""
+    scales = (sampling.get("guidance_scale"), sampling.get("true_cfg_scale"))
+    return any(isinstance(scale, (int, float)) and scale > 1 for scale in scales)

@@ -1,0 +1,96 @@
+"""The documents of a run folder that stand for its inputs: resolved.yaml and recipe.lock.yaml."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.canonical import Json
+from recipe_runner.compile import Plan
+from recipe_runner.paths import prompt_id
+from recipe_runner.recipe import Recipe
+from recipe_runner.sources.source import Source
+from recipe_runner.yaml_text import to_yaml
+
+RESOLVED_HEADER = "# Every default and override written out. Running this file gives the same plan.\n"
+LOCK_HEADER = "# The files that the run was made from.\n"
+
+
+def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
+    """The recipe with nothing left out; paths relative to the recipe's `folder` are rewritten for the `run` folder."""
+    tree = _plain(recipe.model_dump(by_alias=True, exclude_none=True))
+    first = plan.recipe.variants[0]
+    axes = recipe.matrix.keys()
+    if "base.model" not in axes and "base" not in axes:
+        tree["base"]["pipeline"] = first.base.pipeline
+    tree["sampling"] = {**first.sampling, **tree["sampling"]}
+    # What the recipe sets to null is a component left out, which exclude_none took away.
+    for name, component in recipe.base.components.items():
+        tree["base"]["components"].setdefault(name, None if component is None else {})
+    for position, prompt in enumerate(tree["prompts"]):
+        tree["prompts"][position] = {"id": prompt_id(prompt, position), **prompt}
+    for holder, key in _addresses(tree):
+        holder[key] = _moved(holder[key], folder, run)
+    for axis, values in tree["matrix"].items():
+        if axis.rsplit(".", 1)[-1] in _ADDRESS_KEYS:
+            tree["matrix"][axis] = [_moved(value, folder, run) for value in values]
+        else:
+            for value in values:
+                for holder, key in _addresses(value):
+                    holder[key] = _moved(holder[key], folder, run)
+    return RESOLVED_HEADER + to_yaml(tree)
+
+
+def lock_yaml(plan: Plan) -> str:
+    """Every source with its files' sizes and sha256."""
+    sources: dict[str, Json] = {}
+    for role, source in plan.sources().items():
+        entry: dict[str, Json] = {"address": source.address}
+        if isinstance(source, Source):
+            if source.commit:
+                entry["commit"] = source.commit
+            entry["files"] = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in source.files]
+        sources[role] = entry
+    return LOCK_HEADER + to_yaml({"lock": 1, "sources": sources})
+
+
+_ADDRESS_KEYS = ("model", "config", "image", "image_embeds", "mask")
+
+
+def _addresses(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every place in `tree` that holds an address, as its mapping and key."""
+    if not isinstance(tree, dict):
+        if isinstance(tree, list):
+            for item in tree:
+                yield from _addresses(item)
+        return
+    for key, value in tree.items():
+        if key in ("prompts", "sampling", "scheduler", "matrix"):
+            if key == "prompts":
+                yield from ((prompt["images"], name) for prompt in value for name in prompt.get("images", {}))
+        elif key in _ADDRESS_KEYS and isinstance(value, (str, list)):
+            yield tree, key
+        else:
+            yield from _addresses(value)
+
+
+def _moved(address: Any, folder: Path, run: Path) -> Any:
+    """A path as seen from the run folder; a Hub id or URL as it is."""
+    if isinstance(address, list):
+        return [_moved(item, folder, run) for item in address]
+    if not isinstance(address, str) or os.path.isabs(address) or address.startswith("~"):
+        return address
+    path = folder / address
+    if not path.exists():
+        return address
+    return Path(os.path.relpath(path.resolve(), run.resolve())).as_posix()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,83 @@
+"""What of a plan is made already, and why the rest is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipe_runner.canonical import Json, canonical
+from recipe_runner.compile import Plan, PlannedImage
+from recipe_runner.reasons import changes, inputs_of
+from recipe_runner.record.folder import MANIFEST, RunFolder
+from recipe_runner.record.store import Absent, Store
+
+NEVER = "no earlier run made this prompt, seed and variant"
+SHOWN = 3
+"""How many changed inputs a reason names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Whether each image of a plan is made already: None where it is, else why it has to be made."""
+
+    folder: Path
+    reasons: Sequence[str | None]
+
+    @property
+    def made(self) -> int:
+        """How many images are made already."""
+        return sum(reason is None for reason in self.reasons)
+
+
+def plan_state(plan: Plan, runs: Path) -> State:
+    """Look every image up in the store below `runs`; cheap, and nothing is written."""
+    folder = RunFolder(runs, plan.recipe.name, plan.digest)
+    if not folder.store.root.is_dir():
+        return State(folder=folder.path, reasons=[NEVER] * len(plan.images))
+    earlier: _Earlier | None = None
+    reasons: list[str | None] = []
+    for image in plan.images:
+        found = folder.store.look_up(image.key)
+        if not isinstance(found, Absent):
+            reasons.append(None)
+        elif found.damaged:
+            reasons.append(found.reason)
+        else:
+            earlier = earlier or _Earlier(runs / plan.recipe.name, folder.store)
+            reasons.append(earlier.why(plan, image))
+    return State(folder=folder.path, reasons=reasons)
+
+
+class _Earlier:
+    """The images of earlier runs of a recipe, by prompt, seed and variant; the newest run first."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self._store = store
+        self._keys: dict[bytes, str] = {}
+        manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in manifests:
+            for image in _images(path):
+                place = canonical([image.get("prompt"), image.get("seed"), image.get("variant")])
+                self._keys.setdefault(place, str(image.get("node_key")))
+
+    def why(self, plan: Plan, image: PlannedImage) -> str:
+        values = plan.recipe.variants[image.variant].values
+        key = self._keys.get(canonical([image.prompt, image.seed, values]))
+        found = self._store.look_up(key) if key else None
+        if found is None or isinstance(found, Absent):
+            return NEVER
+        phrases = changes(found.inputs, inputs_of(plan.graph, image.key))
+        more = f" and {len(phrases) - SHOWN} more" if len(phrases) > SHOWN else ""
+        return "changed: " + "; ".join(phrases[:SHOWN]) + more
+
+
+def _images(path: Path) -> list[Mapping[str, Json]]:
+    """The images of a manifest; none of one that cannot be read, for it only explains."""
+    try:
+        tree = json.loads(path.read_bytes())
+        images = tree["images"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [image for image in images if isinstance(image, dict)] if isinstance(images, list) else []

@@ -1,0 +1,173 @@
+"""A plan as text, JSON, Mermaid or DOT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from recipe_runner.canonical import Json
+from recipe_runner.compile import Plan
+from recipe_runner.graph import Node
+from recipe_runner.record.state import State
+from recipe_runner.resolved import ResolvedAdapter
+from recipe_runner.sources.source import Source
+
+LISTED = 20
+"""Images that the text lists before it counts the rest."""
+LABEL = 60
+
+
+def plan_text(plan: Plan, state: State, *, every: bool = False) -> str:
+    """The plan for a person; `every` lists each image."""
+    return "\n".join(_lines(plan, state, every=every)) + "\n"
+
+
+def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
+    recipe = plan.recipe
+    total = len(plan.images)
+    variants, first = len(recipe.variants), recipe.variants[0]
+    shape = f"{variants} variant{'s' * (variants != 1)}, {len(first.prompts)} prompt{'s' * (len(first.prompts) != 1)}"
+    yield f"recipe {recipe.name}: {total} image{'s' * (total != 1)} ({shape})"
+    if missing := [role for role, source in plan.sources().items() if not isinstance(source, Source)]:
+        yield f"provisional: not on this machine yet: {', '.join(missing)}"
+    else:
+        yield f"plan {plan.digest[:12]}, run folder {state.folder.as_posix()}"
+    yield ""
+    yield "sources"
+    for role, source in plan.sources().items():
+        yield f"  {role}: {source.address}{_size(source)}"
+    if adapters := list(adapters_of(plan).values()):
+        yield "adapters"
+        for adapter in adapters:
+            yield f"  {adapter.name} ({adapter.kind}): {landing_text(adapter.tensors)}"
+    yield "operations"
+    for operation, count in operations_of(plan).items():
+        yield f"  {operation}: {count}"
+    yield f"images: {state.made} made, {total - state.made} to make"
+    shown = total if every else LISTED
+    for image, reason in list(zip(plan.images, state.reasons, strict=True))[:shown]:
+        yield f"  {image.path}: {'made' if reason is None else f'to make: {reason}'}"
+    if total > shown:
+        yield f"  … and {total - shown} more (--verbose lists all)"
+
+
+def plan_json(plan: Plan, state: State) -> str:
+    """The plan as one JSON object."""
+    return json.dumps(_tree(plan, state), indent=2, ensure_ascii=False) + "\n"
+
+
+def _tree(plan: Plan, state: State) -> Json:
+    sources = plan.sources()
+    return {
+        "name": plan.recipe.name,
+        "plan_digest": plan.digest,
+        "provisional": not all(isinstance(source, Source) for source in sources.values()),
+        "run_folder": state.folder.as_posix(),
+        "sources": [
+            {"role": role, "address": source.address, "digest": source.digest} for role, source in sources.items()
+        ],
+        "adapters": [
+            {"name": adapter.name, "kind": adapter.kind, "tensors": adapter.tensors}
+            for adapter in adapters_of(plan).values()
+        ],
+        "operations": operations_of(plan),
+        "made": state.made,
+        "to_make": len(plan.images) - state.made,
+        "images": [
+            {
+                "path": image.path,
+                "variant": plan.recipe.variants[image.variant].values,
+                "prompt": image.prompt,
+                "seed": image.seed,
+                "node_key": image.key,
+                "state": "made" if reason is None else "to make",
+                "reason": reason,
+            }
+            for image, reason in zip(plan.images, state.reasons, strict=True)
+        ],
+        "nodes": [
+            {
+                "key": node.key,
+                "operation": node.operation,
+                "version": node.version,
+                "constants": node.constants,
+                "inputs": node.inputs,
+                "files": node.files,
+            }
+            for node in plan.graph
+        ],
+    }
+
+
+def plan_mermaid(plan: Plan) -> str:
+    """The build graph as a Mermaid flowchart."""
+    lines = ["flowchart LR"]
+    for node in plan.graph:
+        label = _label(node).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+        lines.append(f'  n{node.key[:12]}["{label}"]')
+    lines += [f"  n{key[:12]} -->|{name}| n{node.key[:12]}" for node in plan.graph for name, key in _edges(node)]
+    return "\n".join(lines) + "\n"
+
+
+def plan_dot(plan: Plan) -> str:
+    """The build graph in Graphviz's DOT language."""
+    lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
+    for node in plan.graph:
+        label = _label(node).replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'  "{node.key[:12]}" [label="{label}"];')
+    lines += [
+        f'  "{key[:12]}" -> "{node.key[:12]}" [label="{name}"];' for node in plan.graph for name, key in _edges(node)
+    ]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def operations_of(plan: Plan) -> dict[str, int]:
+    """How many different nodes of each operation there are, in the order of the graph."""
+    count: dict[str, int] = {}
+    for node in plan.graph:
+        count[node.operation] = count.get(node.operation, 0) + 1
+    return count
+
+
+def adapters_of(plan: Plan) -> dict[str, ResolvedAdapter]:
+    """Adapters by name, in order; of one whose source an axis changes, the first."""
+    found: dict[str, ResolvedAdapter] = {}
+    for variant in plan.recipe.variants:
+        for adapter in variant.adapters:
+            found.setdefault(adapter.name, adapter)
+    return found
+
+
+def landing_text(tensors: Mapping[str, int] | None) -> str:
+    """`24 of 24 tensors: unet 20, text_encoder 4`."""
+    if tensors is None:
+        return "not on this machine yet"
+    total = sum(tensors.values())
+    return f"{total} of {total} tensors: {', '.join(f'{name} {count}' for name, count in tensors.items())}"
+
+
+def _edges(node: Node) -> list[tuple[str, str]]:
+    return list(node.inputs.items())
+
+
+def _label(node: Node) -> str:
+    """A short line on one node: its operation and the constant that tells it from its siblings."""
+    told: Json = None
+    if node.operation == "encode_prompt":
+        texts = node.constants["texts"]
+        told = texts.get("prompt") if isinstance(texts, Mapping) else None
+    elif node.operation == "denoise":
+        told = node.constants["seeds"]
+    elif node.operation == "set_scales":
+        told = node.constants["scales"]
+    text = node.operation if told is None else f"{node.operation} {json.dumps(told, ensure_ascii=False)}"
+    return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
+
+
+def _size(source: object) -> str:
+    if not isinstance(source, Source):
+        return " (not on this machine)"
+    count = len(source.files)
+    mebibytes = sum(file.size for file in source.files) / 2**20
+    files = f"{count} files, " if count > 1 else ""
+    return f" ({files}{mebibytes:.1f} MiB, {source.digest[:12]})"

@@ -1,0 +1,159 @@
+"""Recipe to ResolvedRecipe: every source found and digested, every default decided, every adapter laid out.
+
+Sections that no axis changes are shared between variants, so each is resolved once however many variants there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from recipe_runner.adapters import KINDS
+from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.canonical import Json, digest
+from recipe_runner.document import Document
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.graph import Origin
+from recipe_runner.matrix import Variant
+from recipe_runner.paths import prompt_id
+from recipe_runner.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
+from recipe_runner.resolve_base import resolve_base
+from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.diffusers_table import call_defaults
+
+T = TypeVar("T")
+
+
+def resolve(document: Document, variants: Sequence[Variant]) -> ResolvedRecipe:
+    """Resolve every variant of a checked document. Paths are relative to the document's folder.
+
+    What is not on this machine is left `Unresolved`, for a plan that is only provisional.
+
+    Raises:
+        RecipeRunnerError: what a recipe names is broken, refused or does not fit; placed at its line.
+    """
+    resolver = _Resolver(document)
+    tree = cast("Mapping[str, Any]", document.tree)
+    runtime = Runtime.model_validate(tree.get("runtime", {}))
+    resolver.allow_pickle = runtime.allow_pickle
+    return ResolvedRecipe(
+        name=tree["name"],
+        variants=tuple(resolver.variant(variant) for variant in variants),
+        device=runtime.device,
+        reproducibility=runtime.reproducibility,
+        batch_size=runtime.batch_size,
+        threads=runtime.threads,
+        allow_pickle=runtime.allow_pickle,
+    )
+
+
+class _Resolver:
+    def __init__(self, document: Document) -> None:
+        self.allow_pickle = False
+        self._document = document
+        self._folder = Path(document.source).parent
+        self._memo: dict[tuple[object, ...], tuple[object, Any]] = {}
+
+    def variant(self, variant: Variant) -> ResolvedVariant:
+        tree = cast("Mapping[str, Any]", variant.tree)
+        base = self._once("base", tree["base"], lambda: self._base(tree["base"]))
+        adapters = self._adapters(tree.get("adapters", {}), base)
+        return ResolvedVariant(
+            index=variant.index,
+            values=variant.values,
+            base=base,
+            adapters=adapters,
+            prompts=self._once("prompts", tree["prompts"], lambda: self._prompts(tree["prompts"])),
+            seeds=self._once("seeds", tree.get("seeds"), lambda: _seeds(tree.get("seeds", (0,)))),
+            sampling=self._once(
+                "sampling", tree.get("sampling"), lambda: _sampling(tree.get("sampling", {}), base.pipeline), base
+            ),
+            output=self._once("output", tree.get("output"), lambda: _output(tree.get("output", {}))),
+        )
+
+    def _once(self, name: str, tree: object, make: Callable[[], T], *others: object) -> T:
+        """`make()`, once for each section by identity; what is memoised is kept alive so that ids stay true."""
+        key = (name, id(tree), *(id(other) for other in others))
+        if key not in self._memo:
+            self._memo[key] = ((tree, others), make())
+        return cast("T", self._memo[key][1])
+
+    def _origin(self, *path: str | int) -> Origin:
+        mark = self._document.mark(path)
+        return Origin(mark.source, mark.line, mark.column, mark.source_line)
+
+    def _base(self, tree: Mapping[str, Any]) -> ResolvedBase:
+        # Variants that differ elsewhere in the base (its scheduler) still share what costs time: digests are remembered.
+        origin = self._origin("base", "model")
+        with placed(origin):
+            return resolve_base(Base.model_validate(tree), self._folder, origin, allow_pickle=self.allow_pickle)
+
+    def _adapters(self, tree: Mapping[str, Any], base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
+        found: dict[str, ResolvedAdapter] = {}
+        for name, entry in tree.items():
+            found[name] = self._once(
+                f"adapter {name}", entry, lambda name=name, entry=entry: self._adapter(name, entry, base), base
+            )
+        return tuple(found.values())
+
+    def _adapter(self, name: str, entry: Mapping[str, Any], base: ResolvedBase) -> ResolvedAdapter:
+        origin = self._origin("adapters", name)
+        surroundings = Surroundings(
+            folder=self._folder, base=base, allow_pickle=self.allow_pickle, once=self._by_value
+        )
+        with placed(origin):
+            return KINDS[entry["kind"]].resolve(name, entry, surroundings, origin)
+
+    def _by_value(self, key: Json, make: Callable[[], T], *others: object) -> T:
+        """`make()`, once for each value of `key`: for what costs time and does not depend on a scale."""
+        memo = ("value", digest(key), *(id(other) for other in others))
+        if memo not in self._memo:
+            self._memo[memo] = (others, make())
+        return cast("T", self._memo[memo][1])
+
+    def _prompts(self, tree: Sequence[Mapping[str, Any]]) -> tuple[ResolvedPrompt, ...]:
+        prompts = []
+        for position, entry in enumerate(tree):
+            prompt = Prompt.model_validate(entry)
+            texts = {
+                name: value
+                for name, value in prompt.model_dump().items()
+                if name not in ("id", "images") and value is not None
+            }
+            origin = self._origin("prompts", position)
+            prompts.append(ResolvedPrompt(id=prompt_id(entry, position), texts=texts, origin=origin))
+        return tuple(prompts)
+
+
+class placed:  # noqa: N801 - reads as a word where it is used
+    """Put the problems of whatever fails inside at a place of the recipe."""
+
+    def __init__(self, origin: Origin) -> None:
+        """Use this place."""
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Place the problems that have no place yet."""
+        if isinstance(error, RecipeRunnerError):
+            origin = self._origin
+            raise error.at(origin.path, origin.line, origin.column, origin.source_line) from error
+
+
+def _seeds(tree: Any) -> tuple[int, ...]:
+    if isinstance(tree, Mapping):
+        seeds = SeedRange.model_validate(tree)
+        return tuple(range(seeds.start, seeds.start + seeds.count))
+    return tuple(tree)
+
+
+def _sampling(tree: Mapping[str, Any], pipeline: str) -> Mapping[str, Json]:
+    given = Sampling.model_validate(tree).model_dump(exclude_none=True)
+    return {**call_defaults(pipeline), **given}
+
+
+def _output(tree: Mapping[str, Any]) -> Mapping[str, Json]:
+    return Output.model_validate(tree).model_dump()

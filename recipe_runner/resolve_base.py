@@ -1,0 +1,101 @@
+"""The base section resolved: its sources found, its pipeline class decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipe_runner.graph import Origin
+from recipe_runner.recipe import Base, Component
+from recipe_runner.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.sources.find import find_base, find_component
+from recipe_runner.sources.missing import SourceMissing, Unresolved
+
+
+def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool) -> ResolvedBase:
+    """Resolve the base as seen from the recipe's `folder`.
+
+    Raises:
+        RecipeRunnerError: as `find_base` and `find_component`, except for what is merely not on this machine.
+    """
+    components = {
+        name: None if component is None else resolve_component(component, base.dtype, folder, allow_pickle=allow_pickle)
+        for name, component in base.components.items()
+    }
+    scheduler = base.scheduler
+    common = {
+        "dtype": base.dtype,
+        "variant": base.variant,
+        "scheduler_class": scheduler.class_name if scheduler else None,
+        "scheduler_config": scheduler.config if scheduler else {},
+        "components": components,
+        "allow_pickle": allow_pickle,
+        "origin": origin,
+    }
+    try:
+        found = find_base(
+            base.model,
+            folder=folder,
+            revision=base.revision,
+            variant=base.variant,
+            weight_name=base.weight_name,
+            config=base.config,
+            left_out=tuple(base.components),
+            allow_pickle=allow_pickle,
+        )
+    except SourceMissing as error:
+        missing = Unresolved(
+            address=base.model,
+            revision=base.revision,
+            weight_name=base.weight_name,
+            variant=base.variant,
+            reason=error.problems[0].message,
+        )
+        return ResolvedBase(
+            source=missing, pipeline=base.pipeline, weight_name=base.weight_name, config=None, **common
+        )
+    pipeline = found.pipeline if base.pipeline == "auto" else base.pipeline
+    return ResolvedBase(
+        source=found.source,
+        pipeline=pipeline or "auto",
+        weight_name=found.weight_name,
+        config=found.config,
+        **common,
+    )
+
+
+def resolve_component(component: Component, dtype: str, folder: Path, *, allow_pickle: bool) -> ResolvedComponent:
+    """Find one replaced component; `dtype` is the base's."""
+    dtype = component.dtype or dtype
+    try:
+        found = find_component(
+            component.model,
+            folder=folder,
+            revision=component.revision,
+            subfolder=component.subfolder,
+            weight_name=component.weight_name,
+            variant=component.variant,
+            allow_pickle=allow_pickle,
+        )
+    except SourceMissing as error:
+        source = Unresolved(
+            address=component.model,
+            revision=component.revision,
+            subfolder=component.subfolder,
+            weight_name=component.weight_name,
+            variant=component.variant,
+            reason=error.problems[0].message,
+        )
+        return ResolvedComponent(
+            source=source,
+            subfolder=component.subfolder,
+            weight_name=component.weight_name,
+            variant=component.variant,
+            dtype=dtype,
+        )
+    return ResolvedComponent(
+        source=found.source,
+        subfolder=found.subfolder,
+        weight_name=found.weight_name,
+        variant=component.variant,
+        dtype=dtype,
+    )

@@ -1,0 +1,137 @@
+"""What a recipe is once everything is decided: every variant with its sources, scales, prompts, seeds and arguments.
+
+Nothing here is optional and nothing depends on where files lie: these types are what the build graph is compiled from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recipe_runner.canonical import Json
+from recipe_runner.graph import Origin
+from recipe_runner.sources.missing import Unresolved
+from recipe_runner.sources.source import Source
+
+AnySource = Source | Unresolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedComponent:
+    """A replaced component; None in `ResolvedBase.components` leaves an optional one out."""
+
+    source: AnySource
+    subfolder: str | None
+    weight_name: str | None
+    variant: str | None
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedBase:
+    """The base with its pipeline class decided. `pipeline` is `auto` only while the source is unresolved."""
+
+    source: AnySource
+    pipeline: str
+    weight_name: str | None
+    config: AnySource | None
+    dtype: str
+    variant: str | None
+    scheduler_class: str | None
+    scheduler_config: Mapping[str, Json]
+    components: Mapping[str, ResolvedComponent | None]
+    allow_pickle: bool
+    origin: Origin = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedAdapter:
+    """An adapter of any kind.
+
+    `constants` is what of the recipe decides its result beside the scale; `sources` are its files by role.
+    `tensors` counts, per component, the tensors of its file that land there; None while that is not known.
+    """
+
+    name: str
+    kind: str
+    operation: str
+    constants: Mapping[str, Json]
+    sources: Mapping[str, AnySource]
+    scale: Json
+    tensors: Mapping[str, int] | None
+    origin: Origin = field(compare=False)
+
+    @property
+    def touches_text(self) -> bool:
+        """Whether a text encoder or tokenizer changes under it; assumed while it is not known."""
+        return self.tensors is None or any(name.startswith("text_encoder") for name in self.tensors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPrompt:
+    """A prompt with its id, and its texts by the names of the pipeline's parameters."""
+
+    id: str
+    texts: Mapping[str, str]
+    origin: Origin = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedVariant:
+    """One combination of the matrix."""
+
+    index: int
+    values: Mapping[str, Json]
+    base: ResolvedBase
+    adapters: tuple[ResolvedAdapter, ...]
+    prompts: tuple[ResolvedPrompt, ...]
+    seeds: tuple[int, ...]
+    sampling: Mapping[str, Json]
+    output: Mapping[str, Json]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRecipe:
+    """Every variant, and how to execute."""
+
+    name: str
+    variants: tuple[ResolvedVariant, ...]
+    device: str
+    reproducibility: str
+    batch_size: int
+    threads: int | None
+    allow_pickle: bool
+
+    def sources(self) -> dict[str, AnySource]:
+        """Every source by its role in the recipe (`base`, `base.components.vae`, `adapters.film`), in order.
+
+        Where variants differ in a role, later ones carry `#2`, `#3`, ….
+        """
+        found: dict[str, AnySource] = {}
+        for role, source in self._roles():
+            name, number = role, 1
+            while name in found and found[name] != source:
+                number += 1
+                name = f"{role}#{number}"
+            found[name] = source
+        return found
+
+    def _roles(self) -> list[tuple[str, AnySource]]:
+        roles: list[tuple[str, AnySource]] = []
+        seen: dict[int, object] = {}
+        for variant in self.variants:
+            base = variant.base
+            if id(base) not in seen:
+                seen[id(base)] = base
+                roles.append(("base", base.source))
+                if base.config is not None:
+                    roles.append(("base.config", base.config))
+                roles.extend((f"base.components.{n}", c.source) for n, c in base.components.items() if c is not None)
+            for adapter in variant.adapters:
+                if id(adapter) not in seen:
+                    seen[id(adapter)] = adapter
+                    roles.extend(
+                        (f"adapters.{adapter.name}" + (f".{role}" if role != "weights" else ""), source)
+                        for role, source in adapter.sources.items()
+                    )
+        return roles

@@ -1,0 +1,61 @@
+"""Write plain data as YAML that our own reader, a reader of YAML 1.1 and a person all read alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from recipe_runner.canonical import Json
+from recipe_runner.scalars import read_scalar
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would read as something else; never writes aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write equal parts out each time: a recipe with `&id001` in it is not for people."""
+        del data
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    try:
+        plain = read_scalar(value) == value
+    except ValueError:
+        plain = False
+    style = None if plain else "'"
+    if "\n" in value:
+        style = "|"
+    if not value.replace("\n", "").isprintable() or not value.strip("\n"):
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+def _number(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    # Python's repr round-trips; PyYAML's own form of 1e-07 would be text to a reader of YAML 1.1 without the dot.
+    text = repr(value)
+    mantissa, mark, exponent = text.partition("e")
+    if mark and "." not in mantissa:
+        text = f"{mantissa}.0e{exponent}"
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(float, _number)
+
+
+def to_yaml(tree: Json) -> str:
+    """`tree` as block-style YAML, keys in their order, lists of scalars on one line."""
+    return yaml.dump(
+        _plain(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
+
+
+def _plain(value: Json) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,92 @@
+"""Resolved recipes made by hand, for tests of what comes after resolving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.graph import Origin
+from recipe_runner.resolved import (
+    ResolvedAdapter,
+    ResolvedBase,
+    ResolvedPrompt,
+    ResolvedRecipe,
+    ResolvedVariant,
+)
+from recipe_runner.sources.source import Source, SourceFile
+
+
+def source(address: str, sha256: str) -> Source:
+    """A source of one file with these contents."""
+    files = (SourceFile(name="weights.safetensors", size=1, sha256=sha256),)
+    return Source(address=address, root=Path("nowhere"), files=files)
+
+
+def base(sha256: str = "b" * 64, **changes: Any) -> ResolvedBase:
+    """A base."""
+    values: dict[str, Any] = {
+        "source": source("base", sha256),
+        "pipeline": "StableDiffusionPipeline",
+        "weight_name": None,
+        "config": None,
+        "dtype": "float32",
+        "variant": None,
+        "scheduler_class": None,
+        "scheduler_config": {},
+        "components": {},
+        "allow_pickle": False,
+        "origin": Origin("recipe.yaml", 4, 3, "  model: base"),
+    }
+    return ResolvedBase(**(values | changes))
+
+
+def lora(name: str = "style", scale: Any = 1.0, tensors: dict[str, int] | None = None, sha256: str = "a" * 64) -> ResolvedAdapter:
+    """A LoRA."""
+    return ResolvedAdapter(
+        name=name,
+        kind="lora",
+        operation="add_lora",
+        constants={"target": None, "alpha": None},
+        sources={"weights": source(name, sha256)},
+        scale=scale,
+        tensors=tensors or {"unet": 4},
+        origin=Origin("recipe.yaml", 7, 3, f"  {name}:"),
+    )
+
+
+def prompt(name: str, text: str | None = None) -> ResolvedPrompt:
+    """A prompt."""
+    return ResolvedPrompt(id=name, texts={"prompt": text or name}, origin=Origin("recipe.yaml", 10, 5, f"  - id: {name}"))
+
+
+SAMPLING = {"num_inference_steps": 4, "guidance_scale": 5.0}
+PROMPTS = (prompt("bear"), prompt("cat"))
+
+
+def variant(index: int = 0, **changes: Any) -> ResolvedVariant:
+    """A variant of two prompts and two seeds."""
+    values: dict[str, Any] = {
+        "index": index,
+        "values": {},
+        "base": base(),
+        "adapters": (),
+        "prompts": PROMPTS,
+        "seeds": (1, 2),
+        "sampling": SAMPLING,
+        "output": {"format": "png", "quality": None},
+    }
+    return ResolvedVariant(**(values | changes))
+
+
+def recipe(*variants: ResolvedVariant, **changes: Any) -> ResolvedRecipe:
+    """A recipe of these variants."""
+    values: dict[str, Any] = {
+        "name": "test",
+        "variants": variants or (variant(),),
+        "device": "cpu",
+        "reproducibility": "strict",
+        "batch_size": 4,
+        "threads": 1,
+        "allow_pickle": False,
+    }
+    return ResolvedRecipe(**(values | changes))
