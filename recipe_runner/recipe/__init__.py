@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, Strict
 
@@ -18,7 +18,15 @@ AxisValues = Annotated[tuple[Any, ...], Strict(strict=False), Field(min_length=1
 class Recipe(Strictly):
     """A recipe: variants x prompts x seeds = images."""
 
-    recipe: Literal[1] = Field(title="Format version", description="Version of the recipe language.", examples=[1])
+    # Not Literal[1], which takes true and 1.0 for 1.
+    recipe: int = Field(
+        ge=1,
+        le=1,
+        json_schema_extra={"const": 1},
+        title="Format version",
+        description="Version of the recipe language; this is version 1.",
+        examples=[1],
+    )
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9-]{0,99}$",
         title="Name",

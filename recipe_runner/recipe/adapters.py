@@ -115,7 +115,7 @@ class TextualInversion(_FromSource):
         None,
         min_length=1,
         max_length=200,
-        pattern=r"^\S+$",
+        pattern=r"^[^\x00-\x20\x7f]+$",
         title="Token",
         description="The word that stands for the embedding in prompts. Left out, the token that the file names.",
         examples=["<gta5-artwork>", "EasyNegative"],

@@ -1,0 +1,128 @@
+"""Every problem code: its title and the exit status it leads to. One page in `explain/` tells the rest.
+
+Codes are never reused. 1xx text, 2xx shape, 3xx rules between fields, 4xx sources, 5xx base, 6xx adapters,
+7xx execution, 8xx records, 9xx command line. A code that starts with W is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from types import MappingProxyType
+
+NO = 1
+"""The answer is no: the recipe is invalid, or its parts do not fit."""
+USAGE = 2
+"""The command was called wrongly."""
+COULD_NOT = 3
+"""It could not be done: something is missing, broken, or too small."""
+BUG = 4
+"""A fault of recipe_runner itself."""
+INTERRUPTED = 130
+"""The user stopped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a code stands for. `exit_status` is what a command leaves when this is its gravest problem."""
+
+    title: str
+    exit_status: int = NO
+
+
+CODES: Mapping[str, Code] = MappingProxyType(
+    {
+        # The text of the document
+        "E101": Code("the file is not UTF-8 text"),
+        "E102": Code("a character that may not stand in a recipe"),
+        "E103": Code("the file is too large"),
+        "E104": Code("the text is not YAML"),
+        "E105": Code("a tab is used for indentation"),
+        "E106": Code("the file is empty"),
+        "E107": Code("several documents in one file"),
+        "E108": Code("a key is written twice"),
+        "E109": Code("a key is not text"),
+        "E110": Code("a merge key"),
+        "E111": Code("a tag"),
+        "E112": Code("an alias inside what it stands for"),
+        "E113": Code("too many values"),
+        "E114": Code("nested too deeply"),
+        "E115": Code("the document is not a mapping"),
+        "E116": Code("an integer is too large"),
+        "E117": Code("a number is not finite"),
+        "E118": Code("the file cannot be read", COULD_NOT),
+        # The shape of a recipe
+        "E201": Code("unknown key"),
+        "E202": Code("a key is missing"),
+        "E203": Code("a value of the wrong type"),
+        "E204": Code("not one of the allowed values"),
+        "E205": Code("text of the wrong form"),
+        "E206": Code("a number out of range"),
+        "E207": Code("empty, where something is needed"),
+        "E208": Code("too long"),
+        "E209": Code("not a multiple"),
+        "E210": Code("unknown format version"),
+        "E211": Code("a name of the wrong form"),
+        # Rules between fields, the matrix, overrides
+        "E301": Code("an override is not path=value"),
+        "E302": Code("an override's path leads nowhere"),
+        "E303": Code("an override's value is not YAML"),
+        "E305": Code("a matrix axis names no path of the recipe"),
+        "E306": Code("a value of a matrix axis is not allowed there"),
+        "E307": Code("two matrix axes collide"),
+        "E308": Code("a matrix axis that cannot vary"),
+        "E309": Code("too many images"),
+        "E310": Code("two prompts with one id"),
+        "E311": Code("a seed is written twice"),
+        "E312": Code("a negative seed"),
+        "E313": Code("an image for an unknown adapter"),
+        "E314": Code("an image for an adapter that takes none"),
+        "E315": Code("an unknown block in a scale"),
+        "E316": Code("a merge of an unknown adapter"),
+        "E317": Code("a merge of something that is no lora"),
+        "E318": Code("an adapter is merged twice"),
+        "E319": Code("as many merge weights as adapters are needed"),
+        "E320": Code("an option that the merging method does not take"),
+        "E321": Code("an image prompt adapter without an image"),
+        "E322": Code("both an image and its embedding"),
+        "E323": Code("not an argument of the pipeline call"),
+        "E324": Code("an argument that recipe_runner supplies itself"),
+        "E325": Code("unknown scheduler class"),
+        "E326": Code("unknown scheduler configuration key"),
+        "E327": Code("unknown pipeline class"),
+        "E328": Code("a pipeline that does not make images from text"),
+        "E329": Code("unknown component"),
+        "E330": Code("a pickled weights file"),
+        "E333": Code("the merging method needs a density"),
+        "E334": Code("the pipeline takes no such adapter"),
+        "E336": Code("the pipeline takes no such prompt"),
+        "W331": Code("no prompt uses the token of a textual inversion"),
+        "W332": Code("a matrix axis repeats a value"),
+        "W335": Code("an empty mapping"),
+        # Sources and weights files
+        # The base
+        # Adapters
+        # Execution
+        # Records
+        "E801": Code("a file of the record cannot be written", COULD_NOT),
+        "E802": Code("a file of the record cannot be read", COULD_NOT),
+        "E803": Code("another process is working in the run folder", COULD_NOT),
+        "E804": Code("not a manifest", COULD_NOT),
+        "E805": Code("a name that could leave the run folder"),
+        "E806": Code("not a picture that can be read", COULD_NOT),
+        "E807": Code("a picture that the format cannot hold"),
+        # Command line
+    }
+)
+
+
+def explain(code: str) -> str:
+    """The page of `code`, as Markdown.
+
+    Raises:
+        KeyError: when there is no such code.
+    """
+    if code not in CODES:
+        raise KeyError(code)
+    return (files("recipe_runner") / "explain" / f"{code}.md").read_text(encoding="utf-8")

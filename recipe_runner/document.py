@@ -1,0 +1,131 @@
+"""A recipe's text as a plain tree, with the line and column of every key and value, and overrides applied to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from recipe_runner.canonical import Json
+from recipe_runner.errors import Problem, RecipeSyntaxError, Severity
+from recipe_runner.nodes import Node, Span, read_nodes
+from recipe_runner.overrides import override
+from recipe_runner.paths import Path
+from recipe_runner.text import Origin, read_text
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a text. `line` and `column` count from 1, in characters; `width` is what a caret underlines."""
+
+    source: str
+    line: int
+    column: int
+    width: int
+    source_line: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed recipe or manifest: `tree` is plain data, `mark` says where each part of it stands."""
+
+    origin: Origin
+    root: Node
+
+    @property
+    def source(self) -> str:
+        """The name of the file, as the user gave it."""
+        return self.origin.source
+
+    @property
+    def text(self) -> str:
+        """The text as it was read, without overrides."""
+        return self.origin.text
+
+    @cached_property
+    def tree(self) -> Mapping[str, Json]:
+        """The plain tree. It is shared and must not be changed."""
+        if not isinstance(self.root.value, Mapping):
+            message = "BUG: a document that is no mapping"
+            raise AssertionError(message)
+        return self.root.value
+
+    def span(self, path: Path, *, key: bool = False) -> Span:
+        """The place of the value at `path`, or of its key; of the nearest ancestor where `path` leads nowhere."""
+        node, span = self.root, self.root.span
+        for segment in path:
+            child = _child(node, segment)
+            if child is None:
+                break
+            in_mapping = node.keys is not None and isinstance(segment, str)
+            span = node.keys[segment] if key and in_mapping and node.keys else child.span
+            node = child
+        return span
+
+    def mark(self, path: Path, key: bool = False) -> Mark:  # noqa: FBT001, FBT002
+        """The place of the value at `path` (of its key if `key`), or of its nearest ancestor."""
+        span = self.span(path, key=key)
+        return Mark(span.origin.source, span.line, span.column, span.width, span.origin.line(span.line))
+
+    def problem(  # noqa: PLR0913
+        self,
+        code: str,
+        message: str,
+        path: Path,
+        hint: str = "",
+        *,
+        key: bool = False,
+        severity: Severity = "error",
+    ) -> Problem:
+        """A problem at the value at `path`, or at its key."""
+        mark = self.mark(path, key)
+        return Problem(
+            code=code,
+            message=message,
+            path=mark.source,
+            line=mark.line,
+            column=mark.column,
+            width=mark.width,
+            hint=hint,
+            source_line=mark.source_line,
+            severity=severity,
+        )
+
+    def with_overrides(self, overrides: Sequence[str]) -> Document:
+        """The document with each `path=value` applied in order; the value is YAML. A later one wins.
+
+        Raises:
+            RecipeInvalid: E301, E302, E303 with the place in the option's text.
+        """
+        root = self.root
+        for text in overrides:
+            root = override(root, text)
+        return Document(self.origin, root)
+
+
+def parse_document(data: bytes | str, source: str) -> Document:
+    """Read one YAML 1.2 document that is a mapping.
+
+    Raises:
+        RecipeSyntaxError: E101 to E117, each with line and column.
+    """
+    origin = read_text(data, source)
+    root = read_nodes(origin)
+    if root is None or root.value is None:
+        hint = "`recipe-runner init` writes a recipe to start from."
+        raise RecipeSyntaxError(origin.problem("E106", "the file is empty", line=1, column=1, hint=hint))
+    if not isinstance(root.value, Mapping):
+        what = "a list" if isinstance(root.value, list) else "a single value"
+        line, column = root.span.line, root.span.column
+        hint = "Start with `recipe: 1` and a line for each section."
+        message = f"the document is {what}, not a mapping of keys"
+        raise RecipeSyntaxError(origin.problem("E115", message, line=line, column=column, hint=hint))
+    return Document(origin, root)
+
+
+def _child(node: Node, segment: str | int) -> Node | None:
+    if isinstance(node.parts, dict):
+        return node.parts.get(segment) if isinstance(segment, str) else None
+    if isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
+        return node.parts[segment]
+    return None

@@ -1,0 +1,274 @@
+"""YAML text to a plain tree whose every key and value knows its place.
+
+PyYAML's parser gives the events; the tree is built from them here, in a loop and not by recursion, because a recipe may
+come from anyone: depth and size are checked while reading, and an alias costs nothing until its copies are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import yaml
+
+from recipe_runner.canonical import Json
+from recipe_runner.errors import Problem, RecipeSyntaxError
+from recipe_runner.scalars import LARGEST_INTEGER, NotFinite, TooLarge, read_scalar
+from recipe_runner.syntax import syntax_problem
+
+if TYPE_CHECKING:
+    from recipe_runner.text import Origin
+
+DEEPEST = 32
+"""How deep mappings and lists may stand in one another. The language needs nine."""
+MOST_VALUES = 200_000
+"""How many values a document may have after its aliases are written out."""
+
+# libyaml's parser is nine times faster; the other gives the same events.
+_Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Span(NamedTuple):
+    """A place: line and column count from 1, in characters. `width` ends with the line."""
+
+    origin: Origin
+    line: int
+    column: int
+    width: int
+
+
+class Node(NamedTuple):
+    """A value and its place. Never changed: aliases, overrides and variants share nodes.
+
+    `parts` are the nodes of a mapping's values or a list's elements, `keys` the places of a mapping's keys; `weight`
+    counts the values, with those of aliases; `height` is 0 for a scalar.
+    """
+
+    value: Json
+    span: Span
+    parts: dict[str, Node] | list[Node] | None = None
+    keys: dict[str, Span] | None = None
+    weight: int = 1
+    height: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A mapping or list whose end has not been read."""
+
+    span: Span
+    anchor: str | None
+    keys: dict[str, Span] | None
+    parts: dict[str, Node] | list[Node]
+    weight: int = 1
+    height: int = 1
+    key: str | None = None
+    wants_key: bool = False
+    flow: bool = False
+
+    def closed(self) -> Node:
+        if isinstance(self.parts, dict):
+            value: Json = {key: node.value for key, node in self.parts.items()}
+        else:
+            value = [node.value for node in self.parts]
+        return Node(value, self.span, self.parts, self.keys, self.weight, self.height)
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Builds one tree. `shift` is added to the columns of line 1, for a value that stands behind `path=`."""
+
+    origin: Origin
+    shift: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    stack: list[_Open] = field(default_factory=list)
+    anchors: dict[str, Node] = field(default_factory=dict)
+    root: Node | None = None
+    documents: int = 0
+
+    def span(self, start: yaml.Mark, end: yaml.Mark) -> Span:
+        line, column = start.line + 1, start.column + 1 + (self.shift if start.line == 0 else 0)
+        if end.line == start.line:
+            width = end.column - start.column
+        else:
+            width = len(self.origin.line(line).rstrip()) - column + 1
+        return Span(self.origin, line, column, max(1, width))
+
+    def problem(self, code: str, message: str, span: Span, hint: str) -> None:
+        self.problems.append(
+            self.origin.problem(code, message, line=span.line, column=span.column, width=span.width, hint=hint)
+        )
+
+    def stop(self, code: str, message: str, span: Span, hint: str) -> None:
+        """Nothing after this can be read in earnest."""
+        self.problem(code, message, span, hint)
+        raise RecipeSyntaxError(*self.problems)
+
+    def take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.ScalarEvent):
+            self.scalar(event)
+        elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            self.start(event)
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            closing = self.stack.pop()
+            if closing.flow and event.end_mark.line + 1 == closing.span.line:
+                # A block's end is where the next thing starts, so only a collection in brackets has a width.
+                width = self.span(event.end_mark, event.end_mark).column - closing.span.column
+                closing.span = closing.span._replace(width=width)
+            node = closing.closed()
+            if closing.anchor is not None:
+                self.anchors[closing.anchor] = node
+            self.add(node)
+        elif isinstance(event, yaml.AliasEvent):
+            self.alias(event)
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self.document(event)
+
+    def document(self, event: yaml.DocumentStartEvent) -> None:
+        self.documents += 1
+        span = self.span(event.start_mark, event.end_mark)
+        if self.documents > 1:
+            self.stop("E107", "a second document starts here", span, "One file holds one recipe: delete the `---`.")
+        if event.version is not None and tuple(event.version) != (1, 2):
+            version = ".".join(map(str, event.version))
+            message = f"the file says it is YAML {version}; recipes are YAML 1.2"
+            self.problem("E104", message, span, "Delete the `%YAML` line.")
+
+    def scalar(self, event: yaml.ScalarEvent) -> None:
+        span = self.span(event.start_mark, event.end_mark)
+        plain = event.tag is None and event.implicit[0]
+        if event.tag is not None:
+            self.refuse_tag(event.tag, span)
+        if self.stack and self.stack[-1].wants_key:
+            self.key(event.value, span, plain=plain)
+            return
+        node = Node(self.plain(event.value, span) if plain else event.value, span)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        self.add(node)
+
+    def plain(self, text: str, span: Span) -> Json:
+        try:
+            return read_scalar(text)
+        except NotFinite:
+            self.problem("E117", f"`{_short(text)}` is not a finite number", span, "Write a finite number.")
+        except TooLarge:
+            hint = f"The largest integer is {LARGEST_INTEGER}; quote it if it is a text."
+            self.problem("E116", f"the integer `{_short(text)}` is too large", span, hint)
+        return None
+
+    def key(self, text: str, span: Span, *, plain: bool) -> None:
+        mapping = self.stack[-1]
+        if plain and text == "<<":
+            self.problem("E110", "recipes know no merge key `<<`", span, "Write the keys out.")
+        elif plain and not isinstance(_plain_key(text), str):
+            what = f"the key `{_short(text)}` is read as {_kind(text)}, not as text" if text else "a key is missing"
+            self.problem("E109", what, span, f'Put it in quotes: "{_short(text)}".' if text else "Write a name.")
+        elif mapping.keys is not None and text in mapping.keys:
+            first = mapping.keys[text]
+            message = f"the key `{_short(text)}` is written twice in this mapping, first on line {first.line}"
+            self.problem("E108", message, span, "Delete one of the two.")
+        elif mapping.keys is not None:
+            mapping.keys[text] = span
+        mapping.key = text
+        mapping.wants_key = False
+
+    def start(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
+        span = self.span(event.start_mark, event.end_mark)
+        mapping = isinstance(event, yaml.MappingStartEvent)
+        if event.tag is not None:
+            self.refuse_tag(event.tag, span)
+        if self.stack and self.stack[-1].wants_key:
+            what = "mapping" if mapping else "list"
+            hint = "If it is a text, put it in quotes."
+            self.stop("E109", f"a {what} stands where a key should", span, hint)
+        if len(self.stack) >= DEEPEST:
+            self.too_deep(span)
+        parts: dict[str, Node] | list[Node] = {} if mapping else []
+        keys: dict[str, Span] | None = {} if mapping else None
+        flow = bool(event.flow_style)
+        self.stack.append(_Open(span, event.anchor, keys, parts, wants_key=mapping, flow=flow))
+        if event.anchor is not None:
+            # An outer anchor of the same name ends here; until this one is closed it stands for nothing.
+            self.anchors.pop(event.anchor, None)
+
+    def alias(self, event: yaml.AliasEvent) -> None:
+        span = self.span(event.start_mark, event.end_mark)
+        name = _short(event.anchor)
+        if self.stack and self.stack[-1].wants_key:
+            self.stop("E109", f"the alias `*{name}` stands where a key should", span, "Write the key out.")
+        if any(open_.anchor == event.anchor for open_ in self.stack) and event.anchor not in self.anchors:
+            self.stop("E112", f"the alias `*{name}` stands inside what it stands for", span, "Write the value out.")
+        node = self.anchors.get(event.anchor)
+        if node is None:
+            hint = "An anchor `&name` must come before its alias; a text that starts with `*` needs quotes."
+            self.stop("E104", f"the alias `*{name}` has no anchor `&{name}` before it", span, hint)
+            return
+        if len(self.stack) + node.height > DEEPEST:
+            self.too_deep(span)
+        self.add(node, span)
+
+    def add(self, node: Node, span: Span | None = None) -> None:
+        if not self.stack:
+            self.root = node
+            return
+        parent = self.stack[-1]
+        parent.weight += node.weight
+        parent.height = max(parent.height, node.height + 1)
+        if sum(open_.weight for open_ in self.stack) > MOST_VALUES:
+            message = f"the document has more than {MOST_VALUES:,} values" + (" with its aliases" if span else "")
+            hint = "Write fewer aliases of aliases." if span else "Split the recipe."
+            self.stop("E113", message, span or node.span, hint)
+        if isinstance(parent.parts, list):
+            parent.parts.append(node)
+        elif parent.key is not None:
+            parent.parts.setdefault(parent.key, node)
+            parent.wants_key = True
+
+    def too_deep(self, span: Span) -> None:
+        message = f"mappings and lists stand more than {DEEPEST} deep in one another"
+        self.stop("E114", message, span, "No recipe needs such depth: look for brackets or hyphens too many.")
+
+    def refuse_tag(self, tag: str, span: Span) -> None:
+        name = tag.replace("tag:yaml.org,2002:", "!!")
+        message = f"recipes know no tags, and this value has `{_short(name)}`"
+        self.problem("E111", message, span, "Delete the tag; quotes make a value a text.")
+
+
+def read_nodes(origin: Origin, text: str | None = None, shift: int = 0) -> Node | None:
+    """The tree of the one document in `origin`, or of `text`, a part of it that starts at column `shift` + 1.
+
+    Returns None where there is no document.
+
+    Raises:
+        RecipeSyntaxError: with every problem of the text up to the first that ends the reading.
+    """
+    builder = _Builder(origin, shift)
+    text = origin.text if text is None else text
+    loader = _Loader(text)
+    try:
+        while loader.check_event():
+            builder.take(loader.get_event())
+    except yaml.YAMLError as error:
+        raise RecipeSyntaxError(*builder.problems, syntax_problem(error, origin, shift)) from error
+    finally:
+        loader.dispose()
+    if builder.problems:
+        raise RecipeSyntaxError(*builder.problems)
+    return builder.root
+
+
+def _plain_key(text: str) -> Json:
+    try:
+        return read_scalar(text)
+    except ValueError:
+        return 0
+
+
+def _kind(text: str) -> str:
+    value = _plain_key(text)
+    return "null" if value is None else "true or false" if isinstance(value, bool) else "a number"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}…"  # noqa: PLR2004

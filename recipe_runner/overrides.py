@@ -1,0 +1,80 @@
+"""Overrides: `path=value`, as `--set` takes them, applied to a document's tree with marks that point at the option."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NoReturn
+
+from recipe_runner.errors import RecipeInvalid, RecipeSyntaxError
+from recipe_runner.nearest import did_you_mean
+from recipe_runner.nodes import Node, Span, read_nodes
+from recipe_runner.paths import PathNotFound, PathSyntaxError, Step, locate, parse_path
+from recipe_runner.text import Origin, read_text
+
+SOURCE = "--set"
+"""What stands for the file's name in problems of an override."""
+_EXAMPLE = "An override is path=value, such as sampling.guidance_scale=5."
+
+
+def override(root: Node, text: str) -> Node:
+    """`root` with the override `text` applied; parts that it does not touch are shared.
+
+    Raises:
+        RecipeInvalid: E301 (no override), E302 (a path that leads nowhere), E303 (a value that is not YAML).
+    """
+    try:
+        origin = read_text(text, SOURCE)
+    except RecipeSyntaxError as error:
+        raise RecipeInvalid(*error.problems) from error
+    path_text, equals, value_text = text.partition("=")
+    if not equals:
+        _refuse(origin, "E301", f"`{text}` has no `=`", 1, len(text), _EXAMPLE)
+    steps = _steps(root, origin, path_text)
+    shift = len(path_text) + 1
+    try:
+        value = read_nodes(origin, value_text, shift)
+    except RecipeSyntaxError as error:
+        hint = "The value is YAML: put a text with special characters in quotes, inside the shell's own."
+        raise RecipeInvalid(
+            *(replace(p, code="E303", hint=hint) if p.code in ("E104", "E105") else p for p in error.problems)
+        ) from error
+    if value is None:
+        value = Node(None, Span(origin, 1, shift, 1))
+    return _placed(root, steps, value, origin)
+
+
+def _steps(root: Node, origin: Origin, text: str) -> list[Step]:
+    try:
+        steps = parse_path(text)
+    except PathSyntaxError as error:
+        _refuse(origin, "E301", f"`{text}` is no path: {error}", error.column, 1, _EXAMPLE)
+    try:
+        path = locate(root.value, steps)
+    except PathNotFound as error:
+        names = did_you_mean(str(error.step.name), error.known)
+        _refuse(origin, "E302", str(error), error.step.column, error.step.width, names)
+    return [replace(step, name=segment) for step, segment in zip(steps, path, strict=True)]
+
+
+def _placed(node: Node | None, steps: list[Step], value: Node, origin: Origin) -> Node:
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    span = Span(origin, 1, step.column, step.width)
+    if isinstance(step.name, int):
+        if node is None or not isinstance(node.parts, list):
+            message = "BUG: an override that was not located"
+            raise AssertionError(message)
+        elements = list(node.parts)
+        elements[step.name] = _placed(elements[step.name], rest, value, origin)
+        return node._replace(value=[element.value for element in elements], parts=elements)
+    if node is None or not isinstance(node.parts, dict):
+        node = Node({}, span, {}, {})
+    parts = dict(node.parts) if isinstance(node.parts, dict) else {}
+    parts[step.name] = _placed(parts.get(step.name), rest, value, origin)
+    keys = {**(node.keys or {}), step.name: span}
+    return node._replace(value={name: part.value for name, part in parts.items()}, parts=parts, keys=keys)
+
+
+def _refuse(origin: Origin, code: str, message: str, column: int, width: int, hint: str) -> NoReturn:  # noqa: PLR0913, PLR0917
+    raise RecipeInvalid(origin.problem(code, message, line=1, column=column, width=width, hint=hint))

@@ -1,0 +1,90 @@
+"""What YAML's parser complains about, in words that say what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from recipe_runner.errors import Problem
+    from recipe_runner.text import Origin
+
+_INDENT = re.compile(r"[ \t]*")
+_QUOTE = 'If it belongs to a text, put the whole text in quotes: "…".'
+
+# What the parser says (libyaml's words and PyYAML's own) → what we say, and the remedy. The first that fits counts.
+_TABLE: tuple[tuple[str, str, str], ...] = (
+    ("mapping values are not allowed", "`: ` starts a key here, inside a value", _QUOTE),
+    (
+        "block sequence entries are not allowed",
+        "`- ` starts a list element here, where none can be",
+        "Start the list on its own line.",
+    ),
+    (
+        "could not find expected ':'",
+        "this line is neither `key: value` nor the continuation of a text",
+        "Write a `:` after the key; check the indentation of the lines around it.",
+    ),
+    (
+        "expected key",
+        "this line does not fit the mapping above it",
+        "Give all keys of a mapping the same indentation, and close every quote before a line ends.",
+    ),
+    (
+        "<block end>",
+        "this line does not fit the mapping or list above it",
+        "Give all keys of a mapping the same indentation, and close every quote before a line ends.",
+    ),
+    ("expected '-' indicator", "this line does not fit the list above it", "Start each element with `- `."),
+    ("expected ',' or ']'", "a `,` or the `]` of the list is missing", "Close the list with `]`."),
+    ("expected ',' or '}'", "a `,` or the `}` of the mapping is missing", "Close the mapping with `}`."),
+    ("unexpected end of stream", "a quoted text is not closed", "Write the closing quote."),
+    ("unexpected document indicator", "a quoted text is not closed", "Write the closing quote."),
+    ("unknown escape character", "an unknown escape", "Between double quotes write `\\\\` for a backslash, or use single quotes."),
+    ("did not find expected hexdecimal number", "an escape without its hexadecimal digits", "Write `\\x41` or `\\u0041`."),
+    ("expected escape sequence of", "an escape without its hexadecimal digits", "Write `\\x41` or `\\u0041`."),
+    ("document start", "text stands behind the end of the document", "Check the indentation of this line."),
+    ("duplicate %YAML", "two `%YAML` lines", "Delete one."),
+    ("incompatible", "the file says it is of a YAML version that is not 1.2", "Delete the `%YAML` line."),
+    ("tag handle", "recipes know no tags; a text that starts with `!` needs quotes", 'Write "!…".'),
+    ("while scanning a tag", "recipes know no tags; a text that starts with `!` needs quotes", 'Write "!…".'),
+    ("while parsing a tag", "recipes know no tags; a text that starts with `!` needs quotes", 'Write "!…".'),
+    ("anchor", "`&` or `*` starts an anchor or alias, and this is none", _QUOTE),
+    ("alias", "`&` or `*` starts an anchor or alias, and this is none", _QUOTE),
+    ("node content", "a value is missing here", _QUOTE),
+    ("directive", "`%` starts a directive at the beginning of a line, and this is none", _QUOTE),
+)  # fmt: skip
+
+
+def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Problem:
+    """The parser's complaint as a problem: E105 for tabs in the indentation, else E104."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return origin.problem("E104", f"the text is not YAML: {error}", line=1, column=1)
+    mark = error.problem_mark
+    said = f"{error.context or ''}: {error.problem or ''}"
+    unclosed = "quoted scalar" in said and "unexpected" in said
+    if unclosed and error.context_mark is not None:
+        mark = error.context_mark
+    line, column = mark.line + 1, mark.column + 1 + (shift if mark.line == 0 else 0)
+    text = origin.line(line)
+    indent = _INDENT.match(text)
+    if indent and "\t" in indent.group() and not unclosed:
+        hint = "Indent with spaces; most editors can convert."
+        column = text.index("\t") + 1
+        return origin.problem("E105", "a tab is used for indentation", line=line, column=column, hint=hint)
+    message, hint = _explained(said, text[column - 1 : column])
+    if error.context_mark is not None and error.context_mark.line != mark.line:
+        message += f" (it starts on line {error.context_mark.line + 1})"
+    return origin.problem("E104", message, line=line, column=column, hint=hint)
+
+
+def _explained(said: str, character: str) -> tuple[str, str]:
+    if "cannot start any token" in said:
+        shown = "a tab" if character == "\t" else f"`{character}`"
+        return f"a value cannot start with {shown}", "Put the text in quotes."
+    for words, message, hint in _TABLE:
+        if words in said:
+            return message, hint
+    return f"the text is not YAML: {said.strip(': ')}", "Check the indentation, the quotes and the brackets."
