@@ -127,7 +127,7 @@ class Manifest(Strictly):
         examples=[[{"name": "cereal", "kind": "lora", "tensors": {}, "scales": [0.8]}]],
     )
     environment: Environment = Field(
-        title="Environment",
+        title="Run environment",
         description="The environment of the run.",
         examples=[{"versions": {"torch": "2.13.0"}, "device": "cpu", "reproducibility": "strict", "determinism": {}}],
     )

@@ -29,7 +29,8 @@ class StoredImage:
     """What is known of one picture in the store.
 
     `file_sha256` and `size` (bytes) are of the bare file, `pixel_sha256` of its pixels (`picture.pixel_sha256`).
-    `environment` is the environment that made it, as the manifest writes it.
+    `environment` is the environment that made it, as the manifest writes it; `inputs` is everything that decided it, by
+    name, so that a later plan can say what of it has changed.
     """
 
     node_key: str
@@ -40,6 +41,7 @@ class StoredImage:
     width: int
     height: int
     environment: Mapping[str, Json]
+    inputs: Mapping[str, Json]
 
 
 _FIELDS = dict.fromkeys(field.name for field in fields(StoredImage))
@@ -145,7 +147,8 @@ class Store:
 
 def _tree(image: StoredImage) -> dict[str, Json]:
     # A mapping of any kind is written as an object.
-    return {name: getattr(image, name) for name in _FIELDS} | {"environment": dict(image.environment)}
+    tree: dict[str, Json] = {name: getattr(image, name) for name in _FIELDS}
+    return tree | {"environment": dict(image.environment), "inputs": dict(image.inputs)}
 
 
 def image_from(tree: object) -> StoredImage:
@@ -165,6 +168,7 @@ def image_from(tree: object) -> StoredImage:
         or not all(type(number) is int and number > 0 for number in numbers)
         or not (isinstance(image.format, str) and _FORMAT.fullmatch(image.format))
         or not isinstance(image.environment, dict)
+        or not isinstance(image.inputs, dict)
     ):
         message = "a value has another type"
         raise ValueError(message)

@@ -1,0 +1,177 @@
+"""What an image file says about itself: the `parameters` text and the plan digest, put into a finished file.
+
+The pixels are not encoded again: a chunk or segment is spliced into the bytes, so that a picture from the store
+becomes a run's own image at the cost of a copy, and the same bytes whenever that happens.
+
+| format | `parameters` text | plan digest |
+|---|---|---|
+| PNG | chunk `parameters`: tEXt when Latin-1, else iTXt | tEXt `recipe_runner plan` |
+| JPEG, WebP | EXIF UserComment, `UNICODE` and UTF-16 | EXIF DocumentName, `recipe_runner plan <digest>` |
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+
+from recipe_runner.errors import Problem, RecordError
+
+PLAN_KEYWORD = "recipe_runner plan"
+
+_PARAMETERS_KEYWORD = "parameters"
+_PNG_SIGNATURE_AND_HEADER = 8 + 25
+_DOCUMENT_NAME = 0x010D
+_EXIF_FOLDER = 0x8769
+_USER_COMMENT = 0x9286
+_UNICODE = b"UNICODE\0"
+# A JPEG segment holds 65,533 bytes; the TIFF structure around the text takes less than 400 of them.
+_JPEG_TEXT_BYTES = 65_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What a file says about itself; None where it says nothing."""
+
+    parameters: str | None = None
+    plan_digest: str | None = None
+
+
+def add_metadata(data: bytes, file_format: str, metadata: Metadata) -> bytes:
+    """The bare picture `data` (as `picture.encode` makes it) with `metadata`; same arguments, same bytes.
+
+    A NUL, which no container can hold, and a lone surrogate become U+FFFD. A text too long for a JPEG loses the end
+    of its prompts, marked with an ellipsis, and keeps its last line.
+    """
+    text = None if metadata.parameters is None else _encodable(metadata.parameters)
+    if file_format == "png":
+        return _into_png(data, text, metadata.plan_digest)
+    if file_format == "jpeg":
+        return _into_jpeg(data, _tiff(None if text is None else _shortened(text), metadata.plan_digest))
+    if file_format == "webp":
+        return _into_webp(data, _tiff(text, metadata.plan_digest))
+    message = f"BUG: no picture format {file_format!r}"
+    raise AssertionError(message)
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What the image file `path` says about itself.
+
+    Raises:
+        RecordError: E802 when it cannot be read, E806 when it is not a picture.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        problem = Problem(code="E802", message=f"cannot read {path}: {reason}", path=str(path))
+        raise RecordError(problem) from error
+    try:
+        return metadata_of(data)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error, LookupError) as error:
+        problem = Problem(code="E806", message=f"not a picture that can be read: {error}", path=str(path))
+        raise RecordError(problem) from error
+
+
+def metadata_of(data: bytes) -> Metadata:
+    """What the image file with the bytes `data` says about itself; Pillow's errors for what is not a picture."""
+    with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+        if isinstance(image, PngImageFile):
+            texts = image.text
+            return Metadata(parameters=texts.get(_PARAMETERS_KEYWORD), plan_digest=texts.get(PLAN_KEYWORD))
+        exif = image.getexif()
+        comment = exif.get_ifd(_EXIF_FOLDER).get(_USER_COMMENT)
+        name = exif.get(_DOCUMENT_NAME)
+    parameters = None
+    if isinstance(comment, bytes) and comment.startswith(_UNICODE):
+        parameters = comment.removeprefix(_UNICODE).decode("utf-16-be")
+    plan_digest = None
+    if isinstance(name, str) and name.startswith(PLAN_KEYWORD):
+        plan_digest = name.removeprefix(PLAN_KEYWORD).strip("\0 ")
+    return Metadata(parameters=parameters, plan_digest=plan_digest)
+
+
+def _encodable(text: str) -> str:
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _shortened(text: str) -> str:
+    excess = len(text.encode("utf-16-be")) - _JPEG_TEXT_BYTES
+    if excess <= 0:
+        return text
+    prompts, _, last = text.rpartition("\n")
+    # Cutting inside a surrogate pair leaves half of one, which is dropped.
+    kept = prompts.encode("utf-16-be")[: max(0, _JPEG_TEXT_BYTES - 4 - len(last.encode("utf-16-be")))]
+    return f"{kept.decode('utf-16-be', 'ignore')}…\n{last}"
+
+
+def _into_png(data: bytes, text: str | None, plan_digest: str | None) -> bytes:
+    chunks = b""
+    if text is not None:
+        keyword = _PARAMETERS_KEYWORD.encode("ascii")
+        try:
+            chunks += _png_chunk(b"tEXt", keyword + b"\0" + text.encode("latin-1"))
+        except UnicodeEncodeError:
+            # Keyword; not compressed; no language; no translated keyword.
+            chunks += _png_chunk(b"iTXt", keyword + b"\0\0\0\0\0" + text.encode("utf-8"))
+    if plan_digest is not None:
+        chunks += _png_chunk(b"tEXt", PLAN_KEYWORD.encode("ascii") + b"\0" + plan_digest.encode("ascii"))
+    return data[:_PNG_SIGNATURE_AND_HEADER] + chunks + data[_PNG_SIGNATURE_AND_HEADER:]
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _into_jpeg(data: bytes, tiff: bytes) -> bytes:
+    content = b"Exif\0\0" + tiff
+    segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    # After the start marker, and after the JFIF segment that Pillow writes next.
+    place = 2
+    if data[2:4] == b"\xff\xe0":
+        place = 4 + struct.unpack(">H", data[4:6])[0]
+    return data[:place] + segment + data[place:]
+
+
+def _into_webp(data: bytes, tiff: bytes) -> bytes:
+    with Image.open(BytesIO(data), formats=("WEBP",)) as image:
+        width, height = image.size
+    has_exif = 0x08
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    header = _riff_chunk(b"VP8X", bytes((has_exif, 0, 0, 0)) + size)
+    content = b"WEBP" + header + data[12:] + _riff_chunk(b"EXIF", tiff)
+    return b"RIFF" + struct.pack("<I", len(content)) + content
+
+
+def _riff_chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def _tiff(text: str | None, plan_digest: str | None) -> bytes:
+    """EXIF as a TIFF structure, big-endian: readers that follow its byte order and readers that assume one agree."""
+    name = b"" if plan_digest is None else f"{PLAN_KEYWORD} {plan_digest}\0".encode("ascii")
+    comment = b"" if text is None else _UNICODE + text.encode("utf-16-be")
+    first_folder, entry = 8, 12
+    second_folder = first_folder + 2 + 2 * entry + 4
+    name_place = second_folder + 2 + entry + 4
+    comment_place = name_place + len(name) + len(name) % 2
+    ascii_type, long_type, undefined_type = 2, 4, 7
+    return b"".join(
+        (
+            b"MM\0*" + struct.pack(">I", first_folder),
+            struct.pack(">H", 2),
+            struct.pack(">HHII", _DOCUMENT_NAME, ascii_type, len(name), name_place),
+            struct.pack(">HHII", _EXIF_FOLDER, long_type, 1, second_folder),
+            struct.pack(">I", 0),
+            struct.pack(">H", 1),
+            struct.pack(">HHII", _USER_COMMENT, undefined_type, len(comment), comment_place),
+            struct.pack(">I", 0),
+            name + b"\0" * (len(name) % 2),
+            comment,
+        )
+    )

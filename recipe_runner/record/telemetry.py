@@ -1,0 +1,64 @@
+"""How long things took and on which machine: what a manifest must not hold, in a file of its own.
+
+`telemetry.json` has one entry for each invocation that made something, in order. Nothing depends on it: a damaged file
+is begun anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.canonical import Json
+from recipe_runner.record.atomic import write_file
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One invocation of `run`.
+
+    `started` is UTC in ISO 8601. `seconds` is the duration of each phase, and `image_seconds` of each image that was
+    made, by its path. `host` has the host's facts: name, processors, device, memory.
+    """
+
+    started: str
+    made: int
+    reused: int
+    seconds: Mapping[str, float]
+    image_seconds: Mapping[str, float]
+    host: Mapping[str, Json]
+
+
+def append_telemetry(path: Path, invocation: Invocation) -> None:
+    """Add an invocation to the file `path`.
+
+    Raises:
+        RecordError: E801.
+    """
+    entry = {
+        "started": invocation.started,
+        "made": invocation.made,
+        "reused": invocation.reused,
+        "seconds": {name: round(seconds, 6) for name, seconds in invocation.seconds.items()},
+        "image_seconds": {name: round(seconds, 6) for name, seconds in invocation.image_seconds.items()},
+        "host": dict(invocation.host),
+    }
+    tree = {"telemetry": _FORMAT, "invocations": [*read_telemetry(path), entry]}
+    write_file(path, json.dumps(tree, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+
+
+def read_telemetry(path: Path) -> list[dict[str, Any]]:
+    """The invocations in the file `path`; none when there is no such file or it is damaged."""
+    try:
+        tree = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    invocations = tree.get("invocations") if isinstance(tree, dict) and tree.get("telemetry") == _FORMAT else None
+    if not isinstance(invocations, list):
+        return []
+    return [invocation for invocation in invocations if isinstance(invocation, dict)]
