@@ -1,0 +1,233 @@
+"""Schema errors in plain words: what was found, what is allowed, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recipe_runner.nearest import did_you_mean
+from recipe_runner.paths import Path, format_path
+from recipe_runner.words import kind_of, listed, shown, written
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
+_TYPES = {"string": "a text", "number": "a number", "integer": "an integer", "boolean": "true or false",
+          "array": "a list", "object": "a mapping", "null": "null"}  # fmt: skip
+_YAML_1_1 = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_NAMES = "Letters, digits, `_` and `-`, starting with a letter or digit; at most 64."
+_FORMS = {
+    r"^[a-z0-9][a-z0-9-]{0,99}$": "Lower-case letters, digits and `-`, starting with a letter or digit; at most 100.",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$": _NAMES,
+    r"^(auto|cpu|cuda(:[0-9]{1,3})?)$": "Write `auto`, `cpu`, `cuda`, or `cuda:1` with the number of a device.",
+    r"^[^\x00-\x20\x7f]+$": "Write one word, without spaces.",
+    r"^[^\x00-\x1f\x7f]+$": "Write it on one line, without control characters.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A problem without its place in a text: `path` says where it is, and `key` whether it is the key that is wrong."""
+
+    code: str
+    message: str
+    path: Path
+    hint: str = ""
+    key: bool = False
+
+
+def explanations(errors: Iterable[ValidationError]) -> Iterator[Explanation]:
+    """Each error explained; where an error stands for several mistakes, several."""
+    for error in errors:
+        path: Path = tuple(error.absolute_path)
+        if "propertyNames" in error.absolute_schema_path:
+            yield _name(path, error)
+        elif error.validator in _UNIONS:
+            yield from _union(error)
+        else:
+            yield from _EXPLAIN.get(str(error.validator), _other)(path, error)
+
+
+def _at(path: Path) -> str:
+    return f"`{format_path(path)}`" if path else "the recipe"
+
+
+def _name(path: Path, error: ValidationError) -> Explanation:
+    name = str(error.instance)
+    what = "the empty text is no name" if not name else f"`{shown(name)}` is not a name"
+    return Explanation("E211", what, (*path, name), _FORMS.get(str(error.validator_value), _NAMES), key=True)
+
+
+def _unknown_keys(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    known = [str(name) for name in error.schema.get("properties", {})]
+    place = f" in {_at(path)}" if path else ""
+    unused = [name for name in known if name not in error.instance]
+    for key in error.instance:
+        if key not in known:
+            hint = did_you_mean(key, unused or known, "Allowed" if not unused or unused == known else "Also allowed")
+            yield Explanation("E201", f"unknown key `{shown(key)}`{place}", (*path, key), hint, key=True)
+
+
+def _missing(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    # jsonschema yields one error for each missing key, in the order of the list, and does not say which.
+    properties = error.schema.get("properties", {})
+    for name in error.validator_value:
+        if name not in error.instance and error.message.startswith(repr(name)):
+            example = _example(name, properties.get(name, {}))
+            if name == "kind":
+                example = f"Write `kind: ` and one of {listed(properties['kind']['enum'])}."
+            yield Explanation("E202", f"{_at(path)} needs the key `{name}`", path, example, key=True)
+
+
+def _example(name: str, schema: Mapping[str, Any]) -> str:
+    examples = schema.get("examples")
+    return f"For example: `{name}: {written(examples[0])}`" if examples else ""
+
+
+def _type(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    wanted = [error.validator_value] if isinstance(error.validator_value, str) else list(error.validator_value)
+    needed = [_TYPES[name] for name in wanted if name != "null"]
+    message = f"{_at(path)} is {kind_of(error.instance)}, where {listed(needed, 'or', quote=False)} is needed"
+    yield Explanation("E203", message, path, _type_hint(path, error, wanted))
+
+
+def _type_hint(path: Path, error: ValidationError, wanted: Sequence[str]) -> str:
+    value = error.instance
+    name = str(path[-1]) if path else ""
+    if value is None:
+        return "Write a value, or delete the key."
+    if isinstance(value, str) and "boolean" in wanted and value.lower() in _YAML_1_1:
+        return f"Recipes are YAML 1.2: write `{_YAML_1_1[value.lower()]}`."
+    if isinstance(value, str) and {"number", "integer"} & set(wanted) and _is_numeric(value):
+        return f"Write it without quotes: {value.strip()}."
+    if isinstance(value, float) and "integer" in wanted and value.is_integer():
+        return f"Write {int(value)}."
+    if isinstance(value, (int, float)) and "string" in wanted:
+        return f'Put it in quotes: "{written(value)}".'
+    if not isinstance(value, (list, dict)) and "array" in wanted:
+        return f"Write a list: [{written(value)}]."
+    return _example(name, error.schema) if name and not isinstance(path[-1], int) else ""
+
+
+def _is_numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _enum(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    allowed = [str(value) for value in error.validator_value if value is not None]
+    if isinstance(error.instance, (dict, list)) or error.instance is None or isinstance(error.instance, bool):
+        if "type" in error.schema:  # the type error says it better
+            return
+        found = kind_of(error.instance)
+    else:
+        found = f"`{shown(error.instance)}`"
+    message = f"{_at(path)} is {found}, which is not one of {listed(allowed)}"
+    hint = did_you_mean(str(error.instance), allowed)
+    yield Explanation("E204", message, path, hint if hint.startswith("Did") else "")
+
+
+def _const(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    if path == ("recipe",):
+        if isinstance(error.instance, int) and not isinstance(error.instance, bool):
+            message = f"this is a recipe of format {error.instance}, and this version reads format 1"
+            hint = "Write `recipe: 1`, or use a newer recipe_runner."
+            yield Explanation("E210", message, path, hint)
+        return
+    message = f"{_at(path)} is `{shown(error.instance)}`, where `{error.validator_value}` is needed"
+    yield Explanation("E204", message, path)
+
+
+def _pattern(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    if not error.instance:
+        yield Explanation("E207", f"{_at(path)} is empty", path, _FORMS.get(str(error.validator_value), ""))
+        return
+    message = f"{_at(path)} is `{shown(error.instance)}`, which does not have the right form"
+    hint = _FORMS.get(str(error.validator_value), f"It must match {error.validator_value}")
+    yield Explanation("E205", message, path, hint)
+
+
+def _range(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    if path[:1] == ("seeds",) and error.instance < 0:
+        message = f"the seed {error.instance} is negative"
+        hint = "Seeds are integers from 0 to 18446744073709551615."
+        yield Explanation("E312", message, path, hint)
+        return
+    bounds = {
+        "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
+        "exclusiveMaximum": "less than {}",
+    }  # fmt: skip
+    allowed = [words.format(error.schema[name]) for name, words in bounds.items() if name in error.schema]
+    message = f"{_at(path)} is {shown(error.instance)}; it must be {' and '.join(allowed)}"
+    yield Explanation("E206", message, path)
+
+
+def _empty(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    if "pattern" in error.schema and error.instance == "":
+        return  # the pattern says it, with the form
+    what = {"array": "list", "object": "mapping"}.get(_json_type(error.instance), "text")
+    hint = "Delete the key, or write something." if path and path[0] not in ("prompts", "matrix") else ""
+    if path[:1] == ("matrix",):
+        hint = "An axis without values makes no images: delete it, or give it values."
+    elif path[:1] == ("prompts",):
+        hint = "A recipe needs at least one prompt."
+    yield Explanation("E207", f"{_at(path)} is an empty {what}", path, hint)
+
+
+def _json_type(value: object) -> str:
+    return "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "string"
+
+
+def _long(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    unit = "characters" if isinstance(error.instance, str) else "elements"
+    message = f"{_at(path)} has {len(error.instance):,} {unit}; at most {error.validator_value:,} are allowed"
+    yield Explanation("E208", message, path)
+
+
+def _multiple(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    step = error.validator_value
+    below = error.instance // step * step
+    message = f"{_at(path)} is {error.instance}, which is not a multiple of {step}"
+    yield Explanation("E209", message, path, f"Write {below or step} or {below + step}." if error.instance > 0 else "")
+
+
+def _other(path: Path, error: ValidationError) -> Iterator[Explanation]:
+    yield Explanation("E203", f"{_at(path)}: {error.message}", path)
+
+
+def _union(error: ValidationError) -> Iterator[Explanation]:
+    """The errors of the branch that has the type of what was written; without one, what types there are."""
+    branches: dict[int, list[ValidationError]] = {}
+    for inner in error.context or []:
+        branches.setdefault(int(inner.relative_schema_path[0]), []).append(inner)
+    for inners in branches.values():
+        if not any(inner.validator == "type" and not inner.relative_path for inner in inners):
+            yield from explanations(inners)
+            return
+    path: Path = tuple(error.absolute_path)
+    yield Explanation("E203", f"{_at(path)} is {kind_of(error.instance)}, which is not allowed here", path)
+
+
+_UNIONS = ("anyOf", "oneOf")
+_EXPLAIN: Mapping[str, Callable[[Path, ValidationError], Iterator[Explanation]]] = {
+    "additionalProperties": _unknown_keys,
+    "required": _missing,
+    "type": _type,
+    "enum": _enum,
+    "const": _const,
+    "pattern": _pattern,
+    "minimum": _range,
+    "maximum": _range,
+    "exclusiveMinimum": _range,
+    "exclusiveMaximum": _range,
+    "minItems": _empty,
+    "minLength": _empty,
+    "minProperties": _empty,
+    "maxItems": _long,
+    "maxLength": _long,
+    "multipleOf": _multiple,
+}

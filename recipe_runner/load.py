@@ -1,0 +1,87 @@
+"""Recipes from files: read, override, check. The one way in for the command line and the Python API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipe_runner.document import Document, parse_document
+from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
+from recipe_runner.rules import check_rules
+from recipe_runner.schema import check_recipe, in_order
+
+if TYPE_CHECKING:
+    from recipe_runner.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A recipe without errors, and the warnings about it."""
+
+    document: Document
+    warnings: tuple[Problem, ...] = ()
+
+
+def read_document(path: Path | str, overrides: Sequence[str] = ()) -> Document:
+    """Read a recipe file and apply overrides; its contents are not checked.
+
+    Raises:
+        RecipeSyntaxError: the text is not YAML.
+        RecipeInvalid: the file cannot be read, or an override does not apply.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        problem = Problem(code="E118", message=f"cannot read the recipe: {reason}", path=str(path), line=1, column=1)
+        raise RecipeInvalid(problem) from error
+    return parse_document(data, str(path)).with_overrides(overrides)
+
+
+def problems_of(document: Document) -> tuple[Problem, ...]:
+    """Every problem of a recipe, warnings among them, in the order of the text.
+
+    Rules between fields are checked wherever the shape is right, so that one run tells everything.
+    """
+    shape = check_recipe(document)
+    return in_order([*shape, *check_rules(document)])
+
+
+def load_document(source: Path | str, overrides: Sequence[str] = ()) -> Loaded:
+    """Read a recipe file (or, where `source` has several lines, a recipe's text), apply overrides and check it.
+
+    Raises:
+        RecipeSyntaxError: the text is not YAML.
+        RecipeInvalid: with all errors and warnings.
+    """
+    if isinstance(source, str) and "\n" in source:
+        document = parse_document(source, "<text>").with_overrides(overrides)
+    else:
+        document = read_document(source, overrides)
+    problems = problems_of(document)
+    if any(problem.severity == "error" for problem in problems):
+        raise RecipeInvalid(*problems)
+    return Loaded(document, problems)
+
+
+def find_problems(path: Path, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
+    """Every problem of a recipe file; none are raised."""
+    try:
+        return problems_of(read_document(path, overrides))
+    except RecipeRunnerError as error:
+        return error.problems
+
+
+def load_recipe(source: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """A checked recipe as typed values.
+
+    Raises:
+        RecipeSyntaxError: the text is not YAML.
+        RecipeInvalid: with all problems.
+    """
+    # Here and not above: `validate` needs no pydantic, which takes longer to import than everything else it does.
+    from recipe_runner.recipe import Recipe  # noqa: PLC0415
+
+    return Recipe.model_validate(load_document(source, overrides).document.tree)

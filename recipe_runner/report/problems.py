@@ -1,0 +1,139 @@
+"""Problems for people, programs and GitHub.
+
+JSON is one object: `{"problems": [{"code", "severity", "message", "path", "line", "column", "width", "hint",
+"title"}], "errors": N, "warnings": N}`; line and column count from 1 and are null for a problem without a place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from recipe_runner.codes import CODES
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+    from recipe_runner.errors import Problem
+
+_LONGEST_LINE = 160
+_COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "place": "\x1b[1m", "frame": "\x1b[34m", "help": "\x1b[32m"}
+_PLAIN = "\x1b[0m"
+
+
+def print_problems(problems: Sequence[Problem], output_format: str = "human", file: TextIO | None = None) -> None:
+    """Write problems in a format: `json`, `github`, or for people, which is every other.
+
+    Without `file`, what programs read goes to stdout, and what people read to stderr.
+    """
+    if output_format == "json":
+        json.dump(problems_json(problems), file or sys.stdout, indent=2, ensure_ascii=False)
+        (file or sys.stdout).write("\n")
+    elif output_format == "github":
+        (file or sys.stdout).write("".join(f"{problem_github(problem)}\n" for problem in problems))
+    elif problems:
+        stream = file or sys.stderr
+        colour = wants_colour(stream)
+        stream.write("\n".join(problem_text(problem, colour=colour) for problem in problems))
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether a stream is a terminal whose user has not asked for plain text (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def problem_text(problem: Problem, *, colour: bool = False) -> str:
+    """A problem as a good compiler tells it: place, code, message, the line with a caret, and what to do."""
+    place = problem.path
+    if problem.line:
+        place += f":{problem.line}:{problem.column}"
+    head = _paint(f"{problem.severity}[{problem.code}]", problem.severity, colour)
+    text = f"{_paint(f'{place}: ', 'place', colour) if place else ''}{head}: {problem.message}\n"
+    gutter = " " * len(str(problem.line))
+    if problem.line and problem.source_line:
+        line, caret = _excerpt(problem)
+        text += f"{_paint(f'{problem.line} | ', 'frame', colour)}{line}\n"
+        text += f"{_paint(f'{gutter} | ', 'frame', colour)}{_paint(caret, problem.severity, colour)}\n"
+    if problem.hint:
+        text += f"{gutter} {_paint('= ', 'frame', colour)}{_paint('help: ', 'help', colour)}{problem.hint}\n"
+    return text
+
+
+def _paint(text: str, role: str, colour: bool) -> str:  # noqa: FBT001
+    return f"{_COLOURS[role]}{text}{_PLAIN}" if colour else text
+
+
+def _excerpt(problem: Problem) -> tuple[str, str]:
+    """The line and the caret under it; of a long line the part around the caret."""
+    line, start = problem.source_line, problem.column - 1
+    width = problem.width
+    if len(line) > _LONGEST_LINE:
+        first = max(0, start - _LONGEST_LINE // 3)
+        line = line[first : first + _LONGEST_LINE]
+        start -= first
+        if first:
+            line, start = f"…{line}", start + 1
+        if first + _LONGEST_LINE < len(problem.source_line):
+            line += "…"
+    width = max(1, min(width, len(line) - start))
+    # Tabs stay tabs in the caret's line, so that both lines are as wide on any terminal.
+    padding = "".join("\t" if character == "\t" else " " * _columns(character) for character in line[:start])
+    columns = sum(_columns(character) for character in line[start : start + width])
+    return line.rstrip(), padding + "^" * max(1, columns)
+
+
+def _columns(character: str) -> int:
+    """How many columns of a terminal a character takes."""
+    if character.isascii():
+        return 1
+    # Imported where a line is not ASCII.
+    from unicodedata import combining, east_asian_width  # noqa: PLC0415
+
+    return 0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1
+
+
+def problems_json(problems: Sequence[Problem]) -> Mapping[str, Json]:
+    """Problems as plain data, and how many there are of each gravity."""
+    return {
+        "problems": [problem_json(problem) for problem in problems],
+        "errors": sum(problem.severity == "error" for problem in problems),
+        "warnings": sum(problem.severity == "warning" for problem in problems),
+    }
+
+
+def problem_json(problem: Problem) -> Mapping[str, Json]:
+    """One problem as plain data."""
+    return {
+        "code": problem.code,
+        "title": CODES[problem.code].title if problem.code in CODES else "",
+        "severity": problem.severity,
+        "message": problem.message,
+        "path": problem.path or None,
+        "line": problem.line or None,
+        "column": problem.column or None,
+        "width": problem.width,
+        "hint": problem.hint or None,
+    }
+
+
+def problem_github(problem: Problem) -> str:
+    """A workflow command that annotates the line in a pull request."""
+    properties = {"file": problem.path, "title": f"{problem.code}"}
+    if problem.line:
+        properties |= {
+            "line": str(problem.line),
+            "col": str(problem.column),
+            "endColumn": str(problem.column + problem.width),
+        }
+    order = [name for name in ("file", "line", "col", "endColumn", "title") if properties.get(name)]
+    given = ",".join(f"{name}={_escaped(properties[name], property_value=True)}" for name in order)
+    message = f"{problem.message} {problem.hint}".strip()
+    return f"::{problem.severity} {given}::{_escaped(message)}"
+
+
+def _escaped(text: str, *, property_value: bool = False) -> str:
+    """As the Actions toolkit escapes: percent and line breaks, in properties also colon and comma."""
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if property_value else text

@@ -1,0 +1,100 @@
+"""Check documents against the JSON Schemas in `schemas/`: every problem, each at its place. Imports no pydantic.
+
+The schemas are proved valid by a test, not again here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import Draft202012Validator, extend
+
+from recipe_runner.explanations import explanations
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+    from recipe_runner.canonical import Json
+    from recipe_runner.document import Document
+    from recipe_runner.errors import Problem
+
+RECIPE = "recipe.v1.schema.json"
+MANIFEST = "manifest.v1.schema.json"
+
+
+def schema_file(name: str) -> Path:
+    """Where a schema lies: inside an installed package, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "schemas" / name
+    return inside if inside.is_file() else package.parent / "schemas" / name
+
+
+@cache
+def load_schema(name: str) -> Mapping[str, Any]:
+    """A schema of `schemas/`."""
+    schema: Mapping[str, Any] = json.loads(schema_file(name).read_text(encoding="utf-8"))
+    return schema
+
+
+def _is_integer(_: object, value: object) -> bool:
+    # JSON Schema takes 28.0 for an integer; a recipe's types do not.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_: object, value: object) -> bool:
+    return _is_integer(None, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _pattern(_: Validator, pattern: str, value: object, __: object) -> Iterator[ValidationError]:
+    # In Python `$` also matches before a final line break, in JSON Schema it does not.
+    if isinstance(value, str) and not _compiled(pattern).search(value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\$$", r"\\Z", pattern))
+
+
+@cache
+def validator(name: str) -> Validator:
+    """The validator of a schema: strict about types, and quiet about the metaschema."""
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer).redefine("number", _is_number)
+    strict = extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)
+    made: Validator = strict(load_schema(name))
+    return made
+
+
+def errors_of(value: Json, schema: Mapping[str, Any], name: str = RECIPE) -> list[ValidationError]:
+    """The schema errors of `value` under `schema`, a part of the schema called `name`."""
+    return list(validator(name).evolve(schema=schema).iter_errors(value))
+
+
+def check_recipe(document: Document) -> tuple[Problem, ...]:
+    """Every problem of a recipe's shape, in the order of the text."""
+    return _check(document, RECIPE)
+
+
+def check_manifest(document: Document) -> tuple[Problem, ...]:
+    """Every problem of a manifest's shape, in the order of the text."""
+    return _check(document, MANIFEST)
+
+
+def _check(document: Document, name: str) -> tuple[Problem, ...]:
+    errors = validator(name).iter_errors(document.tree)
+    return in_order(
+        document.problem(said.code, said.message, said.path, said.hint, key=said.key) for said in explanations(errors)
+    )
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Problems by their place in the text; those of options come after those of the file. Repetitions are dropped."""
+    unique = dict.fromkeys(problems)
+    return tuple(sorted(unique, key=lambda problem: (problem.path.startswith("--"), problem.line, problem.column)))
