@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -33,6 +34,31 @@ _LIMITS = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}
 _CHANNELS = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An encoded picture: its bare bytes, and what they show."""
+
+    data: bytes
+    format: Format
+    width: int
+    height: int
+    pixel_sha256: str
+
+    def stored(self, node_key: str, environment: Mapping[str, Json], inputs: Mapping[str, Json]) -> StoredImage:
+        """The store's record of this picture as the image of `node_key` (see `StoredImage`)."""
+        return StoredImage(
+            node_key=node_key,
+            file_sha256=hashlib.sha256(self.data).hexdigest(),
+            pixel_sha256=self.pixel_sha256,
+            size=len(self.data),
+            format=self.format,
+            width=self.width,
+            height=self.height,
+            environment=environment,
+            inputs=inputs,
+        )
+
+
 def pixel_sha256(pixels: Pixels) -> str:
     """The sha256 of uint8 pixels [H, W, 3]: rows from the top, pixels from the left, R, G and B one byte each.
 
@@ -41,7 +67,7 @@ def pixel_sha256(pixels: Pixels) -> str:
     return hashlib.sha256(_checked(pixels).tobytes()).hexdigest()
 
 
-def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> bytes:
+def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> Picture:
     """The bare image file of uint8 pixels [H, W, 3]; same arguments and library versions, same bytes.
 
     Args:
@@ -71,30 +97,12 @@ def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> b
         image.save(file, "WEBP", lossless=True, quality=75, method=4)
     else:
         image.save(file, "WEBP", quality=quality, method=4)
-    return file.getvalue()
-
-
-def describe(
-    pixels: Pixels,
-    data: bytes,
-    file_format: Format,
-    *,
-    node_key: str,
-    environment: Mapping[str, Json],
-    inputs: Mapping[str, Json],
-) -> StoredImage:
-    """The store's record of the bare file `data` that `encode` made of `pixels`."""
-    height, width = pixels.shape[:2]
-    return StoredImage(
-        node_key=node_key,
-        file_sha256=hashlib.sha256(data).hexdigest(),
-        pixel_sha256=pixel_sha256(pixels),
-        size=len(data),
+    return Picture(
+        data=file.getvalue(),
         format=file_format,
-        width=width,
-        height=height,
-        environment=environment,
-        inputs=inputs,
+        width=image.width,
+        height=image.height,
+        pixel_sha256=pixel_sha256(pixels),
     )
 
 
