@@ -1,0 +1,1 @@
+"""The only package that imports torch, diffusers, transformers and peft: it makes model handles real."""

@@ -1,0 +1,49 @@
+"""Look up diffusers' and transformers' classes by name; nothing else is ever imported on a model's behalf."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import diffusers
+import transformers
+from diffusers import DiffusionPipeline, SchedulerMixin
+
+from recipe_runner.runtime.problems import misfit
+
+
+def pipeline_class(name: str) -> type[Any]:
+    """The diffusers pipeline class called `name`; E514 when there is none."""
+    return _exported(diffusers, name, DiffusionPipeline, "pipeline")
+
+
+def scheduler_class(name: str) -> type[Any]:
+    """The diffusers scheduler class called `name`; E514 when there is none."""
+    return _exported(diffusers, name, SchedulerMixin, "scheduler")
+
+
+def component_class(library: str, name: str) -> type[Any]:
+    """The class that a model_index.json means by `[library, name]`; E514 when there is none.
+
+    `library` is diffusers, transformers, or a module of diffusers.pipelines such as `stable_diffusion`.
+    """
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    home = libraries.get(library) or getattr(diffusers.pipelines, library, None)
+    if home is None:
+        raise misfit("E514", f"`{library}` is not a library that components come from")
+    return _exported(home, name, object, "component")
+
+
+def _exported(home: Any, name: str, base: type, kind: str) -> type[Any]:
+    found = getattr(home, name, None)
+    if isinstance(found, type) and "dummy" in found.__module__:
+        backends = ", ".join(getattr(found, "_backends", []))
+        raise misfit("E514", f"the {kind} class `{name}` needs a package that is not installed ({backends})")
+    if not isinstance(found, type) or not issubclass(found, base):
+        near = get_close_matches(name, [other for other in dir(home) if kind in other.lower()], n=1)
+        raise misfit(
+            "E514",
+            f"{getattr(home, '__name__', home)} has no {kind} class `{name}`",
+            f"did you mean {near[0]}?" if near else "",
+        )
+    return found

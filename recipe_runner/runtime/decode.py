@@ -1,0 +1,87 @@
+"""decode: from latents to pictures, by the same steps as the pipelines themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipe_runner.errors import Problem
+from recipe_runner.runtime.denoise import Latents
+from recipe_runner.runtime.problems import failed, warning
+
+Picture = np.ndarray[Any, np.dtype[np.uint8]]
+"""uint8 [H, W, 3], red green blue."""
+
+
+def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Problem, ...]]:
+    """The pictures of `latents`, and warnings (W752 where a safety checker blackened one).
+
+    Raises:
+        OperationFailed: E705 when the decoder's output is not finite.
+    """
+    if not isinstance(latents.value, torch.Tensor):
+        return _rounded(latents.value), ()
+    with torch.no_grad():
+        images = _decoded(pipeline, latents)
+        if not bool(torch.isfinite(images).all()):
+            raise failed(
+                "E705",
+                "decoding gave numbers that are not finite",
+                "give the VAE float32: `base.components.vae: {model: …, dtype: float32}`, or use a VAE made for float16",
+            )
+        keep = [True] * len(images)
+        if latents.family == "sd":
+            images, flagged = pipeline.run_safety_checker(images, images.device, pipeline.unet.dtype)
+            keep = keep if flagged is None else [not bool(each) for each in flagged]
+        watermark = getattr(pipeline, "watermark", None)
+        if watermark is not None:
+            images = watermark.apply_watermark(images)
+        pictures = _rounded(pipeline.image_processor.postprocess(images, output_type="np", do_denormalize=keep))
+    black = [index + 1 for index, kept in enumerate(keep) if not kept]
+    if not black:
+        return pictures, ()
+    message = f"the model's safety checker made picture {', '.join(map(str, black))} black"
+    return pictures, (warning("W752", message, "another seed may pass; `base.components.safety_checker: null` leaves it out"),)
+
+
+def _decoded(pipeline: Any, latents: Latents) -> torch.Tensor:
+    vae, value = pipeline.vae, latents.value
+    config = vae.config
+    # SDXL's first VAE overflows in half precision; its pipeline decodes in float32 and casts back.
+    upcast = latents.family == "sdxl" and vae.dtype == torch.float16 and getattr(config, "force_upcast", False)
+    try:
+        if upcast:
+            pipeline.upcast_vae()
+        if latents.family == "flux":
+            value = pipeline._unpack_latents(value, latents.height, latents.width, pipeline.vae_scale_factor)  # noqa: SLF001 - the pipeline's own step
+        # The pipelines leave this cast out and fail when the VAE has a data type of its own.
+        value = _unscaled(value.to(_input_dtype(vae)), config, latents.family)
+        return vae.decode(value, return_dict=False)[0]
+    finally:
+        if upcast:
+            vae.to(dtype=torch.float16)
+
+
+def _input_dtype(vae: Any) -> torch.dtype:
+    # After upcasting, some layers may stay in half precision; the first layer that reads the latents decides.
+    first = getattr(vae, "post_quant_conv", None)
+    return next(first.parameters()).dtype if first is not None else vae.dtype
+
+
+def _unscaled(value: Any, config: Any, family: str) -> Any:
+    if family in ("sd3", "flux"):
+        return (value / config.scaling_factor) + config.shift_factor
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if family == "sdxl" and mean is not None and std is not None:
+        means = torch.tensor(mean).view(1, 4, 1, 1).to(value.device, value.dtype)
+        deviations = torch.tensor(std).view(1, 4, 1, 1).to(value.device, value.dtype)
+        return value * deviations / config.scaling_factor + means
+    return value / config.scaling_factor
+
+
+def _rounded(images: Any) -> list[Picture]:
+    # As diffusers' numpy_to_pil: halves go to even.
+    pictures = (np.asarray(images) * 255).round().astype(np.uint8)
+    return [np.repeat(each, 3, axis=2) if each.shape[2] == 1 else each for each in pictures]

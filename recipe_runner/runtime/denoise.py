@@ -1,0 +1,143 @@
+"""denoise: from noise to latents, by the pipeline's own call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipe_runner.canonical import Json
+from recipe_runner.runtime.encode import Conditioning
+from recipe_runner.runtime.family import Family, family_of
+from recipe_runner.runtime.problems import failed
+from recipe_runner.runtime.schedulers import fresh_scheduler
+
+OnStep = Callable[[int, int], None]
+"""Called after each denoising step with its number from 1 and the number of steps."""
+
+_OURS = ("prompt", "generator", "latents", "output_type", "return_dict", "num_images_per_prompt", "callback_on_step_end")
+"""Arguments of the call that this package supplies."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Images before decoding. `value` is [n, channels, h, w] latents; for Flux [n, tokens, channels], packed.
+
+    For a pipeline of no known family (`family` is `other`) it is the decoded images, float [n, H, W, 3] in 0..1.
+    `height` and `width` are in pixels.
+    """
+
+    value: torch.Tensor | np.ndarray[Any, np.dtype[np.float32]]
+    family: Family
+    height: int
+    width: int
+
+
+def denoise(
+    pipeline: Any,
+    scheduler: Any,
+    conditionings: Sequence[Conditioning],
+    seeds: Sequence[int],
+    sampling: Mapping[str, Json],
+    on_step: OnStep | None = None,
+) -> Latents:
+    """Denoise one image for each conditioning and seed, as one batch.
+
+    The noise of each image comes from a fresh generator on the CPU, so it is the same on every device. `scheduler`
+    is the pristine one; the call uses a copy.
+
+    Raises:
+        OperationFailed: E706 for an argument that the call does not take, E705 when the latents are not finite.
+    """
+    family = family_of(pipeline)
+    check_sampling(pipeline, sampling)
+    pipeline.scheduler = fresh_scheduler(scheduler, seeds[0])
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    height, width = picture_size(pipeline, family, sampling)
+    arguments = {
+        **sampling,
+        **_joined(pipeline, family, conditionings),
+        "generator": generators[0] if len(seeds) == 1 else generators,
+        "output_type": "np" if family == "other" else "latent",
+        "return_dict": True,
+    }
+    if family != "other":
+        # Their embeddings are made; these two only say how.
+        arguments.pop("clip_skip", None)
+    takes = inspect.signature(type(pipeline).__call__).parameters
+    if "callback_on_step_end" in takes:
+        arguments["callback_on_step_end"] = _callback(on_step)
+    with torch.no_grad():
+        value = pipeline(**arguments).images
+    _check_finite(value)
+    return Latents(value, family, height, width)
+
+
+def check_sampling(pipeline: Any, sampling: Mapping[str, Json]) -> None:
+    """Raise E706 unless the pipeline's call takes every argument of `sampling`."""
+    known = [
+        name for name in inspect.signature(type(pipeline).__call__).parameters if name not in ("self", "kwargs", *_OURS)
+    ]
+    for name in sampling:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+            raise failed("E706", f"{type(pipeline).__name__} takes no argument `{name}`", hint)
+
+
+def picture_size(pipeline: Any, family: Family, sampling: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width in pixels: those asked for, else the model's own."""
+    if family == "other":
+        return int(sampling.get("height") or 0), int(sampling.get("width") or 0)
+    if family == "sd":
+        size = pipeline.unet.config.sample_size
+        rows, columns = (size, size) if isinstance(size, int) else (size[0], size[1])
+        if not sampling.get("height") or not sampling.get("width"):
+            # This pipeline takes its own size unless both are given.
+            return rows * pipeline.vae_scale_factor, columns * pipeline.vae_scale_factor
+    else:
+        rows = columns = pipeline.default_sample_size
+    height = sampling.get("height") or rows * pipeline.vae_scale_factor
+    width = sampling.get("width") or columns * pipeline.vae_scale_factor
+    return int(height), int(width)
+
+
+def _joined(pipeline: Any, family: Family, conditionings: Sequence[Conditioning]) -> dict[str, Any]:
+    if family == "other":
+        if len(conditionings) == 1:
+            return dict(conditionings[0].arguments)
+        names = list(dict.fromkeys(name for each in conditionings for name in each.arguments))
+        return {
+            name: [each.arguments.get(name, "") for each in conditionings] if "prompt" in name else conditionings[0].arguments[name]
+            for name in names
+        }
+    denoiser = pipeline.unet if family in ("sd", "sdxl") else pipeline.transformer
+    # A text encoder may have a data type of its own.
+    return {
+        name: torch.cat([each.arguments[name] for each in conditionings]).to(denoiser.device, denoiser.dtype)
+        for name in conditionings[0].arguments
+    }
+
+
+def _callback(on_step: OnStep | None) -> Callable[..., dict[str, Any]]:
+    def callback(pipeline: Any, step: int, _timestep: Any, state: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(step + 1, int(pipeline.num_timesteps))
+        return state
+
+    return callback
+
+
+def _check_finite(value: Any) -> None:
+    finite = torch.isfinite(value).all() if isinstance(value, torch.Tensor) else np.isfinite(value).all()
+    if not bool(finite):
+        raise failed(
+            "E705",
+            "denoising gave numbers that are not finite",
+            "try base.dtype: float32 or bfloat16, another scheduler, or smaller scales",
+        )

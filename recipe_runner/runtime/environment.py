@@ -1,0 +1,95 @@
+"""What the images were made with: versions, device, threads, switches; and keeping third-party chatter quiet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import diffusers
+import torch
+import transformers
+
+from recipe_runner.canonical import Json
+from recipe_runner.runtime.devices import device_name
+from recipe_runner.runtime.settings import WORKSPACE, Level, read_switches, reproducible
+
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "pillow",
+    "torchvision",
+    "torchsde",
+)
+"""Distributions that can change a pixel. torchvision decides which image processor transformers uses."""
+
+
+def describe_environment(device: torch.device, level: Level, threads: int | None = None) -> Mapping[str, Json]:
+    """Everything about this machine and process that may change an image's bits; no host name, no path, no time."""
+    with reproducible(level, threads):
+        switches = read_switches()
+        thread_count = torch.get_num_threads()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "device": {"type": device.type, "name": device_name(device)},
+        "cuda": {"version": torch.version.cuda, "cudnn": _cudnn(device)} if device.type == "cuda" else None,
+        "cpu": {
+            "machine": platform.machine(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": thread_count,
+            "mkldnn": torch.backends.mkldnn.is_available(),
+        },
+        "attention_backend": os.environ.get("DIFFUSERS_ATTN_BACKEND", "native"),
+        "image_processor": "torchvision" if transformers.utils.is_torchvision_available() else "pillow",
+        "reproducibility": level,
+        "determinism": {**switches, "cublas_workspace": os.environ.get(WORKSPACE)},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cudnn(device: torch.device) -> int | None:
+    return torch.backends.cudnn.version() if device.type == "cuda" else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back progress bars, log lines and warnings of the libraries while a block runs.
+
+    What a user must know of them is checked, and said, by this package itself.
+    """
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "peft", "accelerate")]
+    levels = [logger.level for logger in loggers]
+    bars = diffusers.utils.logging.is_progress_bar_enabled(), transformers.utils.logging.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                # Above CRITICAL: whatever is worth raising is raised by us.
+                logger.setLevel(logging.CRITICAL + 1)
+            diffusers.utils.logging.disable_progress_bar()
+            transformers.utils.logging.disable_progress_bar()
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+            if bars[0]:
+                diffusers.utils.logging.enable_progress_bar()
+            if bars[1]:
+                transformers.utils.logging.enable_progress_bar()

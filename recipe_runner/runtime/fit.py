@@ -1,0 +1,110 @@
+"""Do the parts of a pipeline fit each other? Asked of their configurations, before the first denoising step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recipe_runner.runtime.problems import misfit
+
+_VAE_CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL", "ConsistencyDecoderVAE")
+
+
+def check_types(pipeline: type[Any], parts: Mapping[str, Any]) -> None:
+    """Raise unless `parts` are the components that the pipeline class takes, each of a type that its signature names.
+
+    Raises:
+        WeightsError: E505 the class takes no such component, or lacks one it needs; E506 a component of another type.
+    """
+    types = pipeline._get_signature_types()  # noqa: SLF001 - diffusers' only account of its components' types
+    needed, settings = pipeline._get_signature_keys(pipeline)  # noqa: SLF001 - as above
+    foreign = [name for name, part in parts.items() if part is not None and name not in needed]
+    absent = [name for name in needed if parts.get(name) is None and name not in optional_parts(pipeline)]
+    if foreign or absent:
+        said = [f"it takes no {', '.join(foreign)}"] * bool(foreign) + [f"it needs {', '.join(absent)}"] * bool(absent)
+        raise misfit(
+            "E505",
+            f"{pipeline.__name__} does not match the model: {' and '.join(said)}",
+            "set base.pipeline: auto, or name the class that the model was made for",
+        )
+    for name, part in parts.items():
+        wanted = tuple(cls for cls in types.get(name, ()) if isinstance(cls, type))
+        if part is None or name in settings or _accepted(name, part, wanted):
+            continue
+        names = " or ".join(cls.__name__ for cls in wanted)
+        raise misfit("E506", f"{name}: {pipeline.__name__} needs a {names}, and this is a {type(part).__name__}")
+
+
+def optional_parts(pipeline: type[Any]) -> tuple[str, ...]:
+    """Components that may be null. Stable Diffusion 3 also runs without its T5 encoder, though it does not say so."""
+    extra = ("text_encoder_3", "tokenizer_3") if pipeline.__name__.startswith("StableDiffusion3") else ()
+    return (*pipeline._optional_components, *extra)  # noqa: SLF001 - diffusers' only list of them
+
+
+def _accepted(name: str, part: Any, wanted: tuple[type, ...]) -> bool:
+    if name == "scheduler":
+        return hasattr(part, "set_timesteps")
+    if name.startswith(("tokenizer", "feature_extractor")):
+        # Slow, fast and Pillow variants are classes of their own with one protocol.
+        return callable(part)
+    if name == "vae" and any(cls.__name__ in _VAE_CLASSES for cls in wanted):
+        return type(part).__name__ in _VAE_CLASSES
+    return not wanted or isinstance(part, wanted)
+
+
+def check_shapes(parts: Mapping[str, Any]) -> None:
+    """Raise E507 unless latents and embeddings have the width that the denoiser reads.
+
+    Only what these configurations state is compared; an architecture with other names is left to its own checks.
+    """
+    _check_latents(parts)
+    _check_embeddings(parts)
+    for index in ("", "_2", "_3"):
+        tokenizer, encoder = parts.get(f"tokenizer{index}"), parts.get(f"text_encoder{index}")
+        if tokenizer is not None and encoder is not None:
+            rows = encoder.get_input_embeddings().num_embeddings
+            if len(tokenizer) > rows:
+                _misfit(f"tokenizer{index}", f"{len(tokenizer)} tokens", f"text_encoder{index}", f"{rows} embeddings")
+
+
+def _check_latents(parts: Mapping[str, Any]) -> None:
+    vae = _config(parts, "vae")
+    if vae is None or not isinstance(channels := getattr(vae, "latent_channels", None), int):
+        return
+    for name in ("unet", "transformer"):
+        config = _config(parts, name)
+        read = getattr(config, "in_channels", None)
+        # Flux packs 2x2 latents into one token.
+        wanted = channels * 4 if "Flux" in type(parts.get(name)).__name__ else channels
+        if isinstance(read, int) and read != wanted:
+            _misfit("vae", f"{channels} latent channels", name, f"{read} input channels")
+
+
+def _check_embeddings(parts: Mapping[str, Any]) -> None:
+    clip = [c for name in ("text_encoder", "text_encoder_2") if (c := _config(parts, name)) is not None]
+    third = _config(parts, "text_encoder_3")
+    unet, transformer = _config(parts, "unet"), _config(parts, "transformer")
+    if unet is not None and clip:
+        width = sum(config.hidden_size for config in clip if hasattr(config, "hidden_size"))
+        read = unet.cross_attention_dim
+        if isinstance(read, int) and getattr(unet, "encoder_hid_dim", None) is None and read != width:
+            _misfit("the text encoders", f"{width} features", "unet", f"cross_attention_dim {read}")
+    if transformer is None or not hasattr(transformer, "joint_attention_dim"):
+        return
+    wide = third if third is not None else clip[-1] if len(clip) > 1 and hasattr(clip[-1], "d_model") else None
+    if wide is not None and wide.d_model != transformer.joint_attention_dim:
+        read = transformer.joint_attention_dim
+        _misfit("the T5 encoder", f"{wide.d_model} features", "transformer", f"joint_attention_dim {read}")
+    pooled = [config for config in clip if not hasattr(config, "d_model")]
+    width = sum(config.projection_dim if len(pooled) > 1 else config.hidden_size for config in pooled)
+    read = getattr(transformer, "pooled_projection_dim", None)
+    if pooled and isinstance(read, int) and read != width:
+        _misfit("the text encoders", f"{width} pooled features", "transformer", f"pooled_projection_dim {read}")
+
+
+def _config(parts: Mapping[str, Any], name: str) -> Any:
+    return getattr(parts.get(name), "config", None)
+
+
+def _misfit(left: str, gives: str, right: str, takes: str) -> None:
+    raise misfit("E507", f"{left} and {right} do not fit: {left} has {gives}, {right} has {takes}")

@@ -1,0 +1,199 @@
+"""The live pipeline: one base on one device, brought from the state it is in to the state a handle asks for."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from recipe_runner.canonical import Json
+from recipe_runner.errors import Problem
+from recipe_runner.handle import BaseModel, ModelHandle
+from recipe_runner.runtime.adapters import Adapters
+from recipe_runner.runtime.base import LoadedBase, load_base
+from recipe_runner.runtime.decode import Picture, decode
+from recipe_runner.runtime.denoise import Latents, OnStep, denoise
+from recipe_runner.runtime.devices import choose_device
+from recipe_runner.runtime.encode import Conditioning, encode_prompt
+from recipe_runner.runtime.environment import describe_environment
+from recipe_runner.runtime.failures import operation
+from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, family_of
+from recipe_runner.runtime.rng import global_rng_kept
+from recipe_runner.runtime.settings import Level, prepare_cuda, reproducible
+
+Scope = Literal["text", "denoiser", "all"]
+_PARTS = {"text": TEXT_PARTS, "denoiser": DENOISER_PARTS, "all": (*DENOISER_PARTS, *TEXT_PARTS)}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pictures, uint8 [H, W, 3] each, and what the user should know about them."""
+
+    pictures: tuple[Picture, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+class LivePipeline:
+    """A pipeline that is reconciled: it holds one base and moves between adapter states by the fewest changes.
+
+    After any sequence of handles an image is bit-identical to the one a fresh pipeline makes. On any failure the
+    pipeline is thrown away, and the next operation begins from the files. Not for use by two threads at once.
+    """
+
+    def __init__(self, device: str = "auto", level: Level = "strict", threads: int | None = None) -> None:
+        """Choose the device; nothing is loaded yet.
+
+        Args:
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            level: reproducibility level.
+            threads: CPU threads of torch; None leaves torch's own number.
+
+        Raises:
+            OperationFailed: E701 when there is no such device, E702 when strict determinism comes too late.
+        """
+        prepare_cuda(level)
+        self.device = choose_device(device)
+        self.level: Level = level
+        self.threads = threads
+        self._base: LoadedBase | None = None
+        self._adapters: Adapters | None = None
+
+    def require(self, handle: ModelHandle, scope: Scope = "all") -> Any:
+        """The diffusers pipeline in the state of `handle`, as far as `scope` reaches.
+
+        `text` leaves the denoiser's adapters as they are, `denoiser` the text encoders'. Every adapter's file is read
+        and matched whatever the scope.
+
+        Raises:
+            WeightsError: E5xx when the base, E6xx when an adapter cannot be applied whole and exactly.
+        """
+        with self._operation("loading"):
+            return self._reconciled(handle, scope)
+
+    def encode(
+        self,
+        handle: ModelHandle,
+        prompt: Mapping[str, str | None],
+        *,
+        guided: bool = True,
+        clip_skip: int | None = None,
+        max_sequence_length: int | None = None,
+    ) -> Conditioning:
+        """encode_prompt: what the text encoders make of a prompt (`prompt`, `prompt_2`, `negative_prompt`, …).
+
+        `guided` says whether images of it use classifier-free guidance; if not, negative prompts are not encoded.
+        """
+        with self._operation("encode_prompt"):
+            pipeline = self._reconciled(handle, "text")
+            return encode_prompt(
+                pipeline, prompt, guided=guided, clip_skip=clip_skip, max_sequence_length=max_sequence_length
+            )
+
+    def denoise(
+        self,
+        handle: ModelHandle,
+        conditionings: Sequence[Conditioning],
+        seeds: Sequence[int],
+        sampling: Mapping[str, Json],
+        on_step: OnStep | None = None,
+    ) -> Latents:
+        """denoise: latents for each conditioning and seed, in one batch (of one, but at level fast).
+
+        Raises:
+            OperationFailed: E703 memory, E705 not finite, E706 an argument the call does not take, E708 unseeded noise.
+        """
+        if len(seeds) != len(conditionings) or not seeds or (len(seeds) > 1 and self.level != "fast"):
+            message = f"BUG: {len(seeds)} seeds for {len(conditionings)} conditionings at level {self.level}"
+            raise AssertionError(message)
+        with self._operation("denoise", seed=seeds[0]):
+            pipeline = self._reconciled(handle, "denoiser")
+            if family_of(pipeline) == "other":
+                # Its call encodes as well.
+                pipeline = self._reconciled(handle, "all")
+            return denoise(pipeline, self._held.scheduler, conditionings, seeds, sampling, on_step)
+
+    def decode(self, handle: ModelHandle, latents: Latents) -> Decoded:
+        """decode: the pictures of `latents`. No file that the pipeline was made from may have changed until then.
+
+        Raises:
+            WeightsError: E508, when a weights file was overwritten while the image was made.
+            OperationFailed: E703 memory, E705 not finite.
+        """
+        with self._operation("decode"):
+            pipeline = self._require_base(handle.base).pipeline
+            pictures, warnings = decode(pipeline, latents)
+            self.check_files()
+            return Decoded(tuple(pictures), warnings)
+
+    def check_files(self) -> None:
+        """Raise E508 when a file that the base was loaded from has changed since (adapters are copied, not mapped)."""
+        if self._base is not None:
+            self._base.check_files()
+
+    def landing(self, handle: ModelHandle) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        """Of each adapter and component, how many of the file's tensors landed and how many there are for it."""
+        with self._operation("loading"):
+            self._require_base(handle.base)
+            return {adapter.name: self._held_adapters.landing(adapter) for adapter in handle.adapters}
+
+    def describe(self) -> Mapping[str, Json]:
+        """The environment, for a manifest: versions, device, threads, determinism switches."""
+        return describe_environment(self.device, self.level, self.threads)
+
+    def close(self) -> None:
+        """Throw the pipeline away and give its memory back."""
+        self._base = None
+        self._adapters = None
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def _held(self) -> LoadedBase:
+        if self._base is None:
+            message = "BUG: no base is loaded"
+            raise AssertionError(message)
+        return self._base
+
+    @property
+    def _held_adapters(self) -> Adapters:
+        if self._adapters is None:
+            message = "BUG: no base is loaded"
+            raise AssertionError(message)
+        return self._adapters
+
+    @contextmanager
+    def _operation(self, name: str, seed: int | None = None) -> Iterator[None]:
+        # At level strict, noise that the seed does not decide is refused; at the others the global generator is
+        # seeded for the image, which is the most that can be done for it.
+        strict = self.level == "strict"
+        try:
+            with (
+                operation(name),
+                reproducible(self.level, self.threads),
+                global_rng_kept(self.device, seed=None if strict else seed, refuse=strict and seed is not None),
+            ):
+                yield
+        except BaseException:
+            # Half-changed state is never used again; KeyboardInterrupt may come at any line.
+            self.close()
+            raise
+
+    def _reconciled(self, handle: ModelHandle, scope: Scope) -> Any:
+        base = self._require_base(handle.base)
+        self._held_adapters.reconcile(handle, _PARTS[scope])
+        return base.pipeline
+
+    def _require_base(self, model: BaseModel) -> LoadedBase:
+        if self._base is not None and self._base.differs_only_in_scheduler(model):
+            if self._base.model != model:
+                self._base.change_scheduler(model)
+            return self._base
+        self.close()
+        self._base = load_base(model, self.device)
+        self._adapters = Adapters(self._base.pipeline, allow_pickle=model.allow_pickle)
+        return self._base

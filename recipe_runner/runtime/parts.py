@@ -1,0 +1,73 @@
+"""Load one component of a pipeline from its folder, strictly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.runtime.problems import misfit
+from recipe_runner.runtime.strict import check_report, check_whole
+from recipe_runner.sources.component_files import weights_files
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def load_part(
+    name: str, cls: type[Any], folder: Path, *, dtype: str, variant: str | None, allow_pickle: bool
+) -> Any:
+    """The component `name`, an instance of `cls`, from `folder`: a model with all its parameters, or a tokenizer, …
+
+    Raises:
+        WeightsError: E501 to E504 when file and model do not match, E513 when the part cannot be loaded at all,
+            E406 when its weights are pickled and pickles are not allowed.
+    """
+    if not issubclass(cls, torch.nn.Module):
+        return _loaded(name, cls, folder, local_files_only=True)
+    files = weights_files(folder, name, variant, allow_pickle=allow_pickle)
+    if files is None:
+        raise misfit("E513", f"{name}: there are no weights{f' of variant {variant}' if variant else ''} in its folder")
+    model, report = _loaded(
+        name,
+        cls,
+        folder,
+        dtype=DTYPES[dtype],
+        variant=variant,
+        use_safetensors=files[-1].endswith(".safetensors"),
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    check_report(name, report)
+    check_whole(name, model)
+    return model.eval()
+
+
+def declared_class(folder: Path) -> str | None:
+    """The class that a component's own config.json names; None when it names none."""
+    for file in ("config.json", "scheduler_config.json"):
+        if (folder / file).is_file():
+            config = json.loads((folder / file).read_bytes())
+            named = config.get("_class_name") or (config.get("architectures") or [None])[0]
+            return named if isinstance(named, str) else None
+    return None
+
+
+def _loaded(name: str, cls: type[Any], folder: Path, **settings: Any) -> Any:
+    try:
+        return cls.from_pretrained(str(folder), **settings)
+    except RecipeRunnerError:
+        raise
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, NotImplementedError) as cause:
+        # What the loaders raise for broken or foreign files is any of these; a shape mismatch is among them.
+        said = str(cause).strip().splitlines()
+        code = "E503" if _about_shapes(str(cause)) else "E513"
+        shown = said[0][:300] if said else "no reason given"
+        raise misfit(code, f"{name}: {cls.__name__} cannot be loaded: {shown}") from cause
+
+
+def _about_shapes(text: str) -> bool:
+    return "expected shape" in text or "ignore_mismatched_sizes" in text or "size mismatch" in text
+

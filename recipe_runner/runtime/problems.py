@@ -1,0 +1,26 @@
+"""One line to raise a located problem of the runtime."""
+
+from __future__ import annotations
+
+from recipe_runner.errors import OperationFailed, Problem, WeightsError
+
+
+def misfit(code: str, message: str, hint: str = "", severity: str = "error") -> WeightsError:
+    """The error for weights that are broken, foreign or do not fit (E5xx, E6xx)."""
+    return WeightsError(Problem(code=code, message=message, hint=hint))
+
+
+def failed(code: str, message: str, hint: str = "") -> OperationFailed:
+    """The error for an operation that did not succeed (E7xx)."""
+    return OperationFailed(Problem(code=code, message=message, hint=hint))
+
+
+def warning(code: str, message: str, hint: str = "") -> Problem:
+    """A warning: nothing failed, but the user should know."""
+    return Problem(code=code, message=message, hint=hint, severity="warning")
+
+
+def some(names: list[str] | tuple[str, ...], limit: int = 3) -> str:
+    """The first names of a list and how many more there are: `a, b, c and 12 more`."""
+    shown = ", ".join(names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

@@ -1,0 +1,47 @@
+"""The global random generators are left as they were found; a seeded image never depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from recipe_runner.runtime.problems import failed
+
+
+@contextmanager
+def global_rng_kept(device: torch.device, *, seed: int | None = None, refuse: bool = False) -> Iterator[None]:
+    """Run a block, then put torch's global generators (CPU and `device`) back.
+
+    Args:
+        device: the device whose generator is kept, beside the CPU's.
+        seed: what they are seeded with for the block, so that noise drawn from them follows the image's seed.
+        refuse: raise when the block drew from them.
+
+    Raises:
+        OperationFailed: E708, when `refuse` and the block drew from a global generator.
+    """
+    before = _states(device)
+    if seed is not None:
+        torch.manual_seed(seed)
+    seeded = _states(device)
+    try:
+        yield
+        drawn = any(not torch.equal(was, now) for was, now in zip(seeded, _states(device), strict=True))
+    finally:
+        torch.set_rng_state(before[0])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(before[1], device)
+    if refuse and drawn:
+        raise failed(
+            "E708",
+            "noise was drawn that the image's seed does not decide (from torch's global generator)",
+            "use another scheduler (or its deterministic setting), or runtime.reproducibility: seeded",
+        )
+
+
+def _states(device: torch.device) -> tuple[torch.Tensor, ...]:
+    if device.type == "cuda":
+        return torch.get_rng_state(), torch.cuda.get_rng_state(device)
+    return (torch.get_rng_state(),)

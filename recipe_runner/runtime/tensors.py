@@ -1,0 +1,40 @@
+"""Read every tensor of a weights file."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from recipe_runner.runtime.problems import misfit
+from recipe_runner.weights.formats import require_weights
+
+
+def read_tensors(path: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
+    """The tensors of the file at `path` by name, on the CPU.
+
+    A pickled file is read with `weights_only`, so that nothing in it runs.
+
+    Raises:
+        WeightsError: E401, E406, E411, E412 when it may not be read; E607 when it is broken or holds other things.
+    """
+    if require_weights(path, allow_pickle=allow_pickle) == "safetensors":
+        try:
+            # Copies: what is mapped from a file changes when the file is overwritten.
+            return {name: tensor.clone() for name, tensor in load_file(path).items()}
+        except (SafetensorError, OSError) as cause:
+            raise misfit("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as cause:
+        said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise misfit("E607", f"{path.name} cannot be read with weights_only: {said}") from cause
+    if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
+        # Training frameworks put the weights beside the optimizer's state.
+        tree = tree["state_dict"]
+    if not isinstance(tree, dict) or not all(isinstance(value, torch.Tensor) for value in tree.values()):
+        raise misfit("E607", f"{path.name} is not a mapping of names to tensors")
+    return {str(name): value for name, value in tree.items()}
