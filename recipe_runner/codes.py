@@ -6,10 +6,13 @@ Codes are never reused. 1xx text, 2xx shape, 3xx rules between fields, 4xx sourc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NO = 1
 """The answer is no: the recipe is invalid, or its parts do not fit."""

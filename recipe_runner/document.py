@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
-from recipe_runner.canonical import Json
 from recipe_runner.errors import Problem, RecipeSyntaxError, Severity
-from recipe_runner.nodes import Node, Span, read_nodes
+from recipe_runner.nodes import Node, read_nodes
 from recipe_runner.overrides import override
-from recipe_runner.paths import Path
-from recipe_runner.text import Origin, read_text
+from recipe_runner.text import Origin, Span, read_text
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+    from recipe_runner.paths import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,7 @@ class Document:
     @cached_property
     def tree(self) -> Mapping[str, Json]:
         """The plain tree. It is shared and must not be changed."""
-        if not isinstance(self.root.value, Mapping):
-            message = "BUG: a document that is no mapping"
-            raise AssertionError(message)
-        return self.root.value
+        return cast("Mapping[str, Json]", self.root.value)
 
     def span(self, path: Path, *, key: bool = False) -> Span:
         """The place of the value at `path`, or of its key; of the nearest ancestor where `path` leads nowhere."""
@@ -57,8 +57,7 @@ class Document:
             child = _child(node, segment)
             if child is None:
                 break
-            in_mapping = node.keys is not None and isinstance(segment, str)
-            span = node.keys[segment] if key and in_mapping and node.keys else child.span
+            span = node.keys[segment] if key and node.keys and isinstance(segment, str) else child.span
             node = child
         return span
 
@@ -78,18 +77,7 @@ class Document:
         severity: Severity = "error",
     ) -> Problem:
         """A problem at the value at `path`, or at its key."""
-        mark = self.mark(path, key)
-        return Problem(
-            code=code,
-            message=message,
-            path=mark.source,
-            line=mark.line,
-            column=mark.column,
-            width=mark.width,
-            hint=hint,
-            source_line=mark.source_line,
-            severity=severity,
-        )
+        return self.span(path, key=key).problem(code, message, hint, severity)
 
     def with_overrides(self, overrides: Sequence[str]) -> Document:
         """The document with each `path=value` applied in order; the value is YAML. A later one wins.
@@ -113,19 +101,18 @@ def parse_document(data: bytes | str, source: str) -> Document:
     root = read_nodes(origin)
     if root is None or root.value is None:
         hint = "`recipe-runner init` writes a recipe to start from."
-        raise RecipeSyntaxError(origin.problem("E106", "the file is empty", line=1, column=1, hint=hint))
+        raise RecipeSyntaxError(origin.at(1, 1).problem("E106", "the file is empty", hint))
     if not isinstance(root.value, Mapping):
         what = "a list" if isinstance(root.value, list) else "a single value"
-        line, column = root.span.line, root.span.column
         hint = "Start with `recipe: 1` and a line for each section."
         message = f"the document is {what}, not a mapping of keys"
-        raise RecipeSyntaxError(origin.problem("E115", message, line=line, column=column, hint=hint))
+        raise RecipeSyntaxError(root.span.problem("E115", message, hint))
     return Document(origin, root)
 
 
 def _child(node: Node, segment: str | int) -> Node | None:
     if isinstance(node.parts, dict):
-        return node.parts.get(segment) if isinstance(segment, str) else None
+        return node.parts.get(str(segment)) if isinstance(segment, str) else None
     if isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
         return node.parts[segment]
     return None

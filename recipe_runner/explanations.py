@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from recipe_runner.nearest import did_you_mean
 from recipe_runner.paths import Path, format_path
 from recipe_runner.words import kind_of, listed, shown, written
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     from jsonschema.exceptions import ValidationError
 
 _TYPES = {"string": "a text", "number": "a number", "integer": "an integer", "boolean": "true or false",
@@ -37,29 +38,42 @@ class Explanation:
     key: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """What is used of a ValidationError, whose own types allow everything to be missing."""
+
+    validator: str
+    wanted: Any
+    instance: Any
+    schema: Mapping[str, Any]
+    message: str
+
+
 def explanations(errors: Iterable[ValidationError]) -> Iterator[Explanation]:
     """Each error explained; where an error stands for several mistakes, several."""
     for error in errors:
         path: Path = tuple(error.absolute_path)
+        schema = cast("Mapping[str, Any]", error.schema)
+        plain = _Error(str(error.validator), error.validator_value, error.instance, schema, error.message)
         if "propertyNames" in error.absolute_schema_path:
-            yield _name(path, error)
-        elif error.validator in _UNIONS:
+            yield _name(path, plain)
+        elif plain.validator in _UNIONS:
             yield from _union(error)
         else:
-            yield from _EXPLAIN.get(str(error.validator), _other)(path, error)
+            yield from _EXPLAIN.get(plain.validator, _other)(path, plain)
 
 
 def _at(path: Path) -> str:
     return f"`{format_path(path)}`" if path else "the recipe"
 
 
-def _name(path: Path, error: ValidationError) -> Explanation:
+def _name(path: Path, error: _Error) -> Explanation:
     name = str(error.instance)
     what = "the empty text is no name" if not name else f"`{shown(name)}` is not a name"
-    return Explanation("E211", what, (*path, name), _FORMS.get(str(error.validator_value), _NAMES), key=True)
+    return Explanation("E211", what, (*path, name), _FORMS.get(str(error.wanted), _NAMES), key=True)
 
 
-def _unknown_keys(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _unknown_keys(path: Path, error: _Error) -> Iterator[Explanation]:
     known = [str(name) for name in error.schema.get("properties", {})]
     place = f" in {_at(path)}" if path else ""
     unused = [name for name in known if name not in error.instance]
@@ -69,10 +83,10 @@ def _unknown_keys(path: Path, error: ValidationError) -> Iterator[Explanation]:
             yield Explanation("E201", f"unknown key `{shown(key)}`{place}", (*path, key), hint, key=True)
 
 
-def _missing(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _missing(path: Path, error: _Error) -> Iterator[Explanation]:
     # jsonschema yields one error for each missing key, in the order of the list, and does not say which.
     properties = error.schema.get("properties", {})
-    for name in error.validator_value:
+    for name in error.wanted:
         if name not in error.instance and error.message.startswith(repr(name)):
             example = _example(name, properties.get(name, {}))
             if name == "kind":
@@ -85,29 +99,36 @@ def _example(name: str, schema: Mapping[str, Any]) -> str:
     return f"For example: `{name}: {written(examples[0])}`" if examples else ""
 
 
-def _type(path: Path, error: ValidationError) -> Iterator[Explanation]:
-    wanted = [error.validator_value] if isinstance(error.validator_value, str) else list(error.validator_value)
+def _type(path: Path, error: _Error) -> Iterator[Explanation]:
+    wanted = [error.wanted] if isinstance(error.wanted, str) else list(error.wanted)
     needed = [_TYPES[name] for name in wanted if name != "null"]
     message = f"{_at(path)} is {kind_of(error.instance)}, where {listed(needed, 'or', quote=False)} is needed"
     yield Explanation("E203", message, path, _type_hint(path, error, wanted))
 
 
-def _type_hint(path: Path, error: ValidationError, wanted: Sequence[str]) -> str:
+def _type_hint(path: Path, error: _Error, wanted: Sequence[str]) -> str:
     value = error.instance
     name = str(path[-1]) if path else ""
     if value is None:
         return "Write a value, or delete the key."
-    if isinstance(value, str) and "boolean" in wanted and value.lower() in _YAML_1_1:
-        return f"Recipes are YAML 1.2: write `{_YAML_1_1[value.lower()]}`."
-    if isinstance(value, str) and {"number", "integer"} & set(wanted) and _is_numeric(value):
-        return f"Write it without quotes: {value.strip()}."
-    if isinstance(value, float) and "integer" in wanted and value.is_integer():
-        return f"Write {int(value)}."
-    if isinstance(value, (int, float)) and "string" in wanted:
-        return f'Put it in quotes: "{written(value)}".'
-    if not isinstance(value, (list, dict)) and "array" in wanted:
-        return f"Write a list: [{written(value)}]."
+    if isinstance(value, (str, int, float)) and (hint := _scalar_hint(value, wanted)):
+        return hint
     return _example(name, error.schema) if name and not isinstance(path[-1], int) else ""
+
+
+def _scalar_hint(value: str | float, wanted: Sequence[str]) -> str:
+    hint = ""
+    if isinstance(value, str) and "boolean" in wanted and value.lower() in _YAML_1_1:
+        hint = f"Recipes are YAML 1.2: write `{_YAML_1_1[value.lower()]}`."
+    elif isinstance(value, str) and {"number", "integer"} & set(wanted) and _is_numeric(value):
+        hint = f"Write it without quotes: {value.strip()}."
+    elif isinstance(value, float) and "integer" in wanted and value.is_integer():
+        hint = f"Write {int(value)}."
+    elif not isinstance(value, str) and "string" in wanted:
+        hint = f'Put it in quotes: "{written(value)}".'
+    elif "array" in wanted:
+        hint = f"Write a list: [{written(value)}]."
+    return hint
 
 
 def _is_numeric(text: str) -> bool:
@@ -118,8 +139,8 @@ def _is_numeric(text: str) -> bool:
     return True
 
 
-def _enum(path: Path, error: ValidationError) -> Iterator[Explanation]:
-    allowed = [str(value) for value in error.validator_value if value is not None]
+def _enum(path: Path, error: _Error) -> Iterator[Explanation]:
+    allowed = [str(value) for value in error.wanted if value is not None]
     if isinstance(error.instance, (dict, list)) or error.instance is None or isinstance(error.instance, bool):
         if "type" in error.schema:  # the type error says it better
             return
@@ -131,27 +152,27 @@ def _enum(path: Path, error: ValidationError) -> Iterator[Explanation]:
     yield Explanation("E204", message, path, hint if hint.startswith("Did") else "")
 
 
-def _const(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _const(path: Path, error: _Error) -> Iterator[Explanation]:
     if path == ("recipe",):
         if isinstance(error.instance, int) and not isinstance(error.instance, bool):
             message = f"this is a recipe of format {error.instance}, and this version reads format 1"
             hint = "Write `recipe: 1`, or use a newer recipe_runner."
             yield Explanation("E210", message, path, hint)
         return
-    message = f"{_at(path)} is `{shown(error.instance)}`, where `{error.validator_value}` is needed"
+    message = f"{_at(path)} is `{shown(error.instance)}`, where `{error.wanted}` is needed"
     yield Explanation("E204", message, path)
 
 
-def _pattern(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _pattern(path: Path, error: _Error) -> Iterator[Explanation]:
     if not error.instance:
-        yield Explanation("E207", f"{_at(path)} is empty", path, _FORMS.get(str(error.validator_value), ""))
+        yield Explanation("E207", f"{_at(path)} is empty", path, _FORMS.get(str(error.wanted), ""))
         return
     message = f"{_at(path)} is `{shown(error.instance)}`, which does not have the right form"
-    hint = _FORMS.get(str(error.validator_value), f"It must match {error.validator_value}")
+    hint = _FORMS.get(str(error.wanted), f"It must match {error.wanted}")
     yield Explanation("E205", message, path, hint)
 
 
-def _range(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _range(path: Path, error: _Error) -> Iterator[Explanation]:
     if path[:1] == ("seeds",) and error.instance < 0:
         message = f"the seed {error.instance} is negative"
         hint = "Seeds are integers from 0 to 18446744073709551615."
@@ -166,7 +187,7 @@ def _range(path: Path, error: ValidationError) -> Iterator[Explanation]:
     yield Explanation("E206", message, path)
 
 
-def _empty(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _empty(path: Path, error: _Error) -> Iterator[Explanation]:
     if "pattern" in error.schema and error.instance == "":
         return  # the pattern says it, with the form
     what = {"array": "list", "object": "mapping"}.get(_json_type(error.instance), "text")
@@ -182,20 +203,20 @@ def _json_type(value: object) -> str:
     return "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "string"
 
 
-def _long(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _long(path: Path, error: _Error) -> Iterator[Explanation]:
     unit = "characters" if isinstance(error.instance, str) else "elements"
-    message = f"{_at(path)} has {len(error.instance):,} {unit}; at most {error.validator_value:,} are allowed"
+    message = f"{_at(path)} has {len(error.instance):,} {unit}; at most {error.wanted:,} are allowed"
     yield Explanation("E208", message, path)
 
 
-def _multiple(path: Path, error: ValidationError) -> Iterator[Explanation]:
-    step = error.validator_value
+def _multiple(path: Path, error: _Error) -> Iterator[Explanation]:
+    step = error.wanted
     below = error.instance // step * step
     message = f"{_at(path)} is {error.instance}, which is not a multiple of {step}"
     yield Explanation("E209", message, path, f"Write {below or step} or {below + step}." if error.instance > 0 else "")
 
 
-def _other(path: Path, error: ValidationError) -> Iterator[Explanation]:
+def _other(path: Path, error: _Error) -> Iterator[Explanation]:
     yield Explanation("E203", f"{_at(path)}: {error.message}", path)
 
 
@@ -213,7 +234,7 @@ def _union(error: ValidationError) -> Iterator[Explanation]:
 
 
 _UNIONS = ("anyOf", "oneOf")
-_EXPLAIN: Mapping[str, Callable[[Path, ValidationError], Iterator[Explanation]]] = {
+_EXPLAIN: Mapping[str, Callable[[Path, _Error], Iterator[Explanation]]] = {
     "additionalProperties": _unknown_keys,
     "required": _missing,
     "type": _type,

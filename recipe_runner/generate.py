@@ -1,4 +1,4 @@
-"""The JSON Schemas in `schemas/`, generated from the pydantic types. The only torch-free module that needs both.
+"""The JSON Schemas in `schemas/`, generated from the pydantic types.
 
 pydantic's schemas are reshaped so that editors complete them and every mistake has one place: unions of different
 types become one schema with several types, adapters are told apart by `kind` with if/then, names of mappings are
@@ -8,27 +8,18 @@ checked as names. No anyOf is left where a reader would have to guess which bran
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
-from recipe_runner.recipe import Recipe
-from recipe_runner.record.manifest import Manifest
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-SCHEMAS: Mapping[str, tuple[type[BaseModel], str]] = {
-    "recipe.v1.schema.json": (Recipe, "recipe_runner recipe, format 1"),
-    "manifest.v1.schema.json": (Manifest, "recipe_runner manifest, format 1"),
-}
-"""File name → the type it is generated from, and its title."""
 _ANNOTATIONS = ("title", "description", "default", "examples")
 
 
-def schema_text(name: str) -> str:
-    """The bytes of the schema file `name`, as text."""
-    model, title = SCHEMAS[name]
+def schema_text(model: type[BaseModel], name: str, title: str) -> str:
+    """The bytes of the schema file called `name`, as text."""
     schema = generate_schema(model, f"urn:recipe_runner:{name.removesuffix('.schema.json')}", title)
     return json.dumps(schema, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

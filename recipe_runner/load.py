@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
@@ -13,11 +11,12 @@ from recipe_runner.rules import check_rules
 from recipe_runner.schema import check_recipe, in_order
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from recipe_runner.recipe import Recipe
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A recipe without errors, and the warnings about it."""
 
     document: Document

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from recipe_runner.paths import Path, locate, parse_path, replaced
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from recipe_runner.canonical import Json
     from recipe_runner.document import Document
 
@@ -26,32 +27,20 @@ class Variant:
 
 
 def variants(document: Document) -> tuple[Variant, ...]:
-    """All variants of a checked recipe, the first axis changing slowest; one without values where there is no matrix."""
+    """All variants of a checked recipe, the first axis changing slowest; one without values without a matrix."""
     matrix = document.tree.get("matrix") or {}
     tree: Json = {key: value for key, value in document.tree.items() if key != "matrix"}
-    if not isinstance(matrix, Mapping):
-        message = "BUG: the matrix was not checked"
-        raise AssertionError(message)
-    axes = [(text, locate(tree, parse_path(text)), _values(values)) for text, values in matrix.items()]
+    checked = cast("Mapping[str, list[Json]]", matrix)
+    axes = [(text, locate(tree, parse_path(text)), values) for text, values in checked.items()]
     return tuple(Variant(index, values, made) for index, (values, made) in enumerate(_combined(tree, axes)))
 
 
-def _values(values: Json) -> list[Json]:
-    if not isinstance(values, list):
-        message = "BUG: the values of an axis were not checked"
-        raise AssertionError(message)
-    return values
-
-
 def _combined(
-    tree: Json, axes: list[tuple[str, Path, list[Json]]]
+    tree: Json, axes: Sequence[tuple[str, Path, Sequence[Json]]]
 ) -> Iterator[tuple[Mapping[str, Json], Mapping[str, Json]]]:
     # Axis by axis, so that a tree is copied along one path only, and shared by all combinations of the later axes.
-    if not isinstance(tree, Mapping):
-        message = "BUG: an axis replaced the recipe"
-        raise AssertionError(message)
     if not axes:
-        yield {}, tree
+        yield {}, cast("Mapping[str, Json]", tree)
         return
     (text, path, values), rest = axes[0], axes[1:]
     for value in values:

@@ -7,17 +7,17 @@ come from anyone: depth and size are checked while reading, and an alias costs n
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
-from recipe_runner.canonical import Json
 from recipe_runner.errors import Problem, RecipeSyntaxError
-from recipe_runner.scalars import LARGEST_INTEGER, NotFinite, TooLarge, read_scalar
+from recipe_runner.scalars import LARGEST_INTEGER, NotFiniteError, TooLargeError, read_scalar
 from recipe_runner.syntax import syntax_problem
+from recipe_runner.text import Origin, Span
 
 if TYPE_CHECKING:
-    from recipe_runner.text import Origin
+    from recipe_runner.canonical import Json
 
 DEEPEST = 32
 """How deep mappings and lists may stand in one another. The language needs nine."""
@@ -26,15 +26,6 @@ MOST_VALUES = 200_000
 
 # libyaml's parser is nine times faster; the other gives the same events.
 _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class Span(NamedTuple):
-    """A place: line and column count from 1, in characters. `width` ends with the line."""
-
-    origin: Origin
-    line: int
-    column: int
-    width: int
 
 
 class Node(NamedTuple):
@@ -86,7 +77,10 @@ class _Builder:
     root: Node | None = None
     documents: int = 0
 
-    def span(self, start: yaml.Mark, end: yaml.Mark) -> Span:
+    def span(self, event: yaml.Event) -> Span:
+        # Events always have marks, which the library's types do not say.
+        start: Any = event.start_mark
+        end: Any = event.end_mark
         line, column = start.line + 1, start.column + 1 + (self.shift if start.line == 0 else 0)
         if end.line == start.line:
             width = end.column - start.column
@@ -95,11 +89,9 @@ class _Builder:
         return Span(self.origin, line, column, max(1, width))
 
     def problem(self, code: str, message: str, span: Span, hint: str) -> None:
-        self.problems.append(
-            self.origin.problem(code, message, line=span.line, column=span.column, width=span.width, hint=hint)
-        )
+        self.problems.append(span.problem(code, message, hint))
 
-    def stop(self, code: str, message: str, span: Span, hint: str) -> None:
+    def stop(self, code: str, message: str, span: Span, hint: str) -> NoReturn:
         """Nothing after this can be read in earnest."""
         self.problem(code, message, span, hint)
         raise RecipeSyntaxError(*self.problems)
@@ -111,10 +103,10 @@ class _Builder:
             self.start(event)
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             closing = self.stack.pop()
-            if closing.flow and event.end_mark.line + 1 == closing.span.line:
+            end = self.span(event)
+            if closing.flow and end.line == closing.span.line:
                 # A block's end is where the next thing starts, so only a collection in brackets has a width.
-                width = self.span(event.end_mark, event.end_mark).column - closing.span.column
-                closing.span = closing.span._replace(width=width)
+                closing.span = closing.span._replace(width=end.column + 1 - closing.span.column)
             node = closing.closed()
             if closing.anchor is not None:
                 self.anchors[closing.anchor] = node
@@ -126,7 +118,7 @@ class _Builder:
 
     def document(self, event: yaml.DocumentStartEvent) -> None:
         self.documents += 1
-        span = self.span(event.start_mark, event.end_mark)
+        span = self.span(event)
         if self.documents > 1:
             self.stop("E107", "a second document starts here", span, "One file holds one recipe: delete the `---`.")
         if event.version is not None and tuple(event.version) != (1, 2):
@@ -135,7 +127,7 @@ class _Builder:
             self.problem("E104", message, span, "Delete the `%YAML` line.")
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
-        span = self.span(event.start_mark, event.end_mark)
+        span = self.span(event)
         plain = event.tag is None and event.implicit[0]
         if event.tag is not None:
             self.refuse_tag(event.tag, span)
@@ -150,9 +142,9 @@ class _Builder:
     def plain(self, text: str, span: Span) -> Json:
         try:
             return read_scalar(text)
-        except NotFinite:
+        except NotFiniteError:
             self.problem("E117", f"`{_short(text)}` is not a finite number", span, "Write a finite number.")
-        except TooLarge:
+        except TooLargeError:
             hint = f"The largest integer is {LARGEST_INTEGER}; quote it if it is a text."
             self.problem("E116", f"the integer `{_short(text)}` is too large", span, hint)
         return None
@@ -174,7 +166,7 @@ class _Builder:
         mapping.wants_key = False
 
     def start(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
-        span = self.span(event.start_mark, event.end_mark)
+        span = self.span(event)
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag is not None:
             self.refuse_tag(event.tag, span)
@@ -193,17 +185,17 @@ class _Builder:
             self.anchors.pop(event.anchor, None)
 
     def alias(self, event: yaml.AliasEvent) -> None:
-        span = self.span(event.start_mark, event.end_mark)
-        name = _short(event.anchor)
+        span = self.span(event)
+        anchor = str(event.anchor)
+        name = _short(anchor)
         if self.stack and self.stack[-1].wants_key:
             self.stop("E109", f"the alias `*{name}` stands where a key should", span, "Write the key out.")
-        if any(open_.anchor == event.anchor for open_ in self.stack) and event.anchor not in self.anchors:
+        if anchor not in self.anchors and any(open_.anchor == anchor for open_ in self.stack):
             self.stop("E112", f"the alias `*{name}` stands inside what it stands for", span, "Write the value out.")
-        node = self.anchors.get(event.anchor)
+        node = self.anchors.get(anchor)
         if node is None:
             hint = "An anchor `&name` must come before its alias; a text that starts with `*` needs quotes."
             self.stop("E104", f"the alias `*{name}` has no anchor `&{name}` before it", span, hint)
-            return
         if len(self.stack) + node.height > DEEPEST:
             self.too_deep(span)
         self.add(node, span)
@@ -248,7 +240,8 @@ def read_nodes(origin: Origin, text: str | None = None, shift: int = 0) -> Node 
     loader = _Loader(text)
     try:
         while loader.check_event():
-            builder.take(loader.get_event())
+            event: Any = loader.get_event()
+            builder.take(event)
     except yaml.YAMLError as error:
         raise RecipeSyntaxError(*builder.problems, syntax_problem(error, origin, shift)) from error
     finally:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from recipe_runner.errors import RecipeInvalid, RecipeSyntaxError
 from recipe_runner.nearest import did_you_mean
-from recipe_runner.nodes import Node, Span, read_nodes
-from recipe_runner.paths import PathNotFound, PathSyntaxError, Step, locate, parse_path
-from recipe_runner.text import Origin, read_text
+from recipe_runner.nodes import Node, read_nodes
+from recipe_runner.paths import PathNotFoundError, PathSyntaxError, Step, locate, parse_path
+from recipe_runner.text import Origin, Span, read_text
 
 SOURCE = "--set"
 """What stands for the file's name in problems of an override."""
@@ -28,7 +28,7 @@ def override(root: Node, text: str) -> Node:
         raise RecipeInvalid(*error.problems) from error
     path_text, equals, value_text = text.partition("=")
     if not equals:
-        _refuse(origin, "E301", f"`{text}` has no `=`", 1, len(text), _EXAMPLE)
+        _refuse(origin.at(1, 1, len(text)), "E301", f"`{text}` has no `=`", _EXAMPLE)
     steps = _steps(root, origin, path_text)
     shift = len(path_text) + 1
     try:
@@ -47,12 +47,12 @@ def _steps(root: Node, origin: Origin, text: str) -> list[Step]:
     try:
         steps = parse_path(text)
     except PathSyntaxError as error:
-        _refuse(origin, "E301", f"`{text}` is no path: {error}", error.column, 1, _EXAMPLE)
+        _refuse(origin.at(1, error.column), "E301", f"`{text}` is no path: {error}", _EXAMPLE)
     try:
         path = locate(root.value, steps)
-    except PathNotFound as error:
+    except PathNotFoundError as error:
         names = did_you_mean(str(error.step.name), error.known)
-        _refuse(origin, "E302", str(error), error.step.column, error.step.width, names)
+        _refuse(origin.at(1, error.step.column, error.step.width), "E302", str(error), names)
     return [replace(step, name=segment) for step, segment in zip(steps, path, strict=True)]
 
 
@@ -62,10 +62,8 @@ def _placed(node: Node | None, steps: list[Step], value: Node, origin: Origin) -
     step, rest = steps[0], steps[1:]
     span = Span(origin, 1, step.column, step.width)
     if isinstance(step.name, int):
-        if node is None or not isinstance(node.parts, list):
-            message = "BUG: an override that was not located"
-            raise AssertionError(message)
-        elements = list(node.parts)
+        node = cast("Node", node)  # `locate` found the list and its element
+        elements = list(cast("list[Node]", node.parts))
         elements[step.name] = _placed(elements[step.name], rest, value, origin)
         return node._replace(value=[element.value for element in elements], parts=elements)
     if node is None or not isinstance(node.parts, dict):
@@ -76,5 +74,5 @@ def _placed(node: Node | None, steps: list[Step], value: Node, origin: Origin) -
     return node._replace(value={name: part.value for name, part in parts.items()}, parts=parts, keys=keys)
 
 
-def _refuse(origin: Origin, code: str, message: str, column: int, width: int, hint: str) -> NoReturn:  # noqa: PLR0913, PLR0917
-    raise RecipeInvalid(origin.problem(code, message, line=1, column=column, width=width, hint=hint))
+def _refuse(span: Span, code: str, message: str, hint: str) -> NoReturn:
+    raise RecipeInvalid(span.problem(code, message, hint))

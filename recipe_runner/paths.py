@@ -1,6 +1,7 @@
 """Paths into a recipe, as matrix axes and `--set` write them: `adapters.style.scale`, `prompts[0].prompt`.
 
-Segments are separated by `.`, list elements are `[n]` from 0, and a prompt can be named by its id: `prompts.bears.prompt`.
+Segments are separated by `.`, list elements are `[n]` from 0, and a prompt can be named by its id:
+`prompts.bears.prompt`.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from recipe_runner.canonical import Json
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
 
 Path = tuple[str | int, ...]
 _SEGMENT = re.compile(r"(?P<name>[^.\[\]=\s]+)|\[(?P<index>[0-9]{1,6})\]")
@@ -33,7 +36,7 @@ class PathSyntaxError(ValueError):
         self.column = column
 
 
-class PathNotFound(LookupError):
+class PathNotFoundError(LookupError):
     """A path that leads nowhere. `step` is the one that failed; `known` are the names that would have done."""
 
     def __init__(self, message: str, step: Step, known: Sequence[str] = ()) -> None:
@@ -86,7 +89,7 @@ def locate(tree: Json, steps: Sequence[Step]) -> Path:
     """The concrete path of `steps` in `tree`: prompt ids become indexes. Names that a mapping lacks are kept.
 
     Raises:
-        PathNotFound: at an index beyond a list, or a step into something that has no parts.
+        PathNotFoundError: at an index beyond a list, or a step into something that has no parts.
     """
     path: list[str | int] = []
     here: Json = tree
@@ -102,26 +105,26 @@ def _next(here: Json, step: Step, path: Sequence[str | int]) -> tuple[str | int,
     if isinstance(here, Mapping):
         if isinstance(name, int):
             message = f"{place} is a mapping: its parts have names, not numbers"
-            raise PathNotFound(message, step, tuple(here))
+            raise PathNotFoundError(message, step, tuple(here))
         return name, here.get(name)
     if isinstance(here, Sequence) and not isinstance(here, str):
         if isinstance(name, str) and list(path) == ["prompts"]:
             ids = [prompt_id(prompt, position) for position, prompt in enumerate(here)]
             if name not in ids:
                 message = f"no prompt has the id `{name}`"
-                raise PathNotFound(message, step, ids)
+                raise PathNotFoundError(message, step, ids)
             name = ids.index(name)
         if isinstance(name, str):
             message = f"{place} is a list: its elements are {place[1:-1]}[0], {place[1:-1]}[1], …"
-            raise PathNotFound(message, step)
+            raise PathNotFoundError(message, step)
         if name >= len(here):
             message = f"{place} has {len(here)} element{'' if len(here) == 1 else 's'}, counted from 0"
-            raise PathNotFound(message, step)
+            raise PathNotFoundError(message, step)
         return name, here[name]
     if here is None and isinstance(name, str):
         return name, None
     message = f"{place} has no parts: it is {'not there' if here is None else 'a single value'}"
-    raise PathNotFound(message, step)
+    raise PathNotFoundError(message, step)
 
 
 def replaced(tree: Json, path: Sequence[str | int], value: Json) -> Json:
@@ -133,9 +136,7 @@ def replaced(tree: Json, path: Sequence[str | int], value: Json) -> Json:
         return value
     first, rest = path[0], path[1:]
     if isinstance(first, int):
-        if not isinstance(tree, (list, tuple)):
-            message = f"BUG: {path!r} was not located in the tree"
-            raise AssertionError(message)
-        return [*tree[:first], replaced(tree[first], rest, value), *tree[first + 1 :]]
+        elements = cast("Sequence[Json]", tree)  # a located path has the list
+        return [*elements[:first], replaced(elements[first], rest, value), *elements[first + 1 :]]
     mapping = tree if isinstance(tree, Mapping) else {}
     return {**mapping, first: replaced(mapping.get(first), rest, value)}

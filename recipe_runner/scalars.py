@@ -25,11 +25,11 @@ _MOST_DIGITS = 400
 """Longer integers are refused unread: Python's conversion takes quadratic time."""
 
 
-class NotFinite(ValueError):
+class NotFiniteError(ValueError):
     """NaN, an infinity, or a float too large to be anything else."""
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """An integer beyond `LARGEST_INTEGER`."""
 
 
@@ -37,8 +37,8 @@ def read_scalar(text: str) -> bool | int | float | str | None:
     """The value of an unquoted scalar without a tag.
 
     Raises:
-        NotFinite: for `.nan`, `.inf` and floats that overflow.
-        TooLarge: for integers beyond `LARGEST_INTEGER`.
+        NotFiniteError: for `.nan`, `.inf` and floats that overflow.
+        TooLargeError: for integers beyond `LARGEST_INTEGER`.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -49,18 +49,18 @@ def read_scalar(text: str) -> bool | int | float | str | None:
     if _FLOAT.fullmatch(text):
         number = float(text)
         if math.isinf(number):
-            raise NotFinite(text)
+            raise NotFiniteError(text)
         return number
     if _NOT_FINITE.fullmatch(text):
-        raise NotFinite(text)
+        raise NotFiniteError(text)
     return text
 
 
 def _integer(text: str) -> int:
     if len(text) > _MOST_DIGITS:
-        raise TooLarge(text)
+        raise TooLargeError(text)
     base = _BASES.get(text[:2])
     number = int(text[2:], base) if base else int(text)
     if abs(number) > LARGEST_INTEGER:
-        raise TooLarge(text)
+        raise TooLargeError(text)
     return number

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from jsonschema.validators import Draft202012Validator, extend
 from recipe_runner.explanations import explanations
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from jsonschema.protocols import Validator
 
     from recipe_runner.canonical import Json

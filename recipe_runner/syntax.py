@@ -42,8 +42,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("expected ',' or '}'", "a `,` or the `}` of the mapping is missing", "Close the mapping with `}`."),
     ("unexpected end of stream", "a quoted text is not closed", "Write the closing quote."),
     ("unexpected document indicator", "a quoted text is not closed", "Write the closing quote."),
-    ("unknown escape character", "an unknown escape", "Between double quotes write `\\\\` for a backslash, or use single quotes."),
-    ("did not find expected hexdecimal number", "an escape without its hexadecimal digits", "Write `\\x41` or `\\u0041`."),
+    ("unknown escape", "an unknown escape", "Write `\\\\` for a backslash, or use single quotes."),
+    ("hexdecimal number", "an escape without its hexadecimal digits", "Write `\\x41` or `\\u0041`."),
     ("expected escape sequence of", "an escape without its hexadecimal digits", "Write `\\x41` or `\\u0041`."),
     ("document start", "text stands behind the end of the document", "Check the indentation of this line."),
     ("duplicate %YAML", "two `%YAML` lines", "Delete one."),
@@ -61,7 +61,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Problem:
     """The parser's complaint as a problem: E105 for tabs in the indentation, else E104."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return origin.problem("E104", f"the text is not YAML: {error}", line=1, column=1)
+        return origin.at(1, 1).problem("E104", f"the text is not YAML: {error}")
     mark = error.problem_mark
     said = f"{error.context or ''}: {error.problem or ''}"
     unclosed = "quoted scalar" in said and "unexpected" in said
@@ -72,12 +72,11 @@ def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Pro
     indent = _INDENT.match(text)
     if indent and "\t" in indent.group() and not unclosed:
         hint = "Indent with spaces; most editors can convert."
-        column = text.index("\t") + 1
-        return origin.problem("E105", "a tab is used for indentation", line=line, column=column, hint=hint)
+        return origin.at(line, text.index("\t") + 1).problem("E105", "a tab is used for indentation", hint)
     message, hint = _explained(said, text[column - 1 : column])
     if error.context_mark is not None and error.context_mark.line != mark.line:
         message += f" (it starts on line {error.context_mark.line + 1})"
-    return origin.problem("E104", message, line=line, column=column, hint=hint)
+    return origin.at(line, column).problem("E104", message, hint)
 
 
 def _explained(said: str, character: str) -> tuple[str, str]:

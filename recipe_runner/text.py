@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
-from recipe_runner.errors import Problem, RecipeSyntaxError
+from recipe_runner.errors import Problem, RecipeSyntaxError, Severity
 
 LARGEST_FILE = 1024 * 1024
 """Bytes. A recipe of ten thousand long prompts fits."""
@@ -41,19 +42,33 @@ class Origin:
         """The line called `number`, from 1; empty beyond the last."""
         return self.lines[number - 1] if number <= len(self.lines) else ""
 
-    def problem(self, code: str, message: str, *, line: int, column: int, width: int = 1, hint: str = "") -> Problem:
-        """A problem at a place of this text, moved onto its last line where it lies beyond."""
+    def at(self, line: int, column: int, width: int = 1) -> Span:
+        """A place of this text, moved onto its last line where it lies beyond."""
         if line > len(self.lines):
-            line, column, width = len(self.lines), len(self.lines[-1]) + 1, 1
+            return Span(self, len(self.lines), len(self.lines[-1]) + 1, 1)
+        return Span(self, line, column, max(1, width))
+
+
+class Span(NamedTuple):
+    """A place: line and column count from 1, in characters. `width` ends with the line."""
+
+    origin: Origin
+    line: int
+    column: int
+    width: int
+
+    def problem(self, code: str, message: str, hint: str = "", severity: Severity = "error") -> Problem:
+        """A problem at this place."""
         return Problem(
             code=code,
             message=message,
-            path=self.source,
-            line=line,
-            column=column,
-            width=max(1, width),
+            path=self.origin.source,
+            line=self.line,
+            column=self.column,
+            width=self.width,
             hint=hint,
-            source_line=self.line(line),
+            source_line=self.origin.line(self.line),
+            severity=severity,
         )
 
 
@@ -66,12 +81,12 @@ def read_text(data: bytes | str, source: str) -> Origin:
     size = len(data)
     if size > LARGEST_FILE:
         raise RecipeSyntaxError(
-            Origin(source, "").problem(
+            Origin(source, "")
+            .at(1, 1)
+            .problem(
                 "E103",
                 f"the file has {size:,} bytes; at most {LARGEST_FILE:,} are read",
-                line=1,
-                column=1,
-                hint="Split the recipe; prompts and seeds can be several recipes.",
+                "Split the recipe; prompts and seeds can be several recipes.",
             )
         )
     text = data.removeprefix("\ufeff") if isinstance(data, str) else _decoded(data, source)
@@ -86,7 +101,7 @@ def _decoded(data: bytes, source: str) -> str:
     for mark, encoding in _FOREIGN_MARKS.items():
         if data.startswith(mark):
             message = f"the file is {encoding} text, not UTF-8"
-            raise RecipeSyntaxError(Origin(source, "").problem("E101", message, line=1, column=1, hint=hint))
+            raise RecipeSyntaxError(Origin(source, "").at(1, 1).problem("E101", message, hint))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -95,9 +110,7 @@ def _decoded(data: bytes, source: str) -> str:
         before = _LINE_BREAK.split(body[: error.start].decode())
         origin = Origin(source, body.decode(errors="replace"))
         message = f"byte 0x{body[error.start]:02X} is not UTF-8 text"
-        raise RecipeSyntaxError(
-            origin.problem("E101", message, line=len(before), column=len(before[-1]) + 1, hint=hint)
-        ) from error
+        raise RecipeSyntaxError(origin.at(len(before), len(before[-1]) + 1).problem("E101", message, hint)) from error
 
 
 def _refuse_unseen(origin: Origin) -> None:
@@ -108,12 +121,10 @@ def _refuse_unseen(origin: Origin) -> None:
             name = _NAMES.get(character, "a control character")
             escape = f"\\x{ord(character):02X}" if ord(character) < 0x100 else f"\\u{ord(character):04X}"  # noqa: PLR2004
             problems.append(
-                origin.problem(
+                origin.at(number, match.start() + 1).problem(
                     "E102",
                     f"{name} (U+{ord(character):04X}) may not stand in a recipe",
-                    line=number,
-                    column=match.start() + 1,
-                    hint=f'Delete it; if a text needs it, write "{escape}" between double quotes.',
+                    f'Delete it; if a text needs it, write "{escape}" between double quotes.',
                 )
             )
         if len(problems) >= _MOST_PROBLEMS:

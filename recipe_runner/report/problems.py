@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from recipe_runner.codes import CODES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from recipe_runner.canonical import Json
     from recipe_runner.errors import Problem
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 import typing
 from pathlib import Path
@@ -101,6 +102,8 @@ def _pipeline(value: type[Any]) -> Table:
 def _default(parameter: inspect.Parameter) -> Any:
     """The default as JSON has it; null where there is none, or none that JSON can say."""
     default = parameter.default
+    if isinstance(default, float) and not math.isfinite(default):
+        return None
     if isinstance(default, (bool, int, float, str)):
         return default
     if isinstance(default, (list, tuple)) and all(isinstance(item, (bool, int, float, str)) for item in default):
@@ -141,7 +144,7 @@ def _scheduler(value: type[Any]) -> Table:
     return {
         "config": {name: _default(parameter) for name, parameter in _parameters(value.__init__).items()},
         "generator": "generator" in step,
-        "compatibles": sorted(member.name for member in value._compatibles),  # noqa: SLF001
+        "compatibles": sorted(str(getattr(member, "name", member)) for member in value._compatibles),  # noqa: SLF001
     }
 
 
