@@ -23,6 +23,8 @@ from PIL.PngImagePlugin import PngImageFile
 from recipe_runner.errors import Problem, RecordError
 
 PLAN_KEYWORD = "recipe_runner plan"
+UNREADABLE = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is no picture, is damaged, or is absurdly large."""
 
 _PARAMETERS_KEYWORD = "parameters"
 _PNG_SIGNATURE_AND_HEADER = 8 + 25
@@ -73,7 +75,7 @@ def read_metadata(path: Path) -> Metadata:
         raise RecordError(problem) from error
     try:
         return metadata_of(data)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error, LookupError) as error:
+    except (*UNREADABLE, struct.error, LookupError) as error:
         problem = Problem(code="E806", message=f"not a picture that can be read: {error}", path=str(path))
         raise RecordError(problem) from error
 

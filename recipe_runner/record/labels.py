@@ -1,0 +1,85 @@
+"""Short texts for tables of images: names of axes and values, and text cut or wrapped to a width in pixels."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+
+from recipe_runner.canonical import Json
+
+Measure = Callable[[str], float]
+"""The width of a text in pixels."""
+
+ELLIPSIS = "…"
+_DASHES = {ord("\u2010"): "-", ord("\u2011"): "-", ord("\u2013"): "-", ord("\u2014"): "-", ord("\u2212"): "-"}
+
+
+def axis_names(paths: Sequence[str]) -> dict[str, str]:
+    """Each matrix axis by the shortest end of its path that is no other's, but of two parts where it has them."""
+    names: dict[str, str] = {}
+    for path in paths:
+        parts = path.split(".")
+        for count in range(min(2, len(parts)), len(parts) + 1):
+            name = ".".join(parts[-count:])
+            if sum(other == path or other.endswith(f".{name}") for other in paths) == 1:
+                break
+        names[path] = name
+    return names
+
+
+def value_text(value: Json) -> str:
+    """A value of an axis as the recipe would write it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(value_text(part) for part in value)}]"
+    return json.dumps(value)
+
+
+def drawable(text: str) -> str:
+    """`text` for Pillow's built-in font, which has no accented letters: without accents and invisible characters.
+
+    Letters of other scripts and emoji, which it has not either, stay and show as boxes.
+    """
+    plain = unicodedata.normalize("NFKD", text.translate(_DASHES).replace(ELLIPSIS, "\0"))
+    kept = [letter for letter in plain if letter in "\n\t\0" or unicodedata.category(letter) not in ("Mn", "Cf", "Cc")]
+    return "".join(kept).replace("\0", ELLIPSIS)
+
+
+def cut(text: str, width: float, measure: Measure, *, keep_end: bool = False) -> str:
+    """`text` on one line, cut to `width` pixels with an ellipsis; with `keep_end` it is the beginning that goes."""
+    line = " ".join(text.split())
+    if measure(line) <= width:
+        return line
+    # The longest part that fits, by bisection: a prompt may have thousands of letters.
+    low, high = 0, len(line)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if measure(_shortened(line, middle, keep_end=keep_end)) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return _shortened(line, low, keep_end=keep_end) if low else ""
+
+
+def wrap(text: str, width: float, lines: int, measure: Measure) -> list[str]:
+    """`text` in at most `lines` lines of `width` pixels, the last cut with an ellipsis where it does not fit."""
+    words = text.split()
+    wrapped: list[str] = []
+    while words and len(wrapped) < lines:
+        if len(wrapped) == lines - 1:
+            wrapped.append(cut(" ".join(words), width, measure))
+            break
+        count = 1
+        while count < len(words) and measure(" ".join(words[: count + 1])) <= width:
+            count += 1
+        wrapped.append(cut(" ".join(words[:count]), width, measure))
+        words = words[count:]
+    return wrapped
+
+
+def _shortened(line: str, count: int, *, keep_end: bool) -> str:
+    return ELLIPSIS + line[len(line) - count :].lstrip() if keep_end else line[:count].rstrip() + ELLIPSIS
