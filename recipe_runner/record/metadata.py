@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from recipe_runner.errors import Problem, RecordError
 
 PLAN_KEYWORD = "recipe_runner plan"
-UNREADABLE = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no picture, is damaged, or is absurdly large."""
 
 _PARAMETERS_KEYWORD = "parameters"

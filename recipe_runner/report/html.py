@@ -14,6 +14,7 @@ from recipe_runner.record.manifest import ImageRecord, Manifest
 
 _SHORT = 12
 _TINY = 160
+_POLICY = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --grey: #656d76; --rule: #d7dbe0; --paper: #fff; --shade: #f6f8fa;
@@ -60,8 +61,7 @@ def report_html(manifest: Manifest, prompts: Mapping[str, PromptText]) -> bytes:
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         # The page holds words of strangers: whatever they are, nothing is fetched or run.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'\">",
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         f"<title>{title}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{title}</h1>",
         f'<p class="grey">{count} · plan <code>{manifest.plan_digest[:_SHORT]}</code></p>',
@@ -124,7 +124,7 @@ def _cell(image: ImageRecord | None) -> str:
     return (
         f'<td><figure><a href="{address}"><img{tiny} src="{address}" alt="{label}" loading="lazy" '
         f'width="{image.width * times}" height="{image.height * times}"></a>'
-        f'<figcaption title="pixels {image.pixel_sha256}">{image.width}×{image.height} · '
+        f'<figcaption title="pixels {image.pixel_sha256}">{image.width}&times;{image.height} · '
         f"{image.pixel_sha256[:_SHORT]}{elsewhere}</figcaption></figure></td>"
     )
 
