@@ -98,7 +98,7 @@ class Adapters:
             self._translated.move_to_end(identity)
             return self._translated[identity]
         watch = Watch.begin(adapter.source)
-        translated = translate(adapter, self._pipeline, self._shapes, allow_pickle=self._allow_pickle)
+        translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
         watch.check()
         self._translated[identity] = translated
         while len(self._translated) > MOST_TRANSLATED:

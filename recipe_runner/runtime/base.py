@@ -94,7 +94,7 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
             raise misfit("E512", f"{cls.__name__} cannot do without its {name}")
     kept = {name: entry for name, entry in index.components.items() if name not in changes}
     if model.weight_name is not None:
-        parts = load_checkpoint(model, index.pipeline, kept)
+        parts = load_checkpoint(model, kept)
     else:
         parts = {
             name: load_part(
@@ -112,9 +112,7 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
     return {**dict.fromkeys(names), **parts}
 
 
-def _load_replacement(
-    name: str, part: ComponentModel, cls: type[Any], model: BaseModel, index: PipelineIndex
-) -> Any:
+def _load_replacement(name: str, part: ComponentModel, cls: type[Any], model: BaseModel, index: PipelineIndex) -> Any:
     dtype = part.dtype or model.dtype
     own_class = component_class(*index.components[name]) if name in index.components else _expected_class(cls, name)
     if part.weight_name is not None:
@@ -126,9 +124,7 @@ def _load_replacement(
     folder = _part_folder(name, part)
     declared = declared_class(folder)
     chosen = own_class if declared in (None, own_class.__name__) else _declared(name, str(declared))
-    return load_part(
-        name, chosen, folder, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle
-    )
+    return load_part(name, chosen, folder, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle)
 
 
 def _part_folder(name: str, part: ComponentModel) -> Path:

@@ -43,7 +43,9 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
     if not black:
         return pictures, ()
     message = f"the model's safety checker made picture {', '.join(map(str, black))} black"
-    return pictures, (warning("W752", message, "another seed may pass; `base.components.safety_checker: null` leaves it out"),)
+    return pictures, (
+        warning("W752", message, "another seed may pass; `base.components.safety_checker: null` leaves it out"),
+    )
 
 
 def _decoded(pipeline: Any, latents: Latents) -> torch.Tensor:

@@ -20,7 +20,15 @@ from recipe_runner.runtime.schedulers import fresh_scheduler
 OnStep = Callable[[int, int], None]
 """Called after each denoising step with its number from 1 and the number of steps."""
 
-_OURS = ("prompt", "generator", "latents", "output_type", "return_dict", "num_images_per_prompt", "callback_on_step_end")
+_OURS = (
+    "prompt",
+    "generator",
+    "latents",
+    "output_type",
+    "return_dict",
+    "num_images_per_prompt",
+    "callback_on_step_end",
+)
 """Arguments of the call that this package supplies."""
 
 
@@ -113,7 +121,9 @@ def _joined(pipeline: Any, family: Family, conditionings: Sequence[Conditioning]
             return dict(conditionings[0].arguments)
         names = list(dict.fromkeys(name for each in conditionings for name in each.arguments))
         return {
-            name: [each.arguments.get(name, "") for each in conditionings] if "prompt" in name else conditionings[0].arguments[name]
+            name: [each.arguments.get(name, "") for each in conditionings]
+            if "prompt" in name
+            else conditionings[0].arguments[name]
             for name in names
         }
     denoiser = pipeline.unet if family in ("sd", "sdxl") else pipeline.transformer

@@ -39,21 +39,25 @@ def describe_environment(device: torch.device, level: Level, threads: int | None
     with reproducible(level, threads):
         switches = read_switches()
         thread_count = torch.get_num_threads()
+    cuda = device.type == "cuda"
+    versions = {"python": platform.python_version()}
+    versions |= {name: found for name in PACKAGES if (found := _version(name)) is not None}
+    if cuda:
+        versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return {
-        "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
-        "device": {"type": device.type, "name": device_name(device)},
-        "cuda": {"version": torch.version.cuda, "cudnn": _cudnn(device)} if device.type == "cuda" else None,
-        "cpu": {
+        "versions": versions,
+        "device": device_name(device),
+        "reproducibility": level,
+        "determinism": {
             "machine": platform.machine(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "threads": thread_count,
             "mkldnn": torch.backends.mkldnn.is_available(),
+            "attention_backend": os.environ.get("DIFFUSERS_ATTN_BACKEND", "native"),
+            "image_processor": "torchvision" if transformers.utils.is_torchvision_available() else "pillow",
+            "cublas_workspace": os.environ.get(WORKSPACE) if cuda else None,
+            **switches,
         },
-        "attention_backend": os.environ.get("DIFFUSERS_ATTN_BACKEND", "native"),
-        "image_processor": "torchvision" if transformers.utils.is_torchvision_available() else "pillow",
-        "reproducibility": level,
-        "determinism": {**switches, "cublas_workspace": os.environ.get(WORKSPACE)},
     }
 
 
@@ -62,10 +66,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cudnn(device: torch.device) -> int | None:
-    return torch.backends.cudnn.version() if device.type == "cuda" else None
 
 
 @contextmanager

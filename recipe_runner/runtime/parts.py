@@ -16,9 +16,7 @@ from recipe_runner.sources.component_files import weights_files
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def load_part(
-    name: str, cls: type[Any], folder: Path, *, dtype: str, variant: str | None, allow_pickle: bool
-) -> Any:
+def load_part(name: str, cls: type[Any], folder: Path, *, dtype: str, variant: str | None, allow_pickle: bool) -> Any:
     """The component `name`, an instance of `cls`, from `folder`: a model with all its parameters, or a tokenizer, …
 
     Raises:
@@ -70,4 +68,3 @@ def _loaded(name: str, cls: type[Any], folder: Path, **settings: Any) -> Any:
 
 def _about_shapes(text: str) -> bool:
     return "expected shape" in text or "ignore_mismatched_sizes" in text or "size mismatch" in text
-

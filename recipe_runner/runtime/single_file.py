@@ -1,22 +1,132 @@
-"""One-file checkpoints, taken apart offline with a local configuration folder."""
+"""One-file checkpoints, taken apart offline: every parameter comes from the file, every tensor of it is accounted for.
+
+diffusers looks up configurations on the Hub when none is given, leaves what is missing empty and ignores what is too
+much. Here the configuration is a local folder and nothing is left over.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from recipe_runner.handle import BaseModel
-from recipe_runner.runtime.problems import misfit
+from recipe_runner.runtime.classes import component_class
+from recipe_runner.runtime.conversion import component_tensors, empty_model
+from recipe_runner.runtime.parts import DTYPES, load_part
+from recipe_runner.runtime.problems import misfit, some
+from recipe_runner.runtime.provenance import follow, origins, plain
+from recipe_runner.runtime.strict import check_report
+from recipe_runner.runtime.tensors import read_tensors
+
+NEVER_INSIDE = ("safety_checker", "feature_extractor", "image_encoder")
+"""Components that no single file holds; diffusers leaves them out too."""
+
+_HARMLESS = re.compile(
+    r"^model_ema\.|^ema\.|^(log_)?(one_minus_)?(alphas_cumprod|betas|posterior_|sqrt_|logvar|lvlb_weights)|^log_one_minus|"
+    r"^denoiser\.(sigmas|log_sigmas)|^(safety_checker|control_model_ema|optimizer|lr_schedulers?|loops|callbacks)\b|"
+    r"^first_stage_model\.loss\.|position_ids$|\.logit_scale$|\.attn_mask$|^(epoch|global_step|pytorch-lightning_version)$|"
+    r"^(cond_stage_model|conditioner\.embedders\.\d)\.model\.(text_projection|transformer\.resblocks\.23\.)|"
+    r"\.(_|)(dtype|device)_?marker$"
+)
+"""Tensors beside the parameters: averages, noise tables, training state, the layer that SD 2 never reads."""
+
+_PREFIXES = {
+    "unet": ("model.diffusion_model.",),
+    "transformer": ("model.diffusion_model.",),
+    "vae": ("first_stage_model.", "vae."),
+    "text_encoder": ("cond_stage_model.", "conditioner.embedders.0.", "text_encoders.clip_l."),
+    "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
+    "text_encoder_3": ("text_encoders.t5xxl.",),
+}
+"""Where a component lies in a checkpoint; not looked at when the recipe replaces it."""
 
 
-def load_checkpoint(model: BaseModel, pipeline: str, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """The components `wanted` from the checkpoint file of `model`."""
-    raise misfit("E513", "single-file checkpoints are not read yet")
+def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """The components `wanted`, by name to library and class, from the checkpoint file of `model`.
+
+    Tokenizers and the scheduler come from its configuration folder.
+
+    Raises:
+        WeightsError: E501 to E503 when a component and the file do not match, E502 for tensors that belong to no
+            component, E513 without a configuration, E516 when the file lacks a component.
+    """
+    if model.config is None or model.weight_name is None:
+        raise misfit("E513", f"{model.source.address}: a single file needs a configuration folder", "set base.config")
+    config = model.config.root
+    file = model.source.path(model.weight_name)
+    checkpoint = follow(read_tensors(file, allow_pickle=model.allow_pickle, copies=False))
+    used: dict[str, None] = {}
+    parts: dict[str, Any] = {}
+    for name, entry in wanted.items():
+        if name in NEVER_INSIDE:
+            continue
+        cls = component_class(*entry)
+        if not issubclass(cls, torch.nn.Module):
+            folder = config / name
+            parts[name] = load_part(name, cls, folder, dtype=model.dtype, variant=None, allow_pickle=False)
+            continue
+        empty = empty_model(name, cls, config / name)
+        tensors = component_tensors(name, empty, config / name, checkpoint)
+        parts[name] = _filled(name, empty, tensors, model.dtype, used)
+    replaced = tuple(prefix for name in model.components or {} for prefix in _PREFIXES.get(name, ()))
+    left = [key for key in checkpoint if key not in used and not _HARMLESS.search(key) and not key.startswith(replaced or "\0")]
+    if left:
+        raise misfit(
+            "E502",
+            f"{file.name}: {len(left)} of its {len(checkpoint)} tensors belong to no component: {some(left)}",
+            "the file is of another architecture; set base.config to the folder of its own",
+        )
+    return parts
 
 
-def load_part_file(
-    name: str, cls: type[Any], file: Path, config: Path, *, dtype: str, allow_pickle: bool
+def load_part_file(name: str, cls: type[Any], file: Path, config: Path, *, dtype: str, allow_pickle: bool) -> Any:
+    """The component `name`, of class `cls`, from its own weights file and the config.json in the folder `config`.
+
+    Raises:
+        WeightsError: E501 to E503, E513, E516, as for a whole checkpoint.
+    """
+    tensors = follow(read_tensors(file, allow_pickle=allow_pickle, copies=False))
+    empty = empty_model(name, cls, config)
+    used: dict[str, None] = {}
+    part = _filled(name, empty, component_tensors(name, empty, config, tensors), dtype, used)
+    left = [key for key in tensors if key not in used and not _HARMLESS.search(key)]
+    if left:
+        raise misfit("E502", f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no parameter: {some(left)}")
+    return part
+
+
+def _filled(
+    name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: str, used: dict[str, None]
 ) -> Any:
-    """One component from its single weights file."""
-    raise misfit("E513", "single-file components are not read yet")
+    """Fill the empty `model`, cast it, and note in `used` which of the file's tensors went into it."""
+    wanted = model.state_dict()
+    own = {key: tensor for key, tensor in tensors.items() if key in wanted}
+    mismatched = [
+        (key, tuple(tensor.shape), tuple(wanted[key].shape))
+        for key, tensor in own.items()
+        if tensor.shape != wanted[key].shape
+    ]
+    if mismatched:
+        check_report(name, {"missing_keys": (), "unexpected_keys": (), "mismatched_keys": mismatched})
+    model.load_state_dict({key: plain(tensor) for key, tensor in own.items()}, strict=False, assign=True)
+    if hasattr(model, "tie_weights"):
+        model.tie_weights()
+    empty = [key for key, parameter in model.named_parameters() if parameter.is_meta]
+    check_report(name, {"missing_keys": empty, "unexpected_keys": (), "mismatched_keys": ()})
+    for tensor in own.values():
+        used.update(dict.fromkeys(origins(tensor)))
+    return _cast(model, DTYPES[dtype]).eval().requires_grad_(requires_grad=False)
+
+
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    model.to(dtype)
+    kept = getattr(model, "_keep_in_fp32_modules", None) or ()
+    if dtype == torch.float16:
+        for key, parameter in model.named_parameters():
+            if any(module in key.split(".") for module in kept):
+                parameter.data = parameter.data.to(torch.float32)
+    return model

@@ -90,13 +90,14 @@ def _parameters(function: Any) -> dict[str, inspect.Parameter]:
 
 
 def _pipeline(value: type[Any]) -> Table:
-    entry: Table = {
-        "parameters": {name: _default(parameter) for name, parameter in _parameters(value.__call__).items()},
+    parameters = _parameters(value.__call__)
+    return {
+        "parameters": {name: _default(parameter) for name, parameter in parameters.items()},
+        "required": [name for name, parameter in parameters.items() if parameter.default is parameter.empty],
         "components": _components(value),
         "mixins": {name: issubclass(value, mixins) for name, mixins in _MIXINS.items()},
         "lora": list(value._lora_loadable_modules) if issubclass(value, LoraBaseMixin) else [],  # noqa: SLF001
     }
-    return entry
 
 
 def _default(parameter: inspect.Parameter) -> Any:
@@ -135,7 +136,8 @@ def _class_names(annotation: Any) -> list[str]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [name for argument in typing.get_args(annotation) for name in _class_names(argument)]
     if inspect.isclass(annotation) and annotation.__module__ != "builtins":
-        return [annotation.__name__] if annotation is not inspect.Parameter.empty else []
+        # Without torchvision, transformers gives the processors of Pillow for the same names.
+        return [] if annotation is inspect.Parameter.empty else [annotation.__name__.removesuffix("Pil")]
     return []
 
 

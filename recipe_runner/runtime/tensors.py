@@ -13,9 +13,10 @@ from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.formats import require_weights
 
 
-def read_tensors(path: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict[str, torch.Tensor]:
     """The tensors of the file at `path` by name, on the CPU.
 
+    `copies` False leaves the tensors of a safetensors file mapped from it: they change when it is overwritten.
     A pickled file is read with `weights_only`, so that nothing in it runs.
 
     Raises:
@@ -23,8 +24,8 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
     """
     if require_weights(path, allow_pickle=allow_pickle) == "safetensors":
         try:
-            # Copies: what is mapped from a file changes when the file is overwritten.
-            return {name: tensor.clone() for name, tensor in load_file(path).items()}
+            tensors = load_file(path)
+            return {name: tensor.clone() for name, tensor in tensors.items()} if copies else tensors
         except (SafetensorError, OSError) as cause:
             raise misfit("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
     try:
@@ -32,7 +33,7 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as cause:
         said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise misfit("E607", f"{path.name} cannot be read with weights_only: {said}") from cause
-    if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
+    while isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         # Training frameworks put the weights beside the optimizer's state.
         tree = tree["state_dict"]
     if not isinstance(tree, dict) or not all(isinstance(value, torch.Tensor) for value in tree.values()):

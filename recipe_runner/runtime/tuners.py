@@ -56,7 +56,7 @@ class Tuners:
         """Load an adapter, inactive. `name` is one that peft takes (no dots) and not loaded yet.
 
         Raises:
-            WeightsError: E602, when a module is of a kind that takes no low-rank difference.
+            WeightsError: E608, when a module is of a kind that takes no low-rank difference.
         """
         self._clear()
         for factor in factors:
@@ -126,7 +126,7 @@ def _wrapper(module: str, base: torch.nn.Module, name: str, config: LoraConfig, 
     for kind, wrapper in _WRAPPERS:
         if isinstance(base, kind):
             return wrapper(base, name, config=config, r=factor.rank, lora_alpha=factor.alpha)
-    raise misfit("E602", f"{module} is a {type(base).__name__}, which takes no low-rank difference")
+    raise misfit("E608", f"{module} is a {type(base).__name__}, which takes no low-rank difference")
 
 
 def _fill(layer: Any, name: str, factor: Factor, weight: torch.Tensor) -> None:

@@ -1,0 +1,110 @@
+"""From the tensors of a one-file checkpoint to the parameters of one component, by diffusers' own conversions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import ModelMixin
+from diffusers.loaders import single_file_utils as ldm
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+
+from recipe_runner.runtime.problems import misfit
+
+Tensors = Mapping[str, torch.Tensor]
+
+_CLIP_PREFIXES = (
+    "cond_stage_model.transformer.",
+    "conditioner.embedders.0.transformer.",
+    "text_encoders.clip_l.transformer.",
+    "text_encoders.clip_g.transformer.",
+    "text_encoders.clip_h.transformer.",
+)
+_OPEN_CLIP_PREFIXES = ("cond_stage_model.model.", "conditioner.embedders.1.model.", "conditioner.embedders.0.model.")
+_T5_PREFIX = "text_encoders.t5xxl.transformer."
+_POSITIONS = "embeddings.position_embedding.weight"
+_OPEN_POSITIONS = "positional_embedding"
+
+
+def empty_model(name: str, cls: type[Any], config: Path) -> Any:
+    """A model of class `cls` without parameters, as the config.json in the folder `config` describes it."""
+    if not (config / "config.json").is_file():
+        raise misfit("E513", f"{name}: the configuration has no {name}/config.json")
+    with init_empty_weights():
+        if issubclass(cls, ModelMixin):
+            return cls.from_config(cls.load_config(str(config), local_files_only=True))
+        return cls(cls.config_class.from_pretrained(str(config), local_files_only=True))
+
+
+def component_tensors(name: str, model: Any, config: Path, checkpoint: Tensors) -> dict[str, torch.Tensor]:
+    """The tensors of `checkpoint` that are `model`'s, under its parameters' names.
+
+    Raises:
+        WeightsError: E516, when the checkpoint has nothing for this component.
+    """
+    wanted = model.state_dict().keys()
+    if wanted <= checkpoint.keys():
+        return dict(checkpoint)
+    if isinstance(model, ModelMixin):
+        found = _converted_model(model, config, checkpoint)
+    elif _is_t5(model):
+        found = ldm.convert_sd3_t5_checkpoint_to_diffusers(dict(checkpoint))
+    else:
+        found = _converted_clip(model, checkpoint)
+    if not found:
+        raise misfit(
+            "E516",
+            f"{name}: the checkpoint has no {type(model).__name__}",
+            f"name one with `base.components.{name}`",
+        )
+    return found
+
+
+def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str, torch.Tensor]:
+    for class_name, functions in SINGLE_FILE_LOADABLE_CLASSES.items():
+        if any(cls.__name__ == class_name for cls in type(model).__mro__):
+            convert = functions["checkpoint_mapping_fn"]
+            break
+    else:
+        raise misfit("E516", f"a {type(model).__name__} cannot be read from a single file", "use the model's folder")
+    given = {"config": type(model).load_config(str(config)), "checkpoint": dict(checkpoint)}
+    taken = inspect.signature(convert).parameters
+    open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    try:
+        return dict(convert(**{key: value for key, value in given.items() if open_ended or key in taken}))
+    except (KeyError, IndexError, ValueError, RuntimeError) as cause:
+        raise misfit(
+            "E516",
+            f"the checkpoint does not hold a {type(model).__name__} of this configuration ({type(cause).__name__}: {cause})",
+            "the file is of another architecture, or incomplete; set base.config to the folder of its own",
+        ) from cause
+
+
+def _converted_clip(model: Any, checkpoint: Tensors) -> dict[str, torch.Tensor]:
+    flat = not hasattr(model, "text_model")
+    inner = model if flat else model.text_model
+    width = inner.embeddings.position_embedding.weight.shape[-1]
+    found: dict[str, torch.Tensor] = {}
+    for prefix in ("", *_CLIP_PREFIXES):
+        positions = checkpoint.get(f"{prefix}text_model.{_POSITIONS}")
+        if positions is not None and positions.shape[-1] == width:
+            found = {key.removeprefix(prefix): value for key, value in checkpoint.items() if key.startswith(prefix)}
+            if prefix == "text_encoders.clip_l.transformer.":
+                # The trainers leave this identity out (diffusers does the same).
+                found.setdefault("text_projection.weight", torch.eye(width))
+            break
+    else:
+        for prefix in _OPEN_CLIP_PREFIXES:
+            positions = checkpoint.get(f"{prefix}{_OPEN_POSITIONS}")
+            if positions is not None and positions.shape[-1] == width:
+                found = ldm.convert_open_clip_checkpoint(model, dict(checkpoint), prefix=prefix)
+                break
+    return {key.removeprefix("text_model."): value for key, value in found.items()} if flat else found
+
+
+def _is_t5(model: Any) -> bool:
+    return getattr(model.config, "model_type", "") == "t5"

@@ -1,0 +1,175 @@
+"""The operations of the build graph, carried out by a live pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipe_runner.canonical import Json
+from recipe_runner.compile import Plan
+from recipe_runner.errors import Problem
+from recipe_runner.graph import Node
+from recipe_runner.handle import BaseModel, ComponentModel, LoraModel, ModelHandle
+from recipe_runner.resolved import AnySource, ResolvedBase
+from recipe_runner.runtime.encode import Conditioning
+from recipe_runner.runtime.live import LivePipeline
+from recipe_runner.runtime.settings import Level
+from recipe_runner.sources.source import Source
+
+
+class Timer:
+    """An observer that adds up the seconds of each operation."""
+
+    def __init__(self) -> None:
+        """Nothing has run."""
+        self.seconds: dict[str, float] = {}
+        self._started = 0.0
+
+    def started(self, node: Node) -> None:
+        """Begin."""
+        del node
+        self._started = time.monotonic()
+
+    def finished(self, node: Node) -> None:
+        """Add what it took."""
+        seconds = time.monotonic() - self._started
+        self.seconds[node.operation] = self.seconds.get(node.operation, 0.0) + seconds
+
+    def freed(self, node: Node) -> None:
+        """Values are freed by the executor."""
+
+
+class Workshop:
+    """A live pipeline and the operations that use it, for the nodes of one plan; use it as a context manager."""
+
+    def __init__(self, plan: Plan, on_step: Callable[[int, int], None]) -> None:
+        """Choose the device; weights are loaded by the first operation that needs them.
+
+        Raises:
+            OperationFailed: E701 when there is no such device.
+        """
+        recipe = plan.recipe
+        self._plan = plan
+        self._on_step = on_step
+        self._live = LivePipeline(recipe.device, cast("Level", recipe.reproducibility), recipe.threads)
+        self._warnings: dict[str, None] = {}
+        self.timer = Timer()
+        self.environment: Mapping[str, Json] = self._live.describe()
+        self.operations: Mapping[str, Callable[[Node, Mapping[str, Any]], Any]] = {
+            "load_base": self._load_base,
+            "add_lora": self._add_lora,
+            "set_scales": self._set_scales,
+            "encode_prompt": self._encode_prompt,
+            "denoise": self._denoise,
+            "decode": self._decode,
+        }
+
+    def __enter__(self) -> Workshop:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the pipeline go."""
+        self._live.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was worth a warning, each once, in the order in which it came up."""
+        return list(self._warnings)
+
+    def _load_base(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
+        del inputs
+        return ModelHandle(key=node.key, base=base_model(node.key, self._plan.bases[node.key]))
+
+    def _add_lora(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
+        model: ModelHandle = inputs["model"]
+        adapter = self._plan.adapters[node.key]
+        source = found(adapter.sources["weights"])
+        lora = LoraModel(
+            key=node.key,
+            name=adapter.name,
+            source=source,
+            weight_name=source.files[0].name,
+            target=cast("str | None", node.constants["target"]),
+            alpha=cast("float | None", node.constants["alpha"]),
+        )
+        return replace(model, key=node.key, adapters=(*model.adapters, lora))
+
+    def _set_scales(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
+        model: ModelHandle = inputs["model"]
+        scales = cast("list[Json]", node.constants["scales"])
+        names = [adapter.name for adapter in model.adapters]
+        return replace(model, key=node.key, scales=dict(zip(names, scales, strict=True)))
+
+    def _encode_prompt(self, node: Node, inputs: Mapping[str, Any]) -> Conditioning:
+        constants = node.constants
+        conditioning = self._live.encode(
+            inputs["model"],
+            cast("Mapping[str, str | None]", constants["texts"]),
+            guided=bool(constants["guided"]),
+            clip_skip=cast("int | None", constants.get("clip_skip")),
+            max_sequence_length=cast("int | None", constants.get("max_sequence_length")),
+        )
+        self._warn(node, conditioning.warnings)
+        return conditioning
+
+    def _denoise(self, node: Node, inputs: Mapping[str, Any]) -> Any:
+        seeds = cast("list[int]", node.constants["seeds"])
+        conditionings = [inputs[f"conditioning.{number}"] for number in range(len(seeds))]
+        sampling = cast("Mapping[str, Json]", node.constants["sampling"])
+        return self._live.denoise(inputs["model"], conditionings, seeds, sampling, self._on_step)
+
+    def _decode(self, node: Node, inputs: Mapping[str, Any]) -> NDArray[np.uint8]:
+        # Decoding a batch once for each of its images costs little, and its pictures need not be kept meanwhile.
+        decoded = self._live.decode(inputs["model"], inputs["latents"])
+        self._warn(node, decoded.warnings)
+        return decoded.pictures[cast("int", node.constants["index"])]
+
+    def _warn(self, node: Node, problems: tuple[Problem, ...]) -> None:
+        place = f"{node.origin.path}:{node.origin.line}: " if node.origin.line else ""
+        for problem in problems:
+            self._warnings[f"{place}{problem.message} [{problem.code}]"] = None
+
+
+def base_model(key: str, base: ResolvedBase) -> BaseModel:
+    """The base of a handle, with where its files lie."""
+    return BaseModel(
+        key=key,
+        source=found(base.source),
+        pipeline=base.pipeline,
+        dtype=base.dtype,
+        variant=base.variant,
+        weight_name=base.weight_name,
+        config=None if base.config is None else found(base.config),
+        scheduler_class=base.scheduler_class,
+        scheduler_config=base.scheduler_config,
+        components={
+            name: None
+            if component is None
+            else ComponentModel(
+                source=found(component.source),
+                subfolder=component.subfolder,
+                weight_name=component.weight_name,
+                variant=component.variant,
+                dtype=component.dtype,
+            )
+            for name, component in base.components.items()
+        },
+        allow_pickle=base.allow_pickle,
+    )
+
+
+def found(source: AnySource) -> Source:
+    """A source that must be on this machine by now."""
+    if not isinstance(source, Source):
+        message = f"BUG: {source.address} was not found and not refused"
+        raise AssertionError(message)
+    return source
