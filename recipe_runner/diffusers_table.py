@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,14 @@ SUPPLIED: Mapping[str, str] = {
     "attention_kwargs": "The scale of an adapter is its `scale`.",
 }
 """Arguments of the pipeline call that recipe_runner supplies itself, and where in a recipe they belong."""
+_SUPPLIED_TOO = re.compile("prompt.*(embed|mask|cu_seqlens)|callback|latents$|^(negative_)?prompt(_[0-9])?$")
+
+
+def where_supplied(name: str) -> str | None:
+    """What to write instead of an argument that recipe_runner supplies itself; None where it supplies it not."""
+    if name in SUPPLIED:
+        return SUPPLIED[name]
+    return "recipe_runner supplies it: delete it." if _SUPPLIED_TOO.search(name) else None
 
 
 @cache
@@ -86,7 +95,7 @@ def call_parameters(pipeline: str | None) -> Mapping[str, Json]:
     """
     entry = pipelines().get(pipeline or "")
     entries = pipelines().values() if entry is None else [entry]
-    return {name: value for one in entries for name, value in one["parameters"].items() if name not in SUPPLIED}
+    return {name: value for one in entries for name, value in one["parameters"].items() if where_supplied(name) is None}
 
 
 def call_defaults(pipeline: str) -> Mapping[str, Json]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from recipe_runner.findings import Finding
 from recipe_runner.nearest import did_you_mean
 from recipe_runner.paths import Path, format_path
 from recipe_runner.words import kind_of, listed, shown, written
@@ -28,17 +29,6 @@ _FORMS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """A problem without its place in a text: `path` says where it is, and `key` whether it is the key that is wrong."""
-
-    code: str
-    message: str
-    path: Path
-    hint: str = ""
-    key: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Error:
     """What is used of a ValidationError, whose own types allow everything to be missing."""
 
@@ -49,16 +39,19 @@ class _Error:
     message: str
 
 
-def explanations(errors: Iterable[ValidationError]) -> Iterator[Explanation]:
-    """Each error explained; where an error stands for several mistakes, several."""
+def explanations(errors: Iterable[ValidationError], prefix: Path = ()) -> Iterator[Finding]:
+    """Each error explained; where an error stands for several mistakes, several.
+
+    `prefix` is the path of what was checked, for errors of a part of the recipe.
+    """
     for error in errors:
-        path: Path = tuple(error.absolute_path)
+        path: Path = (*prefix, *error.absolute_path)
         schema = cast("Mapping[str, Any]", error.schema)
         plain = _Error(str(error.validator), error.validator_value, error.instance, schema, error.message)
         if "propertyNames" in error.absolute_schema_path:
             yield _name(path, plain)
         elif plain.validator in _UNIONS:
-            yield from _union(error)
+            yield from _union(error, prefix)
         else:
             yield from _EXPLAIN.get(plain.validator, _other)(path, plain)
 
@@ -67,23 +60,23 @@ def _at(path: Path) -> str:
     return f"`{format_path(path)}`" if path else "the recipe"
 
 
-def _name(path: Path, error: _Error) -> Explanation:
+def _name(path: Path, error: _Error) -> Finding:
     name = str(error.instance)
     what = "the empty text is no name" if not name else f"`{shown(name)}` is not a name"
-    return Explanation("E211", what, (*path, name), _FORMS.get(str(error.wanted), _NAMES), key=True)
+    return Finding("E211", what, (*path, name), _FORMS.get(str(error.wanted), _NAMES), key=True)
 
 
-def _unknown_keys(path: Path, error: _Error) -> Iterator[Explanation]:
+def _unknown_keys(path: Path, error: _Error) -> Iterator[Finding]:
     known = [str(name) for name in error.schema.get("properties", {})]
     place = f" in {_at(path)}" if path else ""
     unused = [name for name in known if name not in error.instance]
     for key in error.instance:
         if key not in known:
             hint = did_you_mean(key, unused or known, "Allowed" if not unused or unused == known else "Also allowed")
-            yield Explanation("E201", f"unknown key `{shown(key)}`{place}", (*path, key), hint, key=True)
+            yield Finding("E201", f"unknown key `{shown(key)}`{place}", (*path, key), hint, key=True)
 
 
-def _missing(path: Path, error: _Error) -> Iterator[Explanation]:
+def _missing(path: Path, error: _Error) -> Iterator[Finding]:
     # jsonschema yields one error for each missing key, in the order of the list, and does not say which.
     properties = error.schema.get("properties", {})
     for name in error.wanted:
@@ -91,7 +84,7 @@ def _missing(path: Path, error: _Error) -> Iterator[Explanation]:
             example = _example(name, properties.get(name, {}))
             if name == "kind":
                 example = f"Write `kind: ` and one of {listed(properties['kind']['enum'])}."
-            yield Explanation("E202", f"{_at(path)} needs the key `{name}`", path, example, key=True)
+            yield Finding("E202", f"{_at(path)} needs the key `{name}`", path, example, key=True)
 
 
 def _example(name: str, schema: Mapping[str, Any]) -> str:
@@ -99,11 +92,11 @@ def _example(name: str, schema: Mapping[str, Any]) -> str:
     return f"For example: `{name}: {written(examples[0])}`" if examples else ""
 
 
-def _type(path: Path, error: _Error) -> Iterator[Explanation]:
+def _type(path: Path, error: _Error) -> Iterator[Finding]:
     wanted = [error.wanted] if isinstance(error.wanted, str) else list(error.wanted)
     needed = [_TYPES[name] for name in wanted if name != "null"]
     message = f"{_at(path)} is {kind_of(error.instance)}, where {listed(needed, 'or', quote=False)} is needed"
-    yield Explanation("E203", message, path, _type_hint(path, error, wanted))
+    yield Finding("E203", message, path, _type_hint(path, error, wanted))
 
 
 def _type_hint(path: Path, error: _Error, wanted: Sequence[str]) -> str:
@@ -139,7 +132,7 @@ def _is_numeric(text: str) -> bool:
     return True
 
 
-def _enum(path: Path, error: _Error) -> Iterator[Explanation]:
+def _enum(path: Path, error: _Error) -> Iterator[Finding]:
     allowed = [str(value) for value in error.wanted if value is not None]
     if isinstance(error.instance, (dict, list)) or error.instance is None or isinstance(error.instance, bool):
         if "type" in error.schema:  # the type error says it better
@@ -149,34 +142,34 @@ def _enum(path: Path, error: _Error) -> Iterator[Explanation]:
         found = f"`{shown(error.instance)}`"
     message = f"{_at(path)} is {found}, which is not one of {listed(allowed)}"
     hint = did_you_mean(str(error.instance), allowed)
-    yield Explanation("E204", message, path, hint if hint.startswith("Did") else "")
+    yield Finding("E204", message, path, hint if hint.startswith("Did") else "")
 
 
-def _const(path: Path, error: _Error) -> Iterator[Explanation]:
+def _const(path: Path, error: _Error) -> Iterator[Finding]:
     if path == ("recipe",):
         if isinstance(error.instance, int) and not isinstance(error.instance, bool):
             message = f"this is a recipe of format {error.instance}, and this version reads format 1"
             hint = "Write `recipe: 1`, or use a newer recipe_runner."
-            yield Explanation("E210", message, path, hint)
+            yield Finding("E210", message, path, hint)
         return
     message = f"{_at(path)} is `{shown(error.instance)}`, where `{error.wanted}` is needed"
-    yield Explanation("E204", message, path)
+    yield Finding("E204", message, path)
 
 
-def _pattern(path: Path, error: _Error) -> Iterator[Explanation]:
+def _pattern(path: Path, error: _Error) -> Iterator[Finding]:
     if not error.instance:
-        yield Explanation("E207", f"{_at(path)} is empty", path, _FORMS.get(str(error.wanted), ""))
+        yield Finding("E207", f"{_at(path)} is empty", path, _FORMS.get(str(error.wanted), ""))
         return
     message = f"{_at(path)} is `{shown(error.instance)}`, which does not have the right form"
     hint = _FORMS.get(str(error.wanted), f"It must match {error.wanted}")
-    yield Explanation("E205", message, path, hint)
+    yield Finding("E205", message, path, hint)
 
 
-def _range(path: Path, error: _Error) -> Iterator[Explanation]:
+def _range(path: Path, error: _Error) -> Iterator[Finding]:
     if path[:1] == ("seeds",) and error.instance < 0:
         message = f"the seed {error.instance} is negative"
         hint = "Seeds are integers from 0 to 18446744073709551615."
-        yield Explanation("E312", message, path, hint)
+        yield Finding("E312", message, path, hint)
         return
     bounds = {
         "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
@@ -184,10 +177,10 @@ def _range(path: Path, error: _Error) -> Iterator[Explanation]:
     }  # fmt: skip
     allowed = [words.format(error.schema[name]) for name, words in bounds.items() if name in error.schema]
     message = f"{_at(path)} is {shown(error.instance)}; it must be {' and '.join(allowed)}"
-    yield Explanation("E206", message, path)
+    yield Finding("E206", message, path)
 
 
-def _empty(path: Path, error: _Error) -> Iterator[Explanation]:
+def _empty(path: Path, error: _Error) -> Iterator[Finding]:
     if "pattern" in error.schema and error.instance == "":
         return  # the pattern says it, with the form
     what = {"array": "list", "object": "mapping"}.get(_json_type(error.instance), "text")
@@ -196,45 +189,45 @@ def _empty(path: Path, error: _Error) -> Iterator[Explanation]:
         hint = "An axis without values makes no images: delete it, or give it values."
     elif path[:1] == ("prompts",):
         hint = "A recipe needs at least one prompt."
-    yield Explanation("E207", f"{_at(path)} is an empty {what}", path, hint)
+    yield Finding("E207", f"{_at(path)} is an empty {what}", path, hint)
 
 
 def _json_type(value: object) -> str:
     return "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "string"
 
 
-def _long(path: Path, error: _Error) -> Iterator[Explanation]:
+def _long(path: Path, error: _Error) -> Iterator[Finding]:
     unit = "characters" if isinstance(error.instance, str) else "elements"
     message = f"{_at(path)} has {len(error.instance):,} {unit}; at most {error.wanted:,} are allowed"
-    yield Explanation("E208", message, path)
+    yield Finding("E208", message, path)
 
 
-def _multiple(path: Path, error: _Error) -> Iterator[Explanation]:
+def _multiple(path: Path, error: _Error) -> Iterator[Finding]:
     step = error.wanted
     below = error.instance // step * step
     message = f"{_at(path)} is {error.instance}, which is not a multiple of {step}"
-    yield Explanation("E209", message, path, f"Write {below or step} or {below + step}." if error.instance > 0 else "")
+    yield Finding("E209", message, path, f"Write {below or step} or {below + step}." if error.instance > 0 else "")
 
 
-def _other(path: Path, error: _Error) -> Iterator[Explanation]:
-    yield Explanation("E203", f"{_at(path)}: {error.message}", path)
+def _other(path: Path, error: _Error) -> Iterator[Finding]:
+    yield Finding("E203", f"{_at(path)}: {error.message}", path)
 
 
-def _union(error: ValidationError) -> Iterator[Explanation]:
+def _union(error: ValidationError, prefix: Path) -> Iterator[Finding]:
     """The errors of the branch that has the type of what was written; without one, what types there are."""
     branches: dict[int, list[ValidationError]] = {}
     for inner in error.context or []:
         branches.setdefault(int(inner.relative_schema_path[0]), []).append(inner)
     for inners in branches.values():
         if not any(inner.validator == "type" and not inner.relative_path for inner in inners):
-            yield from explanations(inners)
+            yield from explanations(inners, prefix)
             return
-    path: Path = tuple(error.absolute_path)
-    yield Explanation("E203", f"{_at(path)} is {kind_of(error.instance)}, which is not allowed here", path)
+    path: Path = (*prefix, *error.absolute_path)
+    yield Finding("E203", f"{_at(path)} is {kind_of(error.instance)}, which is not allowed here", path)
 
 
 _UNIONS = ("anyOf", "oneOf")
-_EXPLAIN: Mapping[str, Callable[[Path, _Error], Iterator[Explanation]]] = {
+_EXPLAIN: Mapping[str, Callable[[Path, _Error], Iterator[Finding]]] = {
     "additionalProperties": _unknown_keys,
     "required": _missing,
     "type": _type,

@@ -89,10 +89,7 @@ def check_manifest(document: Document) -> tuple[Problem, ...]:
 
 
 def _check(document: Document, name: str) -> tuple[Problem, ...]:
-    errors = validator(name).iter_errors(document.tree)
-    return in_order(
-        document.problem(said.code, said.message, said.path, said.hint, key=said.key) for said in explanations(errors)
-    )
+    return in_order(finding.placed(document) for finding in explanations(validator(name).iter_errors(document.tree)))
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -1,0 +1,66 @@
+"""`recipe-runner schema`: the JSON Schemas of recipes and manifests."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  recipe-runner schema                     print the schema of recipes
+  recipe-runner schema manifest            print the schema of manifests
+  recipe-runner schema --write schemas     write both files into a folder
+  recipe-runner schema --check schemas     say whether the files there are current
+
+An editor completes and explains recipes that start with the line
+  # yaml-language-server: $schema=../schemas/recipe.v1.schema.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("name", nargs="?", choices=("recipe", "manifest"), default="recipe", help="which schema")
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument("--write", type=Path, metavar="DIR", help="write the schema files into this folder")
+    actions.add_argument("--check", type=Path, metavar="DIR", help="say whether the schema files there are current")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print, write or compare."""
+    from recipe_runner.codes import NO  # noqa: PLC0415
+
+    files = schema_files()
+    if arguments.write is not None:
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (arguments.write / name).write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{arguments.write / name}\n")
+        return 0
+    if arguments.check is not None:
+        stale = [name for name, text in files.items() if _read(arguments.check / name) != text]
+        for name in stale:
+            sys.stdout.write(f"{arguments.check / name} is not current\n")
+        return NO if stale else 0
+    sys.stdout.write(files[f"{arguments.name}.v1.schema.json"])
+    return 0
+
+
+def schema_files() -> dict[str, str]:
+    """Every schema file: its name, and its text as the types make it."""
+    from recipe_runner.generate import schema_text  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.recipe import Recipe  # noqa: PLC0415
+    from recipe_runner.record.manifest import Manifest  # noqa: PLC0415
+
+    return {
+        name: schema_text(model, name, f"recipe_runner {what}, format 1")
+        for name, model, what in (
+            ("recipe.v1.schema.json", Recipe, "recipe"),
+            ("manifest.v1.schema.json", Manifest, "manifest"),
+        )
+    }
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -1,0 +1,71 @@
+"""`recipe-runner validate`: every problem of every recipe, without touching a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recipe_runner.cli.options import add_format
+
+EXAMPLES = """\
+examples:
+  recipe-runner validate recipes/quickstart.yaml
+  recipe-runner validate recipes/
+  recipe-runner validate recipes/quickstart.yaml --set sampling.guidance_scale=5
+  recipe-runner validate recipes/ --format github
+
+A folder stands for every .yaml and .yml file below it, except lock files. Needs no network, and never imports torch.
+Problems go to stdout; what a code means is in `recipe-runner explain CODE`.
+"""
+_SUFFIXES = (".yaml", ".yml")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.epilog = EXAMPLES
+    paths = parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recipe files, or folders of them")
+    paths.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
+        help="override a value of every recipe, as in `--set sampling.guidance_scale=5`; may be repeated",
+    )
+    add_format(parser, "human", "json", "github")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, print the problems, and return the gravest exit status."""
+    from recipe_runner.codes import CODES  # noqa: PLC0415
+    from recipe_runner.load import find_problems  # noqa: PLC0415
+    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+
+    recipes = list(recipes_in(arguments.paths))
+    problems = [problem for path in recipes for problem in find_problems(path, arguments.overrides)]
+    print_problems(problems, arguments.format, file=sys.stdout)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if arguments.format == "human":
+        sys.stderr.write(_summary(len(recipes), len(errors), len(problems) - len(errors)))
+    return max((CODES[problem.code].exit_status for problem in errors), default=0)
+
+
+def recipes_in(paths: Sequence[Path]) -> Sequence[Path]:
+    """The recipes among files and folders: files as they are, folders' YAML files sorted by path."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files = (file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+            found.extend(sorted(file for file in files if not file.stem.endswith(".lock")))
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _summary(recipes: int, errors: int, warnings: int) -> str:
+    counts = [(recipes, "recipe"), (errors, "error"), (warnings, "warning")]
+    shown = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts]
+    return f"{shown[0]}: {shown[1]}, {shown[2]}\n"

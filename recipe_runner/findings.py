@@ -1,0 +1,33 @@
+"""Findings: problems that know their path in the recipe and not yet their line and column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recipe_runner.document import Document
+    from recipe_runner.errors import Problem, Severity
+    from recipe_runner.paths import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem at the value at `path`, or at its key if `key`."""
+
+    code: str
+    message: str
+    path: Path
+    hint: str = ""
+    key: bool = False
+    severity: Severity = "error"
+
+    def under(self, path: Path) -> Finding:
+        """The same finding at `path`."""
+        return replace(self, path=path)
+
+    def placed(self, document: Document) -> Problem:
+        """The finding with its line and column."""
+        return document.problem(
+            self.code, self.message, self.path, self.hint, key=self.key, severity=self.severity
+        )

@@ -1,0 +1,108 @@
+"""Rules between fields: what the shape of a recipe cannot say. No torch, no pydantic, no network.
+
+A rule is a function from a view of the recipe to findings; `RULES` is all of them. They are checked for the recipe with
+the first value of each axis, and again for each further value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from recipe_runner.paths import replaced
+from recipe_runner.rules import adapters, base, request
+from recipe_runner.rules.axes import Axis, read_axes, too_many
+from recipe_runner.rules.view import View
+from recipe_runner.schema import in_order
+from recipe_runner.words import shown
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+    from recipe_runner.document import Document
+    from recipe_runner.errors import Problem
+    from recipe_runner.findings import Finding
+
+RULES: tuple[Callable[[View], Iterator[Finding]], ...] = (
+    base.pipeline,
+    base.scheduler,
+    base.components,
+    base.sampling,
+    base.pickles,
+    adapters.fitting,
+    adapters.scales,
+    adapters.merges,
+    adapters.image_prompts,
+    adapters.tokens,
+    request.ids,
+    request.images,
+    request.encoders,
+    request.seeds,
+    request.empties,
+)
+_MOST_VALUES = 1_000
+"""How many values of one axis get the rules of their own; numbers, which no rule looks at, count once."""
+
+
+def check_rules(document: Document) -> tuple[Problem, ...]:
+    """Every problem between the fields of a recipe, warnings among them, in the order of the text.
+
+    Parts of the wrong shape are passed over: `check_recipe` tells about them.
+    """
+    axes, findings = read_axes(document.tree)
+    findings += too_many(document.tree, axes)
+    findings += _varied(document.tree, axes, Path(document.source).parent)
+    return in_order(finding.placed(document) for finding in findings)
+
+
+def _varied(tree: Mapping[str, Json], axes: Sequence[Axis], folder: Path) -> Iterator[Finding]:
+    first: Json = tree
+    for axis in axes:
+        if axis.values:
+            first = replaced(first, axis.path, axis.values[0][1])
+    if axes:
+        # What an axis replaces is read by no variant, and a mistake in it is still one.
+        for finding in _findings(tree, folder):
+            if any(finding.path[: len(axis.path)] == axis.path for axis in axes):
+                yield finding
+    found = _findings(first, folder)
+    for finding in found:
+        axis = next((axis for axis in axes if finding.path[: len(axis.path)] == axis.path), None)
+        yield finding if axis is None or not axis.values else _on_axis(finding, axis, axis.values[0][0])
+    known = {(finding.code, finding.path) for finding in found}
+    for axis in axes:
+        for index, value in _telling(axis):
+            for finding in _findings(replaced(first, axis.path, value), folder):
+                if (finding.code, finding.path) in known and finding.path[: len(axis.path)] != axis.path:
+                    continue
+                if finding.path[: len(axis.path)] == axis.path:
+                    yield _on_axis(finding, axis, index)
+                else:
+                    message = f"{finding.message} (in the variants with `{axis.text}` = {shown(value)})"
+                    yield replace(finding, message=message)
+
+
+def _findings(tree: Json, folder: Path) -> list[Finding]:
+    view = View(cast("Mapping[str, Json]", tree), folder)
+    return [finding for rule in RULES for finding in rule(view)]
+
+
+def _on_axis(finding: Finding, axis: Axis, index: int) -> Finding:
+    """A finding about a value of an axis, at that value; one about the axis' own name, at the axis."""
+    rest = finding.path[len(axis.path) :]
+    if finding.key and not rest:
+        return finding.under(("matrix", axis.text))
+    return finding.under(("matrix", axis.text, index, *rest))
+
+
+def _telling(axis: Axis) -> list[tuple[int, Json]]:
+    """The values after the first that a rule may judge differently: of numbers one is as good as another."""
+    seen_number = bool(axis.values) and isinstance(axis.values[0][1], (int, float))
+    telling: list[tuple[int, Json]] = []
+    for index, value in axis.values[1:]:
+        number = isinstance(value, (int, float))
+        if not (number and seen_number):
+            telling.append((index, value))
+        seen_number |= number
+    return telling[:_MOST_VALUES]

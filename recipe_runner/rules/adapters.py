@@ -1,0 +1,175 @@
+"""Rules about adapters: scales, merges, image prompts, and whether the pipeline takes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from recipe_runner.findings import Finding
+from recipe_runner.nearest import did_you_mean
+from recipe_runner.rules.view import elements, mapping
+from recipe_runner.words import listed, shown
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+    from recipe_runner.paths import Path
+    from recipe_runner.rules.view import View
+
+DIRECTIONS = ("down", "mid", "up")
+_BLOCK = re.compile(r"block_(0|[1-9][0-9]?)")
+_TEXTS = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+
+# peft's add_weighted_adapter: which options a combination type reads.
+_WITH_DENSITY = (
+    "ties", "ties_svd", "dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_svd", "magnitude_prune",
+    "magnitude_prune_svd",
+)  # fmt: skip
+_OPTIONS = {
+    "density": _WITH_DENSITY,
+    "majority_sign_method": ("ties", "ties_svd", "dare_ties", "dare_ties_svd"),
+    "svd_rank": ("svd", "ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"),
+    "seed": ("dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_svd"),
+}
+
+
+def fitting(view: View) -> Iterator[Finding]:
+    """E334: the pipeline takes the kind of each adapter, and has the component that it is for."""
+    entry = view.pipeline_entry
+    if entry is None:
+        return
+    for name, adapter in view.adapters.items():
+        kind, path = adapter.get("kind"), ("adapters", name, "kind")
+        if kind in ("lora", "merge") and not entry["lora"]:
+            yield Finding("E334", f"`{view.pipeline}` takes no LoRA", path)
+        elif kind in ("textual_inversion", "ip_adapter") and not entry["mixins"][kind]:
+            what = "textual inversion" if kind == "textual_inversion" else "image prompt adapter"
+            yield Finding("E334", f"`{view.pipeline}` takes no {what}", path)
+        target = adapter.get("target")
+        if isinstance(target, str) and entry["lora"] and target not in entry["lora"]:
+            message = f"`{view.pipeline}` takes no LoRA for `{shown(target)}`"
+            yield Finding("E334", message, ("adapters", name, "target"), f"It does for {listed(entry['lora'], 'and')}.")
+
+
+def scales(view: View) -> Iterator[Finding]:
+    """E315: the components of a scale are the pipeline's, and a UNet's blocks are `down`, `mid`, `up` and `block_N`."""
+    for name, adapter in view.adapters.items():
+        scale, path = mapping(adapter.get("scale")), ("adapters", name, "scale")
+        if adapter.get("kind") == "ip_adapter":
+            yield from _unet(scale, path)
+        else:
+            yield from _unet(mapping(scale.get("unet")), (*path, "unet"))
+            yield from _components(view, scale, path)
+
+
+def _components(view: View, scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
+    taken = view.pipeline_entry["lora"] if view.pipeline_entry else ()
+    for component, value in scale.items():
+        if taken and component not in taken and component.startswith(("unet", "transformer", "text_encoder")):
+            if value is None:
+                continue
+            message = f"`{view.pipeline}` has no `{component}` that takes a LoRA"
+            yield Finding("E315", message, (*path, component), f"It has {listed(taken, 'and')}.", key=True)
+
+
+def _unet(scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
+    for direction, blocks in scale.items():
+        if direction not in DIRECTIONS:
+            message = f"a UNet has no block `{shown(direction)}`"
+            hint = did_you_mean(direction, DIRECTIONS, "It has") or "It has down, mid, up."
+            yield Finding("E315", message, (*path, direction), hint, key=True)
+        for block in mapping(blocks):
+            if not _BLOCK.fullmatch(block):
+                message = f"`{shown(block)}` is not a block of `{shown(direction)}`"
+                hint = "Blocks are called block_0, block_1, …"
+                yield Finding("E315", message, (*path, direction, block), hint, key=True)
+
+
+def merges(view: View) -> Iterator[Finding]:
+    """E316 to E320, E333: members of a merge are loras, each once with a weight; options are ones that it reads."""
+    for name, merge in view.of_kind("merge"):
+        path = ("adapters", name)
+        yield from _members(view, name, elements(merge.get("adapters")), (*path, "adapters"))
+        members, weights = elements(merge.get("adapters")), elements(merge.get("weights"))
+        if members and weights and len(members) != len(weights):
+            message = f"{_counted(len(weights), 'weight')} for {_counted(len(members), 'adapter')}"
+            yield Finding("E319", message, (*path, "weights"), "Write one weight for each adapter, in their order.")
+        method = merge.get("combination_type", "cat")
+        for option, methods in _OPTIONS.items():
+            if merge.get(option) is not None and isinstance(method, str) and method not in methods:
+                message = f"the method `{shown(method)}` takes no `{option}`"
+                yield Finding("E320", message, (*path, option), f"{listed(methods, 'and')} do.", key=True)
+        if method in _WITH_DENSITY and merge.get("density") is None:
+            message = f"the method `{method}` needs a `density`"
+            hint = "Write the share of values to keep, such as `density: 0.5`."
+            yield Finding("E333", message, (*path, "combination_type"), hint)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _members(view: View, merge: str, members: Sequence[Json], path: Path) -> Iterator[Finding]:
+    loras = [name for name, _ in view.of_kind("lora")]
+    seen: set[str] = set()
+    for index, member in enumerate(members):
+        if not isinstance(member, str):
+            continue
+        if member not in mapping(view.tree.get("adapters")):
+            hint = did_you_mean(member, loras, "Loras")
+            yield Finding("E316", f"no adapter is called `{shown(member)}`", (*path, index), hint)
+        elif member not in loras:
+            kind = "the merge itself" if member == merge else f"a {view.adapters.get(member, {}).get('kind')}"
+            hint = did_you_mean("", loras, "Loras")
+            yield Finding("E317", f"`{member}` is {kind}, and only loras can be merged", (*path, index), hint)
+        elif member in seen:
+            hint = "Delete one of the two; weights add up."
+            yield Finding("E318", f"`{member}` is merged twice", (*path, index), hint)
+        seen.add(member)
+
+
+def image_prompts(view: View) -> Iterator[Finding]:
+    """E321, E322: an image prompt adapter has an image or an embedding of one, for every prompt."""
+    for name, adapter in view.of_kind("ip_adapter"):
+        path = ("adapters", name)
+        image, embedding = adapter.get("image"), adapter.get("image_embeds")
+        if image is not None and embedding is not None:
+            hint = "Delete one of the two: `image_embeds` is what `image` would be encoded to."
+            yield Finding("E322", f"`{name}` has both `image` and `image_embeds`", (*path, "image_embeds"), hint, key=True)
+        if image is not None or embedding is not None:
+            continue
+        without = [given for given, prompt in view.prompts if name not in mapping(prompt.get("images"))]
+        if without:
+            some = f"the prompt{'s' if len(without) > 1 else ''} {listed(without[:3], 'and')}"
+            message = f"`{name}` has no image for {some if len(without) <= 3 else 'any prompt'}"  # noqa: PLR2004
+            hint = f"Give it an `image`, or each prompt one in `images: {{{name}: …}}`."
+            yield Finding("E321", message, path, hint, key=True)
+
+
+def tokens(view: View) -> Iterator[Finding]:
+    """W331: the token of a textual inversion stands in a prompt."""
+    texts: list[str] | None = None
+    for name, adapter in view.of_kind("textual_inversion"):
+        token = adapter.get("token")
+        if not isinstance(token, str) or not token:
+            continue
+        if texts is None:
+            given = [prompt.get(key) for _, prompt in view.prompts for key in _TEXTS]
+            texts = [text for text in given if isinstance(text, str)]
+            texts.extend(_strings(view.tree.get("matrix")))
+        if not any(token in text for text in texts):
+            message = f"no prompt uses the token `{shown(token)}` of `{name}`, so it changes nothing"
+            hint = "Write it into a prompt or negative prompt, or delete the adapter."
+            path = ("adapters", name, "token")
+            yield Finding("W331", message, path, hint, severity="warning")
+
+
+def _strings(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _strings(item)
+    else:
+        for item in elements(value):
+            yield from _strings(item)

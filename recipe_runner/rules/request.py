@@ -1,0 +1,112 @@
+"""Rules about prompts, seeds, how many images there are, and mappings without contents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from recipe_runner.findings import Finding
+from recipe_runner.nearest import did_you_mean
+from recipe_runner.paths import format_path
+from recipe_runner.rules.view import elements, mapping
+from recipe_runner.scalars import LARGEST_INTEGER
+from recipe_runner.words import shown
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+    from recipe_runner.paths import Path
+    from recipe_runner.rules.view import View
+
+_PROMPT_KEYS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+
+
+def ids(view: View) -> Iterator[Finding]:
+    """E310: ids of prompts differ, those by position among them."""
+    first: dict[str, int] = {}
+    for index, (given, prompt) in enumerate(view.prompts):
+        # Names of image files must differ on file systems that ignore case, too.
+        folded = given.casefold()
+        if folded in first:
+            other = view.prompts[first[folded]][0]
+            message = f"the id `{shown(given)}` is also that of prompt {first[folded] + 1}"
+            if other != given:
+                message = f"the ids `{shown(given)}` and `{shown(other)}` differ in case only, which file names may not"
+            has_id = "id" in prompt
+            if not has_id:
+                message += f": without an id, prompt {index + 1} is called `{given}`"
+            path: Path = ("prompts", index, "id") if has_id else ("prompts", index)
+            yield Finding("E310", message, path, "Give each prompt an id of its own.")
+        else:
+            first[folded] = index
+
+
+def images(view: View) -> Iterator[Finding]:
+    """E313, E314: a prompt's images are for image prompt adapters of the recipe."""
+    takers = [name for name, _ in view.of_kind("ip_adapter")]
+    every = mapping(view.tree.get("adapters"))
+    for index, (_, prompt) in enumerate(view.prompts):
+        for name in mapping(prompt.get("images")):
+            path = ("prompts", index, "images", name)
+            if name not in every:
+                hint = did_you_mean(name, takers, "Image prompt adapters") or "The recipe has no image prompt adapter."
+                yield Finding("E313", f"no adapter is called `{shown(name)}`", path, hint, key=True)
+            elif name not in takers and isinstance(every[name], Mapping):
+                kind = mapping(every[name]).get("kind")
+                message = f"`{name}` is of kind {shown(kind)}, and only an ip_adapter takes images"
+                yield Finding("E314", message, path, did_you_mean("", takers, "Image prompt adapters"), key=True)
+
+
+def encoders(view: View) -> Iterator[Finding]:
+    """E336: the pipeline takes each text that the prompts give it."""
+    entry = view.pipeline_entry
+    if entry is None:
+        return
+    for index, (_, prompt) in enumerate(view.prompts):
+        for key in _PROMPT_KEYS:
+            if prompt.get(key) is not None and key not in entry["parameters"]:
+                message = f"`{view.pipeline}` takes no `{key}`"
+                yield Finding("E336", message, ("prompts", index, key), "Delete it.", key=True)
+
+
+def seeds(view: View) -> Iterator[Finding]:
+    """E311, E206: seeds differ, and a range of them stays within 64 bits."""
+    section = view.tree.get("seeds")
+    first: dict[int, int] = {}
+    for index, seed in enumerate(elements(section)):
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            continue
+        if seed in first:
+            message = f"the seed {seed} stands here and at `seeds[{first[seed]}]`, and would make the same images"
+            yield Finding("E311", message, ("seeds", index), "Delete one of the two.")
+        first.setdefault(seed, index)
+    start, count = mapping(section).get("start", 0), mapping(section).get("count", 0)
+    if isinstance(start, int) and isinstance(count, int) and start + count - 1 > LARGEST_INTEGER >= start:
+        message = f"the last seed would be {start + count - 1}; the largest is {LARGEST_INTEGER}"
+        yield Finding("E206", message, ("seeds", "count"))
+
+
+def count_images(tree: Mapping[str, Json]) -> int:
+    """Prompts times seeds of a recipe without its matrix."""
+    given = tree.get("seeds")
+    if isinstance(given, Mapping):
+        count = given.get("count", 1)
+        number = count if isinstance(count, int) else 1
+    else:
+        number = len(elements(given)) if given is not None else 1
+    return number * len(elements(tree.get("prompts")))
+
+
+def empties(view: View) -> Iterator[Finding]:
+    """W335: no empty mapping, which says nothing; an empty scale of an image prompt adapter even switches it off."""
+    pending: list[tuple[Path, Json]] = [((name,), view.tree[name]) for name in view.tree if name != "matrix"]
+    if view.tree.get("matrix") == {}:
+        pending.append((("matrix",), {}))
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, Mapping):
+            pending.extend(((*path, name), item) for name, item in value.items())
+            if not value:
+                message = f"`{format_path(path)}` is empty, and says nothing"
+                yield Finding("W335", message, path, "Delete it, or write something.", severity="warning")
+        else:
+            pending.extend(((*path, index), item) for index, item in enumerate(elements(value)))
