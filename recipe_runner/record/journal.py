@@ -89,7 +89,7 @@ def _line(entry: JournalEntry) -> bytes:
 def _entry_from(line: bytes) -> JournalEntry | None:
     try:
         tree = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(tree, dict) or tree.keys() != _FIELDS.keys():
         return None

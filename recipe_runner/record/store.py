@@ -138,7 +138,7 @@ class Store:
             return Absent(reason=f"the store cannot be read ({error.strerror})", damaged=True)
         try:
             record = image_from(json.loads(data))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return Absent(reason=f"the stored record is broken ({error})", damaged=True)
         if record.node_key != node_key:
             return Absent(reason="the stored record is of another picture", damaged=True)

@@ -56,7 +56,7 @@ def read_telemetry(path: Path) -> list[dict[str, Any]]:
     """The invocations in the file `path`; none when there is no such file or it is damaged."""
     try:
         tree = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     invocations = tree.get("invocations") if isinstance(tree, dict) and tree.get("telemetry") == _FORMAT else None
     if not isinstance(invocations, list):

@@ -1,0 +1,45 @@
+"""Timings are appended, and a damaged file is begun anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recipe_runner.record.telemetry import Invocation, append_telemetry, read_telemetry
+
+
+def invocation(made: int) -> Invocation:
+    return Invocation(
+        started="2026-11-22T23:00:00Z",
+        made=made,
+        reused=1,
+        seconds={"denoise": 1.23456789},
+        image_seconds={"images/bears-33.png": 2.0},
+        host={"name": "here", "processors": 2},
+    )
+
+
+def test_invocations_are_appended_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.json"
+    assert read_telemetry(path) == []
+    append_telemetry(path, invocation(1))
+    append_telemetry(path, invocation(2))
+    found = read_telemetry(path)
+    assert [entry["made"] for entry in found] == [1, 2]
+    assert found[0] == {
+        "started": "2026-11-22T23:00:00Z",
+        "made": 1,
+        "reused": 1,
+        "seconds": {"denoise": 1.234568},
+        "image_seconds": {"images/bears-33.png": 2.0},
+        "host": {"name": "here", "processors": 2},
+    }
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"telemetry": 2, "invocations": [{}]}', b"[" * 20_000])
+def test_a_damaged_file_is_begun_anew(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "telemetry.json"
+    path.write_bytes(data)
+    append_telemetry(path, invocation(3))
+    assert [entry["made"] for entry in read_telemetry(path)] == [3]
