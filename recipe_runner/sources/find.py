@@ -42,15 +42,19 @@ class FoundComponent:
     weight_name: str | None = None
 
 
-def find_base(
-    wanted: Address,
+def find_base(  # noqa: PLR0913 - each is a key of the recipe
+    address: str,
     *,
     folder: Path,
+    revision: str | None = None,
+    variant: str | None = None,
+    weight_name: str | None = None,
+    config: str | None = None,
     left_out: Collection[str] = (),
     allow_pickle: bool = False,
     progress: Progress | None = None,
 ) -> FoundBase:
-    """The base that the recipe wants, seen from the recipe's `folder`.
+    """The base that `address` names, seen from the recipe's `folder`.
 
     `left_out` names the components that the recipe replaces or sets to null; their files are not needed.
 
@@ -59,6 +63,14 @@ def find_base(
         ResolutionError: it is there and cannot be used (E404, E405, E407, E408, E409, E418).
         WeightsError: a weights file is refused or unreadable (E406, E411, E412, E414, E415).
     """
+    wanted = Address(model=address, revision=revision, variant=variant, weight_name=weight_name)
+    found = _find_base(wanted, folder, left_out, progress, allow_pickle=allow_pickle)
+    return found if config is None else with_config(found, config, folder=folder)
+
+
+def _find_base(
+    wanted: Address, folder: Path, left_out: Collection[str], progress: Progress | None, *, allow_pickle: bool
+) -> FoundBase:
     located = locate(wanted.model, folder, wanted.revision)
     if located.file is None and wanted.weight_name is None:
         index = read_index(located.root, wanted.model)
@@ -104,13 +116,22 @@ def with_config(found: FoundBase, config: str, *, folder: Path) -> FoundBase:
     return replace(found, pipeline=index.pipeline, components=index.components, config=source)
 
 
-def find_component(
-    wanted: Address, *, folder: Path, allow_pickle: bool = False, progress: Progress | None = None
+def find_component(  # noqa: PLR0913 - each is a key of the recipe
+    address: str,
+    *,
+    folder: Path,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    weight_name: str | None = None,
+    variant: str | None = None,
+    allow_pickle: bool = False,
+    progress: Progress | None = None,
 ) -> FoundComponent:
     """The files that replace a component: a folder with configuration (and weights), or one weights file.
 
     Raises: as `find_base`.
     """
+    wanted = Address(model=address, revision=revision, subfolder=subfolder, weight_name=weight_name, variant=variant)
     located = locate(wanted.model, folder, wanted.revision)
     if located.file is not None or wanted.weight_name is not None:
         if wanted.variant is not None:
@@ -135,8 +156,15 @@ def find_component(
     return FoundComponent(source=source, subfolder=prefix.rstrip("/") or None)
 
 
-def find_weights(
-    wanted: Address, *, folder: Path, allow_pickle: bool = False, progress: Progress | None = None
+def find_weights(  # noqa: PLR0913 - each is a key of the recipe
+    address: str,
+    *,
+    folder: Path,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    weight_name: str | None = None,
+    allow_pickle: bool = False,
+    progress: Progress | None = None,
 ) -> Source:
     """The one weights file of an adapter: `source.files[0]`.
 
@@ -144,6 +172,7 @@ def find_weights(
 
     Raises: as `find_base`; E404 when the folder holds none or several.
     """
+    wanted = Address(model=address, revision=revision, subfolder=subfolder, weight_name=weight_name)
     located = locate(wanted.model, folder, wanted.revision)
     name = _weights_name(located, wanted)
     require_weights(located.root / name, allow_pickle=allow_pickle)

@@ -1,0 +1,20 @@
+"""LoRA and LyCORIS files of any trainer: where every tensor lands, and what scale each module gets."""
+
+from __future__ import annotations
+
+from recipe_runner.weights.lora.layout import FORMULAS, Kind, LoraLayout, LoraModule, Rows
+from recipe_runner.weights.lora.read import read_layout
+from recipe_runner.weights.lora.scales import expand_scales
+from recipe_runner.weights.lora.verdict import AdapterMismatch, require_whole
+
+__all__ = [
+    "FORMULAS",
+    "AdapterMismatch",
+    "Kind",
+    "LoraLayout",
+    "LoraModule",
+    "Rows",
+    "expand_scales",
+    "read_layout",
+    "require_whole",
+]

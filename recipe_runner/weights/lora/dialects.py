@@ -1,0 +1,135 @@
+"""How the trainers' files name modules: one small class for each way of writing, tried in order.
+
+A dialect claims a stem (a key without its role) by how it is written, and says which component it is for and how to
+look the rest up. `Bare` names say no component; which one they mean is decided for the whole file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from recipe_runner.weights.lora.names import DENOISERS, Names, Target
+from recipe_runner.weights.modules import ModuleTable
+
+Spelling = Literal["dotted", "underscored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A stem understood: its layout, how the name is spelt, and the component (None: it does not say)."""
+
+    layout: str
+    component: str | None
+    name: str
+    spelling: Spelling
+
+    def look_up(self, names: Names) -> Target | None:
+        """The module that the name means in the component of `names`."""
+        return names.find_dotted(self.name) if self.spelling == "dotted" else names.find_underscored(self.name)
+
+
+Dialect = Callable[[str, ModuleTable], Claim | None]
+
+_WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
+_DOTTED_PREFIXES = (
+    "unet",
+    "transformer_2",
+    "transformer",
+    "text_encoder_3",
+    "text_encoder_2",
+    "text_encoder",
+    "denoiser",
+    "model.diffusion_model",
+    "diffusion_model",
+    "clip_l",
+    "clip_g",
+    "t5xxl",
+    "t5",
+)
+_KOHYA = re.compile(r"lora_(unet|transformer_2|transformer|te[123]?|text_encoder(?:_[23])?)_(.+)")
+_ALIASES = {"te": "text_encoder", "te1": "text_encoder", "clip_l": "text_encoder", "te2": "text_encoder_2",
+            "clip_g": "text_encoder_2", "te3": "text_encoder_3", "t5": "text_encoder_3",
+            "t5xxl": "text_encoder_3"}  # fmt: skip
+_LAYOUTS = {
+    "diffusion_model": "diffusion_model",
+    "model.diffusion_model": "diffusion_model",
+    "denoiser": "omi",
+    "clip_l": "omi",
+    "clip_g": "omi",
+    "t5": "omi",
+    "t5xxl": "omi",
+}
+
+
+def component_of(prefix: str, table: ModuleTable) -> str:
+    """The component of the base that a prefix means; a name that the base lacks is returned as it is."""
+    if prefix in ("unet", "transformer", "denoiser", "diffusion_model", "model.diffusion_model"):
+        # Kohya writes lora_unet_ for transformers too, and diffusion_model means whatever denoises.
+        own = next((name for name in DENOISERS if name in table), prefix)
+        return prefix if prefix == "transformer" else own
+    component = _ALIASES.get(prefix, prefix)
+    if component == "text_encoder_3" and component not in table and _is_t5(table.get("text_encoder_2")):
+        return "text_encoder_2"
+    return component
+
+
+def _is_t5(modules: Mapping[str, tuple[int, ...]] | None) -> bool:
+    return modules is not None and any(name.startswith("encoder.block.") for name in modules)
+
+
+def kohya(stem: str, table: ModuleTable) -> Claim | None:
+    """`lora_unet_down_blocks_0_…`: the component, then the module's name with underscores for dots."""
+    match = _KOHYA.fullmatch(stem)
+    if match is None:
+        return None
+    prefix, name = match.groups()
+    component = component_of(prefix, table)
+    if prefix == "transformer" and component not in table:
+        component = component_of("unet", table)
+    # Some scripts wrote the component twice: lora_unet_unet_down_blocks_…
+    name = name.removeprefix(f"{component}_")
+    return Claim("kohya", component, name, "underscored")
+
+
+def lycoris(stem: str, _table: ModuleTable) -> Claim | None:
+    """`lycoris_down_blocks_0_…`: LyCORIS run on a module without a name for it."""
+    if not stem.startswith("lycoris_"):
+        return None
+    return Claim("lycoris", None, stem.removeprefix("lycoris_"), "underscored")
+
+
+def dotted(stem: str, table: ModuleTable) -> Claim | None:
+    """`unet.down_blocks.0.…`: diffusers of every age, PEFT, ai-toolkit, OMI; and names without a prefix."""
+    name = stem
+    wrapped = False
+    for wrapper in _WRAPPERS:
+        wrapped = wrapped or name.startswith(wrapper)
+        name = name.removeprefix(wrapper)
+    for prefix in _DOTTED_PREFIXES:
+        if name.startswith(f"{prefix}."):
+            rest = name.removeprefix(f"{prefix}.").replace("_orig_mod.", "")
+            layout = "peft" if wrapped else _LAYOUTS.get(prefix, "diffusers")
+            if ".processor." in rest:
+                layout = f"{layout} attention processors"
+            return Claim(layout, component_of(prefix, table), rest, "dotted")
+    layout = "peft" if wrapped else "bare"
+    if ".processor." in name:
+        layout = f"{layout} attention processors"
+    return Claim(layout, None, name.replace("_orig_mod.", ""), "dotted")
+
+
+DIALECTS: Sequence[Dialect] = (kohya, lycoris, dotted)
+"""Tried in this order; the last claims everything."""
+
+
+def claim(stem: str, table: ModuleTable) -> Claim:
+    """What the first dialect that understands the stem makes of it."""
+    for dialect in DIALECTS:
+        found = dialect(stem, table)
+        if found is not None:
+            return found
+    message = f"BUG: no dialect claims {stem!r}"
+    raise AssertionError(message)

@@ -1,0 +1,156 @@
+"""Check the shapes of one module's tensors against the module's weight, by the formula of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from recipe_runner.weights.lora.layout import Kind
+from recipe_runner.weights.modules import Shape
+
+
+class Clash(Exception):  # noqa: N818 - a reason on its way into a layout
+    """Why tensors do not fit their module."""
+
+
+def rank_of(kind: Kind, shapes: Mapping[str, Shape], weight: Shape) -> int:
+    """The rank of the tensors (0 where the kind has none), once all fit a weight of shape `weight` (out, in, …).
+
+    `shapes` maps roles to shapes.
+
+    Raises:
+        Clash: with the reason in words.
+    """
+    for role, shape in shapes.items():
+        if role == "alpha" and prod(shape) != 1:
+            reason = f"its alpha is no single number but {_show(shape)}"
+            raise Clash(reason)
+        if role in ("diff_b", "up_bias", "b_norm") and shape != weight[:1]:
+            reason = f"its {role} is {_show(shape)} and the module has {weight[0]} outputs"
+            raise Clash(reason)
+    if "dora_scale" in shapes:
+        dora_axis(shapes["dora_scale"], weight)
+    return _RANKS[kind](shapes, weight)
+
+
+def dora_axis(shape: Shape, weight: Shape) -> int:
+    """0 when a DoRA magnitude of `shape` holds one number per output of the module, 1 when one per input."""
+    flat = prod(shape)
+    per_input = len(shape) > 1 and shape[0] == 1
+    if per_input and len(weight) > 1 and flat == weight[1] and not (shape[1] == 1 and flat != weight[1]):
+        return 1
+    if flat == weight[0]:
+        return 0
+    reason = f"its dora_scale is {_show(shape)} and the module {_show(weight)}"
+    raise Clash(reason)
+
+
+def _lora(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    down, up = shapes["down"], shapes["up"]
+    if len(down) < 2 or len(up) < 2 or down[0] != up[1]:  # noqa: PLR2004 - matrices at least
+        reason = f"its down {_show(down)} and up {_show(up)} do not multiply"
+        raise Clash(reason)
+    rank = down[0]
+    kernel = down[2:]
+    if any(size != 1 for size in up[2:]):
+        reason = f"its up {_show(up)} is no 1x1 convolution"
+        raise Clash(reason)
+    if "mid" in shapes:
+        mid = shapes["mid"]
+        if mid[:2] != (rank, rank) or any(size != 1 for size in kernel):
+            reason = f"its mid {_show(mid)} does not go between down {_show(down)} and up {_show(up)}"
+            raise Clash(reason)
+        kernel = mid[2:]
+    _same((up[0], down[1], *kernel), weight)
+    return rank
+
+
+def _loha(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    sizes: list[Shape] = []
+    ranks = []
+    for number in "12":
+        first, second = shapes[f"hada_w{number}_a"], shapes[f"hada_w{number}_b"]
+        core = shapes.get(f"hada_t{number}")
+        if len(first) != 2 or len(second) != 2:  # noqa: PLR2004
+            reason = f"its hada_w{number} factors {_show(first)} and {_show(second)} are no matrices"
+            raise Clash(reason)
+        if core is None:
+            if first[1] != second[0]:
+                reason = f"its hada_w{number} factors {_show(first)} and {_show(second)} do not multiply"
+                raise Clash(reason)
+            sizes.append((first[0], second[1]))
+            ranks.append(second[0])
+        else:
+            if core[:2] != (first[0], second[0]):
+                reason = f"its hada_t{number} {_show(core)} does not go between {_show(first)} and {_show(second)}"
+                raise Clash(reason)
+            sizes.append((first[1], second[1], *core[2:]))
+            ranks.append(second[0])
+    if sizes[0] != sizes[1]:
+        reason = f"its two factors make {_show(sizes[0])} and {_show(sizes[1])}"
+        raise Clash(reason)
+    _same(sizes[0], weight)
+    return ranks[0]
+
+
+def _lokr(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    first, first_rank = _factor(shapes, "lokr_w1", None)
+    second, second_rank = _factor(shapes, "lokr_w2", shapes.get("lokr_t2"))
+    if (first[0] * second[0], prod(first[1:]) * prod(second[1:])) != (weight[0], prod(weight[1:])):
+        made = f"{first[0] * second[0]}x{prod(first[1:]) * prod(second[1:])}"
+        reason = f"its factors make {made} and the module is {_show(weight)}"
+        raise Clash(reason)
+    # LyCORIS divides alpha by the rank of the second factor, and of the first only when the second is whole.
+    return second_rank or first_rank
+
+
+def _factor(shapes: Mapping[str, Shape], name: str, core: Shape | None) -> tuple[Shape, int]:
+    if name in shapes:
+        if len(shapes[name]) < 2:  # noqa: PLR2004
+            reason = f"its {name} is {_show(shapes[name])}, no matrix"
+            raise Clash(reason)
+        return shapes[name], 0
+    first, second = shapes[f"{name}_a"], shapes[f"{name}_b"]
+    if core is not None:
+        if core[:2] != (first[0], second[0]):
+            reason = f"its lokr_t2 {_show(core)} does not go between {_show(first)} and {_show(second)}"
+            raise Clash(reason)
+        return (first[1], second[1], *core[2:]), second[0]
+    if len(first) != 2 or len(second) < 2 or first[1] != second[0]:  # noqa: PLR2004
+        reason = f"its {name} factors {_show(first)} and {_show(second)} do not multiply"
+        raise Clash(reason)
+    return (first[0], prod(second[1:])), second[0]
+
+
+def _full(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    if "diff" in shapes:
+        _same(shapes["diff"], weight)
+    return 0
+
+
+def _norm(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    if len(weight) != 1:
+        reason = f"it is a difference of a norm, and the module's weight is {_show(weight)}"
+        raise Clash(reason)
+    if "w_norm" in shapes:
+        _same(shapes["w_norm"], weight)
+    return 0
+
+
+_RANKS = {"lora": _lora, "loha": _loha, "lokr": _lokr, "full": _full, "norm": _norm}
+
+
+def _same(made: Shape, weight: Shape) -> None:
+    """A delta of shape `made` fits `weight`: equal, or equal but for 1x1 kernels, or flattened over its inputs."""
+    if _bare(made) == _bare(weight) or (len(made) == 2 and made == (weight[0], prod(weight[1:]))):  # noqa: PLR2004
+        return
+    reason = f"it makes {_show(made)} and the module is {_show(weight)}"
+    raise Clash(reason)
+
+
+def _bare(shape: Shape) -> Shape:
+    return shape[:2] if all(size == 1 for size in shape[2:]) else shape
+
+
+def _show(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "a single number"

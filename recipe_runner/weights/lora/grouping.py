@@ -1,0 +1,173 @@
+"""Gather the tensors of a LoRA file by the module of the base that their names mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from recipe_runner.weights.lora.dialects import Claim, claim
+from recipe_runner.weights.lora.fit import Clash, rank_of
+from recipe_runner.weights.lora.indexed import indexed_modules, is_indexed
+from recipe_runner.weights.lora.names import Names, Target, names_of
+from recipe_runner.weights.lora.roles import ROLES, foreign_reason, kind_of, split_key
+from recipe_runner.weights.modules import Modules, ModuleTable, Shape
+
+
+@dataclass(slots=True)
+class Account:
+    """What has been said so far of the keys that do not land: a reason for each."""
+
+    unmatched: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    def refuse(self, keys: Iterable[str], reason: str) -> None:
+        """These keys land nowhere, and that is an error."""
+        self.unmatched.update(dict.fromkeys(keys, reason))
+
+    def drop(self, keys: Iterable[str], reason: str) -> None:
+        """These keys are rightly not used."""
+        self.dropped.update(dict.fromkeys(keys, reason))
+
+
+@dataclass(slots=True)
+class Group:
+    """The tensors (role to key) of one target, gathered from one or several spellings of its name."""
+
+    component: str
+    target: Target
+    layout: str
+    tensors: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file being read: its shapes, the base's modules and names, and the only component to load into, if any."""
+
+    shapes: Mapping[str, Shape]
+    table: ModuleTable
+    names: Mapping[str, Names]
+    target: str | None
+    account: Account
+
+
+def group_tensors(shapes: Mapping[str, Shape], table: ModuleTable, target: str | None, account: Account) -> list[Group]:
+    """All tensors by module, in the file's order; `account` gets every key whose name means no module."""
+    names = {component: names_of(component, modules) for component, modules in table.items()}
+    file = _File(shapes, table, names, target, account)
+    groups = _numbered(file) if is_indexed(shapes) else _named(file)
+    for group in groups:
+        if target not in (None, group.component):
+            account.drop(group.tensors.values(), for_another(group.component, target))
+    return [group for group in groups if target in (None, group.component)]
+
+
+def for_another(component: str, target: str | None) -> str:
+    """Why a tensor is left out when only `target` is loaded."""
+    return f"it is for {component}, and the target is {target}"
+
+
+def whole_shape(target: Target, modules: Modules) -> Shape:
+    """Shape of the weight that all the target's pieces make together."""
+    first, rows = target.pieces[0]
+    if rows is None:
+        return modules[first]
+    total = sum(stop - start for _, pieces in target.pieces for start, stop in pieces or ())
+    return (total, *modules[first][1:])
+
+
+def _numbered(file: _File) -> list[Group]:
+    landed, reasons = indexed_modules(file.shapes, file.table)
+    groups: dict[tuple[str, str], Group] = {}
+    for key in file.shapes:
+        if key in landed:
+            component, module, role = landed[key]
+            blank = Group(component, Target(((module, None),)), "cloneofsimo", {})
+            groups.setdefault((component, module), blank).tensors[role] = key
+        else:
+            file.account.refuse([key], reasons.get(key, foreign_reason(key)))
+    return list(groups.values())
+
+
+def _named(file: _File) -> list[Group]:
+    stems = _stems(file)
+    claims = {stem: claim(stem, file.table) for stem in stems}
+    silent = {stem: made for stem, made in claims.items() if made.component is None}
+    chosen = file.target or _component_of_silent(file, silent, stems)
+    found: dict[tuple[str, tuple[str, ...]], Group] = {}
+    for stem, tensors in stems.items():
+        group = _group(file, claims[stem], claims[stem].component or chosen, tensors)
+        if group is not None:
+            place = (group.component, tuple(module for module, _ in group.target.pieces))
+            found[place] = _joined(found[place], group, file.account) if place in found else group
+    return list(found.values())
+
+
+def _stems(file: _File) -> dict[str, dict[str, str]]:
+    """The tensors (role to key) of each module as the file names it."""
+    stems: dict[str, dict[str, str]] = {}
+    for key in file.shapes:
+        split = split_key(key)
+        if split is None:
+            file.account.refuse([key], foreign_reason(key))
+        elif split.role in stems.setdefault(split.stem, {}):
+            other = stems[split.stem][split.role]
+            file.account.refuse([key], f"{other} is a tensor of the same role for the same module")
+        else:
+            stems[split.stem][split.role] = key
+    return stems
+
+
+def _group(file: _File, made: Claim, component: str, tensors: dict[str, str]) -> Group | None:
+    """The module that a claim means, or None with the reason in the account."""
+    if file.target not in (None, component):
+        file.account.drop(tensors.values(), for_another(component, file.target))
+    elif component not in file.names:
+        file.account.refuse(tensors.values(), f"the base has no {component}")
+    else:
+        found = made.look_up(file.names[component])
+        if found is not None:
+            return Group(component, found, made.layout, tensors)
+        file.account.refuse(tensors.values(), f"the base's {component} has no module {made.name}")
+    return None
+
+
+def _component_of_silent(file: _File, claims: Mapping[str, Claim], stems: Mapping[str, Mapping[str, str]]) -> str:
+    """The component that names without one mean: the one in which most of them fit by name and shape."""
+    best, most = next(iter(file.names), "unet"), -1
+    for component, names in file.names.items():
+        fitting = 0
+        for stem, made in claims.items():
+            found = made.look_up(names)
+            # A name counts for little, a name whose shapes fit for much.
+            fitting += 0 if found is None else 1 + 1000 * _fits(file, found, stems[stem], names.modules)
+        if fitting > most:
+            best, most = component, fitting
+    return best
+
+
+def _fits(file: _File, found: Target, tensors: Mapping[str, str], modules: Modules) -> bool:
+    kind = kind_of(frozenset(tensors))
+    if kind not in ROLES:
+        return False
+    try:
+        rank_of(kind, {role: file.shapes[key] for role, key in tensors.items()}, whole_shape(found, modules))
+    except Clash:
+        return False
+    return True
+
+
+def _joined(first: Group, second: Group, account: Account) -> Group:
+    """One group of two spellings of one module: their roles together, or one of them when both have the same."""
+    if not first.tensors.keys() & second.tensors.keys():
+        first.tensors.update(second.tensors)
+        return first
+    kept, other = (second, first) if first.target.origin and not second.target.origin else (first, second)
+    module = kept.target.pieces[0][0]
+    if other.target.origin and not kept.target.origin:
+        # Some SDXL files hold each module twice; diffusers too keeps the one under its own name.
+        account.drop(
+            other.tensors.values(), f"a second copy, under the original code's name, of what lands on {module}"
+        )
+    else:
+        account.refuse(other.tensors.values(), f"other tensors of the file land on {module} already")
+    return kept

@@ -1,0 +1,155 @@
+"""Decide from names and shapes alone where every tensor of a LoRA or LyCORIS file lands in a base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from recipe_runner.weights.lora.embeddings import embedding_of, misfit
+from recipe_runner.weights.lora.family import advice
+from recipe_runner.weights.lora.fit import Clash, dora_axis, rank_of
+from recipe_runner.weights.lora.grouping import Account, Group, for_another, group_tensors, whole_shape
+from recipe_runner.weights.lora.layout import Kind, LoraLayout, LoraModule
+from recipe_runner.weights.lora.peft_config import PeftConfig, read_peft_configs
+from recipe_runner.weights.lora.roles import ROLES, kind_of
+from recipe_runner.weights.modules import ModuleTable, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """What the tensors of each group are checked against."""
+
+    shapes: Mapping[str, Shape]
+    table: ModuleTable
+    configs: Mapping[str | None, PeftConfig]
+    account: Account
+
+
+def read_layout(
+    shapes: Mapping[str, Shape],
+    modules: ModuleTable,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    target: str | None = None,
+) -> LoraLayout:
+    """Where each tensor of a file lands.
+
+    Args:
+        shapes: the file's keys and shapes, in its order.
+        modules: the base's components, their modules and weight shapes (`weights.modules`).
+        metadata: the file's metadata; only what the layout cannot do without is read from it.
+        target: load into this component only; other components' tensors are dropped, as `load_lora_adapter` does.
+
+    Raises:
+        WeightsError: E605 metadata that contradicts the tensors. All else is in the layout's `unmatched`.
+    """
+    metadata = metadata or {}
+    account = Account()
+    embeddings, rest = _embeddings(shapes, modules, metadata, account)
+    if target is not None:
+        embeddings = _only(target, embeddings, account)
+    groups = group_tensors(rest, modules, target, account)
+    landing = _Landing(shapes, modules, read_peft_configs(metadata), account)
+    landed = tuple(_land(groups, landing))
+    order = {key: number for number, key in enumerate(shapes)}
+    unmatched = tuple(sorted(account.unmatched.items(), key=lambda item: order[item[0]]))
+    return LoraLayout(
+        layout=_layout_name(groups),
+        modules=landed,
+        unmatched=unmatched,
+        dropped=tuple(sorted(account.dropped.items(), key=lambda item: order[item[0]])),
+        embeddings=embeddings,
+        advice=advice(shapes, modules) if unmatched else "",
+        tensor_count=len(shapes),
+    )
+
+
+def _embeddings(
+    shapes: Mapping[str, Shape], modules: ModuleTable, metadata: Mapping[str, str], account: Account
+) -> tuple[dict[str, dict[str, str]], dict[str, Shape]]:
+    """Learned tokens (token to component to key), and the keys that are none."""
+    found: dict[str, dict[str, str]] = {}
+    rest: dict[str, Shape] = {}
+    for key, shape in shapes.items():
+        embedding = embedding_of(key, metadata)
+        if embedding is None:
+            rest[key] = shape
+            continue
+        token, component = embedding
+        reason = misfit(shape, component, modules)
+        if not reason and component in found.get(token, {}):
+            reason = f"{found[token][component]} holds the same token"
+        if reason:
+            account.refuse([key], reason)
+        else:
+            found.setdefault(token, {})[component] = key
+    return found, rest
+
+
+def _only(target: str, embeddings: dict[str, dict[str, str]], account: Account) -> dict[str, dict[str, str]]:
+    kept: dict[str, dict[str, str]] = {}
+    for token, parts in embeddings.items():
+        for component, key in parts.items():
+            if component == target:
+                kept.setdefault(token, {})[component] = key
+            else:
+                account.drop([key], for_another(component, target))
+    return kept
+
+
+def _land(groups: list[Group], landing: _Landing) -> Iterator[LoraModule]:
+    """The modules of every group that fits; the others' keys go to the account."""
+    taken: dict[tuple[str, str], str] = {}
+    for group in groups:
+        keys = list(group.tensors.values())
+        places = [(group.component, module) for module, _ in group.target.pieces]
+        double = [taken[place] for place in places if place in taken]
+        reason = f"{double[0]} lands on the same module already" if double else ""
+        landed: list[LoraModule] = []
+        if not reason:
+            try:
+                landed = list(_modules(group, landing))
+            except Clash as clash:
+                reason = f"on {group.component} {group.target.pieces[0][0]}: {clash}"
+        if reason:
+            landing.account.refuse(keys, reason)
+            continue
+        taken.update(dict.fromkeys(places, keys[0]))
+        yield from landed
+
+
+def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
+    """What each module of the group's target gets; raises Clash when the tensors do not make or fit it."""
+    modules = landing.table[group.component]
+    kind = kind_of(frozenset(group.tensors))
+    if kind not in ROLES:
+        raise Clash(kind)
+    own = {role: landing.shapes[key] for role, key in group.tensors.items()}
+    weight = whole_shape(group.target, modules)
+    rank = rank_of(kind, own, weight)
+    axis = dora_axis(own["dora_scale"], weight) if "dora_scale" in own else None
+    for module, rows in group.target.pieces:
+        yield LoraModule(
+            component=group.component,
+            module=module,
+            kind=kind,
+            tensors=dict(group.tensors),
+            shape=modules[module],
+            rank=rank,
+            alpha=_stated_alpha(group, module, kind, rank, landing),
+            rows=rows,
+            dora_axis=axis,
+        )
+
+
+def _stated_alpha(group: Group, module: str, kind: Kind, rank: int, landing: _Landing) -> float | None:
+    config = landing.configs.get(group.component) or landing.configs.get(None)
+    if config is None or kind != "lora":
+        return None
+    return config.alpha_for(module, rank, has_tensor="alpha" in group.tensors)
+
+
+def _layout_name(groups: list[Group]) -> str:
+    layouts = " + ".join(dict.fromkeys(group.layout for group in groups)) or "unknown"
+    origins = ", ".join(dict.fromkeys(group.target.origin for group in groups if group.target.origin))
+    return f"{layouts} ({origins} names)" if origins else layouts

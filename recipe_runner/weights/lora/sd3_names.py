@@ -1,0 +1,64 @@
+"""Names of a Stable Diffusion 3 transformer's modules in Stability's code, where q, k and v are one tensor.
+
+Source: diffusers `loaders/single_file_utils.py`, `convert_sd3_transformer_checkpoint_to_diffusers`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from recipe_runner.weights.lora.flux_names import fused
+from recipe_runner.weights.lora.layout import Rows
+from recipe_runner.weights.modules import Modules
+
+_PARTS = {
+    "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "x_block.attn.proj": ("attn.to_out.0",),
+    "context_block.attn.proj": ("attn.to_add_out",),
+    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
+    "x_block.attn2.proj": ("attn2.to_out.0",),
+    "x_block.mlp.fc1": ("ff.net.0.proj",),
+    "x_block.mlp.fc2": ("ff.net.2",),
+    "context_block.mlp.fc1": ("ff_context.net.0.proj",),
+    "context_block.mlp.fc2": ("ff_context.net.2",),
+    "x_block.adaLN_modulation.1": ("norm1.linear",),
+    "context_block.adaLN_modulation.1": ("norm1_context.linear",),
+}
+_OUTSIDE = {
+    "x_embedder.proj": "pos_embed.proj",
+    "context_embedder": "context_embedder",
+    "t_embedder.mlp.0": "time_text_embed.timestep_embedder.linear_1",
+    "t_embedder.mlp.2": "time_text_embed.timestep_embedder.linear_2",
+    "y_embedder.mlp.0": "time_text_embed.text_embedder.linear_1",
+    "y_embedder.mlp.2": "time_text_embed.text_embedder.linear_2",
+    "final_layer.linear": "proj_out",
+}
+_BLOCK = re.compile(r"transformer_blocks\.(\d+)\.")
+
+
+def sd3_names(modules: Modules) -> Iterator[tuple[str, tuple[tuple[str, Rows | None], ...]]]:
+    """Pairs of the original name and the modules it stands for, each with its rows of the original tensor."""
+    if "pos_embed.proj" not in modules or "transformer_blocks.0.attn.add_q_proj" not in modules:
+        return
+    numbers = dict.fromkeys(int(m[1]) for name in modules if (m := _BLOCK.match(name)))
+    last = max(numbers)
+    for number in numbers:
+        for name, own in _PARTS.items():
+            pieces = fused(modules, [f"transformer_blocks.{number}.{part}" for part in own])
+            if pieces and number == last and name == "context_block.adaLN_modulation.1":
+                pieces = _swapped(modules, pieces[0][0])
+            if pieces:
+                yield f"joint_blocks.{number}.{name}", pieces
+    for name, module in _OUTSIDE.items():
+        if module in modules:
+            yield name, ((module, None),)
+    if "norm_out.linear" in modules:
+        yield "final_layer.adaLN_modulation.1", _swapped(modules, "norm_out.linear")
+
+
+def _swapped(modules: Modules, module: str) -> tuple[tuple[str, Rows | None], ...]:
+    """Shift and scale in the original are scale and shift in diffusers."""
+    half = modules[module][0] // 2
+    return ((module, ((half, 2 * half), (0, half))),)

@@ -1,0 +1,58 @@
+"""Turn a layout that does not account for every tensor into the error that stops a run before it samples."""
+
+from __future__ import annotations
+
+from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.weights.lora.layout import LoraLayout
+
+_SHOWN = 3
+
+
+class AdapterMismatch(WeightsError):  # noqa: N818 - named after what happened, as the other errors are
+    """An adapter that does not land whole on its base."""
+
+
+def require_whole(layout: LoraLayout, label: str) -> LoraLayout:
+    """The layout itself, when every tensor lands or is rightly left out. `label` names the adapter: `adapter style`.
+
+    Raises:
+        AdapterMismatch: E602 nothing lands at all, E601 some tensors land nowhere, with counts, names and reasons.
+    """
+    if not layout.modules and not layout.embeddings:
+        raise AdapterMismatch(_nothing(layout, label))
+    if layout.unmatched:
+        raise AdapterMismatch(_some(layout, label))
+    return layout
+
+
+def _nothing(layout: LoraLayout, label: str) -> Problem:
+    if layout.dropped and not layout.unmatched:
+        message = f"{label}: none of {layout.tensor_count} tensors is for the target ({layout.dropped[0][1]})"
+        return Problem(code="E602", message=message, hint="change or remove `target`")
+    reasons = f": {_reasons(layout)}" if layout.unmatched else ""
+    return Problem(
+        code="E602",
+        message=f"{label}: none of {layout.tensor_count} tensors lands on the base{reasons}",
+        hint=layout.advice or "is this file a LoRA, and for this base?",
+    )
+
+
+def _some(layout: LoraLayout, label: str) -> Problem:
+    return Problem(
+        code="E601",
+        message=f"{label}: {len(layout.unmatched)} of {layout.tensor_count} tensors land nowhere: {_reasons(layout)}",
+        hint=layout.advice or "an adapter is applied whole or not at all: use a file made for this base",
+    )
+
+
+def _reasons(layout: LoraLayout) -> str:
+    """The first reasons, each once, with the first key it is true of and how many more."""
+    keys: dict[str, list[str]] = {}
+    for key, reason in layout.unmatched:
+        keys.setdefault(reason, []).append(key)
+    said = [
+        f"{found[0]} ({reason})" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+        for reason, found in list(keys.items())[:_SHOWN]
+    ]
+    left = sum(len(found) for found in list(keys.values())[_SHOWN:])
+    return "; ".join(said) + (f"; and {left} more" if left else "")
