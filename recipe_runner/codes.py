@@ -104,8 +104,32 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W332": Code("a matrix axis repeats a value"),
         "W335": Code("an empty mapping"),
         # Sources and weights files
+        "E401": Code("there is no such file or folder", COULD_NOT),
+        "E402": Code("not in the local Hub cache", COULD_NOT),
+        "E403": Code("a URL that was not downloaded", COULD_NOT),
+        "E404": Code("no weights file, or several, in a folder", COULD_NOT),
+        "E405": Code("an address that cannot be used"),
+        "E406": Code("a pickled file is refused", COULD_NOT),
+        "E407": Code("a broken configuration file", COULD_NOT),
+        "E408": Code("code of the model's own is refused"),
+        "E409": Code("not every component has the variant"),
+        "E410": Code("a broken safetensors file", COULD_NOT),
+        "E411": Code("a pointer or web page instead of weights", COULD_NOT),
+        "E412": Code("not a weights file", COULD_NOT),
+        "E414": Code("a file changes while it is read", COULD_NOT),
+        "E415": Code("a file cannot be read", COULD_NOT),
+        "E416": Code("a part of the model is missing", COULD_NOT),
+        "E417": Code("not a checkpoint of a known architecture", COULD_NOT),
+        "E418": Code("the base has no such component"),
+        "E419": Code("a single file needs its configuration", COULD_NOT),
         # The base
         # Adapters
+        "E601": Code("tensors of an adapter land nowhere"),
+        "E602": Code("nothing of an adapter lands"),
+        "E605": Code("an adapter's metadata contradicts its tensors"),
+        "E611": Code("a scale names nothing of the base"),
+        "E612": Code("a scale list of the wrong length"),
+        "E613": Code("a scale names nothing of the adapter"),
         # Execution
         # Records
         "E801": Code("a file of the record cannot be written", COULD_NOT),
