@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from recipe_runner.canonical import Json, digest
+from recipe_runner.canonical import Json, canonical, digest
 from recipe_runner.graph import BuildGraph, Origin
 from recipe_runner.resolved import (
     AnySource,
@@ -103,8 +103,9 @@ class _Compiler:
 
     def variant(self, variant: ResolvedVariant) -> list[PlannedImage]:
         base, adapters, sampling = variant.base, variant.adapters, variant.sampling
-        denoiser = self._handle(base, adapters)
-        encoder = self._handle(base, tuple(adapter for adapter in adapters if adapter.touches_text))
+        denoiser = self._handle(base, adapters, [adapter.scale for adapter in adapters])
+        texts = tuple(adapter for adapter in adapters if adapter.touches_text)
+        encoder = self._handle(base, texts, [text_scale(adapter.scale) for adapter in texts])
         conditionings = [self._encode(encoder, prompt, sampling) for prompt in variant.prompts]
         wanted = [
             (prompt, seed, conditioning)
@@ -117,8 +118,8 @@ class _Compiler:
             images += self._batch(variant, denoiser, wanted[first : first + size])
         return images
 
-    def _handle(self, base: ResolvedBase, adapters: Sequence[ResolvedAdapter]) -> str:
-        memo = (id(base), *(id(adapter) for adapter in adapters))
+    def _handle(self, base: ResolvedBase, adapters: Sequence[ResolvedAdapter], scales: Sequence[Json]) -> str:
+        memo = (id(base), *(id(adapter) for adapter in adapters), canonical(scales))
         if memo not in self._memo:
             key = self._load_base(base)
             for adapter in adapters:
@@ -136,7 +137,7 @@ class _Compiler:
                 key = self.graph.add(
                     "set_scales",
                     VERSIONS["set_scales"],
-                    constants={"scales": [adapter.scale for adapter in adapters]},
+                    constants={"scales": scales},
                     inputs={"model": key},
                     origin=adapters[-1].origin,
                 )
@@ -230,6 +231,13 @@ class _Compiler:
         suffix = SUFFIXES[str(variant.output["format"])]
         path = f"{prefix}{prompt.id}-{seed}{suffix}"
         return PlannedImage(path=path, variant=variant.index, prompt=prompt.id, seed=seed, key=key)
+
+
+def text_scale(scale: Json) -> Json:
+    """The part of a scale that text encoders see: what a recipe sets for the denoiser does not encode anew."""
+    if not isinstance(scale, Mapping):
+        return scale
+    return {name: value for name, value in scale.items() if name.startswith("text_encoder")}
 
 
 def is_guided(sampling: Mapping[str, Json]) -> bool:

@@ -13,12 +13,12 @@ from recipe_runner.adapters import KINDS
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.canonical import Json, digest
 from recipe_runner.document import Document
-from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.graph import Origin
 from recipe_runner.matrix import Variant
-from recipe_runner.paths import prompt_id
+from recipe_runner.paths import format_path, prompt_id
 from recipe_runner.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.resolve_base import resolve_base
+from recipe_runner.placed import placed
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.diffusers_table import call_defaults
 
@@ -53,6 +53,7 @@ class _Resolver:
         self.allow_pickle = False
         self._document = document
         self._folder = Path(document.source).parent
+        self._axes = tuple(cast("Mapping[str, Any]", document.tree.get("matrix") or {}))
         self._memo: dict[tuple[object, ...], tuple[object, Any]] = {}
 
     def variant(self, variant: Variant) -> ResolvedVariant:
@@ -80,6 +81,12 @@ class _Resolver:
         return cast("T", self._memo[key][1])
 
     def _origin(self, *path: str | int) -> Origin:
+        """The place of `path` in the recipe; where an axis sets it, or a part of it, the place of the axis's values."""
+        text = format_path(path)
+        for axis in self._axes:
+            if f"{axis}.".startswith(f"{text}.") or f"{text}.".startswith(f"{axis}."):
+                path = ("matrix", axis)
+                break
         mark = self._document.mark(path)
         return Origin(mark.source, mark.line, mark.column, mark.source_line)
 
@@ -98,10 +105,9 @@ class _Resolver:
         return tuple(found.values())
 
     def _adapter(self, name: str, entry: Mapping[str, Any], base: ResolvedBase) -> ResolvedAdapter:
-        origin = self._origin("adapters", name)
-        surroundings = Surroundings(
-            folder=self._folder, base=base, allow_pickle=self.allow_pickle, once=self._by_value
-        )
+        mark = self._document.mark(("adapters", name), key=True)
+        origin = Origin(mark.source, mark.line, mark.column, mark.source_line)
+        surroundings = Surroundings(folder=self._folder, base=base, allow_pickle=self.allow_pickle, once=self._by_value)
         with placed(origin):
             return KINDS[entry["kind"]].resolve(name, entry, surroundings, origin)
 
@@ -124,23 +130,6 @@ class _Resolver:
             origin = self._origin("prompts", position)
             prompts.append(ResolvedPrompt(id=prompt_id(entry, position), texts=texts, origin=origin))
         return tuple(prompts)
-
-
-class placed:  # noqa: N801 - reads as a word where it is used
-    """Put the problems of whatever fails inside at a place of the recipe."""
-
-    def __init__(self, origin: Origin) -> None:
-        """Use this place."""
-        self._origin = origin
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Place the problems that have no place yet."""
-        if isinstance(error, RecipeRunnerError):
-            origin = self._origin
-            raise error.at(origin.path, origin.line, origin.column, origin.source_line) from error
 
 
 def _seeds(tree: Any) -> tuple[int, ...]:

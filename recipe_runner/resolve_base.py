@@ -50,9 +50,7 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
             variant=base.variant,
             reason=error.problems[0].message,
         )
-        return ResolvedBase(
-            source=missing, pipeline=base.pipeline, weight_name=base.weight_name, config=None, **common
-        )
+        return ResolvedBase(source=missing, pipeline=base.pipeline, weight_name=base.weight_name, config=None, **common)
     pipeline = found.pipeline if base.pipeline == "auto" else base.pipeline
     return ResolvedBase(
         source=found.source,

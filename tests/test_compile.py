@@ -86,7 +86,9 @@ def test_whatever_decides_an_image_decides_its_key(change: dict[str, Any]) -> No
 def test_names_that_do_not_decide_an_image_do_not_decide_its_key() -> None:
     before = compile_plan(make.recipe(make.variant(adapters=(make.lora("style"),))))
     renamed = compile_plan(
-        make.recipe(make.variant(adapters=(make.lora("look"),), prompts=(make.prompt("b", "bear"), make.prompt("c", "cat"))))
+        make.recipe(
+            make.variant(adapters=(make.lora("look"),), prompts=(make.prompt("b", "bear"), make.prompt("c", "cat")))
+        )
     )
     assert keys(before) == keys(renamed)
     assert before.digest != renamed.digest

@@ -123,4 +123,4 @@ def _tell(error: RecipeRunnerError, output_format: str) -> int:
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415 - only when there are some
 
     print_problems(error.problems, output_format)
-    return max(CODES[problem.code].exit_status for problem in error.problems)
+    return max(CODES[problem.code].exit_status for problem in error.problems if problem.severity == "error")

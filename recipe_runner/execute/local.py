@@ -78,7 +78,7 @@ def _run(operation: Operation, node: Node, inputs: Mapping[str, Any]) -> Any:
         raise error.at(origin.path, origin.line, origin.column, origin.source_line) from error
     except Exception as error:
         problem = Problem(
-            code="E701",
+            code="E790",
             message=f"operation `{node.operation}` failed: {type(error).__name__}: {error}",
             path=origin.path,
             line=origin.line,

@@ -40,7 +40,7 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
             for value in values:
                 for holder, key in _addresses(value):
                     holder[key] = _moved(holder[key], folder, run)
-    return RESOLVED_HEADER + to_yaml(tree)
+    return RESOLVED_HEADER + to_yaml(_without_empty(tree))
 
 
 def lock_yaml(plan: Plan) -> str:
@@ -86,6 +86,16 @@ def _moved(address: Any, folder: Path, run: Path) -> Any:
     if not path.exists():
         return address
     return Path(os.path.relpath(path.resolve(), run.resolve())).as_posix()
+
+
+def _without_empty(value: Any) -> Any:
+    """The tree without mappings that say nothing."""
+    if isinstance(value, dict):
+        kept = {key: _without_empty(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item != {}}
+    if isinstance(value, list):
+        return [_without_empty(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

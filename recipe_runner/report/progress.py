@@ -27,6 +27,9 @@ class Progress(Protocol):
     def say(self, message: str) -> None:
         """Tell the user a sentence."""
 
+    def begin(self, reused: int) -> None:
+        """So many images are there already; the rest is made from here on."""
+
     def step(self, step: int, steps: int) -> None:
         """A denoising step of the current image is done; counts from 1."""
 
@@ -47,6 +50,9 @@ class Quiet:
     def say(self, message: str) -> None:
         """Show nothing."""
 
+    def begin(self, reused: int) -> None:
+        """Show nothing."""
+
     def step(self, step: int, steps: int) -> None:
         """Show nothing."""
 
@@ -59,21 +65,32 @@ class Plain(Quiet):
 
     def __init__(self, total: int, *, every: bool) -> None:
         """Expect `total` images."""
-        self._total, self._every, self._done = total, every, 0
-        self._start = self._told = time.monotonic()
+        self._total, self._every, self._done, self._made = total, every, 0, 0
+        self._first = self._told = time.monotonic()
 
     def say(self, message: str) -> None:
         """Write the sentence."""
         print(message, file=sys.stderr, flush=True)  # noqa: T201
 
+    def begin(self, reused: int) -> None:
+        """Say what is there."""
+        self._done = reused
+        if reused:
+            self.say(f"{reused} of {self._total} images are made already")
+
     def image(self, path: str) -> None:
         """Write a line when one is due."""
-        self._done += 1
+        self._done, self._made = self._done + 1, self._made + 1
         now = time.monotonic()
+        if self._made == 1:
+            # Loading is over: what comes is measured from here.
+            self._first = now
         if self._every or self._done == self._total or now - self._told >= PLAIN_SECONDS:
             self._told = now
-            left = (now - self._start) / self._done * (self._total - self._done)
-            tail = f", about {_duration(left)} left" if self._done < self._total else ""
+            tail = ""
+            if self._made > 1 and self._done < self._total:
+                left = (now - self._first) / (self._made - 1) * (self._total - self._done)
+                tail = f", about {_duration(left)} left"
             self.say(f"image {self._done} of {self._total}: {path}{tail}")
 
 
@@ -110,6 +127,11 @@ class Bar(Quiet):
     def say(self, message: str) -> None:
         """Write the sentence above the bar."""
         self._bar.console.print(message, markup=False, highlight=False)
+
+    def begin(self, reused: int) -> None:
+        """Count what is there."""
+        self._done = reused
+        self._bar.update(self._task, completed=reused)
 
     def step(self, step: int, steps: int) -> None:
         """Move within the image."""

@@ -68,7 +68,7 @@ def test_a_failure_is_placed_at_the_recipe_line_and_keeps_its_cause() -> None:
     with pytest.raises(OperationFailed) as caught:
         execute(graph, [bottom], operations)
     (problem,) = caught.value.problems
-    assert (problem.code, problem.path, problem.line, problem.column) == ("E701", "r.yaml", 4, 3)
+    assert (problem.code, problem.path, problem.line, problem.column) == ("E790", "r.yaml", 4, 3)
     assert problem.message.startswith("operation `join` failed: ZeroDivisionError: ")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 

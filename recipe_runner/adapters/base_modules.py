@@ -1,0 +1,54 @@
+"""The modules of a resolved base that adapters can land on, read from file headers alone."""
+
+from __future__ import annotations
+
+from recipe_runner.resolved import ResolvedBase
+from recipe_runner.sources.base_folder import read_index
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.header import read_header
+from recipe_runner.weights.modules import ModuleTable, Shape, component_modules
+
+COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+def base_modules(base: ResolvedBase) -> ModuleTable | None:
+    """Module names and weight shapes of each component; None where a header does not tell them before loading.
+
+    That is so for what is not on this machine, for pickled weights, and for a single-file checkpoint, whose tensors get
+    their names when it is converted.
+
+    Raises:
+        WeightsError: a weights file is broken.
+    """
+    if not isinstance(base.source, Source) or base.weight_name is not None:
+        return None
+    index = read_index(base.source.root, base.source.address)
+    table: dict[str, dict[str, Shape]] = {}
+    for name in COMPONENTS:
+        if name not in index.components and name not in base.components:
+            continue
+        if name not in base.components:
+            source, prefix = base.source, f"{name}/"
+        else:
+            component = base.components[name]
+            if component is None:
+                continue
+            if not isinstance(component.source, Source) or component.weight_name is not None:
+                return None
+            source, prefix = component.source, f"{component.subfolder}/" if component.subfolder else ""
+        shapes = _shapes(source, prefix)
+        if shapes is None:
+            return None
+        table[name] = component_modules(shapes, index.components.get(name, ("", None))[1])
+    return table
+
+
+def _shapes(source: Source, prefix: str) -> dict[str, Shape] | None:
+    """The tensors of a component's safetensors files; None when it has none."""
+    names = [f.name for f in source.files if f.name.startswith(prefix) and f.name.endswith(".safetensors")]
+    if not names:
+        return None
+    shapes: dict[str, Shape] = {}
+    for name in names:
+        shapes |= read_header(source.path(name)).shapes
+    return shapes

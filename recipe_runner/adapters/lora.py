@@ -1,0 +1,88 @@
+"""LoRA and LyCORIS adapters: found, laid out on the base's modules, and their scales checked against its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.canonical import Json
+from recipe_runner.graph import Origin
+from recipe_runner.placed import placed
+from recipe_runner.recipe import Lora, LoraScale
+from recipe_runner.resolved import ResolvedAdapter
+from recipe_runner.sources.find import find_weights
+from recipe_runner.sources.missing import SourceMissing, Unresolved
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.header import read_header
+from recipe_runner.weights.lora import LoraLayout, read_layout, require_whole
+from recipe_runner.weights.lora.scales import expand_scales
+
+
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
+    """Find the file, and prove from headers that every tensor of it lands and every key of the scale means something.
+
+    Raises:
+        RecipeRunnerError: E4xx the file is broken or refused; E6xx it does not fit the base, or the scale it.
+    """
+    lora = Lora.model_validate(entry)
+    scale = scale_of(lora.scale)
+    place = [lora.model, lora.revision, lora.subfolder, lora.weight_name]
+    source = surroundings.once(["find lora", place], lambda: _find(lora, surroundings))
+    layout = surroundings.once(
+        ["lay out lora", place, lora.target],
+        lambda: _lay_out(name, lora, source, surroundings),
+        surroundings.base,
+    )
+    modules = surroundings.once(["modules"], lambda: base_modules(surroundings.base), surroundings.base)
+    if layout is not None and modules is not None:
+        # For its problems alone: executing expands the scale again, on the modules that are really there.
+        with placed(surroundings.origin("scale")):
+            expand_scales(scale, layout, modules, label=f"adapter {name}")
+    return ResolvedAdapter(
+        name=name,
+        kind="lora",
+        operation="add_lora",
+        constants={"target": lora.target, "alpha": lora.alpha},
+        sources={"weights": source},
+        scale=scale,
+        tensors=None if layout is None else layout.landed(),
+        origin=origin,
+    )
+
+
+def scale_of(scale: float | LoraScale) -> Json:
+    """A scale as plain data."""
+    return scale.model_dump(exclude_none=True) if isinstance(scale, LoraScale) else scale
+
+
+def _find(lora: Lora, surroundings: Surroundings) -> Source | Unresolved:
+    try:
+        return find_weights(
+            lora.model,
+            folder=surroundings.folder,
+            revision=lora.revision,
+            subfolder=lora.subfolder,
+            weight_name=lora.weight_name,
+            allow_pickle=surroundings.allow_pickle,
+        )
+    except SourceMissing as error:
+        return Unresolved(
+            address=lora.model,
+            revision=lora.revision,
+            subfolder=lora.subfolder,
+            weight_name=lora.weight_name,
+            reason=error.problems[0].message,
+        )
+
+
+def _lay_out(name: str, lora: Lora, source: Source | Unresolved, surroundings: Surroundings) -> LoraLayout | None:
+    """Where the file's tensors land; None while the file or the base's modules are not known."""
+    modules = surroundings.once(["modules"], lambda: base_modules(surroundings.base), surroundings.base)
+    if modules is None or not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
+        return None
+    header = read_header(source.path(source.files[0].name))
+    layout = read_layout(header.shapes, modules, target=lora.target, metadata=header.metadata)
+    require_whole(layout, name)
+    return layout

@@ -1,0 +1,81 @@
+"""The Python interface: load, compile and run a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipe_runner import load
+from recipe_runner.compile import Plan, compile_plan
+from recipe_runner.document import Document
+from recipe_runner.errors import Problem
+from recipe_runner.matrix import variants
+from recipe_runner.report.progress import Progress, Quiet
+from recipe_runner.resolve import resolve
+from recipe_runner.run import Run, execute_plan
+
+if TYPE_CHECKING:
+    from recipe_runner.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A recipe that was checked, resolved and compiled, with what was only worth a warning."""
+
+    document: Document
+    overrides: tuple[str, ...]
+    plan: Plan
+    warnings: tuple[Problem, ...]
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in the file `path`, checked, with `path=value` overrides applied.
+
+    Raises:
+        RecipeSyntaxError: the file is no document.
+        RecipeInvalid: it is no recipe; with all its problems.
+    """
+    return load.load_recipe(path, overrides)
+
+
+def prepare(path: str | Path, overrides: Sequence[str] = ()) -> Prepared:
+    """Check, resolve and compile the recipe in the file `path`."""
+    loaded = load.load_document(path, overrides)
+    document = loaded.document
+    plan = compile_plan(resolve(document, variants(document)))
+    return Prepared(document=document, overrides=tuple(overrides), plan=plan, warnings=loaded.warnings)
+
+
+def compile_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """The build graph and images of the recipe in the file `path`.
+
+    Raises:
+        RecipeRunnerError: it is no recipe, or what it names is broken, refused or does not fit. What is merely not on
+            this machine makes a provisional plan.
+    """
+    return prepare(path, overrides).plan
+
+
+def run_recipe(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    runs: str | Path = "runs",
+    wait: bool = False,
+    make_progress: Callable[[int], Progress] = lambda total: Quiet(),  # noqa: ARG005
+) -> Run:
+    """Make the images of the recipe in the file `path`, below the folder `runs`; made ones are not made again.
+
+    Args:
+        path: the recipe.
+        overrides: `path=value` texts, as `--set` takes them.
+        runs: folder of run folders and the image store.
+        wait: wait for another process that works on the same plan.
+        make_progress: makes what is told of progress, given the number of images.
+
+    Raises:
+        RecipeRunnerError: what cannot be done, with code, place and remedy. What was finished is kept.
+    """
+    return execute_plan(prepare(path, overrides), Path(runs), wait=wait, make_progress=make_progress)

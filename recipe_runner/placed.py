@@ -1,0 +1,18 @@
+"""Give whatever fails in a block a place in the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.graph import Origin
+
+
+@contextmanager
+def placed(origin: Origin) -> Iterator[None]:
+    """Put the problems of an error that leaves the block at `origin`, unless they have a place already."""
+    try:
+        yield
+    except RecipeRunnerError as error:
+        raise error.at(origin.path, origin.line, origin.column, origin.source_line) from error

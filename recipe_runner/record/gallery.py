@@ -1,0 +1,169 @@
+"""The images of one run: found in its folder or in the store, added as they are made, and recorded at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from recipe_runner.canonical import Json, canonical
+from recipe_runner.compile import Plan, PlannedImage
+from recipe_runner.document import Document
+from recipe_runner.errors import Problem, RecordError
+from recipe_runner.reasons import inputs_of
+from recipe_runner.record.described import Describer
+from recipe_runner.record.folder import MANIFEST, TELEMETRY, RunFolder
+from recipe_runner.record.infotext import parameters_text
+from recipe_runner.record.journal import JournalEntry
+from recipe_runner.record.manifest import Failure, Manifest, read_manifest
+from recipe_runner.record.metadata import Metadata, add_metadata
+from recipe_runner.record.picture import Picture, encode
+from recipe_runner.record.store import Absent, StoredImage
+from recipe_runner.record.summary import Entries, is_own, recipe_sha256, write_summary
+from recipe_runner.record.telemetry import Invocation, append_telemetry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+OnImage = Callable[[str], None]
+"""Told the path of an image that is whole."""
+
+
+class Gallery:
+    """The images of `plan` in the run folder `folder`, whose lock the caller holds."""
+
+    def __init__(self, document: Document, overrides: Sequence[str], plan: Plan, folder: RunFolder) -> None:
+        """Make nothing on disk yet."""
+        self._document, self._overrides, self._plan, self._folder = document, tuple(overrides), plan, folder
+        self._describer = Describer(plan)
+        self._entries: Entries = {}
+        self._environment: Mapping[str, Json] | None = None
+        self._started = datetime.now(UTC)
+        self._made: list[str] = []
+        self._by_key: dict[str, list[PlannedImage]] = {}
+        for image in plan.images:
+            self._by_key.setdefault(image.key, []).append(image)
+
+    def is_complete(self) -> bool:
+        """Whether the folder holds this very run, whole: nothing then has to be written."""
+        try:
+            manifest = read_manifest(self._folder.path / MANIFEST)
+        except RecordError:
+            return False
+        if (manifest.status, manifest.plan_digest) != ("complete", self._plan.digest):
+            return False
+        asked = (recipe_sha256(self._document, self._folder), self._overrides)
+        if not is_own(self._document, self._folder) and asked != (manifest.recipe_sha256, manifest.overrides):
+            return False
+        wanted = {self._folder.image_path(image.path): image.key for image in self._plan.images}
+        found = {image.path: image.node_key for image in manifest.images}
+        return found == wanted and not any(
+            self._folder.image_fault(image.path, image.file_sha256) for image in manifest.images
+        )
+
+    def collect(self) -> list[PlannedImage]:
+        """Take what is made already, from the folder or from the store, and return what is not.
+
+        Of images with one key only the first is returned.
+        """
+        journal = {entry.path: entry for entry in self._folder.journal.read()}
+        missing: dict[str, PlannedImage] = {}
+        fresh: list[JournalEntry] = []
+        for image in self._plan.images:
+            path = self._folder.image_path(image.path)
+            entry = journal.get(path)
+            if entry and entry.node_key == image.key and not self._folder.image_fault(path, entry.file_sha256):
+                self._entries[path] = entry
+                continue
+            found = self._folder.store.get(image.key)
+            if isinstance(found, Absent):
+                missing.setdefault(image.key, image)
+                continue
+            fresh.append(self._write(image, found.image, found.data))
+        self._folder.journal.append(fresh)
+        return list(missing.values())
+
+    def begin(self, environment: Mapping[str, Json]) -> None:
+        """Images are made from here on, in this environment."""
+        # In the order in which the store gives it back, so that a manifest does not tell which of the two it came from.
+        self._environment = json.loads(canonical(environment))
+
+    def add(self, key: str, pixels: NDArray[np.uint8], on_image: OnImage) -> None:
+        """Keep a picture: uint8 pixels [H, W, 3]. It is in the store and in the folder, whole, when this returns."""
+        images = self._by_key[key]
+        output: Mapping[str, Any] = self._plan.recipe.variants[images[0].variant].output
+        picture = encode(pixels, output["format"], output["quality"])
+        stored = self._folder.store.put(self._record(key, picture), picture.data)
+        entries = [self._write(image, stored, picture.data) for image in images]
+        self._folder.journal.append(entries)
+        for entry in entries:
+            self._made.append(entry.path)
+            on_image(entry.path)
+
+    def finish(self) -> Manifest:
+        """Write the documents of a run all of whose images are there."""
+        return self._summarise(None)
+
+    def fail(self, problem: Problem) -> Manifest:
+        """Write the documents of a run that stopped at `problem`."""
+        return self._summarise(Failure(code=problem.code, message=problem.message, line=problem.line or None))
+
+    def note_seconds(self, seconds: Mapping[str, float], host: Mapping[str, Json]) -> None:
+        """Note how long each phase of the making took, in seconds, and on what host."""
+        invocation = Invocation(
+            started=self._started.isoformat(timespec="seconds"),
+            made=len(self._made),
+            reused=len(self._plan.images) - len(self._made),
+            seconds=seconds,
+            image_seconds={},
+            host=host,
+        )
+        append_telemetry(self._folder.path / TELEMETRY, invocation)
+
+    def _record(self, key: str, picture: Picture) -> StoredImage:
+        if self._environment is None:
+            message = "BUG: an image was made before the environment was told"
+            raise AssertionError(message)
+        return StoredImage(
+            node_key=key,
+            file_sha256=hashlib.sha256(picture.data).hexdigest(),
+            pixel_sha256=picture.pixel_sha256,
+            size=len(picture.data),
+            format=picture.format,
+            width=picture.width,
+            height=picture.height,
+            environment=self._environment,
+            inputs=inputs_of(self._plan.graph, key),
+        )
+
+    def _write(self, image: PlannedImage, stored: StoredImage, data: bytes) -> JournalEntry:
+        text = parameters_text(self._describer.generation(image, stored.width, stored.height))
+        described = add_metadata(data, stored.format, Metadata(parameters=text, plan_digest=self._plan.digest))
+        # Not flushed to the disk one by one: the store's copy is, and what is lost here is written again from there.
+        file_sha256 = self._folder.write_image(image.path, described, durable=False)
+        entry = JournalEntry(
+            path=self._folder.image_path(image.path),
+            node_key=image.key,
+            file_sha256=file_sha256,
+            pixel_sha256=stored.pixel_sha256,
+            size=len(described),
+            width=stored.width,
+            height=stored.height,
+            environment=stored.environment,
+        )
+        self._entries[entry.path] = entry
+        return entry
+
+    def _summarise(self, failure: Failure | None) -> Manifest:
+        return write_summary(
+            self._document,
+            self._overrides,
+            self._plan,
+            self._folder,
+            self._entries,
+            environment=self._environment,
+            failure=failure,
+        )

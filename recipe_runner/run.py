@@ -1,0 +1,137 @@
+"""Run a plan: make what is missing, keep what is there, leave a folder that says everything.
+
+torch is imported only when an image has to be made.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipe_runner.canonical import Json
+from recipe_runner.compile import Plan, PlannedImage
+from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
+from recipe_runner.record.gallery import Gallery
+from recipe_runner.record.folder import RunFolder
+from recipe_runner.report.progress import Progress, Quiet
+from recipe_runner.report.views import write_views
+from recipe_runner.sources.source import Source
+
+if TYPE_CHECKING:
+    from recipe_runner.api import Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run left: its folder, and how many images it made and how many were there already."""
+
+    folder: Path
+    plan_digest: str
+    made: int
+    reused: int
+    warnings: tuple[str, ...] = ()
+
+
+def execute_plan(
+    prepared: Prepared,
+    runs: Path,
+    *,
+    wait: bool = False,
+    make_progress: Callable[[int], Progress] = lambda total: Quiet(),
+) -> Run:
+    """Make the images of a prepared recipe that are not made yet, and record the run below `runs`.
+
+    Raises:
+        ResolutionError: E417 when a source is not on this machine, with all that are missing.
+        RecordError: the run folder cannot be written, or another process works in it.
+        RecipeRunnerError: the first failure of an operation; what was finished before it is kept.
+    """
+    plan = prepared.plan
+    require_sources(plan)
+    folder = RunFolder(runs, plan.recipe.name, plan.digest)
+    with make_progress(len(plan.images)) as progress, folder.locked(wait=wait, on_wait=progress.say):
+        gallery = Gallery(prepared.document, prepared.overrides, plan, folder)
+        if gallery.is_complete():
+            return Run(folder=folder.path, plan_digest=plan.digest, made=0, reused=len(plan.images))
+        missing = gallery.collect()
+        reused = len(plan.images) - len(missing)
+        progress.begin(reused)
+        warnings: tuple[str, ...] = ()
+        if missing:
+            warnings = _make(folder, plan, gallery, missing, progress)
+        write_views(folder, plan, gallery.finish())
+    return Run(folder=folder.path, plan_digest=plan.digest, made=len(missing), reused=reused, warnings=warnings)
+
+
+def require_sources(plan: Plan) -> None:
+    """Refuse a plan some of whose sources are not on this machine."""
+    problems = [
+        Problem(
+            code="E417",
+            message=f"{role}: {source.reason or f'{source.address} is not on this machine'}",
+            hint="`plan` shows what the recipe would make; to run it, every file must be here",
+        )
+        for role, source in plan.sources().items()
+        if not isinstance(source, Source)
+    ]
+    if problems:
+        raise ResolutionError(*problems)
+
+
+def _make(
+    folder: RunFolder, plan: Plan, gallery: Gallery, missing: list[PlannedImage], progress: Progress
+) -> tuple[str, ...]:
+    """Execute the graph for the missing images, in an order that loads and changes as little as possible."""
+    from recipe_runner.execute.local import execute  # noqa: PLC0415
+    from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
+
+    started = time.monotonic()
+    wanted = {image.key: image for image in missing}
+    with Workshop(plan, progress.step) as workshop:
+        gallery.begin(workshop.environment)
+
+        def save(node: Any, inputs: Mapping[str, Any]) -> None:
+            gallery.add(node.key, inputs["picture"], on_image=progress.image)
+
+        try:
+            execute(plan.graph, _grouped(plan, wanted), {**workshop.operations, "save": save}, workshop.timer)
+        except RecipeRunnerError as error:
+            write_views(folder, plan, gallery.fail(error.problems[0]))
+            raise
+        gallery.note_seconds({"total": time.monotonic() - started, **workshop.timer.seconds}, host_facts())
+    for warning in workshop.warnings:
+        progress.say(f"warning: {warning}")
+    return tuple(workshop.warnings)
+
+
+def host_facts() -> Mapping[str, Json]:
+    """The host, for telemetry: what a manifest must not say."""
+    return {
+        "name": platform.node(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+    }
+
+
+def _grouped(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
+    """Keys of the wanted images so that those of one base stand together, and within it those of one set of adapters.
+
+    Groups and images keep the order in which they first occur, so the order is the same on every machine.
+    """
+    ranks: dict[tuple[str, ...], int] = {}
+
+    def rank(*key: str) -> int:
+        return ranks.setdefault(key, len(ranks))
+
+    def place(image: PlannedImage) -> tuple[int, int]:
+        variant = plan.recipe.variants[image.variant]
+        base = variant.base.source.digest
+        adapters = [source.digest for adapter in variant.adapters for source in adapter.sources.values()]
+        return rank(base), rank(base, *adapters)
+
+    return [image.key for image in sorted(wanted.values(), key=place)]
