@@ -63,7 +63,7 @@ def load_base(model: BaseModel, device: torch.device) -> LoadedBase:
     with quiet():
         index = _index(model)
         parts = _load_parts(cls, model, index)
-        check_types(cls, parts)
+        check_types(cls, parts, index.pipeline, [name for name, part in (model.components or {}).items() if part is None])
         check_shapes(parts)
         try:
             pipeline = cls(**parts, **_settings(cls, model))

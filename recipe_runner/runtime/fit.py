@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from recipe_runner.runtime.problems import misfit
@@ -10,8 +10,11 @@ from recipe_runner.runtime.problems import misfit
 _VAE_CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL", "ConsistencyDecoderVAE")
 
 
-def check_types(pipeline: type[Any], parts: Mapping[str, Any]) -> None:
+def check_types(pipeline: type[Any], parts: Mapping[str, Any], made_for: str, left_out: Collection[str] = ()) -> None:
     """Raise unless `parts` are the components that the pipeline class takes, each of a type that its signature names.
+
+    `made_for` is the class that the model's own index names. Another class gets no part less than it can use, but for
+    those `left_out` on purpose: SDXL's would run with the one text encoder of SD 1.5, and fail in the middle.
 
     Raises:
         WeightsError: E505 the class takes no such component, or lacks one it needs; E506 a component of another type.
@@ -19,7 +22,8 @@ def check_types(pipeline: type[Any], parts: Mapping[str, Any]) -> None:
     types = pipeline._get_signature_types()  # noqa: SLF001 - diffusers' only account of its components' types
     needed, settings = pipeline._get_signature_keys(pipeline)  # noqa: SLF001 - as above
     foreign = [name for name, part in parts.items() if part is not None and name not in needed]
-    absent = [name for name in needed if parts.get(name) is None and name not in optional_parts(pipeline)]
+    spared = tuple(name for name in optional_parts(pipeline) if pipeline.__name__ == made_for or not _is_text(name))
+    absent = [name for name in needed if parts.get(name) is None and name not in (*spared, *left_out)]
     if foreign or absent:
         said = [f"it takes no {', '.join(foreign)}"] * bool(foreign) + [f"it needs {', '.join(absent)}"] * bool(absent)
         raise misfit(
@@ -39,6 +43,10 @@ def optional_parts(pipeline: type[Any]) -> tuple[str, ...]:
     """Components that may be null. Stable Diffusion 3 also runs without its T5 encoder, though it does not say so."""
     extra = ("text_encoder_3", "tokenizer_3") if pipeline.__name__.startswith("StableDiffusion3") else ()
     return (*pipeline._optional_components, *extra)  # noqa: SLF001 - diffusers' only list of them
+
+
+def _is_text(name: str) -> bool:
+    return name.startswith(("text_encoder", "tokenizer"))
 
 
 def _accepted(name: str, part: Any, wanted: tuple[type, ...]) -> bool:

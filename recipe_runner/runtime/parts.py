@@ -7,13 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
+from safetensors import SafetensorError
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime.problems import misfit
-from recipe_runner.runtime.strict import check_report, check_whole
+from recipe_runner.runtime.strict import check_report, check_shards, check_whole
 from recipe_runner.sources.component_files import weights_files
+from recipe_runner.weights.header import read_header
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+_LOADER_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    SafetensorError,
+)
+"""What the loaders raise for broken or foreign files; a wrong shape is among them."""
 
 
 def load_part(name: str, cls: type[Any], folder: Path, *, dtype: str, variant: str | None, allow_pickle: bool) -> Any:
@@ -39,6 +54,9 @@ def load_part(name: str, cls: type[Any], folder: Path, *, dtype: str, variant: s
         output_loading_info=True,
     )
     check_report(name, report)
+    if len(files) > 1 and issubclass(cls, ModelMixin) and files[-1].endswith(".safetensors"):
+        # An index and its shards.
+        check_shards(name, model, (key for file in files[1:] for key in read_header(folder / file).tensors))
     check_whole(name, model)
     return model.eval()
 
@@ -58,8 +76,7 @@ def _loaded(name: str, cls: type[Any], folder: Path, **settings: Any) -> Any:
         return cls.from_pretrained(str(folder), **settings)
     except RecipeRunnerError:
         raise
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, NotImplementedError) as cause:
-        # What the loaders raise for broken or foreign files is any of these; a shape mismatch is among them.
+    except _LOADER_ERRORS as cause:
         said = str(cause).strip().splitlines()
         code = "E503" if _about_shapes(str(cause)) else "E513"
         shown = said[0][:300] if said else "no reason given"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,6 +41,23 @@ def check_report(part: str, report: Mapping[str, Any]) -> None:
     errors = _names(report.get("error_msgs", ()))
     if errors:
         raise misfit("E513", f"{part}: {some(errors, 1)}")
+
+
+def check_shards(part: str, model: torch.nn.Module, names: Iterable[str]) -> None:
+    """Raise unless `names`, the tensors of all shards together, are the model's own.
+
+    diffusers' report says nothing of a sharded checkpoint.
+
+    Raises:
+        WeightsError: E501 missing, E502 unexpected parameters.
+    """
+    wanted, found = list(model.state_dict()), list(names)
+    ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or []
+    known = frozenset(wanted)
+    extra = [name for name in found if name not in known and not any(re.search(each, name) for each in ignored)]
+    there = frozenset(found)
+    missing = [name for name in wanted if name not in there]
+    check_report(part, {"missing_keys": missing, "unexpected_keys": extra, "mismatched_keys": ()})
 
 
 def check_whole(part: str, model: torch.nn.Module) -> None:

@@ -35,7 +35,22 @@ from transformers import (
     T5Tokenizer,
 )
 
-WORDS = ("a", "red", "blue", "green", "circle", "square", "on", "white", "bear", "pizza", "film", "photo", "of", "blurry")
+WORDS = (
+    "a",
+    "red",
+    "blue",
+    "green",
+    "circle",
+    "square",
+    "on",
+    "white",
+    "bear",
+    "pizza",
+    "film",
+    "photo",
+    "of",
+    "blurry",
+)
 """Words that are one token; everything else is spelled in bytes."""
 LENGTH = 20
 """Tokens that the tiny CLIP tokenizers take."""

@@ -1,0 +1,48 @@
+"""Handles for tests: a folder or file as a source with true digests, and shorthands for the types around it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.handle import BaseModel, LoraModel, ModelHandle
+from recipe_runner.sources.source import Source, SourceFile
+
+
+def source(root: Path) -> Source:
+    """All files under the folder `root`."""
+    files = tuple(
+        SourceFile(
+            name=path.relative_to(root).as_posix(),
+            size=path.stat().st_size,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    )
+    return Source(address=root.name, root=root, files=files)
+
+
+def file_source(path: Path) -> Source:
+    """One file."""
+    content = path.read_bytes()
+    file = SourceFile(name=path.name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return Source(address=path.name, root=path.parent, files=(file,))
+
+
+def base_model(folder: Path, **changes: Any) -> BaseModel:
+    """The pipeline in `folder`, of the class that its model_index.json names."""
+    pipeline = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    return BaseModel(**{"key": "base", "source": source(folder), "pipeline": pipeline, **changes})
+
+
+def handle(base: BaseModel, *adapters: LoraModel, **scales: Any) -> ModelHandle:
+    """A handle of `base` with `adapters`, and scales by adapter name."""
+    return ModelHandle(key="handle", base=base, adapters=adapters, scales=scales)
+
+
+def lora_model(path: Path, name: str = "style", **changes: Any) -> LoraModel:
+    """The LoRA in the file at `path`."""
+    return LoraModel(**{"key": name, "name": name, "source": file_source(path), "weight_name": path.name, **changes})

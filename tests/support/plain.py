@@ -1,0 +1,46 @@
+"""What a person's own diffusers script would make: the oracle for pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import numpy as np
+import torch
+
+from recipe_runner.runtime.environment import quiet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recipe_runner.handle import ModelHandle
+    from recipe_runner.runtime.live import LivePipeline
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def plain_pipeline(folder: Path, **settings: Any) -> Any:
+    """`DiffusionPipeline.from_pretrained`, without a progress bar."""
+    with quiet():
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, **settings)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def plain_picture(pipeline: Any, prompt: str, seed: int, **arguments: Any) -> Pixels:
+    """One picture by the pipeline's own call."""
+    generator = torch.Generator().manual_seed(seed)
+    with quiet():
+        return np.asarray(pipeline(prompt, generator=generator, **arguments).images[0])
+
+
+def our_picture(
+    live: LivePipeline, handle: ModelHandle, prompt: str | dict[str, str | None], seed: int, **sampling: Any
+) -> Pixels:
+    """One picture by encode, denoise and decode."""
+    fields = prompt if isinstance(prompt, dict) else {"prompt": prompt}
+    text = {name: sampling[name] for name in ("clip_skip", "max_sequence_length") if name in sampling}
+    guided = sampling.get("guidance_scale", 7.5) > 1
+    conditioning = live.encode(handle, fields, guided=guided, **text)
+    latents = live.denoise(handle, [conditioning], [seed], sampling)
+    return live.decode(handle, latents).pictures[0]
