@@ -11,11 +11,14 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipe_runner.errors import Problem, RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LEFTOVER_SUFFIX = ".part"
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.record.labels import axis_names, cut, drawable, value_text, wrap
 from recipe_runner.record.metadata import UNREADABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 LARGEST_SIDE = 8_000
 """Neither side of the sheet is longer, in pixels; rows and columns that do not fit are left out, and it says so."""

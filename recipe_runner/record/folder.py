@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipe_runner.errors import Problem, RecordError
 from recipe_runner.record.atomic import make_folder, remove_leftovers, write_file, write_if_changed
 from recipe_runner.record.journal import Journal
 from recipe_runner.record.lock import hold_lock
 from recipe_runner.record.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"

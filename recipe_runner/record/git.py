@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipe_runner.record.manifest import Git
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SECONDS = 10
 # Set inside git's own hooks, where they would answer for another repository than the recipe's.

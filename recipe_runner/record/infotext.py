@@ -13,9 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import Json
 from recipe_runner.record.samplers import sampler_name, schedule_type
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
 
 _MODEL_HASH = 10
 _SHORT_HASH = 12

@@ -8,12 +8,16 @@ checked against the store again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import Json
 from recipe_runner.record.atomic import append, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from recipe_runner.canonical import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

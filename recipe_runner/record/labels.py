@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import Json
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
 
 Measure = Callable[[str], float]
 """The width of a text in pixels."""

@@ -174,8 +174,10 @@ def manifest_from(data: bytes, source: str) -> Manifest:
         tree = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise RecordError(_fault(source, f"not JSON: {error.msg}", error.lineno, error.colno)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RecordError(_fault(source, str(error))) from error
+    except RecursionError as error:
+        raise RecordError(_fault(source, "nested too deeply")) from error
     try:
         return Manifest.model_validate(tree)
     except ValidationError as error:

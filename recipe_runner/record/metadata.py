@@ -15,12 +15,15 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from recipe_runner.errors import Problem, RecordError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLAN_KEYWORD = "recipe_runner plan"
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)

@@ -6,10 +6,13 @@ keeps its class name, without the word Scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import Json
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recipe_runner.canonical import Json
 
 _NAMES: Mapping[str, str] = MappingProxyType(
     {

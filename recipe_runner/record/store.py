@@ -11,13 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.record.atomic import make_folder, remove_leftovers, write_file
 from recipe_runner.record.lock import hold_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FORMAT = re.compile(r"[a-z]{1,8}")

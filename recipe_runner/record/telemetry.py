@@ -7,13 +7,16 @@ is begun anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recipe_runner.canonical import Json
 from recipe_runner.record.atomic import write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from recipe_runner.canonical import Json
 
 _FORMAT = 1
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.environment import Environment
 from recipe_runner.record.labels import axis_names, value_text
-from recipe_runner.record.manifest import ImageRecord, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from recipe_runner.record.environment import Environment
+    from recipe_runner.record.manifest import ImageRecord, Manifest
 
 _SHORT = 12
 _TINY = 160

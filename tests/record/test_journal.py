@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support.records import FailingSystem, Killed, journal_entry
@@ -12,6 +12,9 @@ from support.records import FailingSystem, Killed, journal_entry
 from recipe_runner.errors import RecordError
 from recipe_runner.record import atomic
 from recipe_runner.record.journal import Journal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENTRIES = tuple(journal_entry(f"bears-{seed}.png", b"picture %d" % seed) for seed in range(3))
 

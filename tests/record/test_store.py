@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import pytest
 from support.records import FailingSystem, Killed, sha256, stored_image
@@ -14,6 +13,10 @@ from support.records import FailingSystem, Killed, sha256, stored_image
 from recipe_runner.errors import RecordError
 from recipe_runner.record import atomic
 from recipe_runner.record.store import Absent, Found, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 DATA = bytes(range(256)) * 4
 IMAGE = stored_image("bears", DATA)

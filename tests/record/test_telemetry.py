@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from recipe_runner.record.telemetry import Invocation, append_telemetry, read_telemetry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def invocation(made: int) -> Invocation:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipe_runner.record import atomic
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.store import StoredImage
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def sha256(text: str) -> str:

@@ -1,0 +1,68 @@
+"""Labels fit where they are put, and say what matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipe_runner.record.labels import axis_names, cut, drawable, value_text, wrap
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+
+
+def test_axes_are_called_by_the_shortest_end_that_is_their_own() -> None:
+    assert axis_names(["adapters.cereal.scale", "sampling.guidance_scale"]) == {
+        "adapters.cereal.scale": "cereal.scale",
+        "sampling.guidance_scale": "sampling.guidance_scale",
+    }
+    assert axis_names(["a.x.scale.down", "b.x.scale.down", "seeds"]) == {
+        "a.x.scale.down": "a.x.scale.down",
+        "b.x.scale.down": "b.x.scale.down",
+        "seeds": "seeds",
+    }
+    assert axis_names([]) == {}
+
+
+def test_values_are_written_as_in_a_recipe() -> None:
+    values: tuple[Json, ...] = (1, 1.0, True, None, "text", [0.5, "a"], {"down": 0.5, "up": {"block_0": 1}})
+    assert [value_text(value) for value in values] == [
+        "1",
+        "1.0",
+        "true",
+        "null",
+        "text",
+        "[0.5, a]",
+        "down: 0.5, up: block_0: 1",
+    ]
+
+
+def test_text_is_cut_at_either_end() -> None:
+    assert cut("bears\nand  pizza", 20, len) == "bears and pizza"
+    assert cut("bears and pizza", 9, len) == "bears an…"
+    assert cut("bears and pizza", 7, len) == "bears…"
+    assert cut("models/base.safetensors", 12, len, keep_end=True) == "…safetensors"
+    assert cut("bears", 0, len) == ""
+
+
+def test_text_is_wrapped_between_words() -> None:
+    text = "a bear that eats pizza"
+    assert wrap(text, 10, 5, len) == ["a bear", "that eats", "pizza"]
+    assert wrap(text, 10, 2, len) == ["a bear", "that eats…"]
+    assert wrap(text, 10, 0, len) == []
+    assert wrap("incomprehensibilities", 10, 3, len) == ["incompreh…"]
+    assert wrap("", 10, 3, len) == []
+
+
+@given(text=st.text(), width=st.integers(0, 40), lines=st.integers(0, 4))
+def test_nothing_is_wider_than_its_place(text: str, width: int, lines: int) -> None:
+    wrapped = wrap(text, width, lines, len)
+    assert len(wrapped) <= lines
+    assert all(len(line) <= width for line in [*wrapped, cut(text, width, len), cut(text, width, len, keep_end=True)])
+
+
+def test_accents_are_taken_off_and_other_scripts_stay() -> None:
+    assert drawable("naïve \u2013 café… 熊\u200d\ufe0f") == "naive - cafe… 熊"
+    assert drawable("a\nb\tc\x07") == "a\nb\tc"
