@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _TYPES = {"string": "a text", "number": "a number", "integer": "an integer", "boolean": "true or false",
           "array": "a list", "object": "a mapping", "null": "null"}  # fmt: skip
 _YAML_1_1 = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_BOUNDS = {"minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
+           "exclusiveMaximum": "less than {}"}  # fmt: skip
+_LESSER = ("enum", "const", "multipleOf")
+_OTHER_WORDS = {"fp16": "float16", "half": "float16", "fp32": "float32", "full": "float32", "bf16": "bfloat16",
+                "jpg": "jpeg", "textual-inversion": "textual_inversion", "embedding": "textual_inversion",
+                "ip-adapter": "ip_adapter", "lycoris": "lora", "locon": "lora"}  # fmt: skip
 _NAMES = "Letters, digits, `_` and `-`, starting with a letter or digit; at most 64."
 _FORMS = {
     r"^[a-z0-9][a-z0-9-]{0,99}$": "Lower-case letters, digits and `-`, starting with a letter or digit; at most 100.",
@@ -44,8 +50,13 @@ def explanations(errors: Iterable[ValidationError], prefix: Path = ()) -> Iterat
 
     `prefix` is the path of what was checked, for errors of a part of the recipe.
     """
-    for error in errors:
+    found = list(errors)
+    # Of what has the wrong type, or is out of range, nothing else is worth saying.
+    wrong = {tuple(error.absolute_path) for error in found if error.validator in ("type", *_BOUNDS)}
+    for error in found:
         path: Path = (*prefix, *error.absolute_path)
+        if error.validator in _LESSER and tuple(error.absolute_path) in wrong:
+            continue
         schema = cast("Mapping[str, Any]", error.schema)
         plain = _Error(str(error.validator), error.validator_value, error.instance, schema, error.message)
         if "propertyNames" in error.absolute_schema_path:
@@ -102,14 +113,19 @@ def _type(path: Path, error: _Error) -> Iterator[Finding]:
 def _type_hint(path: Path, error: _Error, wanted: Sequence[str]) -> str:
     value = error.instance
     name = str(path[-1]) if path else ""
+    if path[:1] == ("prompts",) and len(path) == 2 and isinstance(value, str):  # noqa: PLR2004
+        return f"Write `prompt: {written(value)}`."
+    if isinstance(value, dict) and "string" in wanted:
+        return 'If it is a text, put it in quotes: "…".'
     if value is None:
         return "Write a value, or delete the key."
-    if isinstance(value, (str, int, float)) and (hint := _scalar_hint(value, wanted)):
+    lists_scalars = "$ref" not in error.schema.get("items", {})
+    if isinstance(value, (str, int, float)) and (hint := _scalar_hint(value, wanted, lists_scalars=lists_scalars)):
         return hint
     return _example(name, error.schema) if name and not isinstance(path[-1], int) else ""
 
 
-def _scalar_hint(value: str | float, wanted: Sequence[str]) -> str:
+def _scalar_hint(value: str | float, wanted: Sequence[str], *, lists_scalars: bool) -> str:
     hint = ""
     if isinstance(value, str) and "boolean" in wanted and value.lower() in _YAML_1_1:
         hint = f"Recipes are YAML 1.2: write `{_YAML_1_1[value.lower()]}`."
@@ -119,7 +135,7 @@ def _scalar_hint(value: str | float, wanted: Sequence[str]) -> str:
         hint = f"Write {int(value)}."
     elif not isinstance(value, str) and "string" in wanted:
         hint = f'Put it in quotes: "{written(value)}".'
-    elif "array" in wanted:
+    elif "array" in wanted and lists_scalars:
         hint = f"Write a list: [{written(value)}]."
     return hint
 
@@ -134,23 +150,18 @@ def _is_numeric(text: str) -> bool:
 
 def _enum(path: Path, error: _Error) -> Iterator[Finding]:
     allowed = [str(value) for value in error.wanted if value is not None]
-    if isinstance(error.instance, (dict, list)) or error.instance is None or isinstance(error.instance, bool):
-        if "type" in error.schema:  # the type error says it better
-            return
-        found = kind_of(error.instance)
-    else:
-        found = f"`{shown(error.instance)}`"
+    found = f"`{shown(error.instance)}`" if isinstance(error.instance, str) else kind_of(error.instance)
     message = f"{_at(path)} is {found}, which is not one of {listed(allowed)}"
-    hint = did_you_mean(str(error.instance), allowed)
+    other = _OTHER_WORDS.get(str(error.instance).lower())
+    hint = f"Did you mean `{other}`?" if other in allowed else did_you_mean(str(error.instance), allowed)
     yield Finding("E204", message, path, hint if hint.startswith("Did") else "")
 
 
 def _const(path: Path, error: _Error) -> Iterator[Finding]:
     if path == ("recipe",):
-        if isinstance(error.instance, int) and not isinstance(error.instance, bool):
-            message = f"this is a recipe of format {error.instance}, and this version reads format 1"
-            hint = "Write `recipe: 1`, or use a newer recipe_runner."
-            yield Finding("E210", message, path, hint)
+        message = f"this is a recipe of format {shown(error.instance)}, and this version reads format 1"
+        hint = "Write `recipe: 1`, or use a newer recipe_runner."
+        yield Finding("E210", message, path, hint)
         return
     message = f"{_at(path)} is `{shown(error.instance)}`, where `{error.wanted}` is needed"
     yield Finding("E204", message, path)
@@ -171,11 +182,7 @@ def _range(path: Path, error: _Error) -> Iterator[Finding]:
         hint = "Seeds are integers from 0 to 18446744073709551615."
         yield Finding("E312", message, path, hint)
         return
-    bounds = {
-        "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
-        "exclusiveMaximum": "less than {}",
-    }  # fmt: skip
-    allowed = [words.format(error.schema[name]) for name, words in bounds.items() if name in error.schema]
+    allowed = [words.format(error.schema[name]) for name, words in _BOUNDS.items() if name in error.schema]
     message = f"{_at(path)} is {shown(error.instance)}; it must be {' and '.join(allowed)}"
     yield Finding("E206", message, path)
 
@@ -206,7 +213,7 @@ def _multiple(path: Path, error: _Error) -> Iterator[Finding]:
     step = error.wanted
     below = error.instance // step * step
     message = f"{_at(path)} is {error.instance}, which is not a multiple of {step}"
-    yield Finding("E209", message, path, f"Write {below or step} or {below + step}." if error.instance > 0 else "")
+    yield Finding("E209", message, path, f"Write {below} or {below + step}.")
 
 
 def _other(path: Path, error: _Error) -> Iterator[Finding]:

@@ -47,7 +47,8 @@ def _shaped(schema: Any, definitions: Schema) -> Any:
         return _merged(schema, definitions)
     if set(schema) > {"$ref"}:
         # A reference keeps its annotations beside it; a default of all defaults says nothing.
-        return {key: value for key, value in schema.items() if key != "default"}
+        kept = {key: value for key, value in schema.items() if key != "default"}
+        return {"title": definitions[schema["$ref"].rpartition("/")[2]]["title"]} | kept
     shaped = {
         key: {name: _shaped(part, definitions) for name, part in value.items()} if key == "properties"
         else value if key in ("examples", "default", "enum", "const", "required")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MOST_SHOWN = 12
+_SHORTEST_START = 3
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -16,6 +17,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # noqa: PLC0415
 
     folded = {candidate.casefold(): candidate for candidate in reversed(list(known))}
+    started = [candidate for candidate in folded if candidate.startswith(name.casefold())]
+    if started and len(name) >= _SHORTEST_START:
+        return folded[min(started, key=len)]
     matches = get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
     return folded[matches[0]] if matches else None
 

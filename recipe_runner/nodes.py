@@ -172,7 +172,7 @@ class _Builder:
             self.refuse_tag(event.tag, span)
         if self.stack and self.stack[-1].wants_key:
             what = "mapping" if mapping else "list"
-            hint = "If it is a text, put it in quotes."
+            hint = "If it is a text, put it in quotes. Recipes have no templates: `--set path=value` fills in values."
             self.stop("E109", f"a {what} stands where a key should", span, hint)
         if len(self.stack) >= DEEPEST:
             self.too_deep(span)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recipe_runner.text import Origin
 
 _INDENT = re.compile(r"[ \t]*")
+_KEY = re.compile(r"\s*\w+:")
 _QUOTE = 'If it belongs to a text, put the whole text in quotes: "…".'
 
 # What the parser says (libyaml's words and PyYAML's own) → what we say, and the remedy. The first that fits counts.
@@ -74,6 +75,10 @@ def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Pro
         hint = "Indent with spaces; most editors can convert."
         return origin.at(line, text.index("\t") + 1).problem("E105", "a tab is used for indentation", hint)
     message, hint = _explained(said, text[column - 1 : column])
+    if "mapping values are not allowed" in said and _KEY.match(text) and text[: column - 1].strip().isidentifier():
+        # The parser stops here, at a line that is as it should be, because the one above it has not ended.
+        message = "a key starts here, and the line above it is not complete"
+        hint = "Look at the line above: it may lack a `:`, or be indented less than this one."
     if error.context_mark is not None and error.context_mark.line != mark.line:
         message += f" (it starts on line {error.context_mark.line + 1})"
     return origin.at(line, column).problem("E104", message, hint)

@@ -47,7 +47,7 @@ def wants_colour(stream: TextIO) -> bool:
 
 def problem_text(problem: Problem, *, colour: bool = False) -> str:
     """A problem as a good compiler tells it: place, code, message, the line with a caret, and what to do."""
-    place = problem.path
+    place = "".join(character if character.isprintable() else "\ufffd" for character in problem.path)
     if problem.line:
         place += f":{problem.line}:{problem.column}"
     head = _paint(f"{problem.severity}[{problem.code}]", problem.severity, colour)
@@ -82,7 +82,9 @@ def _excerpt(problem: Problem) -> tuple[str, str]:
     # Tabs stay tabs in the caret's line, so that both lines are as wide on any terminal.
     padding = "".join("\t" if character == "\t" else " " * _columns(character) for character in line[:start])
     columns = sum(_columns(character) for character in line[start : start + width])
-    return line.rstrip(), padding + "^" * max(1, columns)
+    # A control character would do to the terminal what it stands for.
+    safe = "".join(character if character.isprintable() or character == "\t" else "\ufffd" for character in line)
+    return safe.rstrip(), padding + "^" * max(1, columns)
 
 
 def _columns(character: str) -> int:

@@ -119,7 +119,7 @@ def _members(view: View, merge: str, members: Sequence[Json], path: Path) -> Ite
             hint = did_you_mean(member, loras, "Loras")
             yield Finding("E316", f"no adapter is called `{shown(member)}`", (*path, index), hint)
         elif member not in loras:
-            kind = "the merge itself" if member == merge else f"a {view.adapters.get(member, {}).get('kind')}"
+            kind = "the merge itself" if member == merge else f"of kind {view.adapters.get(member, {}).get('kind')}"
             hint = did_you_mean("", loras, "Loras")
             yield Finding("E317", f"`{member}` is {kind}, and only loras can be merged", (*path, index), hint)
         elif member in seen:

@@ -98,7 +98,7 @@ def _values(
     schema = schema_at(load_schema(RECIPE), tree, path)
     allowed: list[tuple[int, Json]] = []
     findings: list[Finding] = []
-    first: dict[bytes, int] = {}
+    first: dict[object, int] = {}
     for index, value in enumerate(values):
         wrong = list(explanations(errors_of(value, schema), path))
         for finding in wrong:
@@ -106,12 +106,14 @@ def _values(
             findings.append(Finding("E306", finding.message, place, finding.hint, key=finding.key and len(place) > 3))  # noqa: PLR2004
         if not wrong:
             allowed.append((index, value))
-        bytes_ = canonical(value)
-        if bytes_ in first:
-            message = f"the axis `{shown(text)}` has this value already, at place {first[bytes_] + 1}"
+        # 5 and 5.0 make the same image; true and 1 do not.
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        same: object = ("number", value) if number else canonical(value)
+        if same in first:
+            message = f"the axis `{shown(text)}` has this value already, at place {first[same] + 1}"
             place = ("matrix", text, index)
             findings.append(Finding("W332", message, place, "Delete one of the two.", severity="warning"))
-        first.setdefault(bytes_, index)
+        first.setdefault(same, index)
     return allowed, findings
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recipe_runner.paths import Path
     from recipe_runner.rules.view import View
 
+_COMMON = ("num_inference_steps", "guidance_scale", "height", "width", "eta", "guidance_rescale", "clip_skip")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -76,7 +77,8 @@ def components(view: View) -> Iterator[Finding]:
 
 def sampling(view: View) -> Iterator[Finding]:
     """E323, E324: what `sampling` sets are arguments of the pipeline's call, and not those that we supply."""
-    known = diffusers_table.call_parameters(view.pipeline)
+    taken = diffusers_table.call_parameters(view.pipeline)
+    known = list(dict.fromkeys([*(name for name in _COMMON if name in taken), *taken]))
     whose = "any text-to-image pipeline" if view.pipeline is None else f"`{view.pipeline}`"
     for key, value in mapping(view.tree.get("sampling")).items():
         path = ("sampling", key)
@@ -85,7 +87,7 @@ def sampling(view: View) -> Iterator[Finding]:
             yield Finding("E324", f"`{shown(key)}` is supplied by recipe_runner", path, instead, key=True)
         elif key not in known and value is not None:
             message = f"`{shown(key)}` is not an argument of {whose}"
-            yield Finding("E323", message, path, did_you_mean(key, known, "Its arguments"), key=True)
+            yield Finding("E323", message, path, did_you_mean(key, known, "Arguments"), key=True)
 
 
 def pickles(view: View) -> Iterator[Finding]:
