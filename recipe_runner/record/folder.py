@@ -50,7 +50,11 @@ class RunFolder:
 
     def __post_init__(self) -> None:
         """Refuse what could lead out of the folder."""
-        if not _NAME.fullmatch(self.name) or self.name == STORE:
+        if self.name == STORE:
+            raise _refused(
+                self.name, "a run's name", "That folder holds the images that runs share. Rename the recipe."
+            )
+        if not _NAME.fullmatch(self.name):
             raise _refused(self.name, "a run's name")
         if not _DIGEST.fullmatch(self.plan_digest):
             message = f"BUG: not a digest: {self.plan_digest!r}"
@@ -139,11 +143,8 @@ def file_name(name: str) -> str:
     return name
 
 
-def _refused(name: str, what: str) -> RecordError:
-    return RecordError(
-        Problem(
-            code="E805",
-            message=f"{name!r} is not {what}",
-            hint="Use letters, digits, hyphens and underscores, beginning with a letter or digit.",
-        )
-    )
+_NAMES = "Use letters, digits, hyphens and underscores, beginning with a letter or digit."
+
+
+def _refused(name: str, what: str, hint: str = _NAMES) -> RecordError:
+    return RecordError(Problem(code="E805", message=f"{name!r} is not {what}", hint=hint))

@@ -65,12 +65,19 @@ def test_the_folder_is_named_after_recipe_and_plan(tmp_path: Path) -> None:
     assert run.store.root == run.runs / "store"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "store", "a b", "a\n", "x" * 101])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a b", "a\n", "x" * 101])
 def test_a_run_cannot_be_named_out_of_its_place(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecordError) as caught:
         RunFolder(tmp_path, name, PLAN)
     assert caught.value.problems[0].code == "E805"
     assert caught.value.problems[0].message == f"{name!r} is not a run's name"
+
+
+def test_a_run_cannot_lie_in_the_store(tmp_path: Path) -> None:
+    with pytest.raises(RecordError) as caught:
+        RunFolder(tmp_path, "store", PLAN)
+    assert caught.value.problems[0].message == "'store' is not a run's name"
+    assert caught.value.problems[0].hint == "That folder holds the images that runs share. Rename the recipe."
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x.png", "a/b.png", "/x.png", ".x.png", "a\0.png", "a.png\n", "ä.png"])
