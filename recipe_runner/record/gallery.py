@@ -96,8 +96,9 @@ class Gallery:
         images = self._by_key[key]
         output: Mapping[str, Any] = self._plan.recipe.variants[images[0].variant].output
         picture = encode(pixels, output["format"], output["quality"])
-        stored = self._folder.store.put(self._record(key, picture), picture.data)
-        entries = [self._write(image, stored, picture.data) for image in images]
+        # Another process may have stored this image first: then its picture is the one that counts.
+        found = self._folder.store.put(self._record(key, picture), picture.data)
+        entries = [self._write(image, found.image, found.data) for image in images]
         self._folder.journal.append(entries)
         for entry in entries:
             self._made.append(entry.path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -80,6 +81,12 @@ class Store:
             raise AssertionError(message)
         return self.root / node_key[:2] / f"{node_key}.{suffix}"
 
+    def keys(self) -> frozenset[str]:
+        """Every node key that has a record, whole or not: for asking after many at once."""
+        folders = [entry for entry in _entries(self.root) if entry.is_dir()]
+        names = (entry.name for folder in folders for entry in _entries(folder.path))
+        return frozenset(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
     def look_up(self, node_key: str) -> StoredImage | Absent:
         """The record of `node_key`, and a picture of the size it says: cheap, for plans. Bytes are not read."""
         record = self._read_record(node_key)
@@ -106,11 +113,11 @@ class Store:
             return Absent(reason="the stored picture is not the one that was stored (sha256 differs)", damaged=True)
         return Found(image=record, data=data)
 
-    def put(self, image: StoredImage, data: bytes) -> StoredImage:
-        """Store the bare picture `data` under `image.node_key`, once.
+    def put(self, image: StoredImage, data: bytes) -> Found:
+        """Store the bare picture `data` under `image.node_key`, once; returns what then stands there.
 
-        A whole picture that stands there already is kept and its record returned, so that of two processes that made
-        the same node the first one wins; a damaged one is replaced.
+        A whole picture that stands there already is kept and returned, so that of two processes that made the same node
+        the first one wins, also where another environment gave it other pixels; a damaged one is replaced.
 
         Raises:
             RecordError: E801 when it cannot be written; what was there before is then still there.
@@ -124,11 +131,11 @@ class Store:
         with hold_lock(picture.parent / ".lock", wait=True):
             standing = self.get(image.node_key)
             if isinstance(standing, Found):
-                return standing.image
+                return standing
             remove_leftovers(picture.parent)
             write_file(picture, data)
             write_file(record, canonical(_tree(image)) + b"\n")
-        return image
+        return Found(image=image, data=data)
 
     def _read_record(self, node_key: str) -> StoredImage | Absent:
         path = self.path(node_key, "json")
@@ -146,6 +153,14 @@ class Store:
         if record.node_key != node_key:
             return Absent(reason="the stored record is of another picture", damaged=True)
         return record
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _tree(image: StoredImage) -> dict[str, Json]:

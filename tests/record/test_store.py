@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 def test_what_was_put_is_found(store: Store) -> None:
     assert store.get(IMAGE.node_key) == Absent(reason="not made yet")
     assert not store.root.exists()
-    assert store.put(IMAGE, DATA) == IMAGE
+    assert store.put(IMAGE, DATA) == Found(image=IMAGE, data=DATA)
     assert store.get(IMAGE.node_key) == Found(image=IMAGE, data=DATA)
     assert store.look_up(IMAGE.node_key) == IMAGE
     shard = store.root / IMAGE.node_key[:2]
@@ -52,7 +52,7 @@ def test_the_record_is_readable_by_others(store: Store) -> None:
 def test_the_first_of_two_makers_wins(store: Store) -> None:
     store.put(IMAGE, DATA)
     other = stored_image("bears", DATA[::-1])
-    assert store.put(other, DATA[::-1]) == IMAGE
+    assert store.put(other, DATA[::-1]) == Found(image=IMAGE, data=DATA)
     assert store.get(IMAGE.node_key) == Found(image=IMAGE, data=DATA)
 
 
@@ -94,7 +94,7 @@ def test_anything_wrong_is_absent_and_made_good(
     assert isinstance(found, Absent)
     assert found.damaged
     assert found.reason.startswith(reason)
-    assert store.put(IMAGE, DATA) == IMAGE
+    assert store.put(IMAGE, DATA) == Found(image=IMAGE, data=DATA)
     assert store.get(IMAGE.node_key) == Found(image=IMAGE, data=DATA)
 
 
