@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
     from recipe_runner.recipe import Recipe
 
-    __version__: str
+__version__ = "0.1.0"
 
 _HOMES = {
     "Plan": "compile",
@@ -51,13 +51,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use."""
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow
-
-        try:
-            return version("recipe-runner")
-        except PackageNotFoundError:  # a bare checkout on the path
-            return "0.0.0"
     if name in _HOMES:
         return getattr(import_module(f"recipe_runner.{_HOMES[name]}"), name)
     message = f"module 'recipe_runner' has no attribute {name!r}"

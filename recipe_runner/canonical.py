@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 Json: TypeAlias = bool | int | float | str | None | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -22,8 +24,7 @@ def canonical(value: Json) -> bytes:
         TypeError: for anything that is not JSON, mappings with keys that are not strings among it.
     """
     _refuse_foreign_keys(value)
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def digest(value: Json) -> str:
@@ -32,13 +33,20 @@ def digest(value: Json) -> str:
 
 
 def _refuse_foreign_keys(value: Json) -> None:
-    # json.dumps would turn the key 1 into "1" and make two different mappings equal.
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
+    # json.dumps would turn the key 1 into "1" and make two different mappings equal. Exact types, because this runs for
+    # every node: whatever else is a mapping or a sequence is refused by json.dumps itself.
+    kind = type(value)
+    if kind is dict:
+        for key, item in cast("dict[object, Json]", value).items():
+            if type(key) is not str:
                 message = f"a JSON object has a key that is not a string: {key!r}"
                 raise TypeError(message)
-            _refuse_foreign_keys(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _refuse_foreign_keys(item)
+            if type(item) in _NESTED:
+                _refuse_foreign_keys(item)
+    elif kind is list or kind is tuple:
+        for item in cast("list[Json]", value):
+            if type(item) in _NESTED:
+                _refuse_foreign_keys(item)
+
+
+_NESTED = (dict, list, tuple)

@@ -123,16 +123,7 @@ class _Compiler:
         if memo not in self._memo:
             key = self._load_base(base)
             for adapter in adapters:
-                # An adapter's name is no part of what it does: renaming one makes no image anew.
-                key = self.graph.add(
-                    adapter.operation,
-                    VERSIONS[adapter.operation],
-                    constants=adapter.constants,
-                    inputs={"model": key},
-                    files={role: source.digest for role, source in adapter.sources.items()},
-                    origin=adapter.origin,
-                )
-                self.adapters.setdefault(key, adapter)
+                key = self._add(key, adapter)
             if adapters:
                 key = self.graph.add(
                     "set_scales",
@@ -144,7 +135,29 @@ class _Compiler:
             self._memo[memo] = key
         return self._memo[memo]
 
+    def _add(self, model: str, adapter: ResolvedAdapter) -> str:
+        # An adapter's name is no part of what it does: renaming one makes no image anew. Variants that differ in its
+        # scale share its sources.
+        memo = ("add", model, id(adapter.sources), id(adapter.constants))
+        if memo not in self._memo:
+            self._alive.append(adapter)
+            self._memo[memo] = self.graph.add(
+                adapter.operation,
+                VERSIONS[adapter.operation],
+                constants=adapter.constants,
+                inputs={"model": model},
+                files={role: source.digest for role, source in adapter.sources.items()},
+                origin=adapter.origin,
+            )
+            self.adapters.setdefault(self._memo[memo], adapter)
+        return self._memo[memo]
+
     def _load_base(self, base: ResolvedBase) -> str:
+        if ("base", id(base)) not in self._memo:
+            self._memo["base", id(base)] = self._add_base(base)
+        return self._memo["base", id(base)]
+
+    def _add_base(self, base: ResolvedBase) -> str:
         components: dict[str, Json] = {}
         files = {"base": base.source.digest}
         if base.config is not None:

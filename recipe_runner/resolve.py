@@ -107,7 +107,13 @@ class _Resolver:
     def _adapter(self, name: str, entry: Mapping[str, Any], base: ResolvedBase) -> ResolvedAdapter:
         mark = self._document.mark(("adapters", name), key=True)
         origin = Origin(mark.source, mark.line, mark.column, mark.source_line)
-        surroundings = Surroundings(folder=self._folder, base=base, allow_pickle=self.allow_pickle, once=self._by_value)
+        surroundings = Surroundings(
+            folder=self._folder,
+            base=base,
+            allow_pickle=self.allow_pickle,
+            once=self._by_value,
+            origin=lambda *path: self._origin("adapters", name, *path),
+        )
         with placed(origin):
             return KINDS[entry["kind"]].resolve(name, entry, surroundings, origin)
 

@@ -68,7 +68,12 @@ def test_order_has_inputs_first_each_once_and_only_what_is_needed() -> None:
     graph.add("unused", 1)
     assert [node.operation for node in graph.order([keys["bottom"]])] == ["load", "left", "right", "join"]
     assert [node.operation for node in graph.order([keys["right"]])] == ["load", "right"]
-    assert [node.operation for node in graph.order([keys["right"], keys["bottom"]])] == ["load", "right", "left", "join"]
+    assert [node.operation for node in graph.order([keys["right"], keys["bottom"]])] == [
+        "load",
+        "right",
+        "left",
+        "join",
+    ]
 
 
 def test_nodes_stand_right_before_their_first_use() -> None:

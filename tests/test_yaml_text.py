@@ -11,7 +11,23 @@ from recipe_runner.yaml_text import to_yaml
 
 # What YAML cannot hold at all (lone surrogates, noncharacters) is not in a recipe either.
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"], include_characters="\n\t")) | st.sampled_from(
-    ["no", "1e-4", "0755", "12:30:45", "~", "2020-01-01", "a: b", "- x", "#", "\n", "\u2028", "\u0085", "\ufeff", "=", "<<"]
+    [
+        "no",
+        "1e-4",
+        "0755",
+        "12:30:45",
+        "~",
+        "2020-01-01",
+        "a: b",
+        "- x",
+        "#",
+        "\n",
+        "\u2028",
+        "\u0085",
+        "\ufeff",
+        "=",
+        "<<",
+    ]
 )
 NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
 TREES = st.recursive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from recipe_runner.adapters.base_modules import base_modules
@@ -11,13 +12,14 @@ from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
 from recipe_runner.placed import placed
 from recipe_runner.recipe import Lora, LoraScale
-from recipe_runner.resolved import ResolvedAdapter
+from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.find import find_weights
 from recipe_runner.sources.missing import SourceMissing, Unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.header import read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_whole
 from recipe_runner.weights.lora.scales import expand_scales
+from recipe_runner.weights.modules import ModuleTable
 
 
 def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
@@ -27,28 +29,46 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
         RecipeRunnerError: E4xx the file is broken or refused; E6xx it does not fit the base, or the scale it.
     """
     lora = Lora.model_validate(entry)
+    base = surroundings.base
+    modules = surroundings.once(["modules"], lambda: base_modules(base), base)
+    place = ["lora", lora.model, lora.revision, lora.subfolder, lora.weight_name, lora.target, lora.alpha]
+    # Everything but the scale, which is what sweeps vary, is decided once.
+    core: _Core = surroundings.once([name, *place], lambda: _decide(name, lora, modules, surroundings), base)
     scale = scale_of(lora.scale)
-    place = [lora.model, lora.revision, lora.subfolder, lora.weight_name]
-    source = surroundings.once(["find lora", place], lambda: _find(lora, surroundings))
-    layout = surroundings.once(
-        ["lay out lora", place, lora.target],
-        lambda: _lay_out(name, lora, source, surroundings),
-        surroundings.base,
-    )
-    modules = surroundings.once(["modules"], lambda: base_modules(surroundings.base), surroundings.base)
-    if layout is not None and modules is not None:
+    if isinstance(scale, Mapping) and core.layout is not None and modules is not None:
         # For its problems alone: executing expands the scale again, on the modules that are really there.
         with placed(surroundings.origin("scale")):
-            expand_scales(scale, layout, modules, label=f"adapter {name}")
+            expand_scales(scale, core.layout, modules, label=f"adapter {name}")
     return ResolvedAdapter(
         name=name,
         kind="lora",
         operation="add_lora",
+        constants=core.constants,
+        sources=core.sources,
+        scale=scale,
+        tensors=core.tensors,
+        origin=origin,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    """What an adapter is at any scale."""
+
+    constants: Mapping[str, Json]
+    sources: Mapping[str, AnySource]
+    layout: LoraLayout | None
+    tensors: Mapping[str, int] | None
+
+
+def _decide(name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings) -> _Core:
+    source = _find(lora, surroundings)
+    layout = _lay_out(name, lora, source, modules)
+    return _Core(
         constants={"target": lora.target, "alpha": lora.alpha},
         sources={"weights": source},
-        scale=scale,
+        layout=layout,
         tensors=None if layout is None else layout.landed(),
-        origin=origin,
     )
 
 
@@ -77,12 +97,12 @@ def _find(lora: Lora, surroundings: Surroundings) -> Source | Unresolved:
         )
 
 
-def _lay_out(name: str, lora: Lora, source: Source | Unresolved, surroundings: Surroundings) -> LoraLayout | None:
+def _lay_out(
+    name: str, lora: Lora, source: AnySource, modules: ModuleTable | None
+) -> LoraLayout | None:
     """Where the file's tensors land; None while the file or the base's modules are not known."""
-    modules = surroundings.once(["modules"], lambda: base_modules(surroundings.base), surroundings.base)
     if modules is None or not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
         return None
     header = read_header(source.path(source.files[0].name))
     layout = read_layout(header.shapes, modules, target=lora.target, metadata=header.metadata)
-    require_whole(layout, name)
-    return layout
+    return require_whole(layout, name)

@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
+from recipe_runner import __version__
 from recipe_runner.codes import BUG, CODES, INTERRUPTED, USAGE
 from recipe_runner.errors import RecipeRunnerError
 
@@ -75,8 +76,6 @@ def command(name: str) -> Command:
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of the whole command line; with `only`, other commands get no options (and are not imported)."""
-    from recipe_runner import __version__  # noqa: PLC0415 - reads package metadata, which is slow
-
     parser = Parser(prog="recipe-runner", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"recipe-runner {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -11,7 +11,7 @@ from recipe_runner.canonical import Json, canonical
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.reasons import changes, inputs_of
 from recipe_runner.record.folder import MANIFEST, RunFolder
-from recipe_runner.record.store import Absent, Store
+from recipe_runner.record.store import Absent, Store, StoredImage
 
 NEVER = "no earlier run made this prompt, seed and variant"
 SHOWN = 3
@@ -36,13 +36,14 @@ def plan_state(plan: Plan, runs: Path) -> State:
     folder = RunFolder(runs, plan.recipe.name, plan.digest)
     if not folder.store.root.is_dir():
         return State(folder=folder.path, reasons=[NEVER] * len(plan.images))
+    stored = folder.store.keys()
     earlier: _Earlier | None = None
     reasons: list[str | None] = []
     for image in plan.images:
-        found = folder.store.look_up(image.key)
-        if not isinstance(found, Absent):
+        found = folder.store.look_up(image.key) if image.key in stored else None
+        if isinstance(found, StoredImage):
             reasons.append(None)
-        elif found.damaged:
+        elif found is not None and found.damaged:
             reasons.append(found.reason)
         else:
             earlier = earlier or _Earlier(runs / plan.recipe.name, folder.store)

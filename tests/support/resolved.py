@@ -40,7 +40,9 @@ def base(sha256: str = "b" * 64, **changes: Any) -> ResolvedBase:
     return ResolvedBase(**(values | changes))
 
 
-def lora(name: str = "style", scale: Any = 1.0, tensors: dict[str, int] | None = None, sha256: str = "a" * 64) -> ResolvedAdapter:
+def lora(
+    name: str = "style", scale: Any = 1.0, tensors: dict[str, int] | None = None, sha256: str = "a" * 64
+) -> ResolvedAdapter:
     """A LoRA."""
     return ResolvedAdapter(
         name=name,
@@ -56,7 +58,9 @@ def lora(name: str = "style", scale: Any = 1.0, tensors: dict[str, int] | None =
 
 def prompt(name: str, text: str | None = None) -> ResolvedPrompt:
     """A prompt."""
-    return ResolvedPrompt(id=name, texts={"prompt": text or name}, origin=Origin("recipe.yaml", 10, 5, f"  - id: {name}"))
+    return ResolvedPrompt(
+        id=name, texts={"prompt": text or name}, origin=Origin("recipe.yaml", 10, 5, f"  - id: {name}")
+    )
 
 
 SAMPLING = {"num_inference_steps": 4, "guidance_scale": 5.0}
