@@ -32,7 +32,8 @@ h1 { margin: 0 0 .3rem; font-size: 1.6rem } h2 { margin: 2.5rem 0 .6rem; font-si
 p { margin: .3rem 0 } .grey { color: var(--grey) } .bad { color: var(--bad) }
 code { font: .92em ui-monospace, monospace; overflow-wrap: anywhere }
 .scroll { overflow-x: auto } table { border-collapse: collapse }
-table + table { margin-top: 1.2rem } th, td { padding: .35rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule) }
+table + table { margin-top: 1.2rem }
+th, td { padding: .35rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule) }
 th { font-weight: 600 } thead th { background: var(--shade) }
 .prompt { min-width: 12rem; max-width: 20rem; font-weight: 400; overflow-wrap: anywhere; white-space: pre-wrap }
 .images td { padding: .25rem } .missing { color: var(--grey); background: var(--shade) }
