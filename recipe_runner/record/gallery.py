@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -128,17 +127,7 @@ class Gallery:
         if self._environment is None:
             message = "BUG: an image was made before the environment was told"
             raise AssertionError(message)
-        return StoredImage(
-            node_key=key,
-            file_sha256=hashlib.sha256(picture.data).hexdigest(),
-            pixel_sha256=picture.pixel_sha256,
-            size=len(picture.data),
-            format=picture.format,
-            width=picture.width,
-            height=picture.height,
-            environment=self._environment,
-            inputs=inputs_of(self._plan.graph, key),
-        )
+        return picture.stored(key, self._environment, inputs_of(self._plan.graph, key))
 
     def _write(self, image: PlannedImage, stored: StoredImage, data: bytes) -> JournalEntry:
         text = parameters_text(self._describer.generation(image, stored.width, stored.height))
