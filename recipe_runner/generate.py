@@ -48,7 +48,9 @@ def _shaped(schema: Any, definitions: Schema) -> Any:
     if set(schema) > {"$ref"}:
         # A reference keeps its annotations beside it; a default of all defaults says nothing.
         kept = {key: value for key, value in schema.items() if key != "default"}
-        return {"title": definitions[schema["$ref"].rpartition("/")[2]]["title"]} | kept
+        # pydantic leaves out what the type itself says.
+        target = definitions[schema["$ref"].rpartition("/")[2]]
+        return {key: target[key] for key in ("title", "description") if key in target} | kept
     shaped = {
         key: {name: _shaped(part, definitions) for name, part in value.items()} if key == "properties"
         else value if key in ("examples", "default", "enum", "const", "required")

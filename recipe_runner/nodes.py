@@ -104,9 +104,11 @@ class _Builder:
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             closing = self.stack.pop()
             end = self.span(event)
-            if closing.flow and end.line == closing.span.line:
+            if closing.flow:
                 # A block's end is where the next thing starts, so only a collection in brackets has a width.
-                closing.span = closing.span._replace(width=end.column + 1 - closing.span.column)
+                start = closing.span
+                last = end.column if end.line == start.line else len(self.origin.line(start.line).rstrip())
+                closing.span = start._replace(width=last + 1 - start.column)
             node = closing.closed()
             if closing.anchor is not None:
                 self.anchors[closing.anchor] = node
