@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sd_parsers import ParserManager
 from support.records import PLAN, sha256
@@ -185,6 +185,7 @@ NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(name=NAMES, seed=st.integers(0, 2**64 - 1), guidance=st.floats(0, 1e6), steps=st.integers(1, 10_000))
 def test_a1111_reads_back_any_values(name: str, seed: int, guidance: float, steps: int) -> None:
     made = replace(PLAIN, model_name=name, seed=seed, guidance_scale=guidance, steps=steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipe_runner.record.labels import axis_names, cut, drawable, value_text, wrap
@@ -56,6 +56,7 @@ def test_text_is_wrapped_between_words() -> None:
     assert wrap("", 10, 3, len) == []
 
 
+@settings(deadline=None, derandomize=True)
 @given(text=st.text(), width=st.integers(0, 40), lines=st.integers(0, 4))
 def test_nothing_is_wider_than_its_place(text: str, width: int, lines: int) -> None:
     wrapped = wrap(text, width, lines, len)

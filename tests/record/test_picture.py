@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.records import PLAN
@@ -81,6 +81,7 @@ def test_either_may_be_missing(name: Format) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@settings(deadline=None, derandomize=True)
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=300))
 def test_any_text_is_read_back(name: Format, text: str) -> None:
     assert metadata_of(add_metadata(BARE[name], name, Metadata(parameters=text))).parameters == text
