@@ -8,10 +8,13 @@ from pathlib import Path
 
 from recipe_runner.sources.address import Located, inside, locate, missing, nearest_names, refused
 from recipe_runner.sources.base_folder import INDEX, base_files, read_index, refuse_code
+from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.sources.component_files import config_files, listed, no_weights_message, weights_files
 from recipe_runner.sources.source import Address, Source, SourceFile
+from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
 from recipe_runner.weights.digests import Progress, file_sha256
-from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, require_weights
+from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, identify_format, require_weights
+from recipe_runner.weights.header import read_header
 
 _CONFIG_NAMES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
 _MOST_SHOWN = 12
@@ -22,15 +25,16 @@ class FoundBase:
     """A base that was found.
 
     `components` maps each component of the pipeline to its library and class. `weight_name` is set for a single-file
-    checkpoint; `pipeline` is then None and `components` empty until `with_config`, or `weights.checkpoint` from the
-    file's own header, tells them.
+    checkpoint; `config` is then the folder with its configuration, the recipe's or this package's, and in the latter
+    case `checkpoint` is what the file's header says of it.
     """
 
     source: Source
-    pipeline: str | None
+    pipeline: str
     components: Mapping[str, tuple[str, str]]
     weight_name: str | None = None
     config: Source | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +64,14 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
 
     Raises:
         SourceMissing: what is named is not on this machine (E401, E402, E403, E416).
-        ResolutionError: it is there and cannot be used (E404, E405, E407, E408, E409, E418).
-        WeightsError: a weights file is refused or unreadable (E406, E411, E412, E414, E415).
+        ResolutionError: it is there and cannot be used (E404, E405, E407, E408, E409, E417, E418, E419).
+        WeightsError: a weights file is refused or unreadable (E406, E410, E411, E412, E414, E415).
     """
     wanted = Address(model=address, revision=revision, variant=variant, weight_name=weight_name)
     found = _find_base(wanted, folder, left_out, progress, allow_pickle=allow_pickle)
-    return found if config is None else with_config(found, config, folder=folder)
+    if config is not None:
+        return with_config(found, config, folder=folder)
+    return found if found.weight_name is None else _identified(found, found.weight_name, left_out)
 
 
 def _find_base(
@@ -84,7 +90,38 @@ def _find_base(
         raise refused("E409", message, "remove `variant`, or name the other file")
     name = _weights_name(located, wanted)
     require_weights(located.root / name, allow_pickle=allow_pickle)
-    return FoundBase(source=_source(located, [name], progress), pipeline=None, components={}, weight_name=name)
+    return FoundBase(source=_source(located, [name], progress), pipeline="auto", components={}, weight_name=name)
+
+
+def _identified(found: FoundBase, weight_name: str, left_out: Collection[str]) -> FoundBase:
+    """A single-file base with the configuration of this package that its header asks for.
+
+    Raises:
+        ResolutionError: E417 the file is no base, E419 its family's configuration does not come with the package, E416
+            it lacks components that the recipe does not replace.
+    """
+    path = found.source.path(weight_name)
+    if identify_format(path) != "safetensors":
+        hint = "name a folder with its configuration as `base.config`, or use the safetensors file of the same model"
+        raise refused("E419", f"{weight_name}: what a pickled checkpoint is cannot be told before it is read", hint)
+    checkpoint = identify_checkpoint(read_header(path).shapes)
+    if isinstance(checkpoint, str):
+        hint = "" if "name " in checkpoint else "a base is a checkpoint of a text-to-image model"
+        raise refused("E417", f"{weight_name} is no base: {checkpoint}", hint)
+    if checkpoint.config is None:
+        message = (
+            f"{weight_name} is a {checkpoint.family} checkpoint, whose configuration does not come with this package"
+        )
+        because = f" ({checkpoint.note})" if checkpoint.note else ""
+        hint = "set `base.config` to a folder or Hub repository of that model in diffusers' layout"
+        raise refused("E419", message + because, hint)
+    lacking = [name for name in checkpoint.missing if name not in left_out]
+    if lacking:
+        hint = f"set {' and '.join(f'`base.components.{name}`' for name in lacking)}, or use a whole checkpoint"
+        raise refused("E416", f"{weight_name} holds no {' and no '.join(lacking)}", hint)
+    config = bundled_config(checkpoint.config)
+    index = read_index(config.root, config.address)
+    return replace(found, pipeline=index.pipeline, components=index.components, config=config, checkpoint=checkpoint)
 
 
 def _refuse_misspelt(address: str, component: str, components: Mapping[str, tuple[str, str]]) -> None:

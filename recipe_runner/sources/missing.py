@@ -16,7 +16,9 @@ class SourceMissing(ResolutionError):  # noqa: N818 - named after what happened,
 
 @dataclass(frozen=True, kw_only=True)
 class Unresolved:
-    """A source that was not found, with all that the recipe says of it. `reason` is the sentence for a person.
+    """A source that was not found, with all that the recipe says of it.
+
+    `reason` is the sentence for a person, `code` and `hint` those of the problem that a run then has.
 
     Its `digest` is stable and can never be taken for one of contents; a node key made with it is provisional.
     """
@@ -27,6 +29,8 @@ class Unresolved:
     weight_name: str | None = None
     variant: str | None = None
     reason: str = ""
+    code: str = "E402"
+    hint: str = ""
 
     @classmethod
     def of(cls, wanted: Address, reason: str = "") -> Unresolved:
@@ -45,3 +49,36 @@ class Unresolved:
         """`unresolved:` and the sha256 of what the recipe says; the reason is not part of it."""
         said = [self.address, self.revision, self.subfolder, self.weight_name, self.variant]
         return f"unresolved:{digest(said)}"
+
+
+REMOTE = ("E402", "E403")
+"""Problems of what lies elsewhere and was not fetched. A path that does not exist is a mistake, and no plan goes on."""
+
+
+def unresolved(
+    error: SourceMissing,
+    *,
+    address: str,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    weight_name: str | None = None,
+    variant: str | None = None,
+) -> Unresolved:
+    """What stands for a source in a plan when `error` says that it was not fetched yet.
+
+    Raises:
+        SourceMissing: the error itself, when what it says is about this machine's own files.
+    """
+    problem = error.problems[0]
+    if problem.code not in REMOTE:
+        raise error
+    return Unresolved(
+        address=address,
+        revision=revision,
+        subfolder=subfolder,
+        weight_name=weight_name,
+        variant=variant,
+        reason=problem.message,
+        code=problem.code,
+        hint=problem.hint,
+    )

@@ -98,7 +98,8 @@ def _hash_once(path: Path, start: int, progress: Progress | None) -> tuple[_Iden
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
         done = file.seek(start)
-        while count := file.readinto(block):
+        # No further than the file was long: one that grows as fast as it is read would never end.
+        while done <= before.st_size and (count := file.readinto(block)):
             hasher.update(block[:count])
             done += count
             if progress is not None:

@@ -1,0 +1,118 @@
+"""What a single-file base checkpoint is, from the names and shapes of its tensors: family, components, what is missing.
+
+Names are those of the original code (LDM, sgm, Black Forest Labs, Stability), which single files keep. Sources:
+diffusers `loaders/single_file_utils.py` (`CHECKPOINT_KEY_NAMES`), ComfyUI `comfy/supported_models.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recipe_runner.canonical import Json
+from recipe_runner.weights.families import FAMILIES, UNET, Family
+from recipe_runner.weights.modules import Shape
+
+_BENIGN = re.compile(
+    r"(?:betas|alphas_cumprod(?:_prev)?|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|lvlb_weights|logvar|"
+    r"global_step|edm_(?:mean|std)|v_pred|ztsnr|model_ema\.(?:decay|num_updates)|denoiser\.sigmas|"
+    r"first_stage_model\.(?:loss|discriminator)\..+|.*\.position_ids|.*\.logit_scale|.*\.attn_mask|logit_scale)"
+)
+"""Buffers of training and sampling, which no component of a pipeline has as a parameter."""
+_EMA = "model_ema."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A single-file base.
+
+    Attributes:
+        family: sd1, sd2, sdxl, sd3, flux1, …
+        pipeline: the diffusers class that makes images from text with it.
+        config: the configuration of this package that it needs (`sources.bundled`); None: the recipe must name one.
+        components: component to the prefixes of its tensors' names, for those that the file holds.
+        missing: components of the pipeline with weights that the file does not hold.
+        ema: keys of averaged copies of the denoiser, which are not loaded.
+        benign: keys of buffers that no component needs.
+        foreign: all other keys.
+        scheduler: scheduler settings that the file states with marker tensors (`v_pred`, `ztsnr`).
+        note: what the header cannot tell, for a person; or empty.
+    """
+
+    family: str
+    pipeline: str
+    config: str | None
+    components: Mapping[str, tuple[str, ...]]
+    missing: tuple[str, ...] = ()
+    ema: tuple[str, ...] = ()
+    benign: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    scheduler: Mapping[str, Json] = field(default_factory=dict)
+    note: str = ""
+
+
+def identify_checkpoint(shapes: Mapping[str, Shape]) -> Checkpoint | str:
+    """The checkpoint that these tensors are, or in words why they are none that makes images from text."""
+    for family in FAMILIES:
+        found = family.recognise(shapes)
+        if found is not None:
+            return found or _checkpoint(family, shapes)
+    return _no_checkpoint(shapes)
+
+
+def _checkpoint(family: Family, shapes: Mapping[str, Shape]) -> Checkpoint:
+    parts: dict[str, dict[str, None]] = {}
+    ema, benign, foreign = [], [], []
+    for key in shapes:
+        component, prefix = family.component_of(key)
+        if _BENIGN.fullmatch(key):
+            benign.append(key)
+        elif key.startswith(_EMA):
+            ema.append(key)
+        elif component:
+            parts.setdefault(component, {})[prefix] = None
+        else:
+            foreign.append(key)
+    scheduler: dict[str, Json] = {}
+    if "v_pred" in shapes:
+        scheduler["prediction_type"] = "v_prediction"
+    if "ztsnr" in shapes:
+        scheduler["rescale_betas_zero_snr"] = True
+    return Checkpoint(
+        family=family.name,
+        pipeline=family.pipeline,
+        config=family.config,
+        components={name: tuple(prefixes) for name, prefixes in parts.items()},
+        missing=tuple(name for name in family.components if name not in parts),
+        ema=tuple(ema),
+        benign=tuple(benign),
+        foreign=tuple(foreign),
+        scheduler=scheduler,
+        note=family.note,
+    )
+
+
+def _no_checkpoint(shapes: Mapping[str, Shape]) -> str:
+    """Why tensors that no family claims are no base: what they look like instead."""
+    for pattern, what in _OTHERS:
+        if any(pattern.search(key) for key in shapes):
+            return what
+    first = next(iter(shapes), None)
+    return f"its tensors are of no architecture known here (the first is {first[:120]!r})" if first else "it is empty"
+
+
+_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), what)
+    for pattern, what in (
+        (r"[._]lora[._](?:down|up|A|B)|\.hada_w|\.lokr_w", "it is a LoRA or LyCORIS file: name it under `adapters`"),
+        (r"^emb_params$|^string_to_param|^clip_[lg]$|^<.+>$", "it is a textual inversion: name it under `adapters`"),
+        (r"^(?:image_proj|ip_adapter)\.", "it is an IP-Adapter: name it under `adapters`"),
+        (r"^control_model\.|^controlnet_", "it is a ControlNet, which is no base"),
+        (r"^(?:input_blocks|down_blocks|time_embed)", "it is a UNet alone: name it under `base.components.unet`"),
+        (r"^(?:encoder|decoder)\.(?:down|up|mid|conv)", "it is a VAE alone: name it under `base.components.vae`"),
+        (r"^(?:single_)?transformer_blocks\.", "it is a diffusers transformer alone: name it under `base.components`"),
+        (r"^(?:text_model|encoder\.(?:layers|block))\.", "it is a text encoder alone: name it under `base.components`"),
+        (UNET, "its UNet is of no family known here; name a configuration with `base.config`"),
+    )
+)

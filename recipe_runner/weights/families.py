@@ -1,0 +1,154 @@
+"""The families of single-file checkpoints, as data: how each is recognised, what it holds, what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recipe_runner.weights.modules import Shape
+
+UNET = "model.diffusion_model."
+_LDM_CROSS = (
+    f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+    f"{UNET}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight",
+    f"{UNET}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight",
+)
+_CONV_IN = f"{UNET}input_blocks.0.0.weight"
+_IMAGE_CHANNELS = 4
+_CHANNELS = {
+    9: "it is an inpainting model (9 input channels), which needs an image and a mask",
+    8: "it is an instruct-pix2pix model (8 input channels), which needs an image",
+    5: "it is a depth model (5 input channels), which needs a depth image",
+    7: "it is an upscaler (7 input channels), which needs an image",
+}
+_LDM_TEXT = ("cond_stage_model.",)
+_LDM_VAE = ("first_stage_model.",)
+_T5_NOTE = "its tokenizer for T5 cannot be shipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One family. `components` maps a component with weights to the prefixes its tensors may have, longest first.
+
+    Recognised by `keys` (any of them; each also without the denoiser's prefix where `bare`), and, for LDM UNets, by
+    `cross_attention`, the width of the text that the UNet reads. `refusal` says why a recognised file is no base here.
+    """
+
+    name: str
+    pipeline: str = ""
+    config: str | None = None
+    components: Mapping[str, tuple[str, ...]]
+    keys: tuple[str, ...] = ()
+    bare: bool = False
+    cross_attention: int = 0
+    note: str = ""
+    refusal: str = ""
+
+    def recognise(self, shapes: Mapping[str, Shape]) -> str | None:
+        """None: not of this family. Empty: a base of this family. Else why it is of the family and still no base."""
+        if self.cross_attention:
+            key = next((key for key in _LDM_CROSS if key in shapes), None)
+            if key is None or shapes[key][-1:] != (self.cross_attention,):
+                return None
+            channels = shapes.get(_CONV_IN, (0, _IMAGE_CHANNELS))[1:2]
+            if channels != (_IMAGE_CHANNELS,):
+                return _CHANNELS.get(channels[0] if channels else 0, f"its UNet has {channels} input channels, not 4")
+            return self.refusal
+        if any(key in shapes or (self.bare and key.removeprefix(UNET) in shapes) for key in self.keys):
+            return self.refusal
+        return None
+
+    def component_of(self, key: str) -> tuple[str, str]:
+        """The component that a tensor belongs to, and the prefix of its name; two empty strings when to none."""
+        for component, prefixes in self.components.items():
+            for prefix in prefixes:
+                if key.startswith(prefix):
+                    return component, prefix
+        if self.bare and UNET not in key:
+            return "transformer", ""
+        return "", ""
+
+
+def _transformer_family(name: str, pipeline: str, key: str, *, note: str = "", refusal: str = "") -> Family:
+    return Family(
+        name=name,
+        pipeline=pipeline,
+        keys=(f"{UNET}{key}",),
+        bare=True,
+        components={
+            "vae": ("first_stage_model.", "vae."),
+            "text_encoder": ("text_encoders.clip_l.",),
+            "text_encoder_2": ("text_encoders.clip_g.", "text_encoders.t5xxl."),
+            "transformer": (UNET,),
+        },
+        note=note,
+        refusal=refusal,
+    )
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="sd1",
+        pipeline="StableDiffusionPipeline",
+        config="sd1",
+        cross_attention=768,
+        components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder": _LDM_TEXT},
+    ),
+    Family(
+        name="sd2",
+        pipeline="StableDiffusionPipeline",
+        config="sd2",
+        cross_attention=1024,
+        components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder": _LDM_TEXT},
+        note="a file does not tell whether it predicts v (SD 2.x at 768 pixels, assumed here as in diffusers) or noise "
+        "(the 512 pixel base); for the latter set `base.scheduler.config.prediction_type: epsilon`",
+    ),
+    Family(
+        name="sdxl",
+        pipeline="StableDiffusionXLPipeline",
+        config="sdxl",
+        cross_attention=2048,
+        components={
+            "unet": (UNET,),
+            "vae": _LDM_VAE,
+            "text_encoder": ("conditioner.embedders.0.",),
+            "text_encoder_2": ("conditioner.embedders.1.",),
+        },
+    ),
+    Family(
+        name="sdxl-refiner",
+        cross_attention=1280,
+        components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder_2": ("conditioner.embedders.0.",)},
+        refusal="it is the SDXL refiner, which needs an image to start from",
+    ),
+    Family(
+        name="sd3",
+        pipeline="StableDiffusion3Pipeline",
+        keys=(f"{UNET}joint_blocks.0.context_block.adaLN_modulation.1.bias",),
+        bare=True,
+        components={
+            "vae": ("first_stage_model.", "vae."),
+            "text_encoder": ("text_encoders.clip_l.",),
+            "text_encoder_2": ("text_encoders.clip_g.",),
+            "text_encoder_3": ("text_encoders.t5xxl.",),
+            "transformer": (UNET,),
+        },
+        note=_T5_NOTE,
+    ),
+    _transformer_family("flux2", "Flux2Pipeline", "single_stream_modulation.lin.weight"),
+    _transformer_family("chroma", "ChromaPipeline", "distilled_guidance_layer.in_proj.bias", note=_T5_NOTE),
+    _transformer_family("flux1", "FluxPipeline", "double_blocks.0.img_attn.norm.key_norm.scale", note=_T5_NOTE),
+    _transformer_family("z-image", "ZImagePipeline", "layers.0.adaLN_modulation.0.weight"),
+    _transformer_family("lumina2", "Lumina2Pipeline", "cap_embedder.0.weight"),
+    _transformer_family("qwen-image", "QwenImagePipeline", "txt_in.text_norm.weight"),
+    _transformer_family("auraflow", "AuraFlowPipeline", "cond_seq_linear.weight"),
+    _transformer_family("wan", "", "head.modulation", refusal="it is a Wan video model"),
+    _transformer_family("ltx-video", "", "patchify_proj.weight", refusal="it is an LTX video model"),
+    _transformer_family(
+        "hunyuan-video",
+        "",
+        "txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias",
+        refusal="it is a HunyuanVideo model",
+    ),
+)
+"""In this order: the first that recognises a file has it."""
