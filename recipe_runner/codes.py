@@ -130,7 +130,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E611": Code("a scale names nothing of the base"),
         "E612": Code("a scale list of the wrong length"),
         "E613": Code("a scale names nothing of the adapter"),
+        "E690": Code("a kind of adapter that is not applied yet"),
         # Execution
+        "E790": Code("an operation failed", COULD_NOT),
         # Records
         "E801": Code("a file of the record cannot be written", COULD_NOT),
         "E802": Code("a file of the record cannot be read", COULD_NOT),
@@ -140,6 +142,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E806": Code("not a picture that can be read", COULD_NOT),
         "E807": Code("a picture that the format cannot hold"),
         # Command line
+        "E901": Code("a bug in recipe-runner", BUG),
+        "E902": Code("the file exists"),
     }
 )
 

@@ -66,7 +66,7 @@ class Document:
         span = self.span(path, key=key)
         return Mark(span.origin.source, span.line, span.column, span.width, span.origin.line(span.line))
 
-    def problem(  # noqa: PLR0913
+    def problem(
         self,
         code: str,
         message: str,
@@ -111,8 +111,9 @@ def parse_document(data: bytes | str, source: str) -> Document:
 
 
 def _child(node: Node, segment: str | int) -> Node | None:
-    if isinstance(node.parts, dict):
-        return node.parts.get(str(segment)) if isinstance(segment, str) else None
-    if isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
-        return node.parts[segment]
-    return None
+    found: Node | None = None
+    if isinstance(node.parts, dict) and isinstance(segment, str):
+        found = node.parts.get(segment)
+    elif isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
+        found = node.parts[segment]
+    return found

@@ -28,6 +28,4 @@ class Finding:
 
     def placed(self, document: Document) -> Problem:
         """The finding with its line and column."""
-        return document.problem(
-            self.code, self.message, self.path, self.hint, key=self.key, severity=self.severity
-        )
+        return document.problem(self.code, self.message, self.path, self.hint, key=self.key, severity=self.severity)

@@ -10,7 +10,7 @@ import math
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import Draft202012Validator, extend
@@ -68,7 +68,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def validator(name: str) -> Validator:
     """The validator of a schema: strict about types, and quiet about the metaschema."""
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer).redefine("number", _is_number)
-    strict = extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)
+    strict = cast("Any", extend)(Draft202012Validator, {"pattern": _pattern}, type_checker=types)
     made: Validator = strict(load_schema(name))
     return made
 

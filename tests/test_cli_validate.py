@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from support.cases import INVALID, VALID
 
 from recipe_runner.cli.main import main
-from tests.support.cases import INVALID, VALID
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 GOOD = "recipe: 1\nname: x\nbase: {model: m}\nprompts: [{prompt: a}]\n"

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from support.cases import INVALID, problems_of_case
 
 from recipe_runner.codes import CODES, explain
 from recipe_runner.document import parse_document
 from recipe_runner.errors import RecipeRunnerError
-from tests.support.cases import INVALID, problems_of_case
 
 PACKAGE = Path(__file__).parents[1] / "recipe_runner"
 SOURCES = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name != "codes.py"}
@@ -41,7 +41,9 @@ def test_the_cases_raise_every_code_of_text_shape_and_rules() -> None:
     assert {code for code in CODES if code[1] in "123"} - raised == {"E103", "E118"}
 
 
-@pytest.mark.parametrize("code", sorted(code for code in CODES if code.startswith("E1") and code not in ("E103", "E118")))
+@pytest.mark.parametrize(
+    "code", sorted(code for code in CODES if code.startswith("E1") and code not in ("E103", "E118"))
+)
 def test_the_example_of_a_text_page_raises_its_code(code: str) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", explain(code), flags=re.DOTALL)
     data = example.replace("<U+2028>", "\u2028").encode().replace(b"\\xe9", b"\xe9")

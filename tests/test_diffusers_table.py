@@ -13,7 +13,7 @@ def test_the_table_is_current() -> None:
 
 
 def test_it_has_what_auto_pipelines_make() -> None:
-    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING  # noqa: PLC0415 - slow
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
     made = {cls.__name__ for cls in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
     # Those with a control image, or of videos, do not draw from text alone.

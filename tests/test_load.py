@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.cases import VALID
 
 from recipe_runner.errors import RecipeInvalid, RecipeSyntaxError
 from recipe_runner.load import find_problems, load_document, load_recipe
 from recipe_runner.recipe import Lora, Recipe, SeedRange
-from tests.support.cases import VALID
 
 ROOT = Path(__file__).parents[1]
 TEXT = "recipe: 1\nname: x\nbase: {model: m}\nprompts: [{prompt: a}]\nsampling: {}\n"

@@ -29,7 +29,9 @@ def test_the_first_axis_changes_slowest() -> None:
     found = made("matrix: {sampling.guidance_scale: [5.0, 7.5], sampling.eta: [0.0, 0.5, 1.0]}\n")
     assert [variant.index for variant in found] == list(range(6))
     assert [list(variant.values.items()) for variant in found] == [
-        [("sampling.guidance_scale", guidance), ("sampling.eta", eta)] for guidance in (5.0, 7.5) for eta in (0.0, 0.5, 1.0)
+        [("sampling.guidance_scale", guidance), ("sampling.eta", eta)]
+        for guidance in (5.0, 7.5)
+        for eta in (0.0, 0.5, 1.0)
     ]
     assert [variant.tree["sampling"] for variant in found] == [
         {"guidance_scale": guidance, "eta": eta} for guidance in (5.0, 7.5) for eta in (0.0, 0.5, 1.0)
@@ -44,7 +46,9 @@ def test_an_axis_may_replace_scalars_lists_mappings_and_prompts_by_id() -> None:
 
 
 def test_trees_share_what_does_not_vary() -> None:
-    document = parse_document(HEAD + "matrix: {sampling.eta: [0.0, 1.0], sampling.guidance_scale: [1.0, 2.0]}\n", "a.yaml")
+    document = parse_document(
+        HEAD + "matrix: {sampling.eta: [0.0, 1.0], sampling.guidance_scale: [1.0, 2.0]}\n", "a.yaml"
+    )
     before = copy.deepcopy(document.tree)
     found = variants(document)
     assert len({id(variant.tree["prompts"]) for variant in found}) == 1

@@ -25,7 +25,10 @@ NOWHERE = Problem(code="E118", message="no such device")
 
 
 class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
     def isatty(self) -> bool:
+        """Say so."""
         return True
 
 

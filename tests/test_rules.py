@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from support.cases import INVALID, VALID, problems_of_case, told
 
 from recipe_runner.document import parse_document
 from recipe_runner.load import problems_of
 from recipe_runner.rules import check_rules
-from tests.support.cases import INVALID, VALID, problems_of_case, told
 
 HEAD = "recipe: 1\nname: case\n"
 REST = "prompts: [{prompt: bears, prompt_2: foxes}]\n"
@@ -27,7 +27,7 @@ def test_there_are_enough_cases() -> None:
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
 def test_an_invalid_recipe_tells_exactly_this(path: Path) -> None:
-    # After a change that is wanted: python -m tests.support.cases, and read the difference.
+    # After a change that is wanted: PYTHONPATH=.:tests python tests/support/cases.py, and read the difference.
     assert told(path) == path.with_suffix(".txt").read_text(encoding="utf-8")
     for problem in problems_of_case(path):
         assert problem.line >= 1
@@ -68,7 +68,8 @@ def test_the_count_of_images_follows_axes_over_seeds_and_prompts() -> None:
 
 def test_rules_pass_over_what_has_the_wrong_shape() -> None:
     text = (
-        "base: [1]\nadapters: {a: 1, b: {kind: [x]}, m: {kind: merge, adapters: 3, weights: {}}, i: {kind: ip_adapter}}\n"
+        "base: [1]\n"
+        "adapters: {a: 1, b: {kind: [x]}, m: {kind: merge, adapters: 3, weights: {}}, i: {kind: ip_adapter}}\n"
         "prompts: {a: 1}\nseeds: x\nsampling: 3\nmatrix: [1]\nruntime: 5\n"
     )
     document = parse_document(text, "a.yaml")

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
+from support.cases import VALID
+from support.trees import TREES, mutated
 
 from recipe_runner.cli.schema import schema_files
 from recipe_runner.document import parse_document
 from recipe_runner.recipe import Recipe
 from recipe_runner.schema import MANIFEST, RECIPE, check_manifest, check_recipe, load_schema, schema_file, validator
-from tests.support.cases import VALID
-from tests.support.trees import TREES, mutated
 
 FILES = schema_files()
 
@@ -74,7 +74,7 @@ def test_the_schema_has_the_fields_of_the_types() -> None:
     assert set(schema["properties"]) == fields(Recipe)
     kinds = {"Lora", "TextualInversion", "IpAdapter", "Merge"}
     assert kinds <= set(schema["$defs"])
-    from recipe_runner import recipe  # noqa: PLC0415 - by name
+    from recipe_runner import recipe
 
     for name, definition in schema["$defs"].items():
         assert set(definition["properties"]) == fields(getattr(recipe, name)), name

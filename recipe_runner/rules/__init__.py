@@ -61,26 +61,27 @@ def _varied(tree: Mapping[str, Json], axes: Sequence[Axis], folder: Path) -> Ite
     for axis in axes:
         if axis.values:
             first = replaced(first, axis.path, axis.values[0][1])
+    found = _findings(first, folder)
+    known = {(finding.code, finding.path) for finding in found}
     if axes:
         # What an axis replaces is read by no variant, and a mistake in it is still one.
-        for finding in _findings(tree, folder):
-            if any(finding.path[: len(axis.path)] == axis.path for axis in axes):
-                yield finding
-    found = _findings(first, folder)
+        yield from (finding for finding in _findings(tree, folder) if _axis_of(finding, axes))
     for finding in found:
-        axis = next((axis for axis in axes if finding.path[: len(axis.path)] == axis.path), None)
-        yield finding if axis is None or not axis.values else _on_axis(finding, axis, axis.values[0][0])
-    known = {(finding.code, finding.path) for finding in found}
+        axis_of = _axis_of(finding, axes)
+        yield _on_axis(finding, axis_of, axis_of.values[0][0]) if axis_of and axis_of.values else finding
     for axis in axes:
         for index, value in _telling(axis):
             for finding in _findings(replaced(first, axis.path, value), folder):
-                if (finding.code, finding.path) in known and finding.path[: len(axis.path)] != axis.path:
-                    continue
-                if finding.path[: len(axis.path)] == axis.path:
+                if _axis_of(finding, [axis]):
                     yield _on_axis(finding, axis, index)
-                else:
+                elif (finding.code, finding.path) not in known:
                     message = f"{finding.message} (in the variants with `{axis.text}` = {shown(value)})"
                     yield replace(finding, message=message)
+
+
+def _axis_of(finding: Finding, axes: Sequence[Axis]) -> Axis | None:
+    """The axis whose values a finding is about, if it is about one's."""
+    return next((axis for axis in axes if finding.path[: len(axis.path)] == axis.path), None)
 
 
 def _findings(tree: Json, folder: Path) -> list[Finding]:

@@ -135,7 +135,9 @@ def image_prompts(view: View) -> Iterator[Finding]:
         image, embedding = adapter.get("image"), adapter.get("image_embeds")
         if image is not None and embedding is not None:
             hint = "Delete one of the two: `image_embeds` is what `image` would be encoded to."
-            yield Finding("E322", f"`{name}` has both `image` and `image_embeds`", (*path, "image_embeds"), hint, key=True)
+            yield Finding(
+                "E322", f"`{name}` has both `image` and `image_embeds`", (*path, "image_embeds"), hint, key=True
+            )
         if image is not None or embedding is not None:
             continue
         without = [given for given, prompt in view.prompts if name not in mapping(prompt.get("images"))]

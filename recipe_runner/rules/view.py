@@ -48,7 +48,9 @@ class View:
     def adapters(self) -> Mapping[str, Mapping[str, Json]]:
         """The adapters that are mappings."""
         return {
-            name: adapter for name, adapter in mapping(self.tree.get("adapters")).items() if isinstance(adapter, Mapping)
+            name: adapter
+            for name, adapter in mapping(self.tree.get("adapters")).items()
+            if isinstance(adapter, Mapping)
         }
 
     @cached_property

@@ -1,7 +1,7 @@
 """The shipped table of diffusers' classes, `recipe_runner/data/diffusers.json`, written from diffusers itself.
 
-`python -m recipe_runner.runtime.table` writes it; a test proves it current. `recipe_runner.diffusers_table` reads it, so
-that a recipe can be checked in a twentieth of the time that importing diffusers takes.
+`python -m recipe_runner.runtime.table` writes it; a test proves it current. `recipe_runner.diffusers_table` reads
+it, so that a recipe can be checked in a twentieth of the time that importing diffusers takes.
 """
 
 from __future__ import annotations

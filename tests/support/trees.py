@@ -6,20 +6,37 @@ import copy
 import random
 from typing import Any
 
+from support.cases import VALID
+
 from recipe_runner.document import parse_document
-from tests.support.cases import VALID
 
 TREES: list[Any] = [parse_document(path.read_bytes(), path.name).tree for path in VALID]
 
 # One of each type, and what is on the border of being allowed somewhere.
 VALUES: list[Any] = [
     None, True, False, 0, 1, 2, -1, 8, 64, 1001, 2**63, 2**64 - 1, 2**64, 1.0, 0.5, -0.5, 28.0, 1e300, "", "a", "no",
-    "a b", "a\nb", "abc\n", "cuda:1", "cpu\n", "fp16", "float16", "lora", "merge", "png", "x" * 70, "\x1f", "\u00a0", "\x7f",
+    "a b", "a\nb", "abc\n", "cuda:1", "cpu\n", "fp16", "float16", "lora", "merge", "png", "x" * 70, "\x1f", "\u00a0",
+    "\x7f",
     [], [1], [0.5, 1], ["a"], [None], [[1]], {}, {"a": 1}, {"kind": "lora"}, {"kind": "lora", "model": "x"},
     {"model": "x"}, {"start": 1}, {"count": 3}, {"unet": {"up": {"block_0": [1, 2]}}}, {"up": 1}, {"prompt": "a"},
     [{"prompt": "a"}], {"class": "x", "config": {"a": [1]}}, {"class_name": "x"},
 ]  # fmt: skip
-KEYS = ["model", "kind", "scale", "id", "prompt", "images", "seed", "token", "class_name", "height", "zzz", "a b", "", "a\n"]
+KEYS = [
+    "model",
+    "kind",
+    "scale",
+    "id",
+    "prompt",
+    "images",
+    "seed",
+    "token",
+    "class_name",
+    "height",
+    "zzz",
+    "a b",
+    "",
+    "a\n",
+]
 
 
 def paths(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
