@@ -146,8 +146,12 @@ class LivePipeline:
 
     def close(self) -> None:
         """Throw the pipeline away and give its memory back."""
+        held = self._base is not None
         self._base = None
         self._adapters = None
+        if not held:
+            return
+        # A model may be part of a reference cycle; its memory is wanted now.
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

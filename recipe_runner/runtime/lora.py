@@ -16,7 +16,7 @@ from recipe_runner.runtime.tensors import read_tensors
 from recipe_runner.runtime.tuners import Factor
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
-from recipe_runner.weights.lora import LoraModule, read_layout, require_whole
+from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_whole
 from recipe_runner.weights.modules import Shape
 
 TUNED_PARTS = (*DENOISER_PARTS, *TEXT_PARTS)
@@ -25,10 +25,10 @@ _FACTORED = {"down", "up", "mid", "alpha"}
 
 @dataclass(frozen=True)
 class Translated:
-    """An adapter, ready to be put into a pipeline: the factors of each component, and how many tensors they hold."""
+    """An adapter, ready to be put into a pipeline: the factors of each component, and what the file's layout says."""
 
     parts: Mapping[str, tuple[Factor, ...]]
-    tensors: Mapping[str, int]
+    layout: LoraLayout
 
 
 def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *, allow_pickle: bool) -> Translated:
@@ -60,7 +60,7 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
     for module in layout.modules:
         factor = _factor(label, module, tensors, adapter.alpha)
         parts.setdefault(module.component, []).append(factor)
-    return Translated({part: tuple(factors) for part, factors in parts.items()}, layout.landed())
+    return Translated({part: tuple(factors) for part, factors in parts.items()}, layout)
 
 
 def module_shapes(pipeline: Any) -> dict[str, dict[str, Shape]]:

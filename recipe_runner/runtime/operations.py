@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Workshop:
             "decode": self._decode,
         }
 
-    def __enter__(self) -> Workshop:
+    def __enter__(self) -> Self:
         """Nothing to prepare."""
         return self
 
@@ -169,7 +169,7 @@ def base_model(key: str, base: ResolvedBase) -> BaseModel:
 
 def found(source: AnySource) -> Source:
     """A source that must be on this machine by now."""
-    if not isinstance(source, Source):
-        message = f"BUG: {source.address} was not found and not refused"
-        raise AssertionError(message)
-    return source
+    if isinstance(source, Source):
+        return source
+    message = f"BUG: {source.address} was not found and not refused"
+    raise AssertionError(message)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.tiny import _one_thread, flux_folder, sd3_folder, sd15_folder, sdxl_folder
+from support.tiny import _one_thread, flux_folder, sd3_folder, sd15_folder, sdxl_folder
 
 __all__ = ["_one_thread", "flux_folder", "sd3_folder", "sd15_folder", "sdxl_folder"]

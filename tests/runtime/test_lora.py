@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
-from tests.support.handles import base_model, handle, lora_model
-from tests.support.loras import diffusers_file, factors, kohya_file
-from tests.support.plain import our_picture, plain_picture, plain_pipeline
+from support.handles import base_model, handle, lora_model
+from support.loras import diffusers_file, factors, kohya_file
+from support.plain import our_picture, plain_picture, plain_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +101,43 @@ def test_one_file_under_two_names_is_applied_twice(sd15_folder: Path, tmp_path: 
     models = [lora_model(tmp_path / "a.safetensors", name) for name in "ab"]
     wanted = handle(base_model(sd15_folder), *models, a=0.5, b=0.25)
     assert np.array_equal(our_picture(LivePipeline("cpu", "strict", 1), wanted, "a bear", 3, **STEPS), expected)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        {"unet": 0.5, "text_encoder": 0.2},
+        {"unet": {"down": 0.3, "up": {"block_0": [0.4, -0.6]}}, "text_encoder": 0.0},
+        {"unet": {"mid": 0.1, "down": {"block_1": 2.0}}},
+    ],
+)
+def test_a_scale_per_block_equals_set_adapters(scale: dict[str, Any], sd15_folder: Path, tmp_path: Path) -> None:
+    pipeline = plain_pipeline(sd15_folder)
+    made = {name: pair for name, pair in factors(pipeline, 1).items() if "time_emb" not in name}
+    with quiet():
+        pipeline.load_lora_weights(diffusers_file(tmp_path / "a.safetensors", made), adapter_name="x")
+        pipeline.set_adapters(["x"], [scale])
+    expected = plain_picture(pipeline, "a bear", 3, **STEPS)
+    wanted = handle(base_model(sd15_folder), lora_model(tmp_path / "a.safetensors"), style=scale)
+    assert np.array_equal(our_picture(LivePipeline("cpu", "strict", 1), wanted, "a bear", 3, **STEPS), expected)
+
+
+@pytest.mark.parametrize(
+    ("scale", "code"),
+    [
+        ({"unnet": 1.0}, "E611"),
+        ({"unet": {"up": {"block_9": 1.0}}}, "E611"),
+        ({"unet": {"up": {"block_0": [1.0, 2.0, 3.0]}}}, "E612"),
+    ],
+)
+def test_a_scale_that_names_nothing_stops_the_run(
+    scale: dict[str, Any], code: str, sd15_folder: Path, tmp_path: Path
+) -> None:
+    diffusers_file(tmp_path / "a.safetensors", factors(plain_pipeline(sd15_folder), 1))
+    live = LivePipeline("cpu", "strict", 1)
+    with pytest.raises(RecipeRunnerError) as caught:
+        live.require(handle(base_model(sd15_folder), lora_model(tmp_path / "a.safetensors"), style=scale))
+    assert caught.value.problems[0].code == code
 
 
 def test_kohya_files_with_mixed_alphas_equal_the_closed_form(sd15_folder: Path, tmp_path: Path) -> None:

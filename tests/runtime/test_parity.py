@@ -11,8 +11,8 @@ from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteSchedul
 
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
-from tests.support.handles import base_model, handle
-from tests.support.plain import our_picture, plain_picture, plain_pipeline
+from support.handles import base_model, handle
+from support.plain import our_picture, plain_picture, plain_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path

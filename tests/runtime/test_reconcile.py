@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime import adapters
 from recipe_runner.runtime.live import LivePipeline
-from tests.support.handles import base_model, handle, lora_model
-from tests.support.loras import diffusers_file, factors
-from tests.support.plain import our_picture, plain_pipeline
+from support.handles import base_model, handle, lora_model
+from support.loras import diffusers_file, factors
+from support.plain import our_picture, plain_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +62,8 @@ def picture(live: LivePipeline, state: State, bases: list[BaseModel], loras: dic
     return our_picture(live, wanted, "a bear", 3, **STEPS)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
-@given(sequence=st.lists(states, min_size=2, max_size=6), most=st.integers(1, 8))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@given(sequence=st.lists(states, min_size=2, max_size=5), most=st.integers(1, 8))
 def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
     sequence: list[State], most: int, bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import ComponentModel
 from recipe_runner.runtime.live import LivePipeline
-from tests.support.handles import base_model, file_source, handle, source
-from tests.support.plain import our_picture, plain_pipeline
-from tests.support.tiny import _vae, unet
+from support.handles import base_model, file_source, handle, source
+from support.plain import our_picture, plain_pipeline
+from support.tiny import _vae, unet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
