@@ -33,4 +33,4 @@ def device_name(device: torch.device) -> str:
     """The maker's name of a CUDA device, the instruction set torch uses of the CPU."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"

@@ -37,35 +37,39 @@ PACKAGES = (
 def describe_environment(device: torch.device, level: Level, threads: int | None = None) -> Mapping[str, Json]:
     """Everything about this machine and process that may change an image's bits; no host name, no path, no time."""
     with reproducible(level, threads):
-        switches = read_switches()
-        thread_count = torch.get_num_threads()
-    cuda = device.type == "cuda"
-    versions = {"python": platform.python_version()}
-    versions |= {name: found for name in PACKAGES if (found := _version(name)) is not None}
-    if cuda:
-        versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+        switches: Mapping[str, Json] = {
+            **read_switches(),
+            "attention_backend": os.environ.get("DIFFUSERS_ATTN_BACKEND", "native"),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            # Read by CUDA only, and set for the whole process by whichever run came first.
+            "cublas_workspace": os.environ.get(WORKSPACE) if device.type == "cuda" else None,
+            "image_processor": "torchvision" if transformers.utils.is_torchvision_available() else "pillow",
+            "mkldnn": _mkldnn(),
+            "threads": torch.get_num_threads(),
+        }
     return {
-        "versions": versions,
+        "versions": _versions(device),
         "device": device_name(device),
         "reproducibility": level,
-        "determinism": {
-            "machine": platform.machine(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": thread_count,
-            "mkldnn": torch.backends.mkldnn.is_available(),
-            "attention_backend": os.environ.get("DIFFUSERS_ATTN_BACKEND", "native"),
-            "image_processor": "torchvision" if transformers.utils.is_torchvision_available() else "pillow",
-            "cublas_workspace": os.environ.get(WORKSPACE) if cuda else None,
-            **switches,
-        },
+        "determinism": dict(sorted(switches.items())),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _versions(device: torch.device) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if device.type == "cuda":
+        found["cuda"] = str(torch.version.cuda)
+        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    return dict(sorted(found.items()))
+
+
+def _mkldnn() -> bool:
+    return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
