@@ -64,7 +64,7 @@ def run_recipe(
     *,
     runs: str | Path = "runs",
     wait: bool = False,
-    make_progress: Callable[[int], Progress] = lambda total: Quiet(),  # noqa: ARG005
+    make_progress: Callable[[int], Progress] = lambda _: Quiet(),
 ) -> Run:
     """Make the images of the recipe in the file `path`, below the folder `runs`; made ones are not made again.
 

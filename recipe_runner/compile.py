@@ -226,7 +226,7 @@ class _Compiler:
             for index, (prompt, seed, _) in enumerate(members)
         ]
 
-    def _image(  # noqa: PLR0913 - one image is made of exactly these
+    def _image(
         self, variant: ResolvedVariant, handle: str, latents: str, index: int, prompt: ResolvedPrompt, seed: int
     ) -> PlannedImage:
         origin: Origin = prompt.origin

@@ -12,15 +12,15 @@ from typing import Any, TypeVar, cast
 from recipe_runner.adapters import KINDS
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.canonical import Json, digest
+from recipe_runner.diffusers_table import call_defaults
 from recipe_runner.document import Document
 from recipe_runner.graph import Origin
 from recipe_runner.matrix import Variant
 from recipe_runner.paths import format_path, prompt_id
+from recipe_runner.placed import placed
 from recipe_runner.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.resolve_base import resolve_base
-from recipe_runner.placed import placed
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
-from recipe_runner.diffusers_table import call_defaults
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class _Resolver:
         return Origin(mark.source, mark.line, mark.column, mark.source_line)
 
     def _base(self, tree: Mapping[str, Any]) -> ResolvedBase:
-        # Variants that differ elsewhere in the base (its scheduler) still share what costs time: digests are remembered.
+        # Variants that differ in its scheduler find it again; what costs time, the digests, is remembered.
         origin = self._origin("base", "model")
         with placed(origin):
             return resolve_base(Base.model_validate(tree), self._folder, origin, allow_pickle=self.allow_pickle)

@@ -8,7 +8,7 @@ from recipe_runner.graph import Origin
 from recipe_runner.recipe import Base, Component
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.find import find_base, find_component
-from recipe_runner.sources.missing import SourceMissing, Unresolved
+from recipe_runner.sources.missing import SourceMissing, unresolved
 
 
 def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool) -> ResolvedBase:
@@ -43,12 +43,12 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:
-        missing = Unresolved(
+        missing = unresolved(
+            error,
             address=base.model,
             revision=base.revision,
             weight_name=base.weight_name,
             variant=base.variant,
-            reason=error.problems[0].message,
         )
         return ResolvedBase(source=missing, pipeline=base.pipeline, weight_name=base.weight_name, config=None, **common)
     pipeline = found.pipeline if base.pipeline == "auto" else base.pipeline
@@ -75,13 +75,13 @@ def resolve_component(component: Component, dtype: str, folder: Path, *, allow_p
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:
-        source = Unresolved(
+        source = unresolved(
+            error,
             address=component.model,
             revision=component.revision,
             subfolder=component.subfolder,
             weight_name=component.weight_name,
             variant=component.variant,
-            reason=error.problems[0].message,
         )
         return ResolvedComponent(
             source=source,

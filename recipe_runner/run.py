@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
-from recipe_runner.record.gallery import Gallery
 from recipe_runner.record.folder import RunFolder
+from recipe_runner.record.gallery import Gallery
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.report.views import write_views
 from recipe_runner.sources.source import Source
@@ -42,12 +42,12 @@ def execute_plan(
     runs: Path,
     *,
     wait: bool = False,
-    make_progress: Callable[[int], Progress] = lambda total: Quiet(),
+    make_progress: Callable[[int], Progress] = lambda _: Quiet(),
 ) -> Run:
     """Make the images of a prepared recipe that are not made yet, and record the run below `runs`.
 
     Raises:
-        ResolutionError: E417 when a source is not on this machine, with all that are missing.
+        ResolutionError: E402, E403 when a source is not on this machine, with all that are missing.
         RecordError: the run folder cannot be written, or another process works in it.
         RecipeRunnerError: the first failure of an operation; what was finished before it is kept.
     """
@@ -71,11 +71,7 @@ def execute_plan(
 def require_sources(plan: Plan) -> None:
     """Refuse a plan some of whose sources are not on this machine."""
     problems = [
-        Problem(
-            code="E417",
-            message=f"{role}: {source.reason or f'{source.address} is not on this machine'}",
-            hint="`plan` shows what the recipe would make; to run it, every file must be here",
-        )
+        Problem(code=source.code, message=f"{role}: {source.reason}", hint=source.hint)
         for role, source in plan.sources().items()
         if not isinstance(source, Source)
     ]

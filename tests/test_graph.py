@@ -107,7 +107,8 @@ def test_any_graph_is_ordered_inputs_first(shape: list[list[int]], random: objec
 def test_keys_are_the_same_in_every_process() -> None:
     code = (
         "from recipe_runner.graph import BuildGraph\n"
-        "g = BuildGraph(); a = g.add('load', 1, constants={'z': 1, 'a': [1.5, None, True]}, files={'b': 'x', 'a': 'y'})\n"
+        "g = BuildGraph()\n"
+        "a = g.add('load', 1, constants={'z': 1, 'a': [1.5, None, True]}, files={'b': 'x', 'a': 'y'})\n"
         "print(g.add('x', 2, inputs={'q': a}))"
     )
     results = [

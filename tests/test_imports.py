@@ -45,7 +45,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path, *, top_level: bool = False) -> list[str]:
-    """The absolute names that a file imports; those under TYPE_CHECKING and, with `top_level`, in functions left out."""
+    """The absolute names that a file imports, but for TYPE_CHECKING and, with `top_level`, but for functions."""
     names: list[str] = []
 
     def walk(node: ast.AST) -> None:
@@ -66,7 +66,7 @@ def imports(path: Path, *, top_level: bool = False) -> list[str]:
 
 
 def layer(module: str) -> int:
-    top = module.split(".")[0]
+    top = module.split(".", maxsplit=1)[0]
     for number, row in enumerate(LAYERS):
         if top in row:
             return number

@@ -73,7 +73,9 @@ def test_a_run_leaves_everything_the_design_promises(recipe: Path) -> None:
     Draft202012Validator(json.loads((ROOT / "schemas/manifest.v1.schema.json").read_text())).validate(told)
     assert told["status"] == "complete"
     assert [image["path"] for image in told["images"]] == [f"images/{name}" for name in NAMES]
-    assert str(recipe.parent) not in (run.folder / "manifest.json").read_text().replace(told["sources"][0]["address"], "")
+    assert str(recipe.parent) not in (run.folder / "manifest.json").read_text().replace(
+        told["sources"][0]["address"], ""
+    )
 
 
 def test_pictures_are_those_of_the_plain_pipeline(recipe: Path, sd15_folder: Path) -> None:
@@ -109,7 +111,9 @@ def test_pictures_carry_their_parameters_and_plan(recipe: Path) -> None:
 
 def test_an_unchanged_recipe_makes_and_writes_nothing_and_needs_no_torch(recipe: Path, tmp_path: Path) -> None:
     run = recipe_runner.run_recipe(recipe)
-    stamps = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    stamps = {
+        path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"
+    }
     # A torch that cannot be imported stands in front of the real one.
     blocked = tmp_path / "blocked"
     for name in ("torch", "diffusers", "transformers", "peft"):
@@ -128,7 +132,9 @@ def test_an_edited_recipe_makes_only_what_changed(recipe: Path, capsys: pytest.C
     recipe.write_text(recipe.read_text().replace("film photo", "photo"))
     plan = call(capsys, "plan", str(recipe)).out
     assert "images: 2 made, 2 to make" in plan
-    assert "film-1.png: to make: changed: encode_prompt.texts.prompt: film photo of a circle → photo of a circle" in plan
+    assert (
+        "film-1.png: to make: changed: encode_prompt.texts.prompt: film photo of a circle → photo of a circle" in plan
+    )
     second = recipe_runner.run_recipe(recipe)
     assert (second.made, second.reused) == (2, 2)
     assert first.folder != second.folder
@@ -178,7 +184,7 @@ def test_a_damaged_store_is_made_anew_with_the_same_bytes(recipe: Path) -> None:
     assert contents(run.folder) == before
 
 
-def test_a_failed_run_keeps_what_was_finished_and_says_so(recipe: Path, tmp_path: Path) -> None:
+def test_a_failed_run_keeps_what_was_finished_and_says_so(recipe: Path) -> None:
     recipe.write_text(recipe.read_text() + "matrix: {sampling.guidance_scale: [5.0, 1.0e+38]}\n")
     with pytest.raises(recipe_runner.RecipeRunnerError) as caught:
         recipe_runner.run_recipe(recipe)
@@ -202,17 +208,19 @@ def test_a_missing_device_is_told_before_anything_is_made(recipe: Path, capsys: 
     assert "cpu" in answer.err
 
 
-def test_what_is_not_on_this_machine_can_be_planned_and_not_run(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_on_this_machine_can_be_planned_and_not_run(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe.write_text(recipe.read_text().replace("base: {model: ", "base: {model: somebody/model} #"))
     plan = call(capsys, "plan", str(recipe))
     assert plan.status == 0
     assert "provisional: not on this machine yet: base" in plan.out
     run = call(capsys, "run", str(recipe))
     assert run.status == 3
-    assert "error[E417]: base: somebody/model: not in the local Hub cache" in run.err
+    assert "error[E402]: base: somebody/model: not in the local Hub cache" in run.err
 
 
-def test_two_runs_at_once_do_not_mix(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_at_once_do_not_mix(recipe: Path) -> None:
     from recipe_runner.record.folder import RunFolder
 
     plan = recipe_runner.compile_recipe(recipe)

@@ -15,8 +15,8 @@ from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
 class Surroundings:
     """What an adapter is resolved in: the recipe's folder, the base, and a memory for what costs time.
 
-    `once(key, make, *others)` calls `make` once for each value of `key` and identity of `others`. `origin(*path)` is the
-    place of a part of the adapter's entry.
+    `once(key, make, *others)` calls `make` once for each value of `key` and identity of `others`. `origin(*path)` is
+    the place of a part of the adapter's entry.
     """
 
     folder: Path

@@ -14,7 +14,7 @@ from recipe_runner.placed import placed
 from recipe_runner.recipe import Lora, LoraScale
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.find import find_weights
-from recipe_runner.sources.missing import SourceMissing, Unresolved
+from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.header import read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_whole
@@ -77,7 +77,7 @@ def scale_of(scale: float | LoraScale) -> Json:
     return scale.model_dump(exclude_none=True) if isinstance(scale, LoraScale) else scale
 
 
-def _find(lora: Lora, surroundings: Surroundings) -> Source | Unresolved:
+def _find(lora: Lora, surroundings: Surroundings) -> AnySource:
     try:
         return find_weights(
             lora.model,
@@ -88,18 +88,16 @@ def _find(lora: Lora, surroundings: Surroundings) -> Source | Unresolved:
             allow_pickle=surroundings.allow_pickle,
         )
     except SourceMissing as error:
-        return Unresolved(
+        return unresolved(
+            error,
             address=lora.model,
             revision=lora.revision,
             subfolder=lora.subfolder,
             weight_name=lora.weight_name,
-            reason=error.problems[0].message,
         )
 
 
-def _lay_out(
-    name: str, lora: Lora, source: AnySource, modules: ModuleTable | None
-) -> LoraLayout | None:
+def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | None) -> LoraLayout | None:
     """Where the file's tensors land; None while the file or the base's modules are not known."""
     if modules is None or not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
         return None

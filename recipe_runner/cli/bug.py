@@ -10,6 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipe_runner.errors import Problem
+from recipe_runner.report.problems import print_problems
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,12 +43,12 @@ def report_bug(error: BaseException, words: Sequence[str]) -> Path:
         "w", prefix="recipe-runner-", suffix=".log", delete=False, encoding="utf-8"
     ) as file:
         file.write("\n".join(lines))
-    message = f"{type(error).__name__}: {error}".splitlines()[0]
-    print(  # noqa: T201
-        f"error[E901]: this is a bug in recipe-runner: {message}\n"
-        f"  help: please report it, with the log in {file.name}",
-        file=sys.stderr,
+    problem = Problem(
+        code="E901",
+        message=f"this is a bug in recipe-runner: {type(error).__name__}: {error}".splitlines()[0],
+        hint=f"please report it, with the log in {file.name}",
     )
+    print_problems([problem], file=sys.stderr)
     return Path(file.name)
 
 

@@ -1,0 +1,1 @@
+"""Executors of build graphs; what an operation does is passed in."""

@@ -80,7 +80,7 @@ def _moved(address: Any, folder: Path, run: Path) -> Any:
     """A path as seen from the run folder; a Hub id or URL as it is."""
     if isinstance(address, list):
         return [_moved(item, folder, run) for item in address]
-    if not isinstance(address, str) or os.path.isabs(address) or address.startswith("~"):
+    if not isinstance(address, str) or address.startswith(("/", "~")):
         return address
     path = folder / address
     if not path.exists():

@@ -11,6 +11,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.document import Document
 from recipe_runner.errors import RecordError
+from recipe_runner.recipe import Recipe
 from recipe_runner.record.atomic import reading
 from recipe_runner.record.documents import lock_yaml, resolved_yaml
 from recipe_runner.record.environment import Environment
@@ -19,7 +20,6 @@ from recipe_runner.record.git import read_git
 from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, FileRecord, SourceRecord
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, ImageRecord, Manifest, read_manifest, write_manifest
-from recipe_runner.recipe import Recipe
 from recipe_runner.sources.source import Source
 
 Entries = dict[str, JournalEntry]
@@ -48,7 +48,7 @@ def recipe_sha256(document: Document, folder: RunFolder) -> str:
     return hashlib.sha256(recipe_bytes(document, folder)).hexdigest()
 
 
-def write_summary(  # noqa: PLR0913 - a summary is made of exactly these
+def write_summary(
     document: Document,
     overrides: tuple[str, ...],
     plan: Plan,
@@ -133,9 +133,7 @@ def _adapters(plan: Plan) -> list[AdapterRecord]:
     return list(records.values())
 
 
-def _images(
-    plan: Plan, folder: RunFolder, entries: Entries, common: Mapping[str, Json]
-) -> list[ImageRecord]:
+def _images(plan: Plan, folder: RunFolder, entries: Entries, common: Mapping[str, Json]) -> list[ImageRecord]:
     records = []
     for image in plan.images:
         entry = entries.get(folder.image_path(image.path))
@@ -156,4 +154,3 @@ def _images(
             )
         )
     return records
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,7 +16,7 @@ PLAIN_SECONDS = 5.0
 class Progress(Protocol):
     """Told how far a run is."""
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         """Begin to show."""
 
     def __exit__(
@@ -40,7 +40,7 @@ class Progress(Protocol):
 class Quiet:
     """Shows nothing."""
 
-    def __enter__(self) -> Quiet:
+    def __enter__(self) -> Self:
         """Show nothing."""
         return self
 
@@ -115,7 +115,7 @@ class Bar(Quiet):
         self._task = self._bar.add_task("images", total=total, step="loading")
         self._done = 0
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         """Draw it."""
         self._bar.start()
         return self

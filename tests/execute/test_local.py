@@ -76,7 +76,7 @@ def test_a_failure_is_placed_at_the_recipe_line_and_keeps_its_cause() -> None:
 def test_an_expected_error_keeps_its_type_and_its_own_place() -> None:
     graph, bottom = diamond()
 
-    def fail(node: Node, inputs: Mapping[str, Any]) -> None:
+    def fail(_node: Node, _inputs: Mapping[str, Any]) -> None:
         raise ResolutionError(Problem(code="E401", message="gone"), Problem(code="E401", message="b", path="x", line=1))
 
     with pytest.raises(ResolutionError) as caught:
