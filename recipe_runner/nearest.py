@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +14,16 @@ _SHORTEST_START = 3
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The name in `known` that is most like `name`, or None when none is like it. Case counts little."""
+    return _nearest(name, tuple(known))
+
+
+@lru_cache(maxsize=4_096)
+def _nearest(name: str, known: tuple[str, ...]) -> str | None:
+    # Remembered: the rules meet the same name again with every value of an axis.
     # Imported where someone mistyped: a correct recipe does not pay for it.
     from difflib import get_close_matches  # noqa: PLC0415
 
-    folded = {candidate.casefold(): candidate for candidate in reversed(list(known))}
+    folded = {candidate.casefold(): candidate for candidate in reversed(known)}
     started = [candidate for candidate in folded if candidate.startswith(name.casefold())]
     if started and len(name) >= _SHORTEST_START:
         return folded[min(started, key=len)]

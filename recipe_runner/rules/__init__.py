@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -41,8 +42,10 @@ RULES: tuple[Callable[[View], Iterator[Finding]], ...] = (
     request.seeds,
     request.empties,
 )
-_MOST_VALUES = 1_000
-"""How many values of one axis get the rules of their own; numbers, which no rule looks at, count once."""
+_MOST_VALUES = 500
+"""How many values of all axes get the rules of their own; numbers and prompts, which no rule judges, count once."""
+_MOST_FINDINGS = 500
+"""How many problems of one rule are told: nobody reads more, and looking for nearest names takes time."""
 
 
 def check_rules(document: Document) -> tuple[Problem, ...]:
@@ -70,7 +73,7 @@ def _varied(tree: Mapping[str, Json], axes: Sequence[Axis], folder: Path) -> Ite
         axis_of = _axis_of(finding, axes)
         yield _on_axis(finding, axis_of, axis_of.values[0][0]) if axis_of and axis_of.values else finding
     for axis in axes:
-        for index, value in _telling(axis):
+        for index, value in _telling(axis)[: _MOST_VALUES // len(axes)]:
             for finding in _findings(replaced(first, axis.path, value), folder):
                 if _axis_of(finding, [axis]):
                     yield _on_axis(finding, axis, index)
@@ -86,7 +89,7 @@ def _axis_of(finding: Finding, axes: Sequence[Axis]) -> Axis | None:
 
 def _findings(tree: Json, folder: Path) -> list[Finding]:
     view = View(cast("Mapping[str, Json]", tree), folder)
-    return [finding for rule in RULES for finding in rule(view)]
+    return [finding for rule in RULES for finding in islice(rule(view), _MOST_FINDINGS)]
 
 
 def _on_axis(finding: Finding, axis: Axis, index: int) -> Finding:
@@ -99,6 +102,8 @@ def _on_axis(finding: Finding, axis: Axis, index: int) -> Finding:
 
 def _telling(axis: Axis) -> list[tuple[int, Json]]:
     """The values after the first that a rule may judge differently: of numbers one is as good as another."""
+    if axis.path[0] == "prompts" and axis.path[-1] in adapters.TEXTS:
+        return []
     seen_number = bool(axis.values) and isinstance(axis.values[0][1], (int, float))
     telling: list[tuple[int, Json]] = []
     for index, value in axis.values[1:]:
@@ -106,4 +111,4 @@ def _telling(axis: Axis) -> list[tuple[int, Json]]:
         if not (number and seen_number):
             telling.append((index, value))
         seen_number |= number
-    return telling[:_MOST_VALUES]
+    return telling

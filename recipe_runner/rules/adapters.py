@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from recipe_runner.findings import Finding
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from recipe_runner.rules.view import View
 
 DIRECTIONS = ("down", "mid", "up")
+_MOST_NAMED = 3
 _BLOCK = re.compile(r"block_(0|[1-9][0-9]?)")
-_TEXTS = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+TEXTS = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
 
 # peft's add_weighted_adapter: which options a combination type reads.
 _WITH_DENSITY = (
@@ -110,7 +112,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _members(view: View, merge: str, members: Sequence[Json], path: Path) -> Iterator[Finding]:
-    loras = [name for name, _ in view.of_kind("lora")]
+    loras = view.loras
     seen: set[str] = set()
     for index, member in enumerate(members):
         if not isinstance(member, str):
@@ -140,10 +142,11 @@ def image_prompts(view: View) -> Iterator[Finding]:
             )
         if image is not None or embedding is not None:
             continue
-        without = [given for given, prompt in view.prompts if name not in mapping(prompt.get("images"))]
+        lacking = (given for given, prompt in view.prompts if name not in mapping(prompt.get("images")))
+        without = list(islice(lacking, _MOST_NAMED + 1))
         if without:
-            some = f"the prompt{'s' if len(without) > 1 else ''} {listed(without[:3], 'and')}"
-            message = f"`{name}` has no image for {some if len(without) <= 3 else 'any prompt'}"  # noqa: PLR2004
+            some = f"the prompt{'s' if len(without) > 1 else ''} {listed(without[:_MOST_NAMED], 'and')}"
+            message = f"`{name}` has no image for {some}{' and others' if len(without) > _MOST_NAMED else ''}"
             hint = f"Give it an `image`, or each prompt one in `images: {{{name}: …}}`."
             yield Finding("E321", message, path, hint, key=True)
 
@@ -156,7 +159,7 @@ def tokens(view: View) -> Iterator[Finding]:
         if not isinstance(token, str) or not token:
             continue
         if texts is None:
-            given = [prompt.get(key) for _, prompt in view.prompts for key in _TEXTS]
+            given = [prompt.get(key) for _, prompt in view.prompts for key in TEXTS]
             texts = [text for text in given if isinstance(text, str)]
             texts.extend(_strings(view.tree.get("matrix")))
         if not any(token in text for text in texts):

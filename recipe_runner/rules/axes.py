@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 UNVARIED = ("recipe", "name", "description", "matrix", "runtime", "output")
 """Sections that a run has one of: an axis over them would not make other images."""
 DEFAULT_MOST_IMAGES = 10_000
+MOST_AXES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,11 @@ def read_axes(tree: Mapping[str, Json]) -> tuple[list[Axis], list[Finding]]:
     """The axes of a recipe, and what is wrong with them: E305 to E308, W332."""
     axes: list[Axis] = []
     findings: list[Finding] = []
-    for text, values in mapping(tree.get("matrix")).items():
+    matrix = mapping(tree.get("matrix"))
+    if len(matrix) > MOST_AXES:
+        message = f"the matrix has {len(matrix)} axes; at most {MOST_AXES} are allowed"
+        return [], [Finding("E309", message, ("matrix",), "Make fewer.", key=True)]
+    for text, values in matrix.items():
         path, problem = _axis_path(tree, text)
         if path is None or problem is not None:
             findings.extend([problem] if problem else [])

@@ -42,7 +42,7 @@ def ids(view: View) -> Iterator[Finding]:
 
 def images(view: View) -> Iterator[Finding]:
     """E313, E314: a prompt's images are for image prompt adapters of the recipe."""
-    takers = [name for name, _ in view.of_kind("ip_adapter")]
+    takers = view.ip_adapters
     every = mapping(view.tree.get("adapters"))
     for index, (_, prompt) in enumerate(view.prompts):
         for name in mapping(prompt.get("images")):

@@ -59,6 +59,16 @@ class View:
         found = elements(self.tree.get("prompts"))
         return [(prompt_id(prompt, index), mapping(prompt)) for index, prompt in enumerate(found)]
 
+    @cached_property
+    def loras(self) -> Mapping[str, Mapping[str, Json]]:
+        """The adapters of kind lora."""
+        return dict(self.of_kind("lora"))
+
+    @cached_property
+    def ip_adapters(self) -> Mapping[str, Mapping[str, Json]]:
+        """The adapters of kind ip_adapter."""
+        return dict(self.of_kind("ip_adapter"))
+
     def of_kind(self, kind: str) -> Iterator[tuple[str, Mapping[str, Json]]]:
         """The adapters of a kind."""
         return ((name, adapter) for name, adapter in self.adapters.items() if adapter.get("kind") == kind)
