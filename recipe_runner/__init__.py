@@ -14,10 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipe_runner.api import Run, compile_recipe, load_recipe, run_recipe
+    from recipe_runner.api import compile_recipe, load_recipe, run_recipe
     from recipe_runner.compile import Plan, PlannedImage
     from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
     from recipe_runner.recipe import Recipe
+    from recipe_runner.run import Run
 
 __version__ = "0.1.0"
 
@@ -28,7 +29,7 @@ _HOMES = {
     "Recipe": "recipe",
     "RecipeInvalid": "errors",
     "RecipeRunnerError": "errors",
-    "Run": "api",
+    "Run": "run",
     "compile_recipe": "api",
     "load_recipe": "api",
     "run_recipe": "api",

@@ -6,6 +6,7 @@ Sections that no axis changes are shared between variants, so each is resolved o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -99,9 +100,7 @@ class _Resolver:
     def _adapters(self, tree: Mapping[str, Any], base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
         found: dict[str, ResolvedAdapter] = {}
         for name, entry in tree.items():
-            found[name] = self._once(
-                f"adapter {name}", entry, lambda name=name, entry=entry: self._adapter(name, entry, base), base
-            )
+            found[name] = self._once(f"adapter {name}", entry, partial(self._adapter, name, entry, base), base)
         return tuple(found.values())
 
     def _adapter(self, name: str, entry: Mapping[str, Any], base: ResolvedBase) -> ResolvedAdapter:

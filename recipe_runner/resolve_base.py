@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recipe_runner.graph import Origin
 from recipe_runner.recipe import Base, Component
-from recipe_runner.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
 
@@ -22,15 +22,9 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
         for name, component in base.components.items()
     }
     scheduler = base.scheduler
-    common = {
-        "dtype": base.dtype,
-        "variant": base.variant,
-        "scheduler_class": scheduler.class_name if scheduler else None,
-        "scheduler_config": scheduler.config if scheduler else {},
-        "components": components,
-        "allow_pickle": allow_pickle,
-        "origin": origin,
-    }
+    source: AnySource
+    config: AnySource | None = None
+    pipeline, weight_name = base.pipeline, base.weight_name
     try:
         found = find_base(
             base.model,
@@ -43,21 +37,29 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:
-        missing = unresolved(
+        source = unresolved(
             error,
             address=base.model,
             revision=base.revision,
             weight_name=base.weight_name,
             variant=base.variant,
         )
-        return ResolvedBase(source=missing, pipeline=base.pipeline, weight_name=base.weight_name, config=None, **common)
-    pipeline = found.pipeline if base.pipeline == "auto" else base.pipeline
+    else:
+        source, config, weight_name = found.source, found.config, found.weight_name
+        if pipeline == "auto":
+            pipeline = found.pipeline or "auto"
     return ResolvedBase(
-        source=found.source,
-        pipeline=pipeline or "auto",
-        weight_name=found.weight_name,
-        config=found.config,
-        **common,
+        source=source,
+        pipeline=pipeline,
+        weight_name=weight_name,
+        config=config,
+        dtype=base.dtype,
+        variant=base.variant,
+        scheduler_class=scheduler.class_name if scheduler else None,
+        scheduler_config=scheduler.config if scheduler else {},
+        components=components,
+        allow_pickle=allow_pickle,
+        origin=origin,
     )
 
 

@@ -76,7 +76,7 @@ def test_guidance_above_one_does_not_encode_anew() -> None:
     ],
 )
 def test_whatever_decides_an_image_decides_its_key(change: dict[str, Any]) -> None:
-    same = {"adapters": (make.lora(),)}
+    same: dict[str, Any] = {"adapters": (make.lora(),)}
     before = compile_plan(make.recipe(make.variant(**same)))
     after = compile_plan(make.recipe(make.variant(**(same | change))))
     assert keys(before)[0] != keys(after)[0]

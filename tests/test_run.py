@@ -21,7 +21,7 @@ import recipe_runner
 from recipe_runner.record.metadata import read_metadata
 
 if TYPE_CHECKING:
-    from recipe_runner.api import Run
+    from recipe_runner.run import Run
 
 __all__ = ["sd15_folder"]
 

@@ -6,6 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipe_runner.canonical import Json
 from recipe_runner.document import parse_document
 from recipe_runner.yaml_text import to_yaml
 
@@ -38,7 +39,7 @@ TREES = st.recursive(
 
 
 @given(st.dictionaries(st.text("abc_", min_size=1), TREES, min_size=1, max_size=4))
-def test_what_is_written_is_read_back(tree: dict[str, object]) -> None:
+def test_what_is_written_is_read_back(tree: dict[str, Json]) -> None:
     text = to_yaml(tree)
     read = parse_document(text.encode(), "x.yaml").tree
     assert read == tree
@@ -46,7 +47,16 @@ def test_what_is_written_is_read_back(tree: dict[str, object]) -> None:
 
 
 def test_readers_of_yaml_1_1_read_the_same_text_and_numbers() -> None:
-    tree = {"a": "no", "b": "0755", "c": 1e-7, "d": 1.5, "e": "12:30:45", "f": True, "g": "1e3", "h": 1e22}
+    tree: dict[str, Json] = {
+        "a": "no",
+        "b": "0755",
+        "c": 1e-7,
+        "d": 1.5,
+        "e": "12:30:45",
+        "f": True,
+        "g": "1e3",
+        "h": 1e22,
+    }
     assert yaml.safe_load(to_yaml(tree)) == tree
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recipe_runner.adapters import lora, waiting
+import recipe_runner.adapters.lora as lora_kind
+import recipe_runner.adapters.waiting as waiting_kind
 from recipe_runner.adapters.kind import Kind
 
 KINDS: Mapping[str, Kind] = {
-    "lora": lora,
-    "textual_inversion": waiting,
-    "ip_adapter": waiting,
-    "merge": waiting,
+    "lora": lora_kind,
+    "textual_inversion": waiting_kind,
+    "ip_adapter": waiting_kind,
+    "merge": waiting_kind,
 }

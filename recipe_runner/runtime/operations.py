@@ -17,6 +17,7 @@ from recipe_runner.errors import Problem
 from recipe_runner.graph import Node
 from recipe_runner.handle import BaseModel, ComponentModel, LoraModel, ModelHandle
 from recipe_runner.resolved import AnySource, ResolvedBase
+from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.settings import Level
@@ -128,10 +129,12 @@ class Workshop:
         return self._live.denoise(inputs["model"], conditionings, seeds, sampling, self._on_step)
 
     def _decode(self, node: Node, inputs: Mapping[str, Any]) -> NDArray[np.uint8]:
-        # Decoding a batch once for each of its images costs little, and its pictures need not be kept meanwhile.
-        decoded = self._live.decode(inputs["model"], inputs["latents"])
+        # One at a time also from a batch: decoding a batch at once gives other bits than decoding its members.
+        index = cast("int", node.constants["index"])
+        latents: Latents = inputs["latents"]
+        decoded = self._live.decode(inputs["model"], replace(latents, value=latents.value[index : index + 1]))
         self._warn(node, decoded.warnings)
-        return decoded.pictures[cast("int", node.constants["index"])]
+        return decoded.pictures[0]
 
     def _warn(self, node: Node, problems: tuple[Problem, ...]) -> None:
         place = f"{node.origin.path}:{node.origin.line}: " if node.origin.line else ""

@@ -17,7 +17,7 @@ ROUNDS = 5
 def recipe_of(lines: int) -> str:
     """A valid recipe of about this many lines, with every section."""
     head = (ROOT / "tests/benchmarks/head.yaml").read_text()
-    prompts = []
+    prompts: list[str] = []
     while len((head + "".join(prompts)).splitlines()) < lines:
         number = len(prompts)
         prompts.append(
