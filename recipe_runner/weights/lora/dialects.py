@@ -28,7 +28,11 @@ class Claim:
 
     def look_up(self, names: Names) -> Target | None:
         """The module that the name means in the component of `names`."""
-        return names.find_dotted(self.name) if self.spelling == "dotted" else names.find_underscored(self.name)
+        if self.spelling == "dotted":
+            return names.find_dotted(self.name)
+        # Some scripts wrote the component twice: lora_unet_unet_down_blocks_…
+        twice = self.name.removeprefix(f"{self.component}_")
+        return names.find_underscored(self.name) or names.find_underscored(twice)
 
 
 Dialect = Callable[[str, ModuleTable], Claim | None]
@@ -89,8 +93,6 @@ def kohya(stem: str, table: ModuleTable) -> Claim | None:
     component = component_of(prefix, table)
     if prefix == "transformer" and component not in table:
         component = component_of("unet", table)
-    # Some scripts wrote the component twice: lora_unet_unet_down_blocks_…
-    name = name.removeprefix(f"{component}_")
     return Claim("kohya", component, name, "underscored")
 
 
