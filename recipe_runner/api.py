@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from recipe_runner import load
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.document import Document
-from recipe_runner.errors import Problem
+from recipe_runner.errors import Problem, RecipeInvalid
 from recipe_runner.matrix import variants
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.resolve import resolve
+from recipe_runner.resolved import ResolvedRecipe
+from recipe_runner.rules import check_rules
+from recipe_runner.rules.view import View
 from recipe_runner.run import Run, execute_plan
 
 if TYPE_CHECKING:
@@ -44,8 +47,26 @@ def prepare(path: str | Path, overrides: Sequence[str] = ()) -> Prepared:
     """Check, resolve and compile the recipe in the file `path`."""
     loaded = load.load_document(path, overrides)
     document = loaded.document
-    plan = compile_plan(resolve(document, variants(document)))
+    resolved = resolve(document, variants(document))
+    check_pipelines(document, resolved)
+    plan = compile_plan(resolved)
     return Prepared(document=document, overrides=tuple(overrides), plan=plan, warnings=loaded.warnings)
+
+
+def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
+    """Check the rules that depend on the pipeline class again, where only the base's files told the class.
+
+    Raises:
+        RecipeInvalid: an argument, prompt, component or adapter that the class does not take.
+    """
+    if View(document.tree, Path(document.source).parent).pipeline is not None:
+        return
+    for pipeline in dict.fromkeys(variant.base.pipeline for variant in resolved.variants):
+        if pipeline != "auto":
+            problems = check_rules(document.with_overrides([f"base.pipeline={pipeline}"]))
+            errors = [problem for problem in problems if problem.severity == "error"]
+            if errors:
+                raise RecipeInvalid(*errors)
 
 
 def compile_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:

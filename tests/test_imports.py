@@ -16,7 +16,7 @@ LAYERS = (
     ("errors", "codes", "canonical", "nearest", "paths", "scalars", "words"),
     ("text", "syntax", "nodes", "overrides", "document", "yaml_text"),
     ("recipe",),
-    ("diffusers_table", "findings", "explanations", "schema", "generate", "rules", "matrix", "load"),
+    ("diffusers_table", "findings", "explanations", "schema_parts", "schema", "generate", "rules", "matrix", "load"),
     ("weights",),
     ("sources",),
     ("graph",),

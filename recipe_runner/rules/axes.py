@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.paths import Path
 
-UNVARIED = ("recipe", "name", "description", "matrix", "runtime", "output")
+UNVARIED = ("recipe", "name", "description", "matrix", "runtime")
 """Sections that a run has one of: an axis over them would not make other images."""
 DEFAULT_MOST_IMAGES = 10_000
 MOST_AXES = 100
@@ -79,7 +79,7 @@ def _axis_path(tree: Mapping[str, Json], text: str) -> tuple[Path | None, Findin
     except NoSuchPartError as error:
         return None, _unknown(tree, text, error)
     if path[0] in UNVARIED:
-        hint = "Axes vary what is drawn: base, adapters, prompts, seeds, sampling."
+        hint = "Axes vary what is drawn: base, adapters, prompts, seeds, sampling, output."
         return None, Finding("E308", f"`{path[0]}` is the same for all variants", here, hint, key=True)
     return path, None
 
