@@ -47,7 +47,10 @@ class Adapters:
         Raises:
             WeightsError: E601 to E613, when an adapter or its scale cannot be applied whole.
         """
-        wanted = [(name, self._translate(adapter), *self._scales(handle, adapter)) for name, adapter in self._instances(handle)]
+        wanted = [
+            (name, self._translate(adapter), *self._scales(handle, adapter))
+            for name, adapter in self._instances(handle)
+        ]
         state = tuple((name, said) for name, _, _, said in wanted)
         for part in parts:
             if part in self._tuners and self._states.get(part, ()) != state:
@@ -62,7 +65,11 @@ class Adapters:
     def _change(self, part: str, wanted: Sequence[tuple[str, Translated, _Scales]]) -> None:
         tuners = self._tuners[part]
         # An adapter at scale 0 is the same, bit for bit, as one that is not there.
-        active = [(name, translated, scales[part]) for name, translated, scales in wanted if any(scales.get(part, {}).values())]
+        active = [
+            (name, translated, scales[part])
+            for name, translated, scales in wanted
+            if any(scales.get(part, {}).values())
+        ]
         for name, translated, _ in active:
             if name in tuners.names:
                 continue

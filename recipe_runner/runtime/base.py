@@ -63,7 +63,8 @@ def load_base(model: BaseModel, device: torch.device) -> LoadedBase:
     with quiet():
         index = _index(model)
         parts = _load_parts(cls, model, index)
-        check_types(cls, parts, index.pipeline, [name for name, part in (model.components or {}).items() if part is None])
+        left_out = [name for name, part in (model.components or {}).items() if part is None]
+        check_types(cls, parts, index.pipeline, left_out)
         check_shapes(parts)
         try:
             pipeline = cls(**parts, **_settings(cls, model))
@@ -85,7 +86,7 @@ def _index(model: BaseModel) -> PipelineIndex:
 
 
 def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[str, Any]:
-    names = cls._get_signature_keys(cls)[0]  # noqa: SLF001 - diffusers' only account of its components
+    names = cls._get_signature_keys(cls)[0]
     changes = model.components or {}
     for name in changes:
         if name not in names:
@@ -142,7 +143,7 @@ def _declared(name: str, declared: str) -> type[Any]:
 
 
 def _expected_class(cls: type[Any], name: str) -> type[Any]:
-    types = [each for each in cls._get_signature_types().get(name, ()) if isinstance(each, type)]  # noqa: SLF001 - as above
+    types = [each for each in cls._get_signature_types().get(name, ()) if isinstance(each, type)]
     if not types:
         raise misfit("E512", f"{cls.__name__}: the type of `{name}` is not known, so it cannot be replaced")
     return types[0]
@@ -152,7 +153,7 @@ def _settings(cls: type[Any], model: BaseModel) -> Mapping[str, Any]:
     # What model_index.json sets beside the components: requires_safety_checker, force_zeros_for_empty_prompt, …
     source = model.config if model.weight_name is not None and model.config is not None else model.source
     tree = json.loads((source.root / INDEX).read_bytes())
-    _, settings = cls._get_signature_keys(cls)  # noqa: SLF001 - as above
+    _, settings = cls._get_signature_keys(cls)
     return {name: tree[name] for name in settings if name in tree}
 
 

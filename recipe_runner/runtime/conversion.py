@@ -79,7 +79,8 @@ def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str,
     except (KeyError, IndexError, ValueError, RuntimeError) as cause:
         raise misfit(
             "E516",
-            f"the checkpoint does not hold a {type(model).__name__} of this configuration ({type(cause).__name__}: {cause})",
+            f"the checkpoint does not hold a {type(model).__name__} of this configuration "
+            f"({type(cause).__name__}: {cause})",
             "the file is of another architecture, or incomplete; set base.config to the folder of its own",
         ) from cause
 

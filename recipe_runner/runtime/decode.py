@@ -24,12 +24,12 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
     if not isinstance(latents.value, torch.Tensor):
         return _rounded(latents.value), ()
     with torch.no_grad():
-        images = _decoded(pipeline, latents)
+        images: Any = _decoded(pipeline, latents, latents.value)
         if not bool(torch.isfinite(images).all()):
             raise failed(
                 "E705",
                 "decoding gave numbers that are not finite",
-                "give the VAE float32: `base.components.vae: {model: …, dtype: float32}`, or use a VAE made for float16",
+                "give the VAE float32 (`base.components.vae: {model: …, dtype: float32}`) or use one made for float16",
             )
         keep = [True] * len(images)
         if latents.family == "sd":
@@ -48,16 +48,16 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
     )
 
 
-def _decoded(pipeline: Any, latents: Latents) -> torch.Tensor:
-    vae, value = pipeline.vae, latents.value
-    config = vae.config
+def _decoded(pipeline: Any, latents: Latents, value: torch.Tensor) -> Any:
+    vae, config = pipeline.vae, pipeline.vae.config
     # SDXL's first VAE overflows in half precision; its pipeline decodes in float32 and casts back.
     upcast = latents.family == "sdxl" and vae.dtype == torch.float16 and getattr(config, "force_upcast", False)
     try:
         if upcast:
             pipeline.upcast_vae()
         if latents.family == "flux":
-            value = pipeline._unpack_latents(value, latents.height, latents.width, pipeline.vae_scale_factor)  # noqa: SLF001 - the pipeline's own step
+            unpack = pipeline._unpack_latents  # noqa: SLF001 - the pipeline's own step
+            value = unpack(value, latents.height, latents.width, pipeline.vae_scale_factor)
         # The pipelines leave this cast out and fail when the VAE has a data type of its own.
         value = _unscaled(value.to(_input_dtype(vae)), config, latents.family)
         return vae.decode(value, return_dict=False)[0]
@@ -66,7 +66,7 @@ def _decoded(pipeline: Any, latents: Latents) -> torch.Tensor:
             vae.to(dtype=torch.float16)
 
 
-def _input_dtype(vae: Any) -> torch.dtype:
+def _input_dtype(vae: Any) -> Any:
     # After upcasting, some layers may stay in half precision; the first layer that reads the latents decides.
     first = getattr(vae, "post_quant_conv", None)
     return next(first.parameters()).dtype if first is not None else vae.dtype

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,5 +131,5 @@ def _skipped(pipeline: Any, prompt: str, clip_skip: int, device: torch.device) -
     )
     mask = inputs.attention_mask.to(device) if getattr(encoder.config, "use_attention_mask", False) else None
     states = encoder(inputs.input_ids.to(device), attention_mask=mask, output_hidden_states=True).hidden_states
-    norm = getattr(encoder, "text_model", encoder).final_layer_norm
+    norm: Callable[[torch.Tensor], torch.Tensor] = getattr(encoder, "text_model", encoder).final_layer_norm
     return norm(states[-(clip_skip + 1)])

@@ -104,9 +104,8 @@ def _alpha(label: str, module: LoraModule, roles: Mapping[str, torch.Tensor], gi
             f"{label}: the file states its own alpha ({stated:g} for {module.component}.{module.module})",
             "remove `alpha`; it is for files that state none",
         )
-    return float(module.rank) if stated is None and given is None else float(stated if given is None else given)
+    return next((float(alpha) for alpha in (stated, given) if alpha is not None), float(module.rank))
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
     return read_header(path).metadata if identify_format(path) == "safetensors" else {}
-

@@ -32,7 +32,7 @@ _LOADER_ERRORS = (
 
 
 def load_part(name: str, cls: type[Any], folder: Path, *, dtype: str, variant: str | None, allow_pickle: bool) -> Any:
-    """The component `name`, an instance of `cls`, from `folder`: a model with all its parameters, or a tokenizer, …
+    """The component `name` of class `cls` from `folder`: a model with all its parameters, a tokenizer, a scheduler.
 
     Raises:
         WeightsError: E501 to E504 when file and model do not match, E513 when the part cannot be loaded at all,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recipe_runner.errors import OperationFailed, Problem, WeightsError
 
 
-def misfit(code: str, message: str, hint: str = "", severity: str = "error") -> WeightsError:
+def misfit(code: str, message: str, hint: str = "") -> WeightsError:
     """The error for weights that are broken, foreign or do not fit (E5xx, E6xx)."""
     return WeightsError(Problem(code=code, message=message, hint=hint))
 

@@ -17,16 +17,17 @@ class _Followed(torch.Tensor):
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = super().__torch_function__(function, types, args, kwargs or {})
-        origins = tuple(dict.fromkeys(name for each in _followed((*args, *(kwargs or {}).values())) for name in each.origins))
+        result = super().__torch_function__(function, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+        read = _followed((*args, *(kwargs or {}).values()))
+        names = tuple(dict.fromkeys(name for each in read for name in each.origins))
         for each in _followed((result,)):
-            each.origins = origins
+            each.origins = names
         return result
 
 
 def follow(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same tensors (no copies), each of which remembers its name through what is made of it."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         followed = tensor.as_subclass(_Followed)
         followed.origins = (name,)

@@ -81,7 +81,8 @@ def _picture(device: str, handle: ModelHandle) -> Picture:
 def _write_random_model(folder: Path) -> None:
     pieces = [chr(code) + end for end in ("", "</w>") for code in range(ord("!"), ord("~") + 1)]
     pieces += ["<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[], model_max_length=77)
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
     with quiet(), torch.random.fork_rng():
         torch.manual_seed(0)
         text = CLIPTextConfig(

@@ -26,7 +26,8 @@ def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any]
 
 def _switches() -> tuple[_Switch, ...]:
     # name, getter, setter, value at level strict, value at the other levels (torch's own defaults).
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     return (
         (
             "deterministic_algorithms",
@@ -53,7 +54,7 @@ def prepare_cuda(level: Level) -> None:
     """
     if level != "strict" or os.environ.get(WORKSPACE) in WORKSPACES:
         return
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         raise failed(
             "E702",
             f"CUDA was started without {WORKSPACE}, so level strict cannot be kept",

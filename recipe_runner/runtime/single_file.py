@@ -73,7 +73,7 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
         tensors = component_tensors(name, empty, config / name, checkpoint)
         parts[name] = _filled(name, empty, tensors, model.dtype, used)
     replaced = tuple(prefix for name in model.components or {} for prefix in _PREFIXES.get(name, ()))
-    left = [key for key in checkpoint if key not in used and not _HARMLESS.search(key) and not key.startswith(replaced or "\0")]
+    left = [key for key in _left(checkpoint, used) if not key.startswith(replaced)]
     if left:
         raise misfit(
             "E502",
@@ -93,15 +93,19 @@ def load_part_file(name: str, cls: type[Any], file: Path, config: Path, *, dtype
     empty = empty_model(name, cls, config)
     used: dict[str, None] = {}
     part = _filled(name, empty, component_tensors(name, empty, config, tensors), dtype, used)
-    left = [key for key in tensors if key not in used and not _HARMLESS.search(key)]
+    left = _left(tensors, used)
     if left:
-        raise misfit("E502", f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no parameter: {some(left)}")
+        message = f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no parameter: {some(left)}"
+        raise misfit("E502", message)
     return part
 
 
-def _filled(
-    name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: str, used: dict[str, None]
-) -> Any:
+def _left(tensors: Mapping[str, torch.Tensor], used: Mapping[str, None]) -> list[str]:
+    """Tensors that went into no component and are not harmless."""
+    return [key for key in tensors if key not in used and not _HARMLESS.search(key)]
+
+
+def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: str, used: dict[str, None]) -> Any:
     """Fill the empty `model`, cast it, and note in `used` which of the file's tensors went into it."""
     wanted = model.state_dict()
     own = {key: tensor for key, tensor in tensors.items() if key in wanted}

@@ -30,7 +30,8 @@ def truncation_warnings(
                 found.append(
                     warning(
                         "W751",
-                        f"{name}: text encoder{number.replace('_', ' ')} reads {window} tokens; it does not see `{lost}`",
+                        f"{name}: text encoder{number.replace('_', ' ')} reads {window} tokens; "
+                        f"it does not see `{lost}`",
                         "shorten the prompt, or put what matters first",
                     )
                 )

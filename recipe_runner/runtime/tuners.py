@@ -44,8 +44,9 @@ class Tuners:
         """Begin with the model as it is: no layers."""
         self._model = model
         self._layers: dict[str, Any] = {}
-        self._standing: tuple[str, ...] = ()
+        self._standing: dict[str, tuple[str, ...]] = {}
         self._modules: dict[str, tuple[str, ...]] = {}
+        self._parents: dict[str, tuple[torch.nn.Module, str]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,8 +61,7 @@ class Tuners:
         """
         self._clear()
         for factor in factors:
-            base = self._model.get_submodule(factor.module)
-            weight = base.weight
+            base: Any = self._model.get_submodule(factor.module)
             layer = self._layers.get(factor.module)
             config = LoraConfig(r=factor.rank, lora_alpha=factor.alpha, init_lora_weights=False, inference_mode=True)
             with torch.device("meta"):
@@ -69,7 +69,7 @@ class Tuners:
                     layer = _wrapper(factor.module, base, name, config, factor)
                 else:
                     layer.update_layer(name, factor.rank, lora_alpha=factor.alpha, config=config)
-            _fill(layer, name, factor, weight)
+            _fill(layer, name, factor, base.weight)
             self._layers[factor.module] = layer.eval()
         self._modules[name] = tuple(factor.module for factor in factors)
 
@@ -81,19 +81,22 @@ class Tuners:
 
     def activate(self, wanted: Sequence[tuple[str, Mapping[str, float]]]) -> None:
         """Make exactly these adapters work, in this order, each at its scale per module; 0 or absent is off."""
-        self._clear()
-        standing = []
+        standing: dict[str, tuple[str, ...]] = {}
         for module, layer in self._layers.items():
-            active = [(name, scales[module]) for name, scales in wanted if scales.get(module, 0.0) != 0.0]
-            active = [(name, scale) for name, scale in active if module in self._modules.get(name, ())]
+            active = [(name, scales[module]) for name, scales in wanted if name in layer.r and scales.get(module, 0.0)]
             if not active:
                 continue
-            layer.set_adapter([name for name, _ in active], inference_mode=True)
+            names = tuple(name for name, _ in active)
+            if self._standing.get(module) != names:
+                layer.set_adapter(list(names), inference_mode=True)
+                self._put(module, layer)
             for name, scale in active:
                 layer.set_scale(name, scale)
-            self._put(module, layer)
-            standing.append(module)
-        self._standing = tuple(standing)
+            standing[module] = names
+        for module in self._standing:
+            if module not in standing:
+                self._put(module, self._layers[module].get_base_layer())
+        self._standing = standing
 
     def remove(self, name: str) -> None:
         """Unload an adapter; what it alone needed goes with it."""
@@ -108,11 +111,15 @@ class Tuners:
         # Back to the base's own modules.
         for module in self._standing:
             self._put(module, self._layers[module].get_base_layer())
-        self._standing = ()
+        self._standing = {}
 
     def _put(self, module: str, layer: torch.nn.Module) -> None:
-        parent, _, leaf = module.rpartition(".")
-        setattr(self._model.get_submodule(parent), leaf, layer)
+        if module not in self._parents:
+            parent, _, leaf = module.rpartition(".")
+            # Layers are put around leaves only, so a parent is always the base's own.
+            self._parents[module] = self._model.get_submodule(parent), leaf
+        owner, name = self._parents[module]
+        setattr(owner, name, layer)
 
 
 _WRAPPERS = (

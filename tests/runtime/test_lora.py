@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.handles import base_model, handle, lora_model
+from support.loras import diffusers_file, factors, kohya_file
+from support.plain import our_picture, plain_picture, plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
-from support.handles import base_model, handle, lora_model
-from support.loras import diffusers_file, factors, kohya_file
-from support.plain import our_picture, plain_picture, plain_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +141,7 @@ def test_a_scale_that_names_nothing_stops_the_run(
 
 
 def test_kohya_files_with_mixed_alphas_equal_the_closed_form(sd15_folder: Path, tmp_path: Path) -> None:
-    # diffusers gives every UNet attention the most common alpha; the mathematics is W + scale * alpha / rank * up @ down.
+    # diffusers gives every UNet attention the most common alpha; right is W + scale * alpha / rank * up @ down.
     pipeline = plain_pipeline(sd15_folder)
     made = factors(pipeline, 4)
     alphas = {module: (1.0, 2.0, 6.0)[index % 3] for index, module in enumerate(made)}
@@ -188,7 +188,10 @@ def test_a_text_only_handle_leaves_the_denoiser_alone(sd15_folder: Path, tmp_pat
     live.require(handle(base), "text")
     assert pipeline.unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q") is layer
     live.require(handle(base))
-    assert type(pipeline.unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q")) is torch.nn.Linear
+    assert (
+        type(pipeline.unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"))
+        is torch.nn.Linear
+    )
 
 
 def test_a_stray_tensor_stops_the_run(sd15_folder: Path, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, StableDiffusionPAGPipeline
+from support.handles import base_model, handle
+from support.plain import our_picture, plain_picture, plain_pipeline
 
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
-from support.handles import base_model, handle
-from support.plain import our_picture, plain_picture, plain_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,11 @@ CASES = [
     ("sd3_folder", {"prompt_3": "a white bear", "negative_prompt": "blurry"}, {"max_sequence_length": 24}),
     ("sd3_folder", {}, {"guidance_scale": 1.0, "height": 32, "width": 16, "clip_skip": 1}),
     ("flux_folder", {}, {"height": 16, "width": 24}),
-    ("flux_folder", {"prompt_2": "film", "negative_prompt": "blurry"}, {"height": 16, "width": 16, "true_cfg_scale": 2.0}),
+    (
+        "flux_folder",
+        {"prompt_2": "film", "negative_prompt": "blurry"},
+        {"height": 16, "width": 16, "true_cfg_scale": 2.0},
+    ),
     ("flux_folder", {}, {"height": 32, "width": 16, "guidance_scale": 1.0, "max_sequence_length": 16}),
 ]
 
@@ -43,7 +47,9 @@ def test_pictures_equal_the_plain_call(
     path = request.getfixturevalue(folder)
     expected = plain_picture(plain_pipeline(path), "a red circle on blue", 7, **texts, **STEPS, **sampling)
     live = LivePipeline("cpu", "strict", 1)
-    made = our_picture(live, handle(base_model(path)), {"prompt": "a red circle on blue", **texts}, 7, **STEPS, **sampling)
+    made = our_picture(
+        live, handle(base_model(path)), {"prompt": "a red circle on blue", **texts}, 7, **STEPS, **sampling
+    )
     assert made.dtype == np.uint8
     assert np.array_equal(made, expected)
     assert expected.std() > 5
@@ -108,7 +114,9 @@ def test_clip_skip_of_sd1_is_the_layer_it_says(sd15_folder: Path) -> None:
         states = pipeline.text_encoder(ids, output_hidden_states=True).hidden_states
         embeds = pipeline.text_encoder.final_layer_norm(states[-3])
     expected = plain_picture(pipeline, None, 3, prompt_embeds=embeds, negative_prompt="", **STEPS)  # type: ignore[arg-type]
-    made = our_picture(LivePipeline("cpu", "strict", 1), handle(base_model(sd15_folder)), "a bear", 3, clip_skip=2, **STEPS)
+    made = our_picture(
+        LivePipeline("cpu", "strict", 1), handle(base_model(sd15_folder)), "a bear", 3, clip_skip=2, **STEPS
+    )
     assert np.array_equal(made, expected)
 
 
@@ -119,7 +127,10 @@ def test_the_fast_level_makes_batches_of_generators_of_their_own(sd15_folder: Pa
     live, wanted = LivePipeline("cpu", "fast", 1), handle(base_model(sd15_folder))
     conditionings = [live.encode(wanted, {"prompt": text}) for text in ("a bear", "a red circle")]
     made = live.decode(wanted, live.denoise(wanted, conditionings, [1, 2], STEPS)).pictures
-    assert [np.array_equal(ours, np.asarray(theirs)) for ours, theirs in zip(made, expected, strict=True)] == [True, True]
+    assert [np.array_equal(ours, np.asarray(theirs)) for ours, theirs in zip(made, expected, strict=True)] == [
+        True,
+        True,
+    ]
     with pytest.raises(AssertionError, match="BUG"):
         LivePipeline("cpu", "strict", 1).denoise(wanted, conditionings, [1, 2], STEPS)
 
@@ -127,5 +138,7 @@ def test_the_fast_level_makes_batches_of_generators_of_their_own(sd15_folder: Pa
 def test_steps_are_reported(sd15_folder: Path) -> None:
     live, wanted = LivePipeline("cpu", "strict", 1), handle(base_model(sd15_folder))
     seen: list[tuple[int, int]] = []
-    live.denoise(wanted, [live.encode(wanted, {"prompt": "a"})], [0], STEPS, lambda step, total: seen.append((step, total)))
+    live.denoise(
+        wanted, [live.encode(wanted, {"prompt": "a"})], [0], STEPS, lambda step, total: seen.append((step, total))
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]

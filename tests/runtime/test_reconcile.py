@@ -9,13 +9,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.handles import base_model, handle, lora_model
+from support.loras import diffusers_file, factors
+from support.plain import our_picture, plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime import adapters
 from recipe_runner.runtime.live import LivePipeline
-from support.handles import base_model, handle, lora_model
-from support.loras import diffusers_file, factors
-from support.plain import our_picture, plain_pipeline
+from recipe_runner.runtime.tuners import Tuners
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,11 @@ def picture(live: LivePipeline, state: State, bases: list[BaseModel], loras: dic
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(sequence=st.lists(states, min_size=2, max_size=5), most=st.integers(1, 8))
 def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
-    sequence: list[State], most: int, bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
+    sequence: list[State],
+    most: int,
+    bases: list[BaseModel],
+    loras: dict[str, LoraModel],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(adapters, "MOST_LOADED", most)
     monkeypatch.setattr(adapters, "MOST_TRANSLATED", most)
@@ -102,7 +107,7 @@ def test_scales_and_known_adapters_cost_no_reading(
     read = []
     monkeypatch.setattr(adapters, "translate", lambda *args, **_: read.append(args))
     loaded = []
-    monkeypatch.setattr(adapters.Tuners, "add", lambda *args: loaded.append(args))
+    monkeypatch.setattr(Tuners, "add", lambda *args: loaded.append(args))
     for scale in (0.1, 0.2, 0.3):
         live.require(handle(bases[0], loras["b"], loras["a"], a=scale, b=1.0))
     live.require(handle(bases[1], loras["c"]))
@@ -122,7 +127,7 @@ def test_after_a_failure_nothing_half_changed_is_used(
     live = LivePipeline("cpu", "strict", 1)
     good = picture(live, (0, (("a", 1.0),)), bases, loras)
     with monkeypatch.context() as patch:
-        patch.setattr(adapters.Tuners, "holds", lambda *_: 0)
+        patch.setattr(Tuners, "holds", lambda *_: 0)
         with pytest.raises(RecipeRunnerError) as caught:
             picture(live, (0, (("a", 1.0), ("b", 1.0))), bases, loras)
     assert caught.value.problems[0].code == "E606"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from support.handles import base_model, handle
+from support.plain import our_picture
 
 from recipe_runner.canonical import canonical
 from recipe_runner.errors import OperationFailed
@@ -20,8 +22,6 @@ from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.rng import global_rng_kept
 from recipe_runner.runtime.selftest import selftest
 from recipe_runner.runtime.settings import read_switches, reproducible
-from tests.support.handles import base_model, handle
-from tests.support.plain import our_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +60,14 @@ def test_the_other_levels_set_the_defaults_back(level: Any) -> None:
 
 def test_threads_are_put_back_even_after_a_failure() -> None:
     before = torch.get_num_threads()
-    with pytest.raises(KeyError), reproducible("strict", before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise KeyError
+
+    def fail() -> None:
+        with reproducible("strict", before + 1):
+            assert torch.get_num_threads() == before + 1
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert torch.get_num_threads() == before
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -78,7 +83,10 @@ def test_a_device_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(OperationFailed) as caught:
         choose_device("cuda:97")
     (problem,) = caught.value.problems
-    assert (problem.code, problem.message.startswith("there is no device `cuda:97`; this machine has")) == ("E701", True)
+    assert (problem.code, problem.message.startswith("there is no device `cuda:97`; this machine has")) == (
+        "E701",
+        True,
+    )
 
 
 def test_the_environment_is_json_and_says_what_was_used() -> None:
@@ -134,7 +142,7 @@ def test_a_scheduler_whose_noise_no_seed_reaches_is_refused_at_level_strict(flux
         our_picture(LivePipeline("cpu", "strict", 1), handle(base), "a", 1, **call)
     assert caught.value.problems[0].code == "E708"
     pictures = [our_picture(LivePipeline("cpu", "seeded", 1), handle(base), "a", 1, **call) for _ in range(2)]
-    assert np.array_equal(*pictures)
+    assert np.array_equal(pictures[0], pictures[1])
 
 
 @pytest.mark.parametrize(("part", "name"), [("unet", "denois"), ("vae", "decod")])

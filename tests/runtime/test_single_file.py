@@ -9,14 +9,14 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
+from support.handles import file_source, handle, source
+from support.ldm import sd1_checkpoint
+from support.plain import our_picture, plain_picture, plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import BaseModel, ComponentModel
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
-from tests.support.handles import file_source, handle, source
-from tests.support.ldm import sd1_checkpoint
-from tests.support.plain import our_picture, plain_picture, plain_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +37,14 @@ def tensors(sd15_folder: Path) -> dict[str, torch.Tensor]:
     return sd1_checkpoint(plain_pipeline(sd15_folder))
 
 
-def base(path: Path, config: Path, **changes: Any) -> BaseModel:
+def base(path: Path, config: Path | None, **changes: Any) -> BaseModel:
     """The checkpoint at `path`."""
-    settings = {"key": "base", "source": file_source(path), "weight_name": path.name, "config": source(config)}
+    settings = {
+        "key": "base",
+        "source": file_source(path),
+        "weight_name": path.name,
+        "config": source(config) if config else None,
+    }
     return BaseModel(**{**settings, "pipeline": "StableDiffusionPipeline", **changes})
 
 
@@ -117,12 +122,10 @@ def test_a_ckpt_needs_leave_and_is_read_with_weights_only(
     LivePipeline("cpu", "strict", 1).require(handle(base(tmp_path / "m.ckpt", config, allow_pickle=True)))
 
 
-def test_without_a_configuration_it_is_refused_offline(
-    config: Path, tensors: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
+def test_without_a_configuration_it_is_refused_offline(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "m.safetensors")
     with pytest.raises(RecipeRunnerError):
-        LivePipeline("cpu", "strict", 1).require(handle(base(tmp_path / "m.safetensors", config, config=None)))
+        LivePipeline("cpu", "strict", 1).require(handle(base(tmp_path / "m.safetensors", None)))
 
 
 def test_a_replaced_component_s_own_tensors_are_not_missed(

@@ -11,13 +11,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
+from support.handles import base_model, file_source, handle, source
+from support.plain import our_picture, plain_pipeline
+from support.tiny import _vae, unet
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import ComponentModel
 from recipe_runner.runtime.live import LivePipeline
-from support.handles import base_model, file_source, handle, source
-from support.plain import our_picture, plain_pipeline
-from support.tiny import _vae, unet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def without(name: str) -> Callable[[dict[str, torch.Tensor]], None]:
 
 @pytest.mark.parametrize("file", [UNET, VAE, TEXT])
 def test_a_missing_parameter_is_named(file: str, folder: Path) -> None:
-    gone = sorted(load_file(folder / file))[-1]
+    gone = max(load_file(folder / file))
     change(folder / file, without(gone))
     (problem,) = refused(folder).problems
     part = file.split("/", maxsplit=1)[0]
@@ -123,7 +123,8 @@ def test_a_class_that_diffusers_does_not_have(sd15_folder: Path) -> None:
 def test_a_variant_that_a_component_lacks(folder: Path) -> None:
     for file in (UNET, VAE):
         (folder / file).rename((folder / file).with_suffix(".fp16.safetensors"))
-    assert refused(folder, variant="fp16").problems[0].message == "text_encoder: there are no weights of variant fp16 in its folder"
+    (problem,) = refused(folder, variant="fp16").problems
+    assert problem.message == "text_encoder: there are no weights of variant fp16 in its folder"
     (folder / TEXT).rename((folder / TEXT).with_suffix(".fp16.safetensors"))
     live = LivePipeline("cpu", "strict", 1)
     assert live.require(handle(base_model(folder, variant="fp16"))).unet.conv_in.weight.dtype == torch.float32
@@ -147,7 +148,7 @@ def test_sharded_weights_load_whole_and_a_lost_shard_is_an_error(folder: Path) -
     assert len(shards) > 1
     loaded = LivePipeline("cpu", "strict", 1).require(handle(base_model(folder)))
     assert all(torch.equal(loaded.unet.state_dict()[name], tensor) for name, tensor in whole.items())
-    gone = sorted(load_file(shards[0]))[0]
+    gone = min(load_file(shards[0]))
     change(shards[0], without(gone))
     assert refused(folder).problems[0].code == "E501"
     change(shards[0], lambda tensors: tensors.update({gone: whole[gone], "extra.weight": torch.zeros(1)}))
@@ -172,7 +173,7 @@ def test_weights_overwritten_in_place_stop_the_image(folder: Path) -> None:
 def test_a_file_that_is_not_the_one_that_was_hashed(folder: Path) -> None:
     base = base_model(folder)
     stamp = (folder / UNET).stat()
-    change(folder / UNET, lambda tensors: tensors["conv_in.weight"].add_(1))
+    change(folder / UNET, lambda tensors: tensors.update({"conv_in.weight": tensors["conv_in.weight"] + 1}))
     os.utime(folder / UNET, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu", "strict", 1).require(handle(base))

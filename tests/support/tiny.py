@@ -76,7 +76,7 @@ def clip_tokenizer() -> CLIPTokenizer:
                 merges.append((left, right))
                 pieces.append(left + right)
             left += right
-    pieces = list(dict.fromkeys(pieces)) + ["<|startoftext|>", "<|endoftext|>"]
+    pieces = [*dict.fromkeys(pieces), "<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: index for index, piece in enumerate(pieces)}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
 
