@@ -99,8 +99,10 @@ class Tuners:
         self._standing = standing
 
     def remove(self, name: str) -> None:
-        """Unload an adapter; what it alone needed goes with it."""
-        self._clear()
+        """Unload an adapter that is not at work; what it alone needed goes with it, what others use stays as it is."""
+        if any(name in names for names in self._standing.values()):
+            message = f"BUG: {name} is at work and cannot be removed"
+            raise AssertionError(message)
         for module in self._modules.pop(name):
             layer = self._layers[module]
             layer.delete_adapter(name)
