@@ -153,7 +153,7 @@ def with_config(found: FoundBase, config: str, *, folder: Path) -> FoundBase:
     return replace(found, pipeline=index.pipeline, components=index.components, config=source)
 
 
-def find_component(  # noqa: PLR0913 - each is a key of the recipe
+def find_component(
     address: str,
     *,
     folder: Path,
@@ -193,7 +193,7 @@ def find_component(  # noqa: PLR0913 - each is a key of the recipe
     return FoundComponent(source=source, subfolder=prefix.rstrip("/") or None)
 
 
-def find_weights(  # noqa: PLR0913 - each is a key of the recipe
+def find_weights(
     address: str,
     *,
     folder: Path,

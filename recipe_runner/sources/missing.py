@@ -10,7 +10,7 @@ from recipe_runner.errors import ResolutionError
 from recipe_runner.sources.source import Address
 
 
-class SourceMissing(ResolutionError):  # noqa: N818 - named after what happened, as the other errors are
+class SourceMissing(ResolutionError):
     """The address is well formed, and what it names is not on this machine: a plan can go on without it."""
 
 

@@ -57,7 +57,7 @@ class Header:
         return {name: info.shape for name, info in self.tensors.items()}
 
 
-class _Broken(Exception):  # noqa: N818 - a reason on its way to becoming a WeightsError
+class _Broken(Exception):
     """Why a header is refused."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_a_cache_that_cannot_be_written_leaves_a_folder_of_its_own(
 ) -> None:
     (tmp_path / "blocked").write_bytes(b"")
     monkeypatch.setattr(bundled, "cache_folder", lambda: tmp_path / "blocked")
-    monkeypatch.setattr(bundled.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert (bundled_config("sd1").root / "tokenizer" / "merges.txt").is_file()
 
 

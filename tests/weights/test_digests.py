@@ -37,7 +37,7 @@ def old_file(path: Path, content: bytes) -> Path:
 def _later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute later than the files were written."""
     now = time.time_ns
-    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 60 * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 60 * 10**9)
 
 
 def records() -> list[Path]:

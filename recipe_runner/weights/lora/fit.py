@@ -9,7 +9,7 @@ from recipe_runner.weights.lora.layout import Kind
 from recipe_runner.weights.modules import Shape
 
 
-class Clash(Exception):  # noqa: N818 - a reason on its way into a layout
+class Clash(Exception):
     """Why tensors do not fit their module."""
 
 

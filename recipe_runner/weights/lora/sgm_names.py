@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from recipe_runner.weights.modules import Modules
 
-_RESNET = {
+RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
     "time_emb_proj": "emb_layers.1",
@@ -19,7 +19,7 @@ _RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-_OUTSIDE = {
+OUTSIDE = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0",
@@ -36,8 +36,8 @@ def sgm_names(modules: Modules) -> Iterator[tuple[str, str]]:
     """Pairs of the original name and the diffusers name, for every module the original has too."""
     prefixes = dict(_prefixes(modules))
     for module in modules:
-        if module in _OUTSIDE:
-            yield _OUTSIDE[module], module
+        if module in OUTSIDE:
+            yield OUTSIDE[module], module
         elif part := _PART.fullmatch(module):
             direction, block, kind, index, rest = part.groups()
             prefix = prefixes.get(f"{direction}.{block}.{kind}.{index}")
@@ -53,7 +53,7 @@ def sgm_names(modules: Modules) -> Iterator[tuple[str, str]]:
 
 def _inner(kind: str, rest: str) -> tuple[str, ...]:
     if kind == "resnets":
-        return (_RESNET[rest],) if rest in _RESNET else ()
+        return (RESNET[rest],) if rest in RESNET else ()
     if kind == "downsamplers":
         return ("op",)
     return (rest,)

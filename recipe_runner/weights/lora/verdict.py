@@ -8,7 +8,7 @@ from recipe_runner.weights.lora.layout import LoraLayout
 _SHOWN = 3
 
 
-class AdapterMismatch(WeightsError):  # noqa: N818 - named after what happened, as the other errors are
+class AdapterMismatch(WeightsError):
     """An adapter that does not land whole on its base."""
 
 
