@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+
+from recipe_runner.cli.options import add_format
 
 EXAMPLES = """\
 examples:
@@ -14,6 +17,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
+    add_format(parser, "human", "json")
     parser.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="the shell to complete in")
 
 
@@ -23,5 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from recipe_runner.cli.main import build_parser  # noqa: PLC0415 - main imports this module
 
-    print(shtab.complete(build_parser(), arguments.shell))  # noqa: T201
+    script = shtab.complete(build_parser(), arguments.shell)
+    if arguments.format == "json":
+        script = json.dumps({"shell": arguments.shell, "script": script}, indent=2)
+    print(script)  # noqa: T201
     return 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
+
+from recipe_runner.cli.options import add_format
 
 EXAMPLES = """\
 examples:
@@ -59,6 +62,7 @@ runtime:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
+    add_format(parser, "human", "json")
     parser.add_argument("path", nargs="?", default="recipe.yaml", metavar="PATH", help="the file to write; - prints it")
     parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
 
@@ -68,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.errors import Problem, RecordError  # noqa: PLC0415
 
     if arguments.path == "-":
-        print(starter("my-recipe"), end="")  # noqa: T201
+        text = starter("my-recipe")
+        print(json.dumps({"recipe": text}) if arguments.format == "json" else text, end="")  # noqa: T201
         return 0
     path = Path(arguments.path)
     mode = "w" if arguments.force else "x"
@@ -80,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise RecordError(problem) from error
     except OSError as error:
         raise RecordError(Problem(code="E801", message=f"{path} cannot be written: {error.strerror}")) from error
-    print(path)  # noqa: T201
+    print(json.dumps({"path": str(path)}) if arguments.format == "json" else path)  # noqa: T201
     return 0
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+
+from recipe_runner.cli.options import add_format
 
 EXAMPLES = """\
 examples:
@@ -22,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
     parser.add_argument("name", nargs="?", choices=("recipe", "manifest"), default="recipe", help="which schema")
+    add_format(parser, "human", "json")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument("--write", type=Path, metavar="DIR", help="write the schema files into this folder")
     actions.add_argument("--check", type=Path, metavar="DIR", help="say whether the schema files there are current")
@@ -36,15 +40,21 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.write.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (arguments.write / name).write_text(text, encoding="utf-8")
-            sys.stdout.write(f"{arguments.write / name}\n")
+        _tell("written", [str(arguments.write / name) for name in files], "", arguments.format)
         return 0
     if arguments.check is not None:
         stale = [name for name, text in files.items() if _read(arguments.check / name) != text]
-        for name in stale:
-            sys.stdout.write(f"{arguments.check / name} is not current\n")
+        _tell("stale", [str(arguments.check / name) for name in stale], " is not current", arguments.format)
         return NO if stale else 0
     sys.stdout.write(files[f"{arguments.name}.v1.schema.json"])
     return 0
+
+
+def _tell(what: str, paths: list[str], remark: str, output_format: str) -> None:
+    if output_format == "json":
+        sys.stdout.write(json.dumps({what: paths}, indent=2) + "\n")
+    else:
+        sys.stdout.write("".join(f"{path}{remark}\n" for path in paths))
 
 
 def schema_files() -> dict[str, str]:

@@ -78,6 +78,13 @@ class Plain(Quiet):
         if reused:
             self.say(f"{reused} of {self._total} images are made already")
 
+    def step(self, step: int, steps: int) -> None:
+        """Write a line when one is due: an image may take minutes."""
+        now = time.monotonic()
+        if now - self._told >= PLAIN_SECONDS:
+            self._told = now
+            self.say(f"image {self._done + 1} of {self._total}: step {step} of {steps}")
+
     def image(self, path: str) -> None:
         """Write a line when one is due."""
         self._done, self._made = self._done + 1, self._made + 1

@@ -138,6 +138,31 @@ def test_init_where_nothing_can_be_written(capsys: pytest.CaptureFixture[str]) -
     assert "nowhere/a.yaml" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["validate", "a.yaml"], ["problems", "errors", "warnings"]),
+        (["plan", "a.yaml"], ["name", "plan_digest", "provisional"]),
+        (["init", "b.yaml"], ["path"]),
+        (["init", "-"], ["recipe"]),
+        (["explain"], ["codes"]),
+        (["explain", "E201"], ["code", "title", "exit_status", "page"]),
+        (["schema"], ["$schema", "$id"]),
+        (["schema", "--write", "."], ["written"]),
+        (["schema", "--check", str(ROOT / "schemas")], ["stale"]),
+        (["completion", "bash"], ["shell", "script"]),
+    ],
+    ids=str,
+)
+def test_every_command_answers_with_one_json_object(
+    capsys: pytest.CaptureFixture[str], words: list[str], keys: list[str]
+) -> None:
+    Path("a.yaml").write_text(RECIPE)
+    answer = call(capsys, *words, "--format", "json")
+    assert answer.status == 0
+    assert list(json.loads(answer.out))[: len(keys)] == keys
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 def test_completion_scripts(capsys: pytest.CaptureFixture[str], shell: str) -> None:
     answer = call(capsys, "completion", shell)
