@@ -143,7 +143,7 @@ class Runtime(Strictly):
         examples=[1],
     )
     allow_pickle: bool = Field(
-        False,
+        default=False,
         title="Allow pickled weights",
         description=".bin, .pt, .pth and .ckpt files are refused unless true, and then read with weights_only.",
         examples=[False],
