@@ -10,6 +10,11 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     """The recipe and its overrides."""
     recipe = parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file")
     recipe.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The overrides."""
     parser.add_argument(
         "--set",
         action="append",

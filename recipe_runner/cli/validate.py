@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipe_runner.cli.options import add_format
+from recipe_runner.cli.options import add_format, add_overrides
 
 EXAMPLES = """\
 examples:
@@ -27,14 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     paths = parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recipe files, or folders of them")
     paths.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        dest="overrides",
-        help="override a value of every recipe, as in `--set sampling.guidance_scale=5`; may be repeated",
-    )
+    add_overrides(parser)
     add_format(parser, "human", "json", "github")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from recipe_runner.recipe.base import Component
+from recipe_runner.recipe.base import Component, FromSource
 from recipe_runner.recipe.fields import Address, BlockScale, DirectionScale, ModelScale, Name, Number, Strictly
 
 Target = Literal["unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3"]
@@ -47,38 +47,7 @@ class LoraScale(Strictly):
     )
 
 
-class _FromSource(Strictly):
-    """What every adapter with a weights file has."""
-
-    model: Address = Field(
-        title="Model",
-        description="A Hub repository id, a folder, a weights file or an https URL. A path is relative to the recipe.",
-        examples=["ostris/super-cereal-sdxl-lora", "adapters/style.safetensors"],
-    )
-    revision: str | None = Field(
-        None,
-        min_length=1,
-        title="Revision",
-        description="Branch, tag or commit of a Hub repository; a lock pins it to a commit.",
-        examples=["main"],
-    )
-    subfolder: str | None = Field(
-        None,
-        min_length=1,
-        title="Subfolder",
-        description="Folder inside the repository or folder that holds the weights file.",
-        examples=["sdxl_models"],
-    )
-    weight_name: str | None = Field(
-        None,
-        min_length=1,
-        title="Weights file",
-        description="Name of the weights file in the repository or folder. May be left out when there is only one.",
-        examples=["pytorch_lora_weights.safetensors"],
-    )
-
-
-class Lora(_FromSource):
+class Lora(FromSource):
     """A LoRA or LyCORIS file of any trainer."""
 
     kind: Literal["lora"] = Field(title="Kind", description="A LoRA or LyCORIS adapter.", examples=["lora"])
@@ -105,7 +74,7 @@ class Lora(_FromSource):
     )
 
 
-class TextualInversion(_FromSource):
+class TextualInversion(FromSource):
     """A textual inversion embedding; its token stands in prompts or negative prompts."""
 
     kind: Literal["textual_inversion"] = Field(
@@ -122,7 +91,7 @@ class TextualInversion(_FromSource):
     )
 
 
-class IpAdapter(_FromSource):
+class IpAdapter(FromSource):
     """An image prompt adapter: base, Plus, FaceID and FaceID Plus are recognised from the file."""
 
     kind: Literal["ip_adapter"] = Field(title="Kind", description="An image prompt adapter.", examples=["ip_adapter"])

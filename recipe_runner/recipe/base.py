@@ -32,36 +32,41 @@ class Scheduler(Strictly):
     )
 
 
-class Component(Strictly):
-    """Where a replaced part of the pipeline comes from."""
+class FromSource(Strictly):
+    """Where weights come from."""
 
     model: Address = Field(
         title="Model",
-        description="A Hub repository id, a folder, a .safetensors file or an https URL. "
-        "A path is relative to the recipe.",
-        examples=["madebyollin/sdxl-vae-fp16-fix", "models/vae"],
+        description="A Hub repository id, a folder or a weights file; a path is relative to the recipe. An https URL "
+        "is understood and not fetched yet.",
+        examples=["madebyollin/sdxl-vae-fp16-fix", "adapters/style.safetensors"],
     )
     revision: str | None = Field(
         None,
         min_length=1,
         title="Revision",
-        description="Branch, tag or commit of a Hub repository.",
+        description="Branch, tag or commit of a Hub repository; a lock pins it to a commit.",
         examples=["main"],
     )
     subfolder: str | None = Field(
         None,
         min_length=1,
         title="Subfolder",
-        description="Folder inside the repository or folder that holds the component.",
-        examples=["vae"],
+        description="Folder inside the repository or folder that holds the weights file.",
+        examples=["sdxl_models"],
     )
     weight_name: str | None = Field(
         None,
         min_length=1,
         title="Weights file",
-        description="Name of a single weights file inside the repository or folder.",
-        examples=["vae-ft-mse.safetensors"],
+        description="Name of the weights file in the repository or folder. May be left out when there is only one.",
+        examples=["pytorch_lora_weights.safetensors"],
     )
+
+
+class Component(FromSource):
+    """A replaced part of the pipeline: a folder of its own or in a repository, or a single weights file."""
+
     variant: str | None = Field(
         None,
         min_length=1,
@@ -82,8 +87,8 @@ class Base(Strictly):
 
     model: Address = Field(
         title="Model",
-        description="A Hub repository id, a folder with a model_index.json, a single checkpoint file or an https URL. "
-        "A path is relative to the recipe.",
+        description="A Hub repository id, a folder with a model_index.json, or a single checkpoint file; a path is "
+        "relative to the recipe. An https URL is understood and not fetched yet.",
         examples=["stabilityai/stable-diffusion-xl-base-1.0", "demo/model", "checkpoints/dog.safetensors"],
     )
     revision: str | None = Field(
