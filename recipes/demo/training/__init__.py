@@ -1,0 +1,1 @@
+"""The programs that drew the data of the demo model, trained it and measured it."""
