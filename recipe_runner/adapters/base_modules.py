@@ -5,7 +5,9 @@ from __future__ import annotations
 from recipe_runner.resolved import ResolvedBase
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.checkpoint import identify_checkpoint
 from recipe_runner.weights.header import read_header
+from recipe_runner.weights.ldm_modules import checkpoint_modules
 from recipe_runner.weights.modules import ModuleTable, Shape, component_modules
 
 COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -14,14 +16,16 @@ COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_enco
 def base_modules(base: ResolvedBase) -> ModuleTable | None:
     """Module names and weight shapes of each component; None where a header does not tell them before loading.
 
-    That is so for what is not on this machine, for pickled weights, and for a single-file checkpoint, whose tensors get
-    their names when it is converted.
+    That is so for what is not on this machine, for pickled weights, and for a single-file checkpoint of a family whose
+    conversion is not known here.
 
     Raises:
         WeightsError: a weights file is broken.
     """
-    if not isinstance(base.source, Source) or base.weight_name is not None:
+    if not isinstance(base.source, Source):
         return None
+    if base.weight_name is not None:
+        return _checkpoint_table(base, base.source, base.weight_name)
     index = read_index(base.source.root, base.source.address)
     table: dict[str, dict[str, Shape]] = {}
     for name in COMPONENTS:
@@ -41,6 +45,15 @@ def base_modules(base: ResolvedBase) -> ModuleTable | None:
             return None
         table[name] = component_modules(shapes, index.components.get(name, ("", None))[1])
     return table
+
+
+def _checkpoint_table(base: ResolvedBase, source: Source, weight_name: str) -> ModuleTable | None:
+    """The modules of a single-file checkpoint, under the names they get when it is converted."""
+    if not weight_name.endswith(".safetensors") or any(name in base.components for name in COMPONENTS):
+        return None
+    shapes = read_header(source.path(weight_name)).shapes
+    checkpoint = identify_checkpoint(shapes)
+    return None if isinstance(checkpoint, str) else checkpoint_modules(checkpoint.family, shapes)
 
 
 def _shapes(source: Source, prefix: str) -> dict[str, Shape] | None:

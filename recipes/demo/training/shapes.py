@@ -163,7 +163,8 @@ def coverage(shape: str, radius: Tensor, centre: Tensor, outline: Tensor | None 
     grid = torch.arange(IMAGE_SIZE) + 0.5 - IMAGE_SIZE / 2
     x = (grid[None, None, :] - centre[:, :1, None]) / radius[:, None, None]
     y = (grid[None, :, None] - centre[:, 1:, None]) / radius[:, None, None]
-    distance = SHAPES[shape](*torch.broadcast_tensors(x, y)) * radius[:, None, None]
+    x, y = x.expand(-1, IMAGE_SIZE, -1), y.expand(-1, -1, IMAGE_SIZE)
+    distance = SHAPES[shape](x, y) * radius[:, None, None]
     if outline is not None:
         line = outline[:, None, None]
         distance = torch.where(line > 0.0, (distance + line / 2).abs() - line / 2, distance)
@@ -209,7 +210,8 @@ class Subject:
 
 
 def _subjects() -> tuple[tuple[Subject, ...], tuple[Subject, ...]]:
-    seen, held_out = [], []
+    seen: list[Subject] = []
+    held_out: list[Subject] = []
     triples = product(enumerate(SHAPES), enumerate(NAMED_COLOURS), enumerate(NAMED_COLOURS))
     for (i, shape), (j, colour), (k, background) in triples:
         if colour != background:
