@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from recipe_runner.adapters import KINDS
 from recipe_runner.adapters.kind import Surroundings
-from recipe_runner.canonical import Json, digest
+from recipe_runner.canonical import Json
 from recipe_runner.diffusers_table import call_defaults
 from recipe_runner.document import Document
 from recipe_runner.graph import Origin
@@ -116,9 +116,9 @@ class _Resolver:
         with placed(origin):
             return KINDS[entry["kind"]].resolve(name, entry, surroundings, origin)
 
-    def _by_value(self, key: Json, make: Callable[[], T], *others: object) -> T:
+    def _by_value(self, key: tuple[str | float | None, ...], make: Callable[[], T], *others: object) -> T:
         """`make()`, once for each value of `key`: for what costs time and does not depend on a scale."""
-        memo = ("value", digest(key), *(id(other) for other in others))
+        memo = ("value", key, *(id(other) for other in others))
         if memo not in self._memo:
             self._memo[memo] = (others, make())
         return cast("T", self._memo[memo][1])

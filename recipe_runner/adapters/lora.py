@@ -30,10 +30,10 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
     """
     lora = Lora.model_validate(entry)
     base = surroundings.base
-    modules = surroundings.once(["modules"], lambda: base_modules(base), base)
-    place = ["lora", lora.model, lora.revision, lora.subfolder, lora.weight_name, lora.target, lora.alpha]
+    modules = surroundings.once(("modules",), lambda: base_modules(base), base)
+    place = ("lora", name, lora.model, lora.revision, lora.subfolder, lora.weight_name, lora.target, lora.alpha)
     # Everything but the scale, which is what sweeps vary, is decided once.
-    core: _Core = surroundings.once([name, *place], lambda: _decide(name, lora, modules, surroundings), base)
+    core: _Core = surroundings.once(place, lambda: _decide(name, lora, modules, surroundings), base)
     scale = scale_of(lora.scale)
     if isinstance(scale, Mapping) and core.layout is not None and modules is not None:
         # For its problems alone: executing expands the scale again, on the modules that are really there.
