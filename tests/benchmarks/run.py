@@ -25,7 +25,7 @@ MODEL = ROOT / "recipes/demo/model"
 PROMPT = "a large red circle on a white background"
 COUNT = 12
 ROUNDS = 5
-STEPS = 15
+STEPS = 20
 GUIDANCE = 4.0
 
 
