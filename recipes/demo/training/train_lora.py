@@ -31,7 +31,7 @@ LINE: Final = 3.5
 """The width of the outlines, in pixels."""
 RANK: Final = 8
 BATCH: Final = 32
-STEPS: Final = 160
+STEPS: Final = 360
 LEARNING_RATE: Final = 2e-3
 UNET_MODULES: Final = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2)"
 TEXT_MODULES: Final = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
