@@ -1,30 +1,26 @@
-"""Which adapters a pipeline holds, and the steps from the state it is in to the state a handle asks for."""
+"""The adapters of one pipeline, of every kind: each kind has a part that brings its own share to a handle's state."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from recipe_runner.canonical import digest
 from recipe_runner.handle import AdapterModel, ModelHandle
-from recipe_runner.runtime.family import present_parts
-from recipe_runner.runtime.lora import TUNED_PARTS, Translated, module_shapes, translate
-from recipe_runner.runtime.problems import misfit
-from recipe_runner.runtime.tuners import Tuners
-from recipe_runner.runtime.watch import Watch
-from recipe_runner.weights.lora.scales import expand_scales
+from recipe_runner.runtime.loras import Loras
 
-MOST_LOADED = 8
-"""Adapters kept in a component at once; those unused longest leave first."""
-MOST_TRANSLATED = 16
-"""Translated adapter files kept on the CPU, so that an adapter that comes back is not read again."""
 
-MOST_EXPANDED = 256
-"""Scales that were spread over an adapter's modules, kept so that a sweep does it once."""
+class Part(Protocol):
+    """What one kind of adapter leaves in a pipeline. It begins with none, and passes over adapters of other kinds."""
 
-_Scales = dict[str, dict[str, float]]
-_Identity = tuple[str, str, str | None, float | None]
+    def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
+        """Bring the pipeline's components called `parts` to the state of `handle`; what goes leaves nothing behind.
+
+        Raises:
+            WeightsError: E6xx, when an adapter or its scale cannot be applied whole.
+        """
+
+    def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
+        """By component: tensors of the adapter's file that landed, and those that there are; {} for another kind."""
 
 
 class Adapters:
@@ -32,99 +28,22 @@ class Adapters:
 
     def __init__(self, pipeline: Any, *, allow_pickle: bool) -> None:
         """Take over `pipeline`, whose components are as their files left them."""
-        self._pipeline = pipeline
-        self._allow_pickle = allow_pickle
-        self._shapes = module_shapes(pipeline)
-        self._tuners = {part: Tuners(getattr(pipeline, part)) for part in present_parts(pipeline, TUNED_PARTS)}
-        self._translated: OrderedDict[_Identity, Translated] = OrderedDict()
-        self._names: dict[tuple[_Identity, int], str] = {}
-        self._expanded: OrderedDict[tuple[_Identity, str], _Scales] = OrderedDict()
-        self._states: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._parts: tuple[Part, ...] = (Loras(pipeline, allow_pickle=allow_pickle),)
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
-        """Bring `parts` to the state of `handle`: load what is missing, then set which adapters work, at which scale.
+        """Bring the components called `parts` to the state of `handle`.
 
         Raises:
-            WeightsError: E601 to E613, when an adapter or its scale cannot be applied whole.
+            WeightsError: E6xx, when an adapter or its scale cannot be applied whole.
         """
-        wanted = [
-            (name, self._translate(adapter), *self._scales(handle, adapter))
-            for name, adapter in self._instances(handle)
-        ]
-        state = tuple((name, said) for name, _, _, said in wanted)
-        for part in parts:
-            if part in self._tuners and self._states.get(part, ()) != state:
-                self._change(part, [(name, translated, scales) for name, translated, scales, _ in wanted])
-                self._states[part] = state
+        for part in self._parts:
+            part.reconcile(handle, parts)
 
     def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
-        layout = self._translate(adapter).layout
-        return {part: (count, count) for part, count in layout.landed().items()}
-
-    def _change(self, part: str, wanted: Sequence[tuple[str, Translated, _Scales]]) -> None:
-        tuners = self._tuners[part]
-        # An adapter at scale 0 is the same, bit for bit, as one that is not there.
-        active = [
-            (name, translated, scales[part])
-            for name, translated, scales in wanted
-            if any(scales.get(part, {}).values())
-        ]
-        for name, translated, _ in active:
-            if name in tuners.names:
-                continue
-            factors = translated.parts[part]
-            tuners.add(name, factors)
-            landed = tuners.holds(name, factors)
-            if landed != len(factors):
-                raise misfit("E606", f"{part}: {landed} of {len(factors)} modules of an adapter landed")
-        tuners.activate([(name, scales) for name, _, scales in active])
-        busy = [name for name, _, _ in active]
-        idle = [name for name in tuners.names if name not in busy]
-        for name in idle[: max(0, len(tuners.names) - MOST_LOADED)]:
-            tuners.remove(name)
-
-    def _scales(self, handle: ModelHandle, adapter: AdapterModel) -> tuple[_Scales, str]:
-        """The adapter's scale for every module, by component, and a digest of what the recipe says."""
-        scale = handle.scale(adapter.name)
-        said = digest(scale)
-        place = (_identity(adapter), said)
-        if place not in self._expanded:
-            layout = self._translate(adapter).layout
-            found: _Scales = {}
-            expanded = expand_scales(scale, layout, self._shapes, label=f"adapter {adapter.name}")
-            for (part, module), value in expanded.items():
-                found.setdefault(part, {})[module] = value
-            self._expanded[place] = found
-            while len(self._expanded) > MOST_EXPANDED:
-                self._expanded.popitem(last=False)
-        return self._expanded[place], said
-
-    def _instances(self, handle: ModelHandle) -> list[tuple[str, AdapterModel]]:
-        # One file used under two names is two adapters: two sums of rounded numbers are not one.
-        counts: dict[_Identity, int] = {}
-        found = []
-        for adapter in handle.adapters:
-            identity = _identity(adapter)
-            counts[identity] = counts.get(identity, 0) + 1
-            name = self._names.setdefault((identity, counts[identity]), f"adapter_{len(self._names)}")
-            found.append((name, adapter))
+        found: dict[str, tuple[int, int]] = {}
+        for part in self._parts:
+            for component, (landed, count) in part.landing(adapter).items():
+                held = found.get(component, (0, 0))
+                found[component] = held[0] + landed, held[1] + count
         return found
-
-    def _translate(self, adapter: AdapterModel) -> Translated:
-        identity = _identity(adapter)
-        if identity in self._translated:
-            self._translated.move_to_end(identity)
-            return self._translated[identity]
-        watch = Watch.begin(adapter.source)
-        translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
-        watch.check()
-        self._translated[identity] = translated
-        while len(self._translated) > MOST_TRANSLATED:
-            self._translated.popitem(last=False)
-        return translated
-
-
-def _identity(adapter: AdapterModel) -> _Identity:
-    # What the adapter is, wherever it stands in a handle and whatever it is called.
-    return adapter.source.digest, adapter.weight_name, adapter.target, adapter.alpha

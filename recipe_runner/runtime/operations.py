@@ -15,13 +15,13 @@ from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.errors import Problem
 from recipe_runner.graph import Node
-from recipe_runner.handle import BaseModel, ComponentModel, LoraModel, ModelHandle
-from recipe_runner.resolved import AnySource, ResolvedBase
+from recipe_runner.handle import BaseModel, ComponentModel, ModelHandle
+from recipe_runner.resolved import ResolvedBase
+from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, found
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.settings import Level
-from recipe_runner.sources.source import Source
 
 
 class Timer:
@@ -64,7 +64,7 @@ class Workshop:
         self.environment: Mapping[str, Json] = self._live.describe()
         self.operations: Mapping[str, Callable[[Node, Mapping[str, Any]], Any]] = {
             "load_base": self._load_base,
-            "add_lora": self._add_lora,
+            **dict.fromkeys(ADAPTER_MODELS, self._add_adapter),
             "set_scales": self._set_scales,
             "encode_prompt": self._encode_prompt,
             "denoise": self._denoise,
@@ -90,19 +90,10 @@ class Workshop:
         del inputs
         return ModelHandle(key=node.key, base=base_model(node.key, self._plan.bases[node.key]))
 
-    def _add_lora(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
+    def _add_adapter(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
         model: ModelHandle = inputs["model"]
-        adapter = self._plan.adapters[node.key]
-        source = found(adapter.sources["weights"])
-        lora = LoraModel(
-            key=node.key,
-            name=adapter.name,
-            source=source,
-            weight_name=source.files[0].name,
-            target=cast("str | None", node.constants["target"]),
-            alpha=cast("float | None", node.constants["alpha"]),
-        )
-        return replace(model, key=node.key, adapters=(*model.adapters, lora))
+        adapter = ADAPTER_MODELS[node.operation](node, self._plan.adapters[node.key])
+        return replace(model, key=node.key, adapters=(*model.adapters, adapter))
 
     def _set_scales(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
         model: ModelHandle = inputs["model"]
@@ -168,11 +159,3 @@ def base_model(key: str, base: ResolvedBase) -> BaseModel:
         },
         allow_pickle=base.allow_pickle,
     )
-
-
-def found(source: AnySource) -> Source:
-    """A source that must be on this machine by now."""
-    if isinstance(source, Source):
-        return source
-    message = f"BUG: {source.address} was not found and not refused"
-    raise AssertionError(message)

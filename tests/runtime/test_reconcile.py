@@ -14,7 +14,7 @@ from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
-from recipe_runner.runtime import adapters
+from recipe_runner.runtime import loras as loras_part
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.tuners import Tuners
 
@@ -72,8 +72,8 @@ def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
     loras: dict[str, LoraModel],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(adapters, "MOST_LOADED", most)
-    monkeypatch.setattr(adapters, "MOST_TRANSLATED", most)
+    monkeypatch.setattr(loras_part, "MOST_LOADED", most)
+    monkeypatch.setattr(loras_part, "MOST_TRANSLATED", most)
     live = LivePipeline("cpu", "strict", 1)
     made = [picture(live, state, bases, loras) for state in sequence]
     fresh = picture(LivePipeline("cpu", "strict", 1), sequence[-1], bases, loras)
@@ -85,7 +85,7 @@ def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
 def test_the_base_is_bit_identical_after_adapters_leave(
     sd15_folder: Path, bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapters, "MOST_LOADED", 0)
+    monkeypatch.setattr(loras_part, "MOST_LOADED", 0)
     untouched = plain_pipeline(sd15_folder)
     live = LivePipeline("cpu", "strict", 1)
     picture(live, (0, (("a", 1.0), ("b", 0.5), ("c", 2.0))), bases, loras)
@@ -102,12 +102,14 @@ def test_dropping_idle_adapters_leaves_the_busy_ones_at_work(
     bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = picture(LivePipeline("cpu", "strict", 1), (0, (("b", 0.5), ("c", 1.0))), bases, loras)
-    monkeypatch.setattr(adapters, "MOST_LOADED", 0)
+    monkeypatch.setattr(loras_part, "MOST_LOADED", 0)
     live = LivePipeline("cpu", "strict", 1)
     picture(live, (0, (("a", 1.0),)), bases, loras)
     assert np.array_equal(picture(live, (0, (("b", 0.5), ("c", 1.0))), bases, loras), expected)
     assert live._adapters is not None
-    assert live._adapters._tuners["unet"].names == ("adapter_1",)
+    part = live._adapters._parts[0]
+    assert isinstance(part, loras_part.Loras)
+    assert part._tuners["unet"].names == ("adapter_1",)
 
 
 def test_scales_and_known_adapters_cost_no_reading(
@@ -117,7 +119,7 @@ def test_scales_and_known_adapters_cost_no_reading(
     for name in NAMES:
         live.require(handle(bases[0], loras[name]))
     read = []
-    monkeypatch.setattr(adapters, "translate", lambda *args, **_: read.append(args))
+    monkeypatch.setattr(loras_part, "translate", lambda *args, **_: read.append(args))
     loaded = []
     monkeypatch.setattr(Tuners, "add", lambda *args: loaded.append(args))
     for scale in (0.1, 0.2, 0.3):
