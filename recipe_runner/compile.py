@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from recipe_runner.canonical import Json, canonical, digest
+from recipe_runner.canonical import Json, digest
 from recipe_runner.graph import BuildGraph, Origin
 from recipe_runner.resolved import (
     AnySource,
@@ -98,14 +98,18 @@ class _Compiler:
         self._numbered = len(recipe.variants) > 1
         self._digits = max(3, len(str(len(recipe.variants))))
         self._memo: dict[tuple[object, ...], str] = {}
+        self._arguments: dict[int, Mapping[str, Json]] = {}
         # Memo keys hold identities, so what they identify must stay alive.
         self._alive: list[object] = [recipe]
 
     def variant(self, variant: ResolvedVariant) -> list[PlannedImage]:
         base, adapters, sampling = variant.base, variant.adapters, variant.sampling
-        denoiser = self._handle(base, adapters, [adapter.scale for adapter in adapters])
+        scales = [adapter.scale for adapter in adapters]
+        denoiser = self._handle("denoiser", base, adapters, scales)
         texts = tuple(adapter for adapter in adapters if adapter.touches_text)
-        encoder = self._handle(base, texts, [text_scale(adapter.scale) for adapter in texts])
+        text_scales = [text_scale(adapter.scale) for adapter in texts]
+        same = len(texts) == len(adapters) and text_scales == scales
+        encoder = denoiser if same else self._handle("text", base, texts, text_scales)
         conditionings = [self._encode(encoder, prompt, sampling) for prompt in variant.prompts]
         wanted = [
             (prompt, seed, conditioning)
@@ -118,8 +122,11 @@ class _Compiler:
             images += self._batch(variant, denoiser, wanted[first : first + size])
         return images
 
-    def _handle(self, base: ResolvedBase, adapters: Sequence[ResolvedAdapter], scales: Sequence[Json]) -> str:
-        memo = (id(base), *(id(adapter) for adapter in adapters), canonical(scales))
+    def _handle(
+        self, sort: str, base: ResolvedBase, adapters: Sequence[ResolvedAdapter], scales: Sequence[Json]
+    ) -> str:
+        # An adapter at another scale is another object, so that the two sorts' scales need no comparing.
+        memo = (sort, id(base), *(id(adapter) for adapter in adapters))
         if memo not in self._memo:
             key = self._load_base(base)
             for adapter in adapters:
@@ -206,7 +213,6 @@ class _Compiler:
     def _batch(
         self, variant: ResolvedVariant, handle: str, members: Sequence[tuple[ResolvedPrompt, int, str]]
     ) -> list[PlannedImage]:
-        arguments = {name: value for name, value in variant.sampling.items() if name not in TEXT_SAMPLING}
         inputs = {"model": handle}
         inputs |= {f"conditioning.{n}": conditioning for n, (_, _, conditioning) in enumerate(members)}
         origin = members[0][0].origin
@@ -215,7 +221,7 @@ class _Compiler:
             VERSIONS["denoise"],
             constants={
                 "seeds": [seed for _, seed, _ in members],
-                "sampling": arguments,
+                "sampling": self._denoising(variant.sampling),
                 "reproducibility": self._recipe.reproducibility,
             },
             inputs=inputs,
@@ -225,6 +231,13 @@ class _Compiler:
             self._image(variant, handle, latents, index, prompt, seed)
             for index, (prompt, seed, _) in enumerate(members)
         ]
+
+    def _denoising(self, sampling: Mapping[str, Json]) -> Mapping[str, Json]:
+        if id(sampling) not in self._arguments:
+            arguments = {name: value for name, value in sampling.items() if name not in TEXT_SAMPLING}
+            self._alive.append(sampling)
+            self._arguments[id(sampling)] = arguments
+        return self._arguments[id(sampling)]
 
     def _image(
         self, variant: ResolvedVariant, handle: str, latents: str, index: int, prompt: ResolvedPrompt, seed: int

@@ -104,8 +104,13 @@ class _Resolver:
         return tuple(found.values())
 
     def _adapter(self, name: str, entry: Mapping[str, Any], base: ResolvedBase) -> ResolvedAdapter:
+        # Made once for a sweep over a scale, whose variants differ in nothing else.
+        surroundings, origin = self._by_value(("surroundings", name), lambda: self._surroundings(name, base), base)
+        with placed(origin):
+            return KINDS[entry["kind"]].resolve(name, entry, surroundings, origin)
+
+    def _surroundings(self, name: str, base: ResolvedBase) -> tuple[Surroundings, Origin]:
         mark = self._document.mark(("adapters", name), key=True)
-        origin = Origin(mark.source, mark.line, mark.column, mark.source_line)
         surroundings = Surroundings(
             folder=self._folder,
             base=base,
@@ -113,8 +118,7 @@ class _Resolver:
             once=self._by_value,
             origin=lambda *path: self._origin("adapters", name, *path),
         )
-        with placed(origin):
-            return KINDS[entry["kind"]].resolve(name, entry, surroundings, origin)
+        return surroundings, Origin(mark.source, mark.line, mark.column, mark.source_line)
 
     def _by_value(self, key: tuple[str | float | None, ...], make: Callable[[], T], *others: object) -> T:
         """`make()`, once for each value of `key`: for what costs time and does not depend on a scale."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from jsonschema.protocols import Validator
 
-    from recipe_runner.canonical import Json
     from recipe_runner.document import Document
     from recipe_runner.errors import Problem
 
@@ -73,9 +72,9 @@ def validator(name: str) -> Validator:
     return made
 
 
-def errors_of(value: Json, schema: Mapping[str, Any], name: str = RECIPE) -> list[ValidationError]:
-    """The schema errors of `value` under `schema`, a part of the schema called `name`."""
-    return list(validator(name).evolve(schema=schema).iter_errors(value))
+def part_validator(schema: Mapping[str, Any], name: str = RECIPE) -> Validator:
+    """The validator of `schema`, a part of the schema called `name`, for many values."""
+    return validator(name).evolve(schema=schema)
 
 
 def check_recipe(document: Document) -> tuple[Problem, ...]:

@@ -13,7 +13,7 @@ from recipe_runner.nearest import did_you_mean
 from recipe_runner.paths import PathNotFoundError, PathSyntaxError, format_path, locate, parse_path, replaced
 from recipe_runner.rules.request import count_images
 from recipe_runner.rules.view import elements, mapping
-from recipe_runner.schema import RECIPE, errors_of, load_schema
+from recipe_runner.schema import RECIPE, load_schema, part_validator
 from recipe_runner.schema_parts import NoSuchPartError, schema_at
 from recipe_runner.words import shown
 
@@ -100,12 +100,12 @@ def _collide(one: Path, other: Path) -> bool:
 def _values(
     tree: Mapping[str, Json], text: str, path: Path, values: Sequence[Json]
 ) -> tuple[list[tuple[int, Json]], list[Finding]]:
-    schema = schema_at(load_schema(RECIPE), tree, path)
+    part = part_validator(schema_at(load_schema(RECIPE), tree, path))
     allowed: list[tuple[int, Json]] = []
     findings: list[Finding] = []
     first: dict[object, int] = {}
     for index, value in enumerate(values):
-        wrong = list(explanations(errors_of(value, schema), path))
+        wrong = list(explanations(part.iter_errors(value), path))
         for finding in wrong:
             place = ("matrix", text, index, *finding.path[len(path) :])
             findings.append(Finding("E306", finding.message, place, finding.hint, key=finding.key and len(place) > 3))  # noqa: PLR2004
