@@ -7,9 +7,10 @@ decoding make a handle real, in `recipe_runner.runtime`. Equal handles make equa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
+from recipe_runner.graph import Origin
 from recipe_runner.sources.source import Source
 
 
@@ -29,7 +30,7 @@ class BaseModel:
     """The base. `weight_name` is set for a single-file checkpoint, whose configuration is then in `config`.
 
     `key` is the node key of its load_base operation: equal keys are equal pipelines. `pipeline` is a diffusers class
-    name, never `auto`. `scheduler_class` None keeps the base's own class. `line` and `column` locate it in the recipe.
+    name, never `auto`. `scheduler_class` None keeps the base's own class. `origin` is where the recipe says it.
     """
 
     key: str
@@ -43,11 +44,15 @@ class BaseModel:
     scheduler_config: Mapping[str, Json] | None = None
     components: Mapping[str, ComponentModel | None] | None = None
     allow_pickle: bool = False
+    origin: Origin = field(default_factory=Origin, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraModel:
-    """A LoRA: the file `weight_name` of `source`, loaded into `target` only when that is set."""
+    """A LoRA: the file `weight_name` of `source`, loaded into `target` only when that is set.
+
+    `origin` is where the recipe says it.
+    """
 
     key: str
     name: str
@@ -55,6 +60,7 @@ class LoraModel:
     weight_name: str
     target: str | None = None
     alpha: float | None = None
+    origin: Origin = field(default_factory=Origin, compare=False)
 
 
 AdapterModel = LoraModel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from support.command import ROOT, call, process, start
 from support.tiny import sd15_folder
 
@@ -195,6 +197,18 @@ def test_a_failed_run_keeps_what_was_finished_and_says_so(recipe: Path) -> None:
     assert told["status"] == "failed"
     assert told["failure"]["message"] == problem.message
     assert len(told["images"]) == 4
+
+
+def test_a_base_that_cannot_be_loaded_is_told_at_the_line_of_the_base(recipe: Path, sd15_folder: Path) -> None:
+    model = shutil.copytree(sd15_folder, recipe.parent / "spoilt")
+    weights = model / "vae/diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "encoder.conv_in.bias"}, weights)
+    recipe.write_text(RECIPE.format(model=model))
+    with pytest.raises(recipe_runner.RecipeRunnerError) as caught:
+        recipe_runner.run_recipe(recipe)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.source_line) == ("E501", f"base: {{model: {model}}}")
 
 
 def test_a_missing_device_is_told_before_anything_is_made(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

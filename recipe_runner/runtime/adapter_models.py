@@ -28,6 +28,7 @@ def _lora(node: Node, adapter: ResolvedAdapter) -> LoraModel:
         weight_name=source.files[0].name,
         target=cast("str | None", node.constants["target"]),
         alpha=cast("float | None", node.constants["alpha"]),
+        origin=adapter.origin,
     )
 
 

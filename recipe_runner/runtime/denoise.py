@@ -127,9 +127,10 @@ def _joined(pipeline: Any, family: Family, conditionings: Sequence[Conditioning]
             for name in names
         }
     denoiser = pipeline.unet if family in ("sd", "sdxl") else pipeline.transformer
-    # A text encoder may have a data type of its own.
+    # A text encoder may have a data type of its own. A model's `device` and `dtype` look through all its modules.
+    first = next(parameter for parameter in denoiser.parameters() if parameter.is_floating_point())
     return {
-        name: torch.cat([each.arguments[name] for each in conditionings]).to(denoiser.device, denoiser.dtype)
+        name: torch.cat([each.arguments[name] for each in conditionings]).to(first.device, first.dtype)
         for name in conditionings[0].arguments
     }
 

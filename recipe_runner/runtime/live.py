@@ -13,6 +13,7 @@ import torch
 from recipe_runner.canonical import Json
 from recipe_runner.errors import Problem
 from recipe_runner.handle import BaseModel, ModelHandle
+from recipe_runner.placed import placed
 from recipe_runner.runtime.adapters import Adapters
 from recipe_runner.runtime.base import LoadedBase, load_base
 from recipe_runner.runtime.decode import Picture, decode
@@ -198,6 +199,8 @@ class LivePipeline:
                 self._base.change_scheduler(model)
             return self._base
         self.close()
-        self._base = load_base(model, self.device)
+        # It is loaded where it is first needed, for a prompt, but what fails is the base.
+        with placed(model.origin), operation("load_base"):
+            self._base = load_base(model, self.device)
         self._adapters = Adapters(self._base.pipeline, allow_pickle=model.allow_pickle)
         return self._base

@@ -8,6 +8,7 @@ from typing import Any
 
 from recipe_runner.canonical import digest
 from recipe_runner.handle import AdapterModel, LoraModel, ModelHandle
+from recipe_runner.placed import placed
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.lora import TUNED_PARTS, Translated, module_shapes, translate
 from recipe_runner.runtime.problems import misfit
@@ -120,9 +121,10 @@ class Loras:
         if identity in self._translated:
             self._translated.move_to_end(identity)
             return self._translated[identity]
-        watch = Watch.begin(adapter.source)
-        translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
-        watch.check()
+        with placed(adapter.origin):
+            watch = Watch.begin(adapter.source)
+            translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
+            watch.check()
         self._translated[identity] = translated
         while len(self._translated) > MOST_TRANSLATED:
             self._translated.popitem(last=False)

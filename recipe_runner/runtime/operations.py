@@ -158,4 +158,5 @@ def base_model(key: str, base: ResolvedBase) -> BaseModel:
             for name, component in base.components.items()
         },
         allow_pickle=base.allow_pickle,
+        origin=base.origin,
     )

@@ -36,6 +36,9 @@ def _switches() -> tuple[_Switch, ...]:
             True,
             False,
         ),
+        # With deterministic algorithms torch would fill all memory that it takes with NaN first: a help in finding bugs
+        # of kernels, at a twentieth of the time of a small image.
+        ("fill_uninitialized_memory", *_attribute(torch.utils.deterministic, "fill_uninitialized_memory"), False, True),
         ("cudnn_deterministic", *_attribute(cudnn, "deterministic"), True, False),
         ("cudnn_benchmark", *_attribute(cudnn, "benchmark"), False, False),
         ("matmul_precision", *_attribute(matmul, "fp32_precision"), "ieee", "none"),

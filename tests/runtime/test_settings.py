@@ -33,6 +33,7 @@ def test_strict_turns_every_source_of_chance_off() -> None:
     with reproducible("strict"):
         assert read_switches() == {
             "deterministic_algorithms": True,
+            "fill_uninitialized_memory": False,
             "cudnn_deterministic": True,
             "cudnn_benchmark": False,
             "matmul_precision": "ieee",
@@ -48,6 +49,7 @@ def test_the_other_levels_set_the_defaults_back(level: Any) -> None:
     with reproducible("strict"), reproducible(level):
         assert read_switches() == {
             "deterministic_algorithms": False,
+            "fill_uninitialized_memory": True,
             "cudnn_deterministic": False,
             "cudnn_benchmark": False,
             "matmul_precision": "none",
