@@ -14,7 +14,7 @@ PACKAGE = ROOT / "recipe_runner"
 
 LAYERS = (
     ("errors", "codes", "canonical", "nearest", "paths", "scalars", "words"),
-    ("text", "syntax", "nodes", "overrides", "document", "yaml_text"),
+    ("text", "syntax", "nodes", "overrides", "document", "yaml_text", "disk"),
     ("recipe",),
     ("diffusers_table", "findings", "explanations", "schema_parts", "schema", "generate", "rules", "matrix", "load"),
     ("weights",),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from recipe_runner.disk.atomic import reading
 from recipe_runner.errors import Problem, RecordError
-from recipe_runner.record.atomic import reading
 from recipe_runner.record.metadata import UNREADABLE
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file, write_if_changed
+from recipe_runner.disk.lock import hold_lock
 from recipe_runner.errors import Problem, RecordError
-from recipe_runner.record.atomic import make_folder, remove_leftovers, write_file, write_if_changed
 from recipe_runner.record.journal import Journal
-from recipe_runner.record.lock import hold_lock
 from recipe_runner.record.store import Store
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from recipe_runner.record.atomic import append, reading
+from recipe_runner.disk.atomic import append, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.atomic import make_folder, remove_leftovers, write_file
-from recipe_runner.record.lock import hold_lock
+from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file
+from recipe_runner.disk.lock import hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

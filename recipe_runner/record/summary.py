@@ -9,10 +9,10 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
+from recipe_runner.disk.atomic import reading
 from recipe_runner.document import Document
 from recipe_runner.errors import RecordError
 from recipe_runner.recipe import Recipe
-from recipe_runner.record.atomic import reading
 from recipe_runner.record.documents import lock_yaml, resolved_yaml
 from recipe_runner.record.environment import Environment
 from recipe_runner.record.folder import LOCK, MANIFEST, RECIPE, RESOLVED, RunFolder

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.record.atomic import write_file
+from recipe_runner.disk.atomic import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from recipe_runner.record import atomic
+from recipe_runner.disk import atomic
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.store import StoredImage

@@ -13,8 +13,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from recipe_runner.disk.atomic import make_folder, writing
 from recipe_runner.errors import Problem, RecordError
-from recipe_runner.record.atomic import make_folder, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

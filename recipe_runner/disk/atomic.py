@@ -25,12 +25,12 @@ LEFTOVER_SUFFIX = ".part"
 _HINTS = {
     errno.ENOSPC: "The disk is full. Free some space and run again: what was finished is kept.",
     errno.EDQUOT: "The disk quota is used up. Free some space and run again: what was finished is kept.",
-    errno.EROFS: "The file system is read-only. Choose another folder for the runs.",
-    errno.EACCES: "You may not write there. Choose another folder for the runs, or change its permissions.",
-    errno.EPERM: "You may not write there. Choose another folder for the runs, or change its permissions.",
-    errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another folder for the runs.",
-    errno.EEXIST: "A file stands where a folder is needed. Choose another folder for the runs.",
-    errno.ENAMETOOLONG: "Choose a shorter path for the runs.",
+    errno.EROFS: "The file system is read-only. Choose another folder.",
+    errno.EACCES: "You may not write there. Choose another folder, or change its permissions.",
+    errno.EPERM: "You may not write there. Choose another folder, or change its permissions.",
+    errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another folder.",
+    errno.EEXIST: "A file stands where a folder is needed. Choose another folder.",
+    errno.ENAMETOOLONG: "Choose a shorter path.",
 }
 
 

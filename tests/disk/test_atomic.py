@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.records import FailingSystem, Killed
 
+from recipe_runner.disk import atomic
 from recipe_runner.errors import RecordError
-from recipe_runner.record import atomic
 
 OLD, NEW = b"old " * 50, b"new " * 70
 
@@ -82,7 +82,7 @@ def test_a_refused_write_says_what_to_do(tmp_path: Path) -> None:
         atomic.write_file(path, NEW)
     problem = caught.value.problems[0]
     assert problem.message == f"cannot write {path}: Not a directory"
-    assert problem.hint == "A part of this path is a file, not a folder. Choose another folder for the runs."
+    assert problem.hint == "A part of this path is a file, not a folder. Choose another folder."
     with pytest.raises(RecordError) as caught:
         atomic.make_folder(path)
     assert caught.value.problems[0].code == "E801"
@@ -103,7 +103,7 @@ def test_the_kernel_refusing_more_bytes_keeps_the_old_file(tmp_path: Path) -> No
     path = tmp_path / "a"
     atomic.write_file(path, OLD)
     program = (
-        "import resource, sys; from pathlib import Path; from recipe_runner.record import atomic\n"
+        "import resource, sys; from pathlib import Path; from recipe_runner.disk import atomic\n"
         "from recipe_runner.errors import RecordError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: atomic.write_file(Path(sys.argv[1]), b'new' * 1000)\n"
