@@ -148,6 +148,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E611": Code("a scale names nothing of the base"),
         "E612": Code("a scale list of the wrong length"),
         "E613": Code("a scale names nothing of the adapter"),
+        "E640": Code("not an IP-Adapter that is applied"),
+        "E641": Code("an IP-Adapter file that is not whole"),
+        "E642": Code("an IP-Adapter that does not fit the UNet"),
         "E690": Code("a kind of adapter that is not applied yet"),
         # Execution
         "E701": Code("no such device", COULD_NOT),

@@ -1,0 +1,100 @@
+"""IP-Adapter files in the layouts of h94/IP-Adapter and h94/IP-Adapter-FaceID, at any size, with random tensors.
+
+The names of the tensors are written down here, and not asked of the package: this is what the files out there hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from recipe_runner.weights.modules import Shape
+
+SD15_WIDTHS = (320, 320, 640, 640, 1280, 1280, 1280, 1280, 1280, 640, 640, 640, 320, 320, 320, 1280)
+"""Widths of Stable Diffusion 1.5's cross-attentions in the files' order: down, up, middle."""
+
+
+def _linear(name: str, rows: int, columns: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+
+
+def _norm(name: str, width: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _resampler(prefix: str, width: int, read: int, cross: int, heads: int, depth: int) -> dict[str, Shape]:
+    found = _linear(f"{prefix}proj_in", width, read) | _linear(f"{prefix}proj_out", cross, width)
+    found |= _norm(f"{prefix}norm_out", cross)
+    for number in range(depth):
+        layer = f"{prefix}layers.{number}"
+        found |= _norm(f"{layer}.0.norm1", width) | _norm(f"{layer}.0.norm2", width)
+        found |= {
+            f"{layer}.0.to_q.weight": (heads * 64, width),
+            f"{layer}.0.to_kv.weight": (heads * 128, width),
+            f"{layer}.0.to_out.weight": (width, heads * 64),
+            **_norm(f"{layer}.1.0", width),
+            f"{layer}.1.1.weight": (width * 4, width),
+            f"{layer}.1.3.weight": (width, width * 4),
+        }
+    return found
+
+
+def projection_shapes(
+    variant: str, *, cross: int, read: int, heads: int = 1, depth: int = 4, tokens: int = 4, face: int = 512
+) -> dict[str, Shape]:
+    """The tensors `image_proj.…` of a file: `read` is the width of the image encoder's features."""
+    if variant == "base":
+        found = _linear("proj", tokens * cross, read) | _norm("norm", cross)
+    elif variant == "full":
+        found = _linear("proj.0", read, read) | _linear("proj.2", cross, read) | _norm("proj.3", cross)
+    elif variant == "plus":
+        found = {"latents": (1, tokens, cross)} | _resampler("", cross, read, cross, heads, depth)
+    else:
+        found = _linear("proj.0", face * 2, face) | _linear("proj.2", tokens * cross, face * 2) | _norm("norm", cross)
+        if variant == "faceid_plus":
+            found |= _resampler("perceiver_resampler.", cross, read, cross, heads, depth)
+    return {f"image_proj.{name}": shape for name, shape in found.items()}
+
+
+def attention_shapes(widths: Sequence[int], cross: int) -> dict[str, Shape]:
+    """The tensors `ip_adapter.N.to_k_ip.weight` and `to_v_ip`: N counts self-attentions too, so it is odd."""
+    return {
+        f"ip_adapter.{2 * index + 1}.to_{letter}_ip.weight": (width, cross)
+        for index, width in enumerate(widths)
+        for letter in "kv"
+    }
+
+
+def lora_shapes(widths: Sequence[int], cross: int, rank: int) -> dict[str, Shape]:
+    """FaceID's bundled LoRA: every projection of every attention, self-attentions first."""
+    found: dict[str, Shape] = {}
+    for index, width in enumerate(widths):
+        for number, read in ((2 * index, width), (2 * index + 1, cross)):
+            for projection, columns in (("to_q", width), ("to_k", read), ("to_v", read), ("to_out", width)):
+                name = f"ip_adapter.{number}.{projection}_lora"
+                found |= {f"{name}.down.weight": (rank, columns), f"{name}.up.weight": (width, rank)}
+    return found
+
+
+def tensors_of(shapes: Mapping[str, Shape], seed: int, size: float = 0.3) -> dict[str, Any]:
+    """Random tensors of these shapes; norms are near one."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, shape in shapes.items():
+        tensor = torch.randn(shape, generator=generator) * size
+        found[name] = 1 + tensor if len(shape) == 1 and name.endswith(".weight") else tensor
+    return found
+
+
+def write_ip_adapter(path: Path, shapes: Mapping[str, Shape], seed: int = 0, size: float = 0.3) -> dict[str, Any]:
+    """Write a safetensors file of these shapes; returns its tensors."""
+    from safetensors.torch import save_file
+
+    tensors = tensors_of(shapes, seed, size)
+    save_file(tensors, path)
+    return tensors
