@@ -151,6 +151,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E640": Code("not an IP-Adapter that is applied"),
         "E641": Code("an IP-Adapter file that is not whole"),
         "E642": Code("an IP-Adapter that does not fit the UNet"),
+        "E622": Code("an embedding does not fit the base's text encoders"),
+        "E623": Code("an embedding leaves a text encoder out"),
         "E690": Code("a kind of adapter that is not applied yet"),
         # Execution
         "E701": Code("no such device", COULD_NOT),

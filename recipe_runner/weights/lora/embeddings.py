@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from recipe_runner.weights.modules import TEXT_MODEL, ModuleTable, Shape
+from recipe_runner.weights.embedding import token_width
+from recipe_runner.weights.modules import ModuleTable, Shape
 
 _BUNDLE = re.compile(r"bundle_emb\.(?P<token>.+?)\.(?P<part>clip_l|clip_g|string_to_param\.\*|emb_params)")
 _PARTS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
-_TABLE = "embeddings.token_embedding"
 
 
 def embedding_of(key: str, metadata: Mapping[str, str]) -> tuple[str, str] | None:
@@ -26,7 +26,7 @@ def misfit(shape: Shape, component: str, table: ModuleTable) -> str:
     modules = table.get(component)
     if modules is None:
         return f"the base has no {component}"
-    width = next((modules[name][1] for name in (_TABLE, TEXT_MODEL + _TABLE) if name in modules), None)
+    width = token_width(modules)
     if width is None:
         return f"the base's {component} has no table of tokens"
     if len(shape) not in (1, 2) or shape[-1] != width:
