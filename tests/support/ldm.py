@@ -1,4 +1,4 @@
-"""Write a tiny pipeline as the one-file checkpoint that the original training code would have left."""
+"""Pipelines as the one-file checkpoints that the original training code would have left."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ _VAE = (
     (r"mid_block\.attentions\.0", lambda _: "mid.attn_1"),
     (r"down_blocks\.(\d)\.resnets\.(\d)", r"down.\1.block.\2"),
     (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
-    (r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"up.{1 - int(m[1])}.block.{m[2]}"),
-    (r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{1 - int(m[1])}.upsample"),
     (r"conv_norm_out", "norm_out"),
     (r"conv_shortcut", "nin_shortcut"),
     (r"group_norm", "norm"),
@@ -43,8 +41,8 @@ _VAE = (
 )
 
 
-def unet_key(key: str, layers: int = 1) -> str:
-    """The original code's name of a UNet parameter."""
+def unet_key(key: str, layers: int = 1, plain_ups: tuple[int, ...] = ()) -> str:
+    """The original code's name of a UNet parameter; `plain_ups` are the upper blocks without attention."""
     for ours, theirs in _UNET_ENDS.items():
         if key.startswith(ours + "."):
             return _inner(theirs + key[len(ours) :])
@@ -57,8 +55,7 @@ def unet_key(key: str, layers: int = 1) -> str:
         rest = rest.replace("conv.", "op.") if kind == "downsamplers" else rest
         return _inner(f"input_blocks.{number}.{place}.{rest}")
     number = block * (layers + 1) + (index if kind != "upsamplers" else layers)
-    # The first upper block of the tiny UNet has attentions, so its upsampler is third.
-    place = {"resnets": "0", "attentions": "1", "upsamplers": "2"}[kind]
+    place = {"resnets": "0", "attentions": "1", "upsamplers": "1" if block in plain_ups else "2"}[kind]
     return _inner(f"output_blocks.{number}.{place}.{rest}")
 
 
@@ -71,9 +68,13 @@ def _inner(key: str) -> str:
     return key
 
 
-def vae_key(key: str) -> str:
-    """The original code's name of a VAE parameter."""
-    for pattern, replacement in _VAE:
+def vae_key(key: str, levels: int = 2) -> str:
+    """The original code's name of a parameter of a VAE with so many levels."""
+    ups = (
+        (r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"up.{levels - 1 - int(m[1])}.block.{m[2]}"),
+        (r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample"),
+    )
+    for pattern, replacement in (*ups, *_VAE):
         key = re.sub(pattern, replacement, key)
     return key
 
