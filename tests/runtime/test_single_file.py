@@ -10,11 +10,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 from support.handles import file_source, handle, source
-from support.ldm import sd1_checkpoint
+from support.ldm import image_tensors, open_clip_tensors, sd1_checkpoint
 from support.plain import our_picture, plain_picture, plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import BaseModel, ComponentModel
+from recipe_runner.runtime.conversion import component_tensors
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
 
@@ -134,3 +135,23 @@ def test_a_replaced_component_s_own_tensors_are_not_missed(
     save_file(tensors, tmp_path / "m.safetensors")
     part = ComponentModel(source=source(sd15_folder), subfolder="vae")
     LivePipeline("cpu", "strict", 1).require(handle(base(tmp_path / "m.safetensors", config, components={"vae": part})))
+
+
+@pytest.mark.parametrize(
+    ("part", "prefix"),
+    [
+        ("text_encoder", "cond_stage_model.model."),
+        ("text_encoder_2", "conditioner.embedders.1.model."),
+        ("unet", ""),
+        ("vae", ""),
+    ],
+)
+def test_sdxl_s_and_open_clip_s_names_give_back_each_value(part: str, prefix: str, sdxl_folder: Path) -> None:
+    pipeline = plain_pipeline(sdxl_folder)
+    model = getattr(pipeline, part)
+    checkpoint = open_clip_tensors(model, prefix) if prefix else image_tensors(pipeline)
+    found = component_tensors(part, model, sdxl_folder / part, checkpoint)
+    state = model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    # Other components' tensors may stand beside them in the file.
+    assert prefix == "" or found.keys() == state.keys()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -39,6 +38,13 @@ _VAE = (
     (r"to_([qkv])\b", r"\1"),
     (r"to_out\.0", "proj_out"),
 )
+_OPEN_CLIP = {
+    "self_attn.out_proj": "attn.out_proj",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+}
 
 
 def unet_key(key: str, layers: int = 1, plain_ups: tuple[int, ...] = ()) -> str:
@@ -79,13 +85,41 @@ def vae_key(key: str, levels: int = 2) -> str:
     return key
 
 
-def sd1_checkpoint(pipeline: Any) -> dict[str, torch.Tensor]:
-    """All parameters of a Stable Diffusion 1 pipeline, under the names of a one-file checkpoint."""
-    found = {f"model.diffusion_model.{unet_key(k)}": v for k, v in pipeline.unet.state_dict().items()}
+def image_tensors(pipeline: Any) -> dict[str, torch.Tensor]:
+    """The parameters of a pipeline's UNet and VAE, under the names of a one-file checkpoint."""
+    layers = pipeline.unet.config.layers_per_block
+    found = {f"model.diffusion_model.{unet_key(k, layers)}": v for k, v in pipeline.unet.state_dict().items()}
     for key, value in pipeline.vae.state_dict().items():
         name = vae_key(key)
         flat = ".mid.attn_1." in name and name.endswith("weight") and value.ndim == 2 and ".norm" not in name
         found[f"first_stage_model.{name}"] = value[:, :, None, None] if flat else value
+    return {key: value.contiguous().clone() for key, value in found.items()}
+
+
+def sd1_checkpoint(pipeline: Any) -> dict[str, torch.Tensor]:
+    """All parameters of a Stable Diffusion 1 pipeline, under the names of a one-file checkpoint."""
+    found = image_tensors(pipeline)
     text = pipeline.text_encoder.state_dict()
     found |= {f"cond_stage_model.transformer.text_model.{k.removeprefix('text_model.')}": v for k, v in text.items()}
     return {key: value.contiguous().clone() for key, value in found.items()}
+
+
+def open_clip_tensors(encoder: Any, prefix: str) -> dict[str, torch.Tensor]:
+    """A CLIP text encoder's parameters as open_clip names and fuses them."""
+    state = {key.removeprefix("text_model."): value for key, value in encoder.state_dict().items()}
+    found = {
+        "positional_embedding": state["embeddings.position_embedding.weight"],
+        "token_embedding.weight": state["embeddings.token_embedding.weight"],
+        **{f"ln_final.{name}": state[f"final_layer_norm.{name}"] for name in ("weight", "bias")},
+    }
+    if "text_projection.weight" in state:
+        # open_clip multiplies from the other side.
+        found["text_projection"] = state["text_projection.weight"].T
+    for layer in range(encoder.config.num_hidden_layers):
+        own, theirs = f"encoder.layers.{layer}", f"transformer.resblocks.{layer}"
+        for name in ("weight", "bias"):
+            fused = [state[f"{own}.self_attn.{part}_proj.{name}"] for part in "qkv"]
+            found[f"{theirs}.attn.in_proj_{name}"] = torch.cat(fused)
+            for mine, other in _OPEN_CLIP.items():
+                found[f"{theirs}.{other}.{name}"] = state[f"{own}.{mine}.{name}"]
+    return {prefix + key: value.contiguous().clone() for key, value in found.items()}
