@@ -95,10 +95,15 @@ def parse_document(data: bytes | str, source: str) -> Document:
     """Read one YAML 1.2 document that is a mapping.
 
     Raises:
-        RecipeSyntaxError: E101 to E117, each with line and column.
+        RecipeSyntaxError: E101 to E117, each with line and column; its `rest` is a document, or None.
     """
     origin = read_text(data, source)
-    root = read_nodes(origin)
+    try:
+        root = read_nodes(origin)
+    except RecipeSyntaxError as error:
+        rest = error.rest
+        error.rest = Document(origin, rest) if isinstance(rest, Node) and isinstance(rest.value, Mapping) else None
+        raise
     if root is None or root.value is None:
         hint = "`recipe-runner init` writes a recipe to start from."
         raise RecipeSyntaxError(origin.at(1, 1).problem("E106", "the file is empty", hint))

@@ -55,7 +55,13 @@ class RecipeRunnerError(Exception):
 
 
 class RecipeSyntaxError(RecipeRunnerError):
-    """The text is not a document: bad YAML, encoding, size."""
+    """The text is not a document: bad YAML, encoding, size.
+
+    `rest` is what could be read nevertheless, with null in the place of each value that could not: a tree of nodes, or
+    the document. It is None where nothing after the problem can be read in earnest.
+    """
+
+    rest: object = None
 
 
 class RecipeInvalid(RecipeRunnerError):

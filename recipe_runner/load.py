@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipe_runner.document import Document, parse_document
-from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
+from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError, RecipeSyntaxError
 from recipe_runner.rules import check_rules
 from recipe_runner.schema import check_recipe, in_order
 
@@ -48,6 +48,21 @@ def problems_of(document: Document) -> tuple[Problem, ...]:
     return in_order([*shape, *check_rules(document)])
 
 
+def problems_with_rest(error: RecipeRunnerError, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
+    """The problems of an error; where a text could be read but for single values, those of the rest as well.
+
+    What the rest gets wrong on the line of such a value may only follow from it, and waits.
+    """
+    if not isinstance(error, RecipeSyntaxError) or not isinstance(error.rest, Document):
+        return error.problems
+    try:
+        document = error.rest.with_overrides(overrides)
+    except RecipeRunnerError as other:
+        return (*error.problems, *other.problems)
+    lines = {problem.line for problem in error.problems}
+    return in_order([*error.problems, *(other for other in problems_of(document) if other.line not in lines)])
+
+
 def load_document(source: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     """Read a recipe file (or, where `source` has several lines, a recipe's text), apply overrides and check it.
 
@@ -55,10 +70,13 @@ def load_document(source: Path | str, overrides: Sequence[str] = ()) -> Loaded:
         RecipeSyntaxError: the text is not YAML.
         RecipeInvalid: with all errors and warnings.
     """
-    if isinstance(source, str) and "\n" in source:
-        document = parse_document(source, "<text>").with_overrides(overrides)
-    else:
-        document = read_document(source, overrides)
+    try:
+        if isinstance(source, str) and "\n" in source:
+            document = parse_document(source, "<text>").with_overrides(overrides)
+        else:
+            document = read_document(source, overrides)
+    except RecipeSyntaxError as error:
+        raise RecipeSyntaxError(*problems_with_rest(error, overrides)) from error
     problems = problems_of(document)
     if any(problem.severity == "error" for problem in problems):
         raise RecipeInvalid(*problems)
@@ -70,7 +88,7 @@ def find_problems(path: Path, overrides: Sequence[str] = ()) -> tuple[Problem, .
     try:
         return problems_of(read_document(path, overrides))
     except RecipeRunnerError as error:
-        return error.problems
+        return problems_with_rest(error, overrides)
 
 
 def load_recipe(source: Path | str, overrides: Sequence[str] = ()) -> Recipe:

@@ -162,8 +162,8 @@ class _Builder:
             first = mapping.keys[text]
             message = f"the key `{_short(text)}` is written twice in this mapping, first on line {first.line}"
             self.problem("E108", message, span, "Delete one of the two.")
-        elif mapping.keys is not None:
-            mapping.keys[text] = span
+        if mapping.keys is not None:
+            mapping.keys.setdefault(text, span)
         mapping.key = text
         mapping.wants_key = False
 
@@ -235,7 +235,8 @@ def read_nodes(origin: Origin, text: str | None = None, shift: int = 0) -> Node 
     Returns None where there is no document.
 
     Raises:
-        RecipeSyntaxError: with every problem of the text up to the first that ends the reading.
+        RecipeSyntaxError: with every problem of the text up to the first that ends the reading; where none did, with
+            the tree as its `rest`.
     """
     builder = _Builder(origin, shift)
     text = origin.text if text is None else text
@@ -249,7 +250,9 @@ def read_nodes(origin: Origin, text: str | None = None, shift: int = 0) -> Node 
     finally:
         loader.dispose()
     if builder.problems:
-        raise RecipeSyntaxError(*builder.problems)
+        flawed = RecipeSyntaxError(*builder.problems)
+        flawed.rest = builder.root
+        raise flawed
     return builder.root
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recipe_runner.document import parse_document
 from recipe_runner.errors import Problem, RecipeRunnerError
-from recipe_runner.load import problems_of
+from recipe_runner.load import problems_of, problems_with_rest
 from recipe_runner.report.problems import problem_text
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -23,7 +23,7 @@ def problems_of_case(path: Path) -> tuple[Problem, ...]:
     try:
         return problems_of(parse_document(data, path.relative_to(RECIPES).as_posix()).with_overrides(overrides))
     except RecipeRunnerError as error:
-        return error.problems
+        return problems_with_rest(error, overrides)
 
 
 def told(path: Path) -> str:
