@@ -18,12 +18,9 @@ from recipe_runner.sources.find import find_weights
 from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.header import read_header
-from recipe_runner.weights.lora import LoraLayout, read_layout, require_whole
+from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_whole
 from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
-
-FACTORED = frozenset({"down", "up", "mid", "alpha"})
-"""Roles of the tensors that a run applies."""
 
 
 def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
@@ -107,23 +104,18 @@ def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | No
         return None
     header = read_header(source.path(source.files[0].name))
     layout = read_layout(header.shapes, modules, target=lora.target, metadata=header.metadata)
-    return require_applied(require_whole(layout, name), name)
+    require_whole(layout, f"adapter {name}")
+    require_alpha(layout, lora.alpha, f"adapter {name}")
+    return require_applied(layout, name)
 
 
 def require_applied(layout: LoraLayout, name: str) -> LoraLayout:
-    """The layout itself, when a run applies all of its kinds: what `run` would refuse, `plan` refuses too.
+    """The layout itself, when a run applies all of it: what `run` would refuse, `plan` refuses too.
 
     Raises:
-        WeightsError: E608 for learned tokens, and for differences other than plain, fused and Tucker factors.
+        WeightsError: E608 for learned tokens.
     """
-    kinds = {
-        module.kind if module.kind != "lora" else "DoRA or bias"
-        for module in layout.modules
-        if module.kind != "lora" or not module.tensors.keys() <= FACTORED
-    }
-    if layout.embeddings:
-        kinds.add(f"learned tokens {', '.join(layout.embeddings)}")
-    if not kinds:
+    if not layout.embeddings:
         return layout
-    message = f"adapter {name}: the file holds {'; '.join(sorted(kinds))}, which is not applied yet"
+    message = f"adapter {name}: the file holds learned tokens {', '.join(layout.embeddings)}, not applied yet"
     raise WeightsError(Problem(code="E608", message=message, hint="an adapter is applied whole or not at all"))

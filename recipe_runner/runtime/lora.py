@@ -1,8 +1,8 @@
-"""LoRA adapters: from a file's tensors to the factors of each module, so that every tensor of the file is used."""
+"""LoRA and LyCORIS adapters: from a file's tensors to what each module gets, so that every tensor of it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,30 @@ from typing import Any
 import torch
 
 from recipe_runner.handle import LoraModel
+from recipe_runner.runtime.changes import Change, Difference, Factor, tucker_down
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_tensors
-from recipe_runner.runtime.tuners import Factor
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
-from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_whole
+from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_alpha, require_whole
 from recipe_runner.weights.modules import Shape
 
 TUNED_PARTS = (*DENOISER_PARTS, *TEXT_PARTS)
-_FACTORED = {"down", "up", "mid", "alpha"}
+_BIASES = {"up_bias", "diff_b"}
 
 
 @dataclass(frozen=True)
 class Translated:
-    """An adapter, ready to be put into a pipeline: the factors of each component, and what the file's layout says."""
+    """An adapter, ready to be put into a pipeline: the changes to each component, and what the file's layout says."""
 
-    parts: Mapping[str, tuple[Factor, ...]]
+    parts: Mapping[str, tuple[Change, ...]]
     layout: LoraLayout
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that its tensors take."""
+        return sum(change.size_bytes for changes in self.parts.values() for change in changes)
 
 
 def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *, allow_pickle: bool) -> Translated:
@@ -41,7 +46,7 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
 
     Raises:
         WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when it does not land whole; E608 for
-            a kind of difference that is not applied; E609 for an alpha that the file states itself.
+            learned tokens; E609, E632 for an alpha given to a file that states its own or needs none.
     """
     path = adapter.source.path(adapter.weight_name)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
@@ -53,14 +58,14 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
         target=adapter.target,
     )
     require_whole(layout, label)
+    require_alpha(layout, adapter.alpha, label)
     if layout.embeddings:
         names = ", ".join(layout.embeddings)
         raise misfit("E608", f"{label}: the file also holds learned tokens ({names}), which are not applied yet")
-    parts: dict[str, list[Factor]] = {}
+    parts: dict[str, list[Change]] = {}
     for module in layout.modules:
-        factor = _factor(label, module, tensors, adapter.alpha)
-        parts.setdefault(module.component, []).append(factor)
-    return Translated({part: tuple(factors) for part, factors in parts.items()}, layout)
+        parts.setdefault(module.component, []).extend(_changes(module, tensors, adapter.alpha))
+    return Translated({part: tuple(changes) for part, changes in parts.items()}, layout)
 
 
 def module_shapes(pipeline: Any) -> dict[str, dict[str, Shape]]:
@@ -75,36 +80,37 @@ def module_shapes(pipeline: Any) -> dict[str, dict[str, Shape]]:
     }
 
 
-def _factor(label: str, module: LoraModule, tensors: Mapping[str, torch.Tensor], given: float | None) -> Factor:
+def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: float | None) -> Iterator[Change]:
     roles = {role: tensors[key] for role, key in module.tensors.items()}
-    place = f"{module.component}.{module.module}"
-    if module.kind != "lora" or not roles.keys() <= _FACTORED:
-        kind = module.kind if module.kind != "lora" else ", ".join(sorted(roles.keys() - _FACTORED))
-        raise misfit("E608", f"{label}: {place} has a {kind} difference, which is not applied yet")
-    down, up = roles["down"], roles["up"]
-    if "mid" in roles:
-        # Tucker: the core goes into the lower factor, and a LoRA of the same rank is left.
-        down = torch.einsum("pq...,qi->pi...", roles["mid"], down.flatten(1))
+    if "rows_up" in roles:
+        roles |= {"up": roles.pop("rows_down").T, "down": roles.pop("rows_up").T}
+    if "lora_magnitude_vector" in roles:
+        roles["dora_scale"] = roles.pop("lora_magnitude_vector")
+    alpha = _alpha(module, roles, given)
+    factor = alpha / module.rank if module.rank else 1.0
+    if module.kind == "lora" and "dora_scale" not in roles:
+        yield _factor(module, roles, alpha)
+        roles = {role: tensor for role, tensor in roles.items() if role in _BIASES}
+        if not roles:
+            return
+    yield Difference(module.module, module.kind, roles, factor, module.rows, module.dora_axis)
+
+
+def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> Factor:
+    down, up = tucker_down(roles), roles["up"]
     if module.rows is not None:
         # The file has one tensor for several modules (a fused projection); this one gets its own outputs.
         up = torch.cat([up[first:last] for first, last in module.rows])
     down = down.reshape(module.rank, *module.shape[1:])
     up = up.reshape(module.shape[0], module.rank, *(1 for _ in module.shape[2:]))
-    return Factor(module.module, down, up, _alpha(label, module, roles, given))
+    return Factor(module.module, down, up, alpha)
 
 
-def _alpha(label: str, module: LoraModule, roles: Mapping[str, torch.Tensor], given: float | None) -> float:
-    stated = module.alpha
-    if stated is None and "alpha" in roles:
-        # Trainers write 0 for "as large as the rank".
-        stated = float(roles["alpha"]) or float(module.rank)
-    if stated is not None and given is not None:
-        raise misfit(
-            "E609",
-            f"{label}: the file states its own alpha ({stated:g} for {module.component}.{module.module})",
-            "remove `alpha`; it is for files that state none",
-        )
-    return next((float(alpha) for alpha in (stated, given) if alpha is not None), float(module.rank))
+def _alpha(module: LoraModule, roles: Mapping[str, torch.Tensor], given: float | None) -> float:
+    if module.alpha is not None:
+        return module.alpha
+    # Trainers write 0 for "as large as the rank".
+    return (float(roles["alpha"]) if "alpha" in roles else given) or float(module.rank)
 
 
 def _metadata(path: Path) -> Mapping[str, str]:

@@ -20,7 +20,8 @@ MOST_LOADED = 8
 """Adapters kept in a component at once; those unused longest leave first."""
 MOST_TRANSLATED = 16
 """Translated adapter files kept on the CPU, so that an adapter that comes back is not read again."""
-
+MOST_BYTES = 4 << 30
+"""Memory that kept adapters' tensors may take in a component, and translated files' on the CPU."""
 MOST_EXPANDED = 256
 """Scales that were spread over an adapter's modules, kept so that a sweep does it once."""
 
@@ -76,16 +77,18 @@ class Loras:
         for name, translated, _ in active:
             if name in tuners.names:
                 continue
-            factors = translated.parts[part]
-            tuners.add(name, factors)
-            landed = tuners.holds(name, factors)
-            if landed != len(factors):
-                raise misfit("E606", f"{part}: {landed} of {len(factors)} modules of an adapter landed")
+            changes = translated.parts[part]
+            tuners.add(name, changes)
+            landed = tuners.holds(name)
+            if landed != len(changes):
+                raise misfit("E606", f"{part}: {landed} of {len(changes)} changes of an adapter landed")
         tuners.activate([(name, scales) for name, _, scales in active])
         busy = [name for name, _, _ in active]
         idle = [name for name in tuners.names if name not in busy]
-        for name in idle[: max(0, len(tuners.names) - MOST_LOADED)]:
-            tuners.remove(name)
+        for name in idle:
+            size = sum(map(tuners.size_bytes, tuners.names))
+            if len(tuners.names) > MOST_LOADED or size > MOST_BYTES:
+                tuners.remove(name)
 
     def _scales(self, handle: ModelHandle, adapter: LoraModel) -> tuple[_Scales, str]:
         """The adapter's scale for every module, by component, and a digest of what the recipe says."""
@@ -126,9 +129,14 @@ class Loras:
             translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
             watch.check()
         self._translated[identity] = translated
-        while len(self._translated) > MOST_TRANSLATED:
+        while len(self._translated) > MOST_TRANSLATED or (
+            len(self._translated) > 1 and self._size_bytes() > MOST_BYTES
+        ):
             self._translated.popitem(last=False)
         return translated
+
+    def _size_bytes(self) -> int:
+        return sum(translated.size_bytes for translated in self._translated.values())
 
 
 def _identity(adapter: LoraModel) -> _Identity:

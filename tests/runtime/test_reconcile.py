@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
+from support import lycoris as kinds
 from support.handles import base_model, handle, lora_model
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
@@ -19,12 +21,24 @@ from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.tuners import Tuners
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from recipe_runner.handle import BaseModel, LoraModel
 
 STEPS = {"num_inference_steps": 1, "guidance_scale": 2.0}
-NAMES = "abc"
+
+FILES: dict[str, Callable[[Any, Path], object]] = {
+    "a": lambda pipeline, path: diffusers_file(path, factors(pipeline, 1, rank=1)),
+    "b": lambda pipeline, path: diffusers_file(path, factors(pipeline, 2, ("unet",), rank=2)),
+    "c": lambda pipeline, path: diffusers_file(path, factors(pipeline, 3, ("text_encoder",), rank=3)),
+    "loha": lambda pipeline, path: whole_file(pipeline, path, {"conv1": kinds.loha, "to_k": kinds.loha}),
+    "lokr": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.lokr("whole", "factors")}, text=True),
+    "dora": lambda pipeline, path: whole_file(pipeline, path, {"to_v": kinds.dora(kinds.lora, 0)}, text=True),
+    "full": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.full, "norm1": kinds.norm}),
+}
+"""An adapter of each sort: how its file is written."""
+NAMES = tuple(FILES)
 
 State = tuple[int, tuple[tuple[str, float], ...]]
 """Which base, and which adapters in which order at which scale."""
@@ -36,13 +50,24 @@ states = st.tuples(
 )
 
 
+def whole_file(pipeline: Any, path: Path, ends: dict[str, kinds.Make], *, text: bool = False) -> None:
+    """A LyCORIS file with a kind for the UNet's modules by their names' ends, and one in the text encoder."""
+    modules = [name for name, module in pipeline.unet.named_modules() if hasattr(module, "weight")]
+    made = {name: make for end, make in ends.items() for name in modules if name.endswith(end)}
+    tensors, _ = kinds.file_of(made, pipeline.unet, 7, size=0.1)
+    if text:
+        layer = {"encoder.layers.1.mlp.fc2": next(iter(ends.values()))}
+        tensors |= kinds.file_of(layer, pipeline.text_encoder, 8, size=0.1, prefix="lora_te")[0]
+    save_file(tensors, path)
+
+
 @pytest.fixture(scope="session")
 def loras(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoraModel]:
-    """Three LoRAs: both parts, UNet only, text encoder only."""
+    """The adapters of FILES."""
     folder = tmp_path_factory.mktemp("loras")
     pipeline = plain_pipeline(sd15_folder)
-    for name, seed, parts in (("a", 1, ("unet", "text_encoder")), ("b", 2, ("unet",)), ("c", 3, ("text_encoder",))):
-        diffusers_file(folder / f"{name}.safetensors", factors(pipeline, seed, parts, rank=seed))
+    for name, write in FILES.items():
+        write(pipeline, folder / f"{name}.safetensors")
     return {name: lora_model(folder / f"{name}.safetensors", name) for name in NAMES}
 
 
@@ -88,7 +113,7 @@ def test_the_base_is_bit_identical_after_adapters_leave(
     monkeypatch.setattr(loras_part, "MOST_LOADED", 0)
     untouched = plain_pipeline(sd15_folder)
     live = LivePipeline("cpu", "strict", 1)
-    picture(live, (0, (("a", 1.0), ("b", 0.5), ("c", 2.0))), bases, loras)
+    picture(live, (0, tuple((name, 0.5) for name in NAMES)), bases, loras)
     pipeline = live.require(handle(bases[0]))
     for part in ("unet", "text_encoder", "vae"):
         before, after = getattr(untouched, part), getattr(pipeline, part)
@@ -130,9 +155,12 @@ def test_scales_and_known_adapters_cost_no_reading(
 
 def test_a_scale_of_zero_leaves_no_layer_in_the_model(bases: list[BaseModel], loras: dict[str, LoraModel]) -> None:
     live = LivePipeline("cpu", "strict", 1)
-    plain = [type(module) for module in live.require(handle(bases[0])).unet.modules()]
-    live.require(handle(bases[0], loras["a"], a=1.0))
-    assert [type(module) for module in live.require(handle(bases[0], loras["a"], a=0.0)).unet.modules()] == plain
+    unet = live.require(handle(bases[0])).unet
+    plain = list(unet.modules()), list(map(id, unet.parameters()))
+    for name in NAMES:
+        live.require(handle(bases[0], loras[name], **{name: 1.0}))
+        live.require(handle(bases[0], loras[name], **{name: 0.0}))
+        assert (list(unet.modules()), list(map(id, unet.parameters()))) == plain
 
 
 def test_after_a_failure_nothing_half_changed_is_used(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recipe_runner.weights.lora.layout import FORMULAS, Kind, LoraLayout, LoraModule, Rows
 from recipe_runner.weights.lora.read import read_layout
 from recipe_runner.weights.lora.scales import expand_scales
-from recipe_runner.weights.lora.verdict import AdapterMismatch, require_whole
+from recipe_runner.weights.lora.verdict import AdapterMismatch, require_alpha, require_whole
 
 __all__ = [
     "FORMULAS",
@@ -16,5 +16,6 @@ __all__ = [
     "Rows",
     "expand_scales",
     "read_layout",
+    "require_alpha",
     "require_whole",
 ]

@@ -28,24 +28,35 @@ def rank_of(kind: Kind, shapes: Mapping[str, Shape], weight: Shape) -> int:
         if role in ("diff_b", "up_bias", "b_norm") and shape != weight[:1]:
             reason = f"its {role} is {_show(shape)} and the module has {weight[0]} outputs"
             raise Clash(reason)
-    if "dora_scale" in shapes:
-        dora_axis(shapes["dora_scale"], weight)
+    dora_axis(shapes, weight)
     return _RANKS[kind](shapes, weight)
 
 
-def dora_axis(shape: Shape, weight: Shape) -> int:
-    """0 when a DoRA magnitude of `shape` holds one number per output of the module, 1 when one per input."""
+def dora_axis(shapes: Mapping[str, Shape], weight: Shape) -> int | None:
+    """0 when a module's DoRA magnitude has one number per output, 1 when one per input; None when it has none.
+
+    PEFT's `lora_magnitude_vector` is per output whatever its shape, [out] or [1, out, 1, 1].
+
+    Raises:
+        Clash: when it has neither.
+    """
+    role = next((role for role in ("dora_scale", "lora_magnitude_vector") if role in shapes), None)
+    if role is None:
+        return None
+    shape = shapes[role]
     flat = prod(shape)
-    per_input = len(shape) > 1 and shape[0] == 1
+    per_input = role == "dora_scale" and len(shape) > 1 and shape[0] == 1
     if per_input and len(weight) > 1 and flat == weight[1] and not (shape[1] == 1 and flat != weight[1]):
         return 1
     if flat == weight[0]:
         return 0
-    reason = f"its dora_scale is {_show(shape)} and the module {_show(weight)}"
+    reason = f"its {role} is {_show(shape)} and the module {_show(weight)}"
     raise Clash(reason)
 
 
 def _lora(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    if "rows_down" in shapes:
+        return _table(shapes, weight)
     down, up = shapes["down"], shapes["up"]
     if len(down) < 2 or len(up) < 2 or down[0] != up[1]:  # noqa: PLR2004 - matrices at least
         reason = f"its down {_show(down)} and up {_show(up)} do not multiply"
@@ -63,6 +74,15 @@ def _lora(shapes: Mapping[str, Shape], weight: Shape) -> int:
         kernel = mid[2:]
     _same((up[0], down[1], *kernel), weight)
     return rank
+
+
+def _table(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    down, up = shapes["rows_down"], shapes["rows_up"]
+    if len(down) != 2 or len(up) != 2 or down[0] != up[1]:  # noqa: PLR2004 - matrices
+        reason = f"its lora_embedding_A {_show(down)} and lora_embedding_B {_show(up)} do not multiply"
+        raise Clash(reason)
+    _same((down[1], up[0]), weight)
+    return down[0]
 
 
 def _loha(shapes: Mapping[str, Shape], weight: Shape) -> int:

@@ -14,7 +14,8 @@ Reasoned: TypeAlias = tuple[tuple[str, str], ...]
 
 FORMULAS: Mapping[Kind, str] = {
     "lora": "delta = s * (up @ down); with `mid` (Tucker) delta[o, i, y, x] = s * sum over p, q of "
-    "up[o, p] * mid[p, q, y, x] * down[q, i]; s = alpha / rank",
+    "up[o, p] * mid[p, q, y, x] * down[q, i]; of an embedding table as PEFT has it, delta = s * (rows_up @ rows_down) "
+    "transposed; s = alpha / rank",
     "loha": "delta = s * (hada_w1_a @ hada_w1_b) * (hada_w2_a @ hada_w2_b), elementwise; with `hada_t1`, `hada_t2` "
     "each factor is sum over i, j of t[i, j, y, x] * w_b[j, in] * w_a[i, out]; s = alpha / rank",
     "lokr": "delta = s * kron(w1, w2) reshaped to the module's weight; w1 = lokr_w1 or lokr_w1_a @ lokr_w1_b; w2 = "

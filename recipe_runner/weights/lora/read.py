@@ -127,7 +127,10 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
     own = {role: landing.shapes[key] for role, key in group.tensors.items()}
     weight = whole_shape(group.target, modules)
     rank = rank_of(kind, own, weight)
-    axis = dora_axis(own["dora_scale"], weight) if "dora_scale" in own else None
+    axis = dora_axis(own, weight)
+    if axis == 1 and len(group.target.pieces) > 1:
+        reason = "its dora_scale is per input, and normalises weights that are several modules here as one"
+        raise Clash(reason)
     for module, rows in group.target.pieces:
         yield LoraModule(
             component=group.component,

@@ -24,10 +24,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], dict[str, str]], ...] = tuple(
     for pattern, roles in (
         (r"[._]lora_(?P<role>down|up|mid)\.weight$", {}),
         (rf"\.lora_(?P<role>A|B){_ADAPTER}(?:\.weight)?$", {"A": "down", "B": "up"}),
+        (rf"\.lora_embedding_(?P<role>A|B){_ADAPTER}(?:\.weight)?$", {"A": "rows_down", "B": "rows_up"}),
         (rf"\.lora_(?P<role>B|up){_ADAPTER}\.bias$", {"B": "up_bias", "up": "up_bias"}),
         (r"(?:[._]lora|\.lora_linear_layer)\.(?P<role>down|up)\.weight$", {}),
         (r"(?:[._]lora|\.lora_linear_layer)?\.(?P<role>alpha)$", {}),
-        (rf"\.(?P<role>lora_magnitude_vector){_ADAPTER}(?:\.weight)?$", {"lora_magnitude_vector": "dora_scale"}),
+        (rf"\.(?P<role>lora_magnitude_vector){_ADAPTER}(?:\.weight)?$", {}),
         (r"\.(?P<role>dora_scale|diff|diff_b|w_norm|b_norm)$", {}),
         (r"\.(?P<role>hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))$", {}),
         (r"\.(?P<role>down|up)\.weight$", {}),  # XLabs: processor.qkv_lora1.down.weight
@@ -37,18 +38,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], dict[str, str]], ...] = tuple(
 _FOREIGN_KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
-        (r"\.on_input$|\.ia3_", "IA3"),
-        (r"\.oft_(?:blocks|diag|r)|\.oft_R", "OFT"),
+        (r"\.on_input$|\.ia3_|^(?:lora_\w+|lycoris_\w+)\.weight$", "IA3"),
+        (r"\.oft_(?:blocks|diag|r)|\.oft_R|\.rescale$", "OFT"),
         (r"\.boft_", "BOFT"),
-        (r"\.(?:a1|a2|b1|b2)\.weight$", "GLoRA"),
+        (r"\.(?:a1|a2|b1|b2|bm)\.weight$", "GLoRA"),
         (r"\.vera_lambda_", "VeRA"),
-        (r"\.lora_embedding_[AB]", "a LoRA of an embedding table"),
         (r"\.(?:ip_adapter|image_proj)\b|^(?:ip_adapter|image_proj)\.", "an IP-Adapter"),
     )
 )
 
 ROLES: dict[Kind, tuple[frozenset[str], ...]] = {
-    "lora": (frozenset({"down", "up"}),),
+    "lora": (frozenset({"down", "up"}), frozenset({"rows_down", "rows_up"})),
     "loha": (frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}),),
     "lokr": tuple(
         frozenset(first + second)
@@ -61,7 +61,7 @@ ROLES: dict[Kind, tuple[frozenset[str], ...]] = {
 """The roles each kind is made of, in every form it comes in."""
 
 OPTIONAL: dict[Kind, frozenset[str]] = {
-    "lora": frozenset({"mid", "alpha", "dora_scale", "up_bias", "diff_b"}),
+    "lora": frozenset({"mid", "alpha", "dora_scale", "lora_magnitude_vector", "up_bias", "diff_b"}),
     "loha": frozenset({"hada_t1", "hada_t2", "alpha", "dora_scale", "diff_b"}),
     "lokr": frozenset({"alpha", "dora_scale", "diff_b"}),
     "full": frozenset({"alpha"}),

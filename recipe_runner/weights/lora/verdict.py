@@ -25,6 +25,24 @@ def require_whole(layout: LoraLayout, label: str) -> LoraLayout:
     return layout
 
 
+def require_alpha(layout: LoraLayout, given: float | None, label: str) -> None:
+    """An alpha that the recipe gives is for a file that has ranks and states no alpha.
+
+    Raises:
+        AdapterMismatch: E609 the file states its own, E632 nothing in it has a rank.
+    """
+    if given is None:
+        return
+    for module in layout.modules:
+        if module.alpha is not None or "alpha" in module.tensors:
+            message = f"{label}: the file states its own alpha, of {module.component} {module.module}"
+            hint = "remove `alpha`; it is for files that state none"
+            raise AdapterMismatch(Problem(code="E609", message=message, hint=hint))
+    if not any(module.rank for module in layout.modules):
+        message = f"{label}: nothing in the file has a rank that an alpha could be divided by"
+        raise AdapterMismatch(Problem(code="E632", message=message, hint="remove `alpha`, and change `scale` instead"))
+
+
 def _nothing(layout: LoraLayout, label: str) -> Problem:
     if layout.dropped and not layout.unmatched:
         message = f"{label}: none of {layout.tensor_count} tensors is for the target ({layout.dropped[0][1]})"
