@@ -59,7 +59,7 @@ def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
     Raises:
         RecipeInvalid: an argument, prompt, component or adapter that the class does not take.
     """
-    if View(document.tree, Path(document.source).parent).pipeline is not None:
+    if View(document.tree, document.folder).pipeline is not None:
         return
     for pipeline in dict.fromkeys(variant.base.pipeline for variant in resolved.variants):
         if pipeline != "auto":

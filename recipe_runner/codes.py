@@ -175,6 +175,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E805": Code("a name that could leave the run folder"),
         "E806": Code("not a picture that can be read", COULD_NOT),
         "E807": Code("a picture that the format cannot hold"),
+        "E830": Code("two things of different kinds", COULD_NOT),
+        "E831": Code("nothing to compare", COULD_NOT),
         # Command line
         "E901": Code("a bug in recipe-runner", BUG),
         "E902": Code("the file exists"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, cast
 
 from recipe_runner.errors import Problem, RecipeSyntaxError, Severity
@@ -30,15 +31,24 @@ class Mark:
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed recipe or manifest: `tree` is plain data, `mark` says where each part of it stands."""
+    """A parsed recipe or manifest: `tree` is plain data, `mark` says where each part of it stands.
+
+    `beside` is the folder that relative paths start from, where that is not the one that the source's name says.
+    """
 
     origin: Origin
     root: Node
+    beside: FilePath | None = None
 
     @property
     def source(self) -> str:
         """The name of the file, as the user gave it."""
         return self.origin.source
+
+    @property
+    def folder(self) -> FilePath:
+        """The folder that relative paths in the document start from."""
+        return FilePath(self.source).parent if self.beside is None else self.beside
 
     @property
     def text(self) -> str:
@@ -88,11 +98,11 @@ class Document:
         root = self.root
         for text in overrides:
             root = override(root, text)
-        return Document(self.origin, root)
+        return Document(self.origin, root, self.beside)
 
 
-def parse_document(data: bytes | str, source: str) -> Document:
-    """Read one YAML 1.2 document that is a mapping.
+def parse_document(data: bytes | str, source: str, beside: FilePath | None = None) -> Document:
+    """Read one YAML 1.2 document that is a mapping; `beside` as in `Document`.
 
     Raises:
         RecipeSyntaxError: E101 to E117, each with line and column; its `rest` is a document, or None.
@@ -112,7 +122,7 @@ def parse_document(data: bytes | str, source: str) -> Document:
         hint = "Start with `recipe: 1` and a line for each section."
         message = f"the document is {what}, not a mapping of keys"
         raise RecipeSyntaxError(root.span.problem("E115", message, hint))
-    return Document(origin, root)
+    return Document(origin, root, beside)
 
 
 def _child(node: Node, segment: str | int) -> Node | None:

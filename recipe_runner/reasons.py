@@ -19,7 +19,7 @@ def inputs_of(graph: BuildGraph, key: str) -> dict[str, Json]:
         count[node.operation] = count.get(node.operation, 0) + 1
         number = count[node.operation]
         name = node.operation if number == 1 else f"{node.operation}#{number}"
-        found |= _flat(name, _own(node))
+        found |= flat(name, _own(node))
     return found
 
 
@@ -42,9 +42,10 @@ def _own(node: Node) -> dict[str, Json]:
     return own
 
 
-def _flat(name: str, value: Json) -> dict[str, Json]:
+def flat(name: str, value: Json) -> dict[str, Json]:
+    """The leaves of `value` by their dotted paths below `name`; an empty mapping is a leaf."""
     if isinstance(value, Mapping) and value:
-        return {full: leaf for key, item in value.items() for full, leaf in _flat(f"{name}.{key}", item).items()}
+        return {full: leaf for key, item in value.items() for full, leaf in flat(f"{name}.{key}", item).items()}
     return {name: list(value) if isinstance(value, tuple) else value}
 
 

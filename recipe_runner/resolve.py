@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from recipe_runner.adapters import KINDS
@@ -53,7 +52,7 @@ class _Resolver:
     def __init__(self, document: Document) -> None:
         self.allow_pickle = False
         self._document = document
-        self._folder = Path(document.source).parent
+        self._folder = document.folder
         self._axes = tuple(cast("Mapping[str, Any]", document.tree.get("matrix") or {}))
         self._memo: dict[tuple[object, ...], tuple[object, Any]] = {}
 

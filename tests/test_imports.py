@@ -25,6 +25,7 @@ LAYERS = (
     ("resolve", "compile", "reasons"),
     ("execute",),
     ("record",),
+    ("diff",),
     ("runtime",),
     ("report",),
     ("run", "api"),

@@ -24,6 +24,7 @@ COMMANDS = {
     "validate": "find every mistake in recipes, without touching a model",
     "plan": "say which images a recipe makes, what is made already, and why the rest is not",
     "run": "make a recipe's images",
+    "diff": "say what differs between two recipes, locks or runs, by meaning, and which images that changes",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
     "explain": "explain a problem code",

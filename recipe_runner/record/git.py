@@ -1,4 +1,4 @@
-"""The commit that a recipe was run from, asked of git itself. It never fails a run: no answer is None."""
+"""What git itself says of a recipe: its commit, and its text in a revision. No answer is None, never a failure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.record.manifest import Git
+from recipe_runner.record.folder import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from recipe_runner.record.manifest import Git
 
 _SECONDS = 10
 # Set inside git's own hooks, where they would answer for another repository than the recipe's.
@@ -30,6 +32,9 @@ def read_git(recipe: Path, ignore: Sequence[Path] = ()) -> Git | None:
         None when git is not installed, the recipe lies in no repository, the repository has no commit or belongs to
         somebody whom git does not trust, or the answer takes longer than ten seconds.
     """
+    # Here, because reading a revision needs no types of manifests, which take time to import.
+    from recipe_runner.record.manifest import Git  # noqa: PLC0415
+
     folder = recipe.resolve().parent
     commit = _ask(folder, "rev-parse", "--verify", "HEAD^{commit}")
     top = _ask(folder, "rev-parse", "--show-toplevel")
@@ -45,7 +50,31 @@ def read_git(recipe: Path, ignore: Sequence[Path] = ()) -> Git | None:
     return Git(commit=commit, dirty=bool(changed) or not tracked)
 
 
+def read_revision(revision: str, folder: Path) -> tuple[bytes, Path, str] | None:
+    """A file as a revision has it, named as git names it from `folder`: `HEAD~1:recipes/a.yaml`, `HEAD:./a.yaml`.
+
+    Returns:
+        The contents (of a run folder those of its manifest), the folder of the working tree that the file lies in,
+        whether or not it is there, and the file's own name within git. None when git knows no such file.
+    """
+    name = _ask(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", revision)
+    top = _ask(folder, "rev-parse", "--show-toplevel")
+    if not name or not top:
+        return None
+    if _ask(folder, "cat-file", "-t", name) == "tree":
+        return read_revision(f"{revision.rstrip('/')}/{MANIFEST}", folder)
+    data = _answer(folder, "cat-file", "blob", name)
+    path = revision.partition(":")[2]
+    start = folder.resolve() if path.startswith(("./", "../")) else Path(top)
+    return None if data is None else (data, Path(os.path.normpath(start / path)).parent, revision)
+
+
 def _ask(folder: Path, *arguments: str) -> str | None:
+    data = _answer(folder, *arguments)
+    return None if data is None else data.decode("utf-8", "surrogateescape").strip()
+
+
+def _answer(folder: Path, *arguments: str) -> bytes | None:
     git = shutil.which("git")
     if git is None:
         return None
@@ -61,4 +90,4 @@ def _ask(folder: Path, *arguments: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.decode("utf-8", "surrogateescape").strip() if answer.returncode == 0 else None
+    return answer.stdout if answer.returncode == 0 else None

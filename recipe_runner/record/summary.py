@@ -61,7 +61,7 @@ def write_summary(
     """Write the documents of the run, the manifest last, and return it."""
     lock = lock_yaml(plan).encode("utf-8")
     recipe = Recipe.model_validate(document.tree)
-    recipe_folder = Path(document.source).parent
+    recipe_folder = document.folder
     if not is_own(document, folder):
         folder.write(RECIPE, recipe_bytes(document, folder))
         folder.write(RESOLVED, resolved_yaml(recipe, plan, recipe_folder, folder.path).encode("utf-8"))

@@ -123,17 +123,21 @@ def problem_json(problem: Problem) -> Mapping[str, Json]:
 
 def problem_github(problem: Problem) -> str:
     """A workflow command that annotates the line in a pull request."""
-    properties = {"file": problem.path, "title": f"{problem.code}"}
-    if problem.line:
-        properties |= {
-            "line": str(problem.line),
-            "col": str(problem.column),
-            "endColumn": str(problem.column + problem.width),
-        }
-    order = [name for name in ("file", "line", "col", "endColumn", "title") if properties.get(name)]
-    given = ",".join(f"{name}={_escaped(properties[name], property_value=True)}" for name in order)
     message = f"{problem.message} {problem.hint}".strip()
-    return f"::{problem.severity} {given}::{_escaped(message)}"
+    place = (problem.path, problem.line, problem.column)
+    return annotation(problem.severity, problem.code, message, place, width=problem.width)
+
+
+def annotation(level: str, title: str, message: str, place: tuple[str, int, int], *, width: int = 0) -> str:
+    """A workflow command: `level` is error, warning or notice, `place` a file, line and column (0: no line)."""
+    path, line, column = place
+    properties = {"file": path}
+    if line:
+        properties |= {"line": str(line), "col": str(column)}
+        properties |= {"endColumn": str(column + width)} if width else {}
+    properties["title"] = title
+    given = ",".join(f"{name}={_escaped(text, property_value=True)}" for name, text in properties.items() if text)
+    return f"::{level} {given}::{_escaped(message)}"
 
 
 def _escaped(text: str, *, property_value: bool = False) -> str:

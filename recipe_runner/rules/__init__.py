@@ -55,7 +55,7 @@ def check_rules(document: Document) -> tuple[Problem, ...]:
     """
     axes, findings = read_axes(document.tree)
     findings += too_many(document.tree, axes)
-    findings += _varied(document.tree, axes, Path(document.source).parent)
+    findings += _varied(document.tree, axes, document.folder)
     return in_order(finding.placed(document) for finding in findings)
 
 

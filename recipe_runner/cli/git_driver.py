@@ -1,0 +1,51 @@
+"""`recipe-runner diff --git`: git's diff command for recipes, locks and manifests (`diff.<driver>.command`)."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recipe_runner.codes import USAGE
+from recipe_runner.diff.compare import compare
+from recipe_runner.diff.side import NOTHING, read_side
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.report.diff import diff_text
+from recipe_runner.report.problems import problem_text, wants_colour
+
+ARGUMENTS = (7, 9)
+"""How many arguments git gives: `path old-file old-hex old-mode new-file new-hex new-mode`, and of a renamed file its
+new path and what git says of it."""
+
+
+def answer(given: Sequence[str]) -> int:
+    """Write the difference, and leave with 0: git takes anything else for a breakdown, and stops.
+
+    What cannot be compared by meaning is shown line by line, with the reason.
+    """
+    if len(given) not in ARGUMENTS:
+        sys.stderr.write("recipe-runner diff --git: git gives seven arguments, or nine for a renamed file\n")
+        return USAGE
+    old_path, old_file, new_file = given[0], given[1], given[4]
+    new_path = given[7] if len(given) == ARGUMENTS[1] else old_path
+    colour = wants_colour(sys.stdout) or os.environ.get("GIT_PAGER_IN_USE") == "true"
+    labels = (f"a/{old_path}", f"b/{new_path}")
+    try:
+        # git starts its diff command at the top of the working tree.
+        old = read_side(old_file, labels[0], Path(old_path).parent)
+        new = read_side(new_file, labels[1], Path(new_path).parent)
+        text = diff_text(compare(old, new), colour=colour)
+    except RecipeRunnerError as error:
+        text = "".join(problem_text(problem, colour=colour) for problem in error.problems)
+        text += "".join(difflib.unified_diff(_lines(old_file), _lines(new_file), *labels))
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _lines(file: str) -> list[str]:
+    if file == NOTHING:
+        return []
+    text = Path(file).read_bytes().decode("utf-8", "replace")
+    return [f"{line}\n" for line in text.splitlines()]

@@ -1,0 +1,84 @@
+"""A difference as Markdown, as pull requests and job summaries show it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from recipe_runner.diff.difference import Cost, Difference, Word
+from recipe_runner.report.diff import SAME, unequal
+from recipe_runner.report.diff_lines import SHOWN, counts, measure_text, name_of, reasons, sections, verdicts
+
+_SIGNS = {"+": "added", "-": "removed", "~": "changed"}
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&:])")
+
+
+def diff_markdown(difference: Difference) -> str:
+    """The difference as Markdown; every text of a recipe stays text."""
+    return "\n".join(_lines(difference)) + "\n"
+
+
+def _lines(difference: Difference) -> Iterator[str]:
+    yield f"### {_plain(difference.old)} → {_plain(difference.new)}"
+    yield ""
+    if difference.same:
+        yield f"{SAME.capitalize()}."
+        yield ""
+    for section, lines in sections(difference.changes):
+        yield f"**{_plain(section)}**"
+        yield ""
+        for entry in lines:
+            yield f"- {_SIGNS[entry.sign]} {_plain(entry.path)}: {''.join(map(_dressed, entry.pieces))}"
+        yield ""
+    if difference.cost is not None:
+        yield from _cost(difference.cost)
+    if difference.pairs:
+        yield from _pairs(difference)
+    for note in difference.notes:
+        yield f"> {_plain(note)}"
+        yield ""
+
+
+def _cost(cost: Cost) -> Iterator[str]:
+    yield f"**images**: {counts(cost)}"
+    yield ""
+    listed = list(reasons(cost))
+    if listed:
+        yield "| images | fate | reason |"
+        yield "|--:|---|---|"
+        yield from (f"| {count} | {fate} | {_plain(reason)} |" for fate, reason, count in listed[:SHOWN])
+        yield ""
+    for reason in cost.provisional:
+        yield f"> provisional: {_plain(reason)}"
+        yield ""
+
+
+def _pairs(difference: Difference) -> Iterator[str]:
+    yield f"**images**: {verdicts(difference)}"
+    yield ""
+    pairs = unequal(difference)
+    if not pairs:
+        return
+    yield "| image | verdict | measured | reason |"
+    yield "|---|---|---|---|"
+    for pair in pairs[:SHOWN]:
+        cells = (name_of(pair), pair.verdict, measure_text(pair), "; ".join(pair.reasons[:3]))
+        yield f"| {' | '.join(_plain(cell) for cell in cells)} |"
+    yield ""
+    if len(pairs) > SHOWN:
+        yield f"… and {len(pairs) - SHOWN} more"
+        yield ""
+
+
+def _plain(text: str) -> str:
+    """Text that no reader of Markdown takes for markup, a mention or a link."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.splitlines())).replace("\\@", "@\u200b").replace("\\:", ":")
+
+
+def _dressed(piece: Word) -> str:
+    text = _plain(piece.text)
+    inner = text.strip()
+    if piece.sign == " " or not inner:
+        return text
+    left, right = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+    return f"{left}~~{inner}~~{right}" if piece.sign == "-" else f"{left}**{inner}**{right}"

@@ -1,0 +1,168 @@
+"""Two runs are compared picture by picture, with what went in and the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.command import ROOT, call
+from support.git import Repository
+from support.manifests import manifest
+
+from recipe_runner.diff.compare import compare
+from recipe_runner.diff.difference import Difference
+from recipe_runner.diff.side import read_side
+from recipe_runner.record.manifest import ImageRecord, Manifest, manifest_bytes
+
+RECIPE = f"""\
+recipe: 1
+name: cereal-or-film
+base: {{model: {ROOT}/recipes/demo/model}}
+adapters: {{cereal: {{kind: lora, model: some/lora, scale: 1.0}}}}
+prompts: [{{id: bears, prompt: bears}}, {{id: cat, prompt: a cat}}]
+seeds: [33, 34]
+matrix: {{adapters.cereal.scale: [0.0, 0.5]}}
+sampling: {{num_inference_steps: STEPS}}
+"""
+
+
+def pixels(seed: int, size: tuple[int, int] = (48, 64)) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Noise."""
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def write_run(folder: Path, changes: dict[int, Any] | None = None, *, steps: int = 10, **update: Any) -> Manifest:
+    """A run of eight pictures in `folder`; `changes` are pixels of some, by position."""
+    (folder / "images").mkdir(parents=True)
+    records: list[ImageRecord] = []
+    for index, image in enumerate(manifest().images):
+        picture = (changes or {}).get(index, pixels(index))
+        Image.fromarray(picture).save(folder / image.path)
+        data = (folder / image.path).read_bytes()
+        digests = {
+            "file_sha256": hashlib.sha256(data).hexdigest(),
+            "pixel_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
+            "height": picture.shape[0],
+            "width": picture.shape[1],
+        }
+        records.append(image.model_copy(update=digests))
+    made = manifest().model_copy(update={"images": tuple(records), **update})
+    (folder / "manifest.json").write_bytes(manifest_bytes(made))
+    (folder / "resolved.yaml").write_text(RECIPE.replace("STEPS", str(steps)))
+    return made
+
+
+def difference(old: str = "a", new: str = "b") -> Difference:
+    return compare(read_side(old), read_side(new))
+
+
+def test_equal_runs_are_the_same() -> None:
+    for name in ("a", "b"):
+        write_run(Path(name))
+    found = difference()
+    assert found.same
+    assert {pair.verdict for pair in found.pairs} == {"identical"}
+    assert found.changes == ()
+
+
+def test_pictures_that_differ_are_measured() -> None:
+    shifted = pixels(0)
+    shifted[0, 0, 0] ^= 16
+    write_run(Path("a"))
+    write_run(Path("b"), {0: shifted, 1: pixels(1, (32, 32))})
+    first, second, *rest = difference().pairs
+    assert (first.verdict, first.measure and first.measure.max_abs) == ("different", 16)
+    assert first.measure is not None
+    assert first.measure.psnr == pytest.approx(10 * np.log10(255**2 * 48 * 64 * 3 / 256))
+    assert first.measure.ssim is not None
+    assert 0.9 < first.measure.ssim < 1
+    # Node keys and environment are the same: nobody knows a reason.
+    assert first.reasons == ("neither the inputs nor the environment",)
+    assert second.measure is not None
+    assert (second.measure.max_abs, second.measure.reason) == (None, "64x48 and 32x32 pixels")
+    assert {pair.verdict for pair in rest} == {"identical"}
+
+
+def test_equal_pixels_in_another_file_are_the_same() -> None:
+    write_run(Path("a"))
+    made = write_run(Path("b"))
+    images = (made.images[0].model_copy(update={"file_sha256": "0" * 64}), *made.images[1:])
+    Path("b/manifest.json").write_bytes(manifest_bytes(made.model_copy(update={"images": images})))
+    found = difference()
+    assert found.pairs[0].verdict == "equal pixels"
+    assert found.same
+
+
+def test_a_picture_that_was_changed_after_the_run_is_not_measured() -> None:
+    write_run(Path("a"))
+    write_run(Path("b"), {0: pixels(9)})
+    name = manifest().images[0].path
+    (Path("b") / name).write_bytes((Path("a") / name).read_bytes())
+    pair = difference().pairs[0]
+    assert (pair.verdict, pair.measure) == ("different", None)
+    assert pair.new is not None
+    assert pair.new.file is None
+
+
+def test_inputs_and_environment_that_differ_are_the_reasons() -> None:
+    here = manifest().environment
+    other = here.model_copy(update={"versions": {**here.versions, "torch": "2.14.0+cpu"}})
+    old = write_run(Path("a"))
+    new = write_run(Path("b"), {1: pixels(50)}, steps=12, environment=other)
+    moved = (new.images[0], new.images[1].model_copy(update={"node_key": "f" * 64}), *new.images[2:7])
+    Path("b/manifest.json").write_bytes(manifest_bytes(new.model_copy(update={"images": moved})))
+    assert old.images[1].node_key != moved[1].node_key
+    found = difference()
+    assert [(change.path, change.old, change.new) for change in found.changes] == [
+        ("sampling.num_inference_steps", 10, 12),
+        ("environment.versions.torch", "2.13.0+cpu", "2.14.0+cpu"),
+    ]
+    assert found.pairs[1].reasons == (
+        "environment.versions.torch: 2.13.0+cpu → 2.14.0+cpu",
+        "sampling.num_inference_steps: 10 → 12",
+    )
+    assert [pair.verdict for pair in found.pairs].count("only in A") == 1
+    assert not found.same
+
+
+def test_manifests_that_lie_in_git(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = repository.path / "results"
+    write_run(folder)
+    repository.git("add", "results/manifest.json", "results/resolved.yaml")
+    repository.git("commit", "-qm", "first")
+    for image in folder.glob("images/*"):
+        image.unlink()
+    (folder / "images").rmdir()
+    (folder / "manifest.json").unlink()
+    write_run(folder, {3: pixels(70)}, steps=11)
+    with repository.inside():
+        for operand in ("HEAD:results/manifest.json", "HEAD:results"):
+            answer = call(capsys, "diff", operand, "results", "--format", "json")
+            assert answer.status == 1
+            tree = json.loads(answer.out)
+            assert [change["path"] for change in tree["changes"]] == ["sampling.num_inference_steps"]
+            assert [image["verdict"] for image in tree["images"]].count("different") == 1
+            assert tree["images"][3]["max_abs"] is None, "the old picture is not in git"
+
+
+def test_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(Path("a"))
+    write_run(Path("b"), {0: pixels(20)})
+    answer = call(capsys, "diff", "a", "b")
+    assert answer.status == 1
+    assert "8 images: 7 identical, 1 different\n" in answer.out
+    assert "bears, seed 33, cereal.scale 0.0: different; max abs " in answer.out
+    assert call(capsys, "diff", "a", "b", "--format", "markdown").out.count("different") == 2
+
+
+def test_a_manifest_that_is_none_is_3(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(Path("a"))
+    Path("b").mkdir()
+    Path("b/manifest.json").write_text('{"manifest": 1}')
+    answer = call(capsys, "diff", "a", "b")
+    assert (answer.status, "error[E804]" in answer.err) == (3, True)
