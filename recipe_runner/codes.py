@@ -177,6 +177,14 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E807": Code("a picture that the format cannot hold"),
         "E830": Code("two things of different kinds", COULD_NOT),
         "E831": Code("nothing to compare", COULD_NOT),
+        # Other programs' files
+        "E850": Code("nothing says how a picture was made", COULD_NOT),
+        "E851": Code("a damaged picture", COULD_NOT),
+        "E852": Code("neither a picture nor text", COULD_NOT),
+        "E853": Code("a text without a prompt or settings", COULD_NOT),
+        "E854": Code("a text that makes no valid recipe", COULD_NOT),
+        "E855": Code("the file to import cannot be read", COULD_NOT),
+        "W850": Code("something was not carried over"),
         # Command line
         "E901": Code("a bug in recipe-runner", BUG),
         "E902": Code("the file exists"),

@@ -46,10 +46,11 @@ _Dumper.add_representer(str, _text)
 _Dumper.add_representer(float, _number)
 
 
-def to_yaml(tree: Json) -> str:
-    """`tree` as block-style YAML, keys in their order, lists of scalars on one line."""
+def to_yaml(tree: Json, *, inline: bool = True) -> str:
+    """`tree` as YAML, keys in their order; with `inline`, lists and mappings of scalars stand on one line."""
+    style = None if inline else False
     return yaml.dump(
-        _plain(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+        _plain(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=style
     )
 
 

@@ -28,6 +28,7 @@ LAYERS = (
     ("diff",),
     ("runtime",),
     ("report",),
+    ("exchange",),
     ("run", "api"),
     ("cli", "__main__", "__init__"),
 )

@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from recipe_runner import __version__
@@ -25,6 +26,7 @@ COMMANDS = {
     "plan": "say which images a recipe makes, what is made already, and why the rest is not",
     "run": "make a recipe's images",
     "diff": "say what differs between two recipes, locks or runs, by meaning, and which images that changes",
+    "import": "write a recipe from a picture or text of another program",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
     "explain": "explain a problem code",
@@ -73,7 +75,8 @@ class Parser(argparse.ArgumentParser):
 
 def command(name: str) -> Command:
     """The module of a command."""
-    return cast("Command", import_module(f"recipe_runner.cli.{name}"))
+    # No module can be called `import`.
+    return cast("Command", import_module(f"recipe_runner.cli.{name}{'_' * iskeyword(name)}"))
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:

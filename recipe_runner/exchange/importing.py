@@ -1,0 +1,29 @@
+"""A foreign file to a valid recipe: the one way in for the command line and for programs."""
+
+from __future__ import annotations
+
+from recipe_runner.document import parse_document
+from recipe_runner.errors import Problem, RecipeRunnerError
+from recipe_runner.exchange.generation import ImportRefused
+from recipe_runner.exchange.read import read_generation
+from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, recipe_of
+from recipe_runner.load import problems_of
+
+
+def import_bytes(data: bytes, source: str, surroundings: Surroundings) -> ImportedRecipe:
+    """The recipe of a picture or text; `source` is its file's name.
+
+    Raises:
+        ImportRefused: E850 to E852 when it says nothing that is understood, E853 when that makes no recipe, E854 when
+            the recipe would not be valid.
+    """
+    recipe = recipe_of(read_generation(data), source, surroundings)
+    try:
+        problems = problems_of(parse_document(recipe.text, source))
+    except RecipeRunnerError as error:
+        problems = error.problems
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        message = f"what it says makes no valid recipe: {errors[0].message}"
+        raise ImportRefused(Problem(code="E854", message=message, hint=errors[0].hint))
+    return recipe

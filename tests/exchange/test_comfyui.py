@@ -1,0 +1,208 @@
+"""ComfyUI graphs in both formats."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from recipe_runner.exchange.comfyui import read_comfyui
+
+API: dict[str, Any] = {
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sub\\dream.safetensors"}},
+    "10": {
+        "class_type": "LoraLoader",
+        "inputs": {
+            "lora_name": "first.safetensors", "strength_model": 0.8, "strength_clip": 0.5, "model": ["4", 0],
+            "clip": ["4", 1],
+        },
+    },
+    "11": {
+        "class_type": "LoraLoader",
+        "inputs": {
+            "lora_name": "second.safetensors", "strength_model": 1, "strength_clip": 1, "model": ["10", 0],
+            "clip": ["10", 1],
+        },
+    },
+    "12": {"class_type": "CLIPSetLastLayer", "inputs": {"stop_at_clip_layer": -2, "clip": ["11", 1]}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a bear, embedding:nice", "clip": ["12", 0]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": ["20", 0], "clip": ["12", 0]}},
+    "20": {"class_type": "String", "inputs": {"value": "blurry"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 768, "batch_size": 1}},
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 2**64 - 1, "steps": 25, "cfg": 6.5, "sampler_name": "dpmpp_2m", "scheduler": "karras",
+            "denoise": 1.0, "model": ["11", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0],
+        },
+    },
+    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["13", 0]}},
+    "13": {"class_type": "VAELoader", "inputs": {"vae_name": "ft-mse.safetensors"}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "x"}},
+}  # fmt: skip
+
+
+def changed(**nodes: Any) -> dict[str, Any]:
+    """The graph with nodes added or replaced (`n3=…` is node 3)."""
+    return copy.deepcopy(API) | {name[1:]: node for name, node in nodes.items()}
+
+
+def test_a_text_to_image_graph() -> None:
+    found = read_comfyui(API)
+    assert found is not None
+    assert found.prompts == {"prompt": "a bear, nice", "negative_prompt": "blurry"}
+    assert found.base is not None
+    assert found.base.name == "sub\\dream.safetensors"
+    assert found.seeds == (2**64 - 1,)
+    assert found.sampling == {
+        "num_inference_steps": 25, "guidance_scale": 6.5, "height": 768, "width": 512, "clip_skip": 1,
+    }  # fmt: skip
+    assert (found.sampler, found.schedule) == ("dpmpp_2m", "karras")
+    assert found.components["vae"].name == "ft-mse.safetensors"
+    assert [(each.kind, each.model.name, each.scale) for each in found.adapters] == [
+        ("lora", "first.safetensors", {"unet": 0.8, "text_encoder": 0.5}),
+        ("lora", "second.safetensors", 1.0),
+        ("textual_inversion", "nice", 1.0),
+    ]
+    assert found.lost == ()
+
+
+def test_a_second_pass_and_what_it_needs_are_told() -> None:
+    second = copy.deepcopy(API["3"])
+    second["inputs"] |= {"latent_image": ["30", 0], "denoise": 0.5, "seed": 5}
+    found = read_comfyui(
+        changed(
+            n30={"class_type": "LatentUpscale", "inputs": {"samples": ["3", 0], "width": 1024, "height": 1536}},
+            n31=second,
+        )
+    )
+    assert found is not None
+    assert found.seeds == (2**64 - 1,)
+    assert found.sampling["height"] == 768
+    assert [sentence.split(" (")[0] for sentence in found.lost] == ["the node LatentUpscale", "the node KSampler"]
+
+
+def test_a_control_net_is_told_and_the_text_behind_it_is_read() -> None:
+    control = {
+        "class_type": "ControlNetApplyAdvanced",
+        "inputs": {
+            "positive": ["6", 0],
+            "negative": ["7", 0],
+            "strength": 0.9,
+            "control_net": ["41", 0],
+            "image": ["42", 0],
+        },
+    }
+    graph = changed(n40=control, n41={"class_type": "ControlNetLoader", "inputs": {"control_net_name": "canny"}})
+    graph["3"]["inputs"] |= {"positive": ["40", 0], "negative": ["40", 1]}
+    found = read_comfyui(graph)
+    assert found is not None
+    assert found.prompts == {"prompt": "a bear, nice", "negative_prompt": "blurry"}
+    assert any("ControlNetApplyAdvanced (strength=0.9)" in sentence for sentence in found.lost)
+    assert "the node ControlNetLoader (control_net_name=canny)" in found.lost
+
+
+def test_flux_s_separate_nodes() -> None:
+    graph = {
+        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}},
+        "2": {"class_type": "DualCLIPLoader", "inputs": {"clip_name1": "t5", "clip_name2": "l", "type": "flux"}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "a bear", "clip": ["2", 0]}},
+        "4": {"class_type": "FluxGuidance", "inputs": {"guidance": 3.5, "conditioning": ["3", 0]}},
+        "5": {"class_type": "BasicGuider", "inputs": {"model": ["11", 0], "conditioning": ["4", 0]}},
+        "6": {"class_type": "RandomNoise", "inputs": {"noise_seed": 42}},
+        "7": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
+        "8": {
+            "class_type": "BasicScheduler",
+            "inputs": {"scheduler": "simple", "steps": 20, "denoise": 1.0, "model": ["1", 0]},
+        },
+        "9": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
+        "10": {
+            "class_type": "SamplerCustomAdvanced",
+            "inputs": {
+                "noise": ["6", 0], "guider": ["5", 0], "sampler": ["7", 0], "sigmas": ["8", 0], "latent_image": ["9", 0]
+            },
+        },
+        "11": {
+            "class_type": "LoraLoaderModelOnly",
+            "inputs": {"lora_name": "x.safetensors", "strength_model": 0.7, "model": ["1", 0]},
+        },
+    }  # fmt: skip
+    found = read_comfyui(graph)
+    assert found is not None
+    assert found.prompts == {"prompt": "a bear"}
+    assert (found.flow, found.seeds, found.sampler, found.schedule) == (True, (42,), "euler", "simple")
+    assert found.sampling == {"num_inference_steps": 20, "guidance_scale": 3.5, "height": 1024, "width": 1024}
+    assert found.base is not None
+    assert found.base.name == "flux1-dev.safetensors"
+    assert [(each.model.name, each.scale) for each in found.adapters] == [("x.safetensors", 0.7)]
+    assert found.lost == ()
+
+
+WORKFLOW: dict[str, Any] = {
+    "nodes": [
+        {"id": 1, "type": "CheckpointLoaderSimple", "inputs": [], "widgets_values": ["dream.safetensors"]},
+        {"id": 2, "type": "CLIPTextEncode", "inputs": [{"name": "clip", "link": 1}], "widgets_values": ["a bear"]},
+        {"id": 3, "type": "CLIPTextEncode", "inputs": [{"name": "clip", "link": 2}], "widgets_values": ["blurry"]},
+        {"id": 4, "type": "EmptyLatentImage", "inputs": [], "widgets_values": [512, 640, 1]},
+        {"id": 8, "type": "Reroute", "inputs": [{"name": "", "link": 8}], "outputs": []},
+        {
+            "id": 9, "type": "LoraLoader", "mode": 4,
+            "inputs": [{"name": "model", "link": 9}, {"name": "clip", "link": None}],
+            "widgets_values": ["off.safetensors", 1, 1],
+        },
+        {
+            "id": 5, "type": "KSampler",
+            "inputs": [
+                {"name": "model", "link": 3}, {"name": "positive", "link": 4}, {"name": "negative", "link": 5},
+                {"name": "latent_image", "link": 6},
+            ],
+            "widgets_values": [7, "randomize", 20, 8, "euler_ancestral", "normal", 1],
+        },
+        {"id": 6, "type": "CLIPTextEncode", "mode": 2, "inputs": [], "widgets_values": ["muted"]},
+    ],
+    "links": [
+        [1, 1, 1, 2, 0, "CLIP"], [2, 1, 1, 3, 0, "CLIP"], [3, 8, 0, 5, 0, "MODEL"], [4, 2, 0, 5, 1, "CONDITIONING"],
+        [5, 3, 0, 5, 2, "CONDITIONING"], [6, 4, 0, 5, 3, "LATENT"], [8, 9, 0, 8, 0, "MODEL"], [9, 1, 0, 9, 0, "MODEL"],
+    ],
+}  # fmt: skip
+
+
+def test_the_editor_s_workflow() -> None:
+    found = read_comfyui(WORKFLOW)
+    assert found is not None
+    assert found.prompts == {"prompt": "a bear", "negative_prompt": "blurry"}
+    assert found.seeds == (7,)
+    assert found.sampling == {"num_inference_steps": 20, "guidance_scale": 8.0, "height": 640, "width": 512}
+    assert found.base is not None
+    assert found.base.name == "dream.safetensors"
+    # A bypassed node does nothing, a muted one is not there.
+    assert (found.adapters, found.lost) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {},
+        {"1": {"class_type": "SaveImage", "inputs": {}}},
+        {"nodes": [], "links": []},
+        {"nodes": [{"id": [1]}, 7], "links": [[[1], 2, 3, 4, 5], {"id": {}}, 9]},
+        {"a": 1},
+    ],
+)
+def test_what_samples_nothing_is_no_generation(tree: dict[str, Any]) -> None:
+    assert read_comfyui(tree) is None
+
+
+def test_circles_end() -> None:
+    graph = copy.deepcopy(API)
+    graph["6"] = {
+        "class_type": "ConditioningCombine",
+        "inputs": {"conditioning_1": ["6", 0], "conditioning_2": ["7", 0]},
+    }
+    graph["10"]["inputs"]["model"] = ["11", 0]
+    graph["20"]["inputs"]["value"] = ["20", 0]
+    graph["5"] = {"class_type": "Reroute", "inputs": {"": ["5", 0]}}
+    found = read_comfyui(graph)
+    assert found is not None
+    assert found.base is None

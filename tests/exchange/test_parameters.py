@@ -1,0 +1,140 @@
+"""The `parameters` text, as A1111 and its relatives write it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipe_runner.exchange.parameters import read_parameters
+from recipe_runner.record.infotext import Generation as Written
+from recipe_runner.record.infotext import UsedLora, parameters_text
+
+LINE = "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 33, Size: 512x768"
+
+
+def test_the_three_parts() -> None:
+    found = read_parameters(f"a bear,\npizza\nNegative prompt: blurry,\ntext\n{LINE}")
+    assert found is not None
+    assert found.prompts == {"prompt": "a bear,\npizza", "negative_prompt": "blurry,\ntext"}
+    assert found.seeds == (33,)
+    assert found.sampling == {"num_inference_steps": 20, "guidance_scale": 7.0, "height": 768, "width": 512}
+    assert found.sampler == "DPM++ 2M Karras"
+
+
+def test_no_prompt_at_all() -> None:
+    found = read_parameters(LINE)
+    assert found is not None
+    assert found.prompts == {"prompt": ""}
+
+
+@pytest.mark.parametrize("text", ["", "a bear", "a: b", "one: two, three: four, five: six", "a\nb: c, d: e"])
+def test_what_is_no_parameters_text(text: str) -> None:
+    assert read_parameters(text) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "skip"), [("Clip skip: 2", 1), ("CLiP-skip: 3", 2), ("Clip skip: 1", None), ("Steps: 20", None)]
+)
+def test_clip_skip_counts_from_one_there(written: str, skip: int | None) -> None:
+    found = read_parameters(f"a\nSampler: Euler, Seed: 1, CFG scale: 3, {written}")
+    assert found is not None
+    assert found.sampling.get("clip_skip") == skip
+
+
+def test_hashes_reach_the_adapters_that_they_are_of() -> None:
+    hashes = json.dumps({"model": "aaaaaaaaaa", "lora:style": "123456789abc", "embed:EasyNegative": "c74b4e810b03"})
+    found = read_parameters(f"a <lora:style:0.5>\n{LINE}, Model hash: aaaaaaaaaa, Model: dream, Hashes: {hashes}")
+    assert found is not None
+    assert found.base is not None
+    assert (found.base.name, dict(found.base.hashes)) == ("dream", {"Model hash": "aaaaaaaaaa"})
+    lora, embedding = found.adapters
+    assert (lora.model.name, lora.scale, dict(lora.model.hashes)) == ("style", 0.5, {"AutoV3": "123456789abc"})
+    assert (embedding.kind, embedding.token) == ("textual_inversion", "EasyNegative")
+
+
+def test_a_lora_that_only_the_hashes_name_is_told() -> None:
+    found = read_parameters(f'a\n{LINE}, Lora hashes: "style: 123456789abc, other: 0123456789ab"')
+    assert found is not None
+    assert [each.model.name for each in found.adapters] == ["style", "other"]
+    assert sum("at which scale" in sentence for sentence in found.lost) == 2
+
+
+def test_forge_s_distilled_guidance_is_flux_s() -> None:
+    found = read_parameters(
+        f"a\n{LINE.replace('CFG scale: 7', 'CFG scale: 1')}, Distilled CFG Scale: 3.5, Version: f2.0"
+    )
+    assert found is not None
+    assert (found.program, found.flow, found.sampling["guidance_scale"]) == ("Forge", True, 3.5)
+
+
+def test_sd_next_names_diffusers_classes() -> None:
+    text = "a\nSteps: 20, Size: 1024x1024, Seed: 7, CFG scale: 6, App: SD.Next, Pipeline: StableDiffusionXLPipeline"
+    found = read_parameters(f"{text}, Scheduler: EulerAncestralDiscreteScheduler, Operations: txt2img, Model: dream")
+    assert found is not None
+    assert (found.program, found.pipeline) == ("SD.Next", "StableDiffusionXLPipeline")
+    assert found.scheduler == ("EulerAncestralDiscreteScheduler", {})
+    assert found.lost == ()
+
+
+def test_civitai_s_resources_are_named_by_number() -> None:
+    resources = [
+        {"type": "checkpoint", "modelVersionId": 128713, "modelName": "Dream"},
+        {"type": "lora", "weight": 0.7, "modelVersionId": 9},
+    ]
+    found = read_parameters(f"a\n{LINE}, Civitai resources: {json.dumps(resources)}, Civitai metadata: {{}}")
+    assert found is not None
+    assert found.program == "Civitai"
+    assert "Civitai names a lora by its number 9 at 0.7" in found.lost
+
+
+def test_what_a_recipe_does_not_hold_is_listed() -> None:
+    found = read_parameters(
+        f'a\n{LINE}, Hires upscale: 2, ControlNet 0: "Module: canny, Weight: 1", ADetailer model: face.pt'
+    )
+    assert found is not None
+    assert found.lost[:3] == ("Hires upscale: 2", "ControlNet 0: Module: canny, Weight: 1", "ADetailer model: face.pt")
+
+
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=60).filter(
+    lambda text: "<" not in text and not text.strip().startswith("Negative prompt:")
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    prompt=WORDS,
+    negative=WORDS,
+    seed=st.integers(0, 2**64 - 1),
+    scale=st.floats(-2, 2).filter(bool),
+    guidance=st.floats(0, 30),
+)
+def test_our_own_text_says_what_was_written(
+    prompt: str, negative: str, seed: int, scale: float, guidance: float
+) -> None:
+    written = Written(
+        prompt=prompt,
+        negative_prompt=negative,
+        steps=20,
+        scheduler_class="EulerDiscreteScheduler",
+        guidance_scale=guidance,
+        seed=seed,
+        width=64,
+        height=48,
+        clip_skip=1,
+        loras=(UsedLora(name="outline", autov3="a" * 64, scale=scale),),
+    )
+    found = read_parameters(parameters_text(written))
+    assert found is not None
+    assert found.program == "recipe_runner"
+    # A text's lines are stripped, and other separators of lines are line breaks there.
+    assert found.prompts["prompt"].split() == prompt.split()
+    assert found.prompts.get("negative_prompt", "").split() == negative.split()
+    assert found.seeds == (seed,)
+    assert found.sampling == {
+        "num_inference_steps": 20, "guidance_scale": guidance, "height": 48, "width": 64, "clip_skip": 1,
+    }  # fmt: skip
+    assert [(each.model.name, each.scale) for each in found.adapters] == [("outline", scale)]
+    assert found.lost == ()
