@@ -122,6 +122,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E417": Code("not a checkpoint of a known architecture", COULD_NOT),
         "E418": Code("the base has no such component"),
         "E419": Code("a single file needs its configuration", COULD_NOT),
+        "E420": Code("a broken pickled file", COULD_NOT),
+        "E421": Code("a broken GGUF file", COULD_NOT),
         # The base
         "E501": Code("parameters are missing from a weights file"),
         "E502": Code("tensors of a weights file belong to no parameter"),

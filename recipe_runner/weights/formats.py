@@ -178,5 +178,10 @@ def require_weights(path: Path, *, allow_pickle: bool = False) -> Format:
             message = f"this is {DESCRIPTIONS[found]}, which can run code when it is read"
             hint = "use the model's .safetensors file, or set `runtime: {allow_pickle: true}` if you trust it"
         raise weights_error("E406", path, message, hint)
+    raise not_weights(path, found)
+
+
+def not_weights(path: Path, found: Format) -> WeightsError:
+    """What is to be said of a file of format `found` where weights are wanted: E411 for what stands for a file."""
     code = "E411" if found in ("lfs_pointer", "annex_pointer", "html") else "E412"
-    raise weights_error(code, path, f"the file is {DESCRIPTIONS[found]}, not weights", _REMEDIES.get(found, ""))
+    return weights_error(code, path, f"the file is {DESCRIPTIONS[found]}, not weights", _REMEDIES.get(found, ""))

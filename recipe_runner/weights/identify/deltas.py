@@ -1,0 +1,120 @@
+"""What a LoRA or LyCORIS file changes, judged without a base: modules as it names them, shapes, ranks, layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from recipe_runner.weights.lora.dialects import Claim, claim
+from recipe_runner.weights.lora.roles import kind_of, split_key
+from recipe_runner.weights.modules import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one module gets: the shape of its weight as far as the factors tell it, and the rank (0: none)."""
+
+    claim: Claim
+    roles: Mapping[str, str]
+    kind: str
+    made: Shape
+    rank: int
+
+
+def deltas_of(shapes: Mapping[str, Shape]) -> tuple[list[Delta], list[str]]:
+    """Every module's tensors, and the keys that are of no LoRA or LyCORIS kind."""
+    stems: dict[str, dict[str, str]] = {}
+    others: list[str] = []
+    for key in shapes:
+        split = split_key(key)
+        if split is None:
+            others.append(key)
+        else:
+            stems.setdefault(split.stem, {})[split.role] = key
+    return [_delta(stem, roles, shapes) for stem, roles in stems.items()], others
+
+
+def _delta(stem: str, roles: Mapping[str, str], shapes: Mapping[str, Shape]) -> Delta:
+    own = {role: shapes[key] for role, key in roles.items()}
+    made, rank = _made(own)
+    return Delta(claim(stem, {}), roles, kind_of(frozenset(roles)), made, rank)
+
+
+def _made(own: Mapping[str, Shape]) -> tuple[Shape, int]:
+    """The weight shape that factors make, and their rank; an empty shape when they are no pair."""
+    if "down" in own and "up" in own:
+        down, up = own["down"], own["up"]
+        if len(down) > 1 and len(up) > 1:
+            return (up[0], down[1], *own.get("mid", down)[2:]), down[0]
+    if "hada_w1_a" in own and "hada_w1_b" in own:
+        first, second = own["hada_w1_a"], own["hada_w1_b"]
+        core = own.get("hada_t1")
+        out = first[-1] if core else first[0] if first else 0
+        return (out, second[-1] if second else 0, *(core or ())[2:]), second[0] if second else 0
+    if any(role.startswith("lokr_") for role in own):
+        return _kron(own)
+    for role in ("diff", "w_norm"):
+        if role in own:
+            return own[role], 0
+    return (), 0
+
+
+def _kron(own: Mapping[str, Shape]) -> tuple[Shape, int]:
+    first, _ = _factor(own, "lokr_w1", None)
+    second, rank = _factor(own, "lokr_w2", own.get("lokr_t2"))
+    if len(first) < 2 or len(second) < 2:  # noqa: PLR2004
+        return (), rank
+    return (first[0] * second[0], first[1] * second[1], *second[2:]), rank
+
+
+def _factor(own: Mapping[str, Shape], name: str, core: Shape | None) -> tuple[Shape, int]:
+    if name in own:
+        return own[name], 0
+    first, second = own.get(f"{name}_a", ()), own.get(f"{name}_b", ())
+    if len(first) < 2 or len(second) < 2:  # noqa: PLR2004
+        return (), 0
+    if core is not None:
+        return (first[1], second[1], *core[2:]), second[0]
+    return (first[0], prod(second[1:])), second[0]
+
+
+_INDEXED = re.compile(r"^(?P<component>unet|text_encoder|text_encoder_2):\d{1,5}:(?P<role>up|down)$")
+
+
+def indexed_deltas(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Shape, int]]:
+    """Component, made shape and rank of cloneofsimo's numbered modules."""
+    for key, shape in shapes.items():
+        match = _INDEXED.match(key)
+        if match and match["role"] == "down" and len(shape) > 1:
+            up = shapes.get(f"{key.removesuffix('down')}up", (0,))
+            yield match["component"], (up[0], shape[1]), shape[0]
+
+
+def layout_of(deltas: list[Delta]) -> str:
+    """The trainer's layout, by how most of the names are written."""
+    counts: dict[str, int] = {}
+    for delta in deltas:
+        name = _layout(delta)
+        counts[name] = counts.get(name, 0) + 1
+    names = sorted(counts, key=lambda name: -counts[name])
+    spelt = {delta.claim.name.partition("_blocks")[0] for delta in deltas if delta.claim.layout == "kohya"}
+    if {"input", "down"} <= spelt or {"output", "up"} <= spelt:
+        return "thelastben"
+    return names[0] if names else ""
+
+
+def _layout(delta: Delta) -> str:
+    key = next(iter(delta.roles.values()))
+    if ".processor." in key and re.search(r"(?:double|single)_blocks\.\d+\.processor\.", key):
+        return "xlabs"
+    if key.startswith("lora_transformer_"):
+        return "onetrainer"
+    if delta.claim.layout == "diffusion_model":
+        return "ai-toolkit" if re.search(r"\.lora_[AB]\b", key) else "comfyui"
+    if delta.claim.layout.startswith("bare"):
+        if re.match(r"(?:double|single)_blocks\.", key) and re.search(r"\.lora_[AB]\b", key):
+            return "bfl"
+        return "diffusers" if ".processor." in key else "peft"
+    return delta.claim.layout.removesuffix(" attention processors")

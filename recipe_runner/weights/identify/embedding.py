@@ -1,0 +1,58 @@
+"""Textual inversions, judged by the module that places them."""
+
+from __future__ import annotations
+
+from recipe_runner.canonical import Json
+from recipe_runner.weights.embedding import Embedding, identify_embedding
+from recipe_runner.weights.identify.evidence import Evidence
+from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
+from recipe_runner.weights.modules import Shape
+
+_LAYOUTS = {"A1111": "a1111", "bare tensor": "bare"}
+_PER_ENCODER = "kohya"
+_FAMILIES = {768: "sd1", 1024: "sd2"}
+_MOST_TENSORS = 32
+_SIGNS = r"^emb_params$|^string_to_param(?:\.|$)|^<[^>\n]+>$"
+
+
+def look(evidence: Evidence) -> Verdict:
+    """Whether the file is a textual inversion."""
+    contents = evidence.contents
+    if len(evidence.shapes) > _MOST_TENSORS:
+        return NotMine(f"it holds {len(evidence.shapes)} tensors, and an embedding is one token's vectors")
+    name = contents.values.get("name")
+    found = identify_embedding(evidence.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
+    if isinstance(found, str):
+        marked = evidence.find(_SIGNS)
+        if marked is not None and len(evidence.shapes) == 1:
+            return Broken("textual_inversion", found)
+        return NotMine(found)
+    return _match(evidence, found)
+
+
+def _match(evidence: Evidence, found: Embedding) -> Match:
+    family: str | None
+    widths = [vectors.width for vectors in found.vectors]
+    counts = [vectors.count for vectors in found.vectors]
+    if len(found.vectors) > 1:
+        layout = _PER_ENCODER
+        family = "sdxl"
+    else:
+        layout = _LAYOUTS.get(found.layout, "diffusers")
+        family = _FAMILIES.get(widths[0])
+    details: dict[str, Json] = {"token": found.token, "vectors": max(counts), "widths": list[Json](widths)}
+    for key in ("step", "sd_checkpoint_name"):
+        if (value := evidence.contents.values.get(key)) is not None:
+            details[key] = value
+    shapes = ", ".join(_written(vectors.shape) for vectors in found.vectors)
+    return Match(
+        kind="textual_inversion",
+        layout=layout,
+        family=family,
+        details=details,
+        reason=f"its tensors are learned vectors ({shapes}) in the layout of {found.layout}",
+    )
+
+
+def _written(shape: Shape) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,202 @@
+"""What a pickled torch file holds, read from its zip directory and its opcodes: nothing is unpickled.
+
+Layouts: the zip of torch 1.6 and later (`*/data.pkl`), the five pickles in a row of before, and a bare pickle. Source:
+torch `serialization.py` (`_save`, `_legacy_save`), `_utils.py` (`_rebuild_tensor_v2` and its kin).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from recipe_runner.weights.formats import cannot_read, weights_error
+from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.pickle_program import (
+    MAX_BYTES,
+    BrokenPickle,
+    Call,
+    Name,
+    Program,
+    Stored,
+    read_program,
+    walk,
+)
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_MOST_LEAVES = 200_000
+_LONGEST_VALUE = 200
+
+_STORAGES = {
+    "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "DoubleStorage": "F64",
+    "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
+    "BoolStorage": "BOOL", "ComplexFloatStorage": "C64", "UntypedStorage": "U8", "QInt8Storage": "I8",
+    "QUInt8Storage": "U8",
+}  # fmt: skip
+_DTYPES = {
+    "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "int64": "I64", "int32": "I32",
+    "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+}  # fmt: skip
+_NUMPY = {"f4": "F32", "f2": "F16", "f8": "F64", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8", "u1": "U8",
+          "b1": "BOOL"}  # fmt: skip
+_PLAIN = frozenset({
+    "collections.OrderedDict", "collections.defaultdict", "collections.Counter", "torch.Size",
+    "torch.device", "torch.Tensor",
+    "torch.nn.parameter.Parameter", "torch.nn.modules.container.ParameterDict", "numpy.dtype", "numpy.ndarray",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar", "_codecs.encode", "builtins.dict", "builtins.set", "__builtin__.set",
+    "builtins.list", "builtins.bytearray", "torch.serialization._get_layout",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PickledTensor:
+    """A tensor that a pickle would make: dtype under safetensors' name, and shape."""
+
+    dtype: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchFile:
+    """A pickled file described.
+
+    Attributes:
+        tensors: dotted name to tensor, in the file's order.
+        values: dotted name to the short texts and numbers beside them (`name`, `step`, …).
+        names: all that unpickling would import.
+        foreign: those of them that are no part of plain weights: unpickling them runs code.
+    """
+
+    tensors: Mapping[str, PickledTensor]
+    values: Mapping[str, str | float | bool | None]
+    names: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+
+def read_torch_file(path: Path) -> TorchFile:
+    """The pickled torch file at `path`, described without unpickling it.
+
+    Raises:
+        WeightsError: E401/E415 unreadable, E420 the pickle is broken.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\x03\x04":
+                return described(_from_zip(file))
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            return described(_from_pickles(file, size))
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except BrokenPickle as error:
+        hint = "download or copy the file again"
+        raise weights_error("E420", path, f"a broken pickled file: {error}", hint) from error
+
+
+def _from_zip(file: BinaryIO) -> Program:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entry = next((i for i in archive.infolist() if i.filename.split("/")[-1] == "data.pkl"), None)
+            if entry is None:
+                message = "its zip directory has no data.pkl"
+                raise BrokenPickle(message)
+            if entry.file_size > MAX_BYTES:
+                message = f"its data.pkl claims {entry.file_size} bytes"
+                raise BrokenPickle(message)
+            with archive.open(entry) as inside:
+                return read_program(io.BytesIO(inside.read(MAX_BYTES)), entry.file_size)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        message = f"its zip directory cannot be read ({error}): it is cut short or damaged"
+        raise BrokenPickle(message) from error
+
+
+def _from_pickles(file: BinaryIO, size: int) -> Program:
+    """The pickle of a bare file; of torch's old layout the fourth, after its magic number, version and system."""
+    program = read_program(file, size)
+    if program.value != _LEGACY_MAGIC:
+        return program
+    names = dict.fromkeys(program.names)
+    for _ in range(3):
+        program = read_program(file, size - file.tell())
+        names.update(dict.fromkeys(program.names))
+    return Program(program.value, tuple(names))
+
+
+def described(program: Program) -> TorchFile:
+    """The tensors and short values of a program's data."""
+    tensors: dict[str, PickledTensor] = {}
+    values: dict[str, str | float | bool | None] = {}
+    for name, leaf in walk(program.value, _MOST_LEAVES):
+        tensor = _tensor(leaf)
+        if tensor is not None:
+            tensors[name] = tensor
+        elif leaf is None or isinstance(leaf, (bool, int, float)):
+            values[name] = leaf
+        elif isinstance(leaf, str):
+            values[name] = leaf[:_LONGEST_VALUE]
+    names = tuple(dict.fromkeys(str(name) for name in program.names))
+    return TorchFile(tensors=tensors, values=values, names=names, foreign=tuple(_foreign(program.names)))
+
+
+def _foreign(names: tuple[Name, ...]) -> Iterator[str]:
+    for name in names:
+        text = str(name)
+        plain = (
+            text in _PLAIN
+            or (name.module == "torch._utils" and name.name.startswith("_rebuild"))
+            or (name.module in ("torch", "torch.storage", "torch.cuda") and name.name.endswith("Storage"))
+            or (name.module == "torch" and name.name in _DTYPES)
+            or (name.module == "torch._tensor" and name.name == "_rebuild_from_type_v2")
+        )
+        if not plain:
+            yield text
+
+
+def _tensor(leaf: Any) -> PickledTensor | None:
+    """The tensor that a call would rebuild, or None when it is none."""
+    if not isinstance(leaf, Call) or not isinstance(leaf.function, Name) or not isinstance(leaf.arguments, tuple):
+        return None
+    name, arguments = leaf.function.name, leaf.arguments
+    if name in ("_rebuild_parameter", "_rebuild_parameter_with_state") and arguments:
+        return _tensor(arguments[0])
+    if name == "_rebuild_from_type_v2" and len(arguments) > 2 and isinstance(arguments[2], tuple):  # noqa: PLR2004
+        return _tensor(Call(arguments[0], arguments[2]))
+    if name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor"):
+        return _rebuilt(arguments)
+    if name == "_reconstruct" and isinstance(leaf.state, tuple):
+        return _array(leaf.state)
+    return None
+
+
+def _rebuilt(arguments: tuple[Any, ...]) -> PickledTensor | None:
+    if len(arguments) < 3 or not isinstance(arguments[0], Stored) or not isinstance(arguments[0].key, tuple):  # noqa: PLR2004
+        return None
+    storage = arguments[0].key
+    kind = storage[1].name if len(storage) > 1 and isinstance(storage[1], Name) else ""
+    dtype = _STORAGES.get(kind, "unknown")
+    for argument in arguments[6:]:
+        if isinstance(argument, Name) and argument.name in _DTYPES:
+            dtype = _DTYPES[argument.name]
+    shape = _shape(arguments[2])
+    return None if shape is None else PickledTensor(dtype, shape)
+
+
+def _array(state: tuple[Any, ...]) -> PickledTensor | None:
+    """A numpy array, from its pickled state (version, shape, dtype, order, data)."""
+    if len(state) < 3 or not isinstance(state[2], Call) or not isinstance(state[2].arguments, tuple):  # noqa: PLR2004
+        return None
+    code = state[2].arguments[0] if state[2].arguments else ""
+    shape = _shape(state[1])
+    return None if shape is None else PickledTensor(_NUMPY.get(str(code)[:4], "unknown"), shape)
+
+
+def _shape(value: Any) -> Shape | None:
+    if isinstance(value, Call) and isinstance(value.arguments, tuple) and value.arguments:
+        value = value.arguments[0]  # torch.Size((2, 768))
+    if not isinstance(value, (tuple, list)) or not all(type(size) is int and size >= 0 for size in value):
+        return None
+    return tuple(value)
