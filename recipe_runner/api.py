@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from recipe_runner import load
+from recipe_runner.adapters.tokens import unused_tokens
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.document import Document
 from recipe_runner.errors import Problem, RecipeInvalid
@@ -50,7 +51,8 @@ def prepare(path: str | Path, overrides: Sequence[str] = ()) -> Prepared:
     resolved = resolve(document, variants(document))
     check_pipelines(document, resolved)
     plan = compile_plan(resolved)
-    return Prepared(document=document, overrides=tuple(overrides), plan=plan, warnings=loaded.warnings)
+    warnings = (*loaded.warnings, *unused_tokens(resolved, _without_token(document)))
+    return Prepared(document=document, overrides=tuple(overrides), plan=plan, warnings=warnings)
 
 
 def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
@@ -67,6 +69,17 @@ def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
             errors = [problem for problem in problems if problem.severity == "error"]
             if errors:
                 raise RecipeInvalid(*errors)
+
+
+def _without_token(document: Document) -> list[str]:
+    """The textual inversions whose token the recipe leaves to the file."""
+    tree = cast("Mapping[str, Any]", document.tree)
+    axes = tree.get("matrix") or {}
+    return [
+        name
+        for name, adapter in (tree.get("adapters") or {}).items()
+        if adapter["kind"] == "textual_inversion" and "token" not in adapter and f"adapters.{name}.token" not in axes
+    ]
 
 
 def compile_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:

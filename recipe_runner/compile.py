@@ -12,6 +12,7 @@ from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.graph import BuildGraph, Origin
+from recipe_runner.learned_tokens import uses
 from recipe_runner.resolved import (
     AnySource,
     ResolvedAdapter,
@@ -24,6 +25,7 @@ from recipe_runner.resolved import (
 VERSIONS = {
     "load_base": 1,
     "add_lora": 1,
+    "add_textual_inversion": 1,
     "set_scales": 1,
     "encode_prompt": 1,
     "denoise": 1,
@@ -103,24 +105,40 @@ class _Compiler:
         self._alive: list[object] = [recipe]
 
     def variant(self, variant: ResolvedVariant) -> list[PlannedImage]:
-        base, adapters, sampling = variant.base, variant.adapters, variant.sampling
+        size = self._recipe.batch_size if self._recipe.reproducibility == "fast" else 1
+        # The prompts of a batch share a denoiser, and so the adapters of all of them.
+        shared = None if size == 1 else self._handles(variant.base, variant.adapters)[0]
+        wanted = []
+        for prompt in variant.prompts:
+            denoiser, encoder = self._handles(variant.base, self._at_work(variant.adapters, prompt))
+            conditioning = self._encode(encoder, prompt, variant.sampling)
+            wanted += [(prompt, seed, conditioning, shared or denoiser) for seed in variant.seeds]
+        images: list[PlannedImage] = []
+        for first in range(0, len(wanted), size):
+            members = [each[:3] for each in wanted[first : first + size]]
+            images += self._batch(variant, wanted[first][3], members)
+        return images
+
+    def _at_work(self, adapters: tuple[ResolvedAdapter, ...], prompt: ResolvedPrompt) -> tuple[ResolvedAdapter, ...]:
+        """Without the textual inversions whose token does not stand in `prompt`: they change nothing of its images."""
+        if not any(adapter.kind == "textual_inversion" for adapter in adapters):
+            return adapters
+        return tuple(
+            adapter
+            for adapter in adapters
+            if adapter.kind != "textual_inversion"
+            or not isinstance(token := adapter.constants["token"], str)
+            or any(uses(text, [token]) for text in prompt.texts.values())
+        )
+
+    def _handles(self, base: ResolvedBase, adapters: tuple[ResolvedAdapter, ...]) -> tuple[str, str]:
+        """The denoiser's handle and the text encoders'."""
         scales = [adapter.scale for adapter in adapters]
         denoiser = self._handle("denoiser", base, adapters, scales)
         texts = tuple(adapter for adapter in adapters if adapter.touches_text)
         text_scales = [text_scale(adapter.scale) for adapter in texts]
         same = len(texts) == len(adapters) and text_scales == scales
-        encoder = denoiser if same else self._handle("text", base, texts, text_scales)
-        conditionings = [self._encode(encoder, prompt, sampling) for prompt in variant.prompts]
-        wanted = [
-            (prompt, seed, conditioning)
-            for prompt, conditioning in zip(variant.prompts, conditionings, strict=True)
-            for seed in variant.seeds
-        ]
-        size = self._recipe.batch_size if self._recipe.reproducibility == "fast" else 1
-        images: list[PlannedImage] = []
-        for first in range(0, len(wanted), size):
-            images += self._batch(variant, denoiser, wanted[first : first + size])
-        return images
+        return denoiser, denoiser if same else self._handle("text", base, texts, text_scales)
 
     def _handle(
         self, sort: str, base: ResolvedBase, adapters: Sequence[ResolvedAdapter], scales: Sequence[Json]

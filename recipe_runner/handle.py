@@ -63,7 +63,24 @@ class LoraModel:
     origin: Origin = field(default_factory=Origin, compare=False)
 
 
-AdapterModel = LoraModel
+@dataclass(frozen=True, kw_only=True)
+class TextualInversionModel:
+    """A textual inversion: the file `weight_name` of `source`, for every text encoder that it holds vectors for.
+
+    `token` None takes the one that the file names; `target` limits it to one encoder. `origin` is where the recipe says
+    it.
+    """
+
+    key: str
+    name: str
+    source: Source
+    weight_name: str
+    token: str | None = None
+    target: str | None = None
+    origin: Origin = field(default_factory=Origin, compare=False)
+
+
+AdapterModel = LoraModel | TextualInversionModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from recipe_runner.adapters import KINDS
 from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
 from recipe_runner.diffusers_table import call_defaults
 from recipe_runner.document import Document
@@ -100,6 +101,7 @@ class _Resolver:
         found: dict[str, ResolvedAdapter] = {}
         for name, entry in tree.items():
             found[name] = self._once(f"adapter {name}", entry, partial(self._adapter, name, entry, base), base)
+        refuse_shared_tokens(tuple(found.values()))
         return tuple(found.values())
 
     def _adapter(self, name: str, entry: Mapping[str, Any], base: ResolvedBase) -> ResolvedAdapter:

@@ -49,7 +49,8 @@ class ResolvedAdapter:
     """An adapter of any kind.
 
     `constants` is what of the recipe decides its result beside the scale; `sources` are its files by role.
-    `tensors` counts, per component, the tensors of its file that land there; None while that is not known.
+    `tensors` counts, per component, the tensors of its file that land there; None while that is not known. `tokens` are
+    the learned tokens that it brings, with the text encoders that they are for, as far as they are known.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ResolvedAdapter:
     sources: Mapping[str, AnySource]
     scale: Json
     tensors: Mapping[str, int] | None
+    tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origin: Origin = field(compare=False)
 
     @property

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "recipe_runner"
 
 LAYERS = (
-    ("errors", "codes", "canonical", "nearest", "paths", "scalars", "words"),
+    ("errors", "codes", "canonical", "learned_tokens", "nearest", "paths", "scalars", "words"),
     ("text", "syntax", "nodes", "overrides", "document", "yaml_text", "disk"),
     ("recipe",),
     ("diffusers_table", "findings", "explanations", "schema_parts", "schema", "generate", "rules", "matrix", "load"),

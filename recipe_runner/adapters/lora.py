@@ -8,14 +8,12 @@ from typing import Any
 
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.canonical import Json
-from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.graph import Origin
 from recipe_runner.placed import placed
 from recipe_runner.recipe import Lora, LoraScale
 from recipe_runner.resolved import AnySource, ResolvedAdapter
-from recipe_runner.sources.find import find_weights
-from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.header import read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_whole
@@ -48,6 +46,7 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
         sources=core.sources,
         scale=scale,
         tensors=core.tensors,
+        tokens={token: tuple(parts) for token, parts in core.layout.embeddings.items()} if core.layout else {},
         origin=origin,
     )
 
@@ -63,7 +62,7 @@ class _Core:
 
 
 def _decide(name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings) -> _Core:
-    source = _find(lora, surroundings)
+    source = find_weights_file(lora, surroundings)
     layout = _lay_out(name, lora, source, modules)
     return _Core(
         constants={"target": lora.target, "alpha": lora.alpha},
@@ -78,26 +77,6 @@ def scale_of(scale: float | LoraScale) -> Json:
     return scale.model_dump(exclude_none=True) if isinstance(scale, LoraScale) else scale
 
 
-def _find(lora: Lora, surroundings: Surroundings) -> AnySource:
-    try:
-        return find_weights(
-            lora.model,
-            folder=surroundings.folder,
-            revision=lora.revision,
-            subfolder=lora.subfolder,
-            weight_name=lora.weight_name,
-            allow_pickle=surroundings.allow_pickle,
-        )
-    except SourceMissing as error:
-        return unresolved(
-            error,
-            address=lora.model,
-            revision=lora.revision,
-            subfolder=lora.subfolder,
-            weight_name=lora.weight_name,
-        )
-
-
 def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | None) -> LoraLayout | None:
     """Where the file's tensors land; None while the file or the base's modules are not known."""
     if modules is None or not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
@@ -106,16 +85,4 @@ def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | No
     layout = read_layout(header.shapes, modules, target=lora.target, metadata=header.metadata)
     require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")
-    return require_applied(layout, name)
-
-
-def require_applied(layout: LoraLayout, name: str) -> LoraLayout:
-    """The layout itself, when a run applies all of it: what `run` would refuse, `plan` refuses too.
-
-    Raises:
-        WeightsError: E608 for learned tokens.
-    """
-    if not layout.embeddings:
-        return layout
-    message = f"adapter {name}: the file holds learned tokens {', '.join(layout.embeddings)}, not applied yet"
-    raise WeightsError(Problem(code="E608", message=message, hint="an adapter is applied whole or not at all"))
+    return layout

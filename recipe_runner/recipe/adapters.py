@@ -11,6 +11,7 @@ from recipe_runner.recipe.base import Component, FromSource
 from recipe_runner.recipe.fields import Address, BlockScale, DirectionScale, ModelScale, Name, Number, Strictly
 
 Target = Literal["unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3"]
+TextEncoder = Literal["text_encoder", "text_encoder_2", "text_encoder_3"]
 Images = Address | Annotated[tuple[Address, ...], Strict(strict=False), Field(min_length=1)]
 
 
@@ -88,6 +89,12 @@ class TextualInversion(FromSource):
         title="Token",
         description="The word that stands for the embedding in prompts. Left out, the token that the file names.",
         examples=["<gta5-artwork>", "EasyNegative"],
+    )
+    target: TextEncoder | None = Field(
+        None,
+        title="Target text encoder",
+        description="Load into this text encoder only. Left out, every CLIP text encoder of the base must get vectors.",
+        examples=["text_encoder"],
     )
 
 

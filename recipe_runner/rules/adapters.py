@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from recipe_runner.findings import Finding
+from recipe_runner.learned_tokens import occurrences, same_token
 from recipe_runner.nearest import did_you_mean
 from recipe_runner.rules.view import elements, mapping
 from recipe_runner.words import listed, shown
@@ -152,21 +153,30 @@ def image_prompts(view: View) -> Iterator[Finding]:
 
 
 def tokens(view: View) -> Iterator[Finding]:
-    """W331: the token of a textual inversion stands in a prompt."""
-    texts: list[str] | None = None
-    for name, adapter in view.of_kind("textual_inversion"):
-        token = adapter.get("token")
-        if not isinstance(token, str) or not token:
-            continue
-        if texts is None:
-            given = [prompt.get(key) for _, prompt in view.prompts for key in TEXTS]
-            texts = [text for text in given if isinstance(text, str)]
-            texts.extend(_strings(view.tree.get("matrix")))
-        if not any(token in text for text in texts):
+    """W331, E339: the token of a textual inversion stands in a prompt, and for one adapter in each text encoder."""
+    inversions = [
+        (name, token, adapter.get("target"))
+        for name, adapter in view.of_kind("textual_inversion")
+        if isinstance(token := adapter.get("token"), str) and token
+    ]
+    if not inversions:
+        return
+    given = [prompt.get(key) for _, prompt in view.prompts for key in TEXTS]
+    texts = [*(text for text in given if isinstance(text, str)), *_strings(view.tree.get("matrix"))]
+    used = {same_token(found.token) for text in texts for found in occurrences(text, (each[1] for each in inversions))}
+    for place, (name, token, target) in enumerate(inversions):
+        path = ("adapters", name, "token")
+        if same_token(token) not in used:
             message = f"no prompt uses the token `{shown(token)}` of `{name}`, so it changes nothing"
             hint = "Write it into a prompt or negative prompt, or delete the adapter."
-            path = ("adapters", name, "token")
             yield Finding("W331", message, path, hint, severity="warning")
+        for other, other_token, other_target in inversions[:place]:
+            apart = target is not None and other_target is not None and target != other_target
+            if same_token(token) == same_token(other_token) and not apart:
+                message = f"`{shown(token)}` stands for `{other}` already"
+                hint = "Give each its own token; two adapters share one where each has its own `target`."
+                yield Finding("E339", message, path, hint)
+                break
 
 
 def _strings(value: Json) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from recipe_runner.graph import Node
-from recipe_runner.handle import AdapterModel, LoraModel
+from recipe_runner.handle import AdapterModel, LoraModel, TextualInversionModel
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
 
@@ -32,7 +32,21 @@ def _lora(node: Node, adapter: ResolvedAdapter) -> LoraModel:
     )
 
 
+def _textual_inversion(node: Node, adapter: ResolvedAdapter) -> TextualInversionModel:
+    source = found(adapter.sources["weights"])
+    return TextualInversionModel(
+        key=node.key,
+        name=adapter.name,
+        source=source,
+        weight_name=source.files[0].name,
+        token=cast("str | None", node.constants["token"]),
+        target=cast("str | None", node.constants["target"]),
+        origin=adapter.origin,
+    )
+
+
 ADAPTER_MODELS: Mapping[str, Callable[[Node, ResolvedAdapter], AdapterModel]] = {
     "add_lora": _lora,
+    "add_textual_inversion": _textual_inversion,
 }
 """By operation."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from recipe_runner.handle import AdapterModel, ModelHandle
+from recipe_runner.runtime.embeddings import Embeddings
 from recipe_runner.runtime.loras import Loras
 
 
@@ -28,7 +29,8 @@ class Adapters:
 
     def __init__(self, pipeline: Any, *, allow_pickle: bool) -> None:
         """Take over `pipeline`, whose components are as their files left them."""
-        self._parts: tuple[Part, ...] = (Loras(pipeline, allow_pickle=allow_pickle),)
+        loras = Loras(pipeline, allow_pickle=allow_pickle)
+        self._parts: tuple[Part, ...] = (loras, Embeddings(pipeline, loras, allow_pickle=allow_pickle))
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
         """Bring the components called `parts` to the state of `handle`.

@@ -78,6 +78,10 @@ def denoise(
         # Their embeddings are made; these two only say how.
         arguments.pop("clip_skip", None)
     takes = inspect.signature(type(pipeline).__call__).parameters
+    for name, value in arguments.items():
+        # JSON has no tuples, and pipelines add them up (SDXL's `crops_coords_top_left`).
+        if isinstance(value, list) and name in takes and "tuple" in str(takes[name].annotation).lower():
+            arguments[name] = tuple(value)
     if "callback_on_step_end" in takes:
         arguments["callback_on_step_end"] = _callback(on_step)
     with torch.no_grad():

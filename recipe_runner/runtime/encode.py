@@ -10,7 +10,7 @@ import torch
 
 from recipe_runner.errors import Problem
 from recipe_runner.runtime.family import Family, family_of
-from recipe_runner.runtime.tokens import truncation_warnings
+from recipe_runner.runtime.tokens import prompt_warnings
 
 PROMPTS = ("prompt", "prompt_2", "prompt_3")
 
@@ -46,7 +46,7 @@ def encode_prompt(
     """
     family = family_of(pipeline)
     given = {name: text for name, text in prompt.items() if text is not None}
-    warnings = truncation_warnings(pipeline, given, guided=guided, max_sequence_length=max_sequence_length)
+    warnings = prompt_warnings(pipeline, given, guided=guided, max_sequence_length=max_sequence_length)
     if family == "other":
         extra = {"clip_skip": clip_skip, "max_sequence_length": max_sequence_length}
         return Conditioning({**given, **{k: v for k, v in extra.items() if v is not None}}, warnings)

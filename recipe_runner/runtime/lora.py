@@ -25,10 +25,14 @@ _BIASES = {"up_bias", "diff_b"}
 
 @dataclass(frozen=True)
 class Translated:
-    """An adapter, ready to be put into a pipeline: the changes to each component, and what the file's layout says."""
+    """An adapter, ready to be put into a pipeline: the changes to each component, and what the file's layout says.
+
+    `tokens` are the learned tokens that it brings along: token to text encoder to vectors [number, width].
+    """
 
     parts: Mapping[str, tuple[Change, ...]]
     layout: LoraLayout
+    tokens: Mapping[str, Mapping[str, torch.Tensor]]
 
     @property
     def size_bytes(self) -> int:
@@ -45,8 +49,9 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
         allow_pickle: whether a pickled file may be read.
 
     Raises:
-        WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when it does not land whole; E608 for
-            learned tokens; E609, E632 for an alpha given to a file that states its own or needs none.
+        WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when it does not land whole; E609, E632
+            for an alpha given to a file that states its own or needs none; E625 for learned tokens that hold no finite
+            numbers.
     """
     path = adapter.source.path(adapter.weight_name)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
@@ -59,13 +64,22 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
     )
     require_whole(layout, label)
     require_alpha(layout, adapter.alpha, label)
-    if layout.embeddings:
-        names = ", ".join(layout.embeddings)
-        raise misfit("E608", f"{label}: the file also holds learned tokens ({names}), which are not applied yet")
     parts: dict[str, list[Change]] = {}
     for module in layout.modules:
         parts.setdefault(module.component, []).extend(_changes(module, tensors, adapter.alpha))
-    return Translated({part: tuple(changes) for part, changes in parts.items()}, layout)
+    return Translated(
+        {part: tuple(changes) for part, changes in parts.items()}, layout, _tokens(label, layout, tensors)
+    )
+
+
+def _tokens(label: str, layout: LoraLayout, tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for token, keys in layout.embeddings.items():
+        for part, key in keys.items():
+            if not bool(torch.isfinite(tensors[key]).all()):
+                raise misfit("E625", f"{label}: the vectors of `{token}` hold numbers that are not finite")
+            found.setdefault(token, {})[part] = tensors[key].reshape(-1, tensors[key].shape[-1])
+    return found
 
 
 def module_shapes(pipeline: Any) -> dict[str, dict[str, Shape]]:

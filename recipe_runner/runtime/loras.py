@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from recipe_runner.canonical import digest
 from recipe_runner.handle import AdapterModel, LoraModel, ModelHandle
 from recipe_runner.placed import placed
@@ -65,6 +67,10 @@ class Loras:
             return {}
         layout = self._translate(adapter).layout
         return {part: (count, count) for part, count in layout.landed().items()}
+
+    def learned(self, adapter: LoraModel) -> Mapping[str, Mapping[str, torch.Tensor]]:
+        """The learned tokens that the adapter's file brings along: token to text encoder to vectors [number, width]."""
+        return self._translate(adapter).tokens
 
     def _change(self, part: str, wanted: Sequence[tuple[str, Translated, _Scales]]) -> None:
         tuners = self._tuners[part]

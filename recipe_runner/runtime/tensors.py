@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -28,14 +30,26 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
             return {name: tensor.clone() for name, tensor in tensors.items()} if copies else tensors
         except (SafetensorError, OSError) as cause:
             raise misfit("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
-    try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as cause:
-        said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        raise misfit("E607", f"{path.name} cannot be read with weights_only: {said}") from cause
+    tree = read_pickle(path)
     while isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         # Training frameworks put the weights beside the optimizer's state.
         tree = tree["state_dict"]
     if not isinstance(tree, dict) or not all(isinstance(value, torch.Tensor) for value in tree.values()):
         raise misfit("E607", f"{path.name} is not a mapping of names to tensors")
     return {str(name): value for name, value in tree.items()}
+
+
+def read_pickle(path: Path, classes: Sequence[Any] = ()) -> Any:
+    """What the pickled file at `path` holds, which the caller allowed, read with `weights_only`: nothing in it runs.
+
+    `classes` are taken beside what torch takes: containers of tensors that only hold what the file says.
+
+    Raises:
+        WeightsError: E607 when it is broken or holds other things.
+    """
+    try:
+        with torch.serialization.safe_globals(list(classes)):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as cause:
+        said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise misfit("E607", f"{path.name} cannot be read with weights_only: {said}") from cause

@@ -200,18 +200,20 @@ def find_weights(
     revision: str | None = None,
     subfolder: str | None = None,
     weight_name: str | None = None,
+    usual: tuple[str, ...] = (),
     allow_pickle: bool = False,
     progress: Progress | None = None,
 ) -> Source:
     """The one weights file of an adapter: `source.files[0]`.
 
-    Without `weight_name` it must be the only candidate in its folder; safetensors come before pickles.
+    Without `weight_name` it is the first of the `usual` names that is in the folder, else the only candidate there;
+    safetensors come before pickles.
 
     Raises: as `find_base`; E404 when the folder holds none or several.
     """
     wanted = Address(model=address, revision=revision, subfolder=subfolder, weight_name=weight_name)
     located = locate(wanted.model, folder, wanted.revision)
-    name = _weights_name(located, wanted)
+    name = _weights_name(located, wanted, usual)
     require_weights(located.root / name, allow_pickle=allow_pickle)
     return _source(located, [name], progress)
 
@@ -228,7 +230,7 @@ def _subfolder(located: Located, subfolder: str | None) -> tuple[Path, str, str]
     return part, f"{clean}/", f"{located.address}/{clean}"
 
 
-def _weights_name(located: Located, wanted: Address) -> str:
+def _weights_name(located: Located, wanted: Address, usual: tuple[str, ...] = ()) -> str:
     if located.file is not None:
         if wanted.weight_name not in (None, located.file) or wanted.subfolder is not None:
             message = f"{located.address} is a file already; `weight_name` and `subfolder` are for folders"
@@ -236,18 +238,20 @@ def _weights_name(located: Located, wanted: Address) -> str:
         return located.file
     part, prefix, shown = _subfolder(located, wanted.subfolder)
     if wanted.weight_name is None:
-        return prefix + _only_candidate(part, shown)
+        return prefix + _only_candidate(part, shown, usual)
     clean = inside(part, wanted.weight_name, "weight_name")
     if not (part / clean).is_file():
         raise missing("E401", f"{shown}: no file {clean} in it", nearest_names(clean, listed(part)))
     return prefix + clean
 
 
-def _only_candidate(part: Path, shown: str) -> str:
+def _only_candidate(part: Path, shown: str, usual: tuple[str, ...]) -> str:
     names = [name for name in listed(part) if name.lower().endswith(WEIGHTS_SUFFIXES) and not name.startswith(".")]
     candidates = [name for name in names if name.lower().endswith(".safetensors")] or names
     if not candidates:
         raise missing("E404", f"{shown}: no weights file in it", nearest_names("weights.safetensors", listed(part)))
+    if expected := next((name for name in usual if name in names), None):
+        return expected
     if len(candidates) > 1:
         shown_names = ", ".join(candidates[:_MOST_SHOWN]) + (" …" if len(candidates) > _MOST_SHOWN else "")
         message = f"{shown} holds {len(candidates)} weights files: {shown_names}"

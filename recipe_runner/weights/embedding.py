@@ -133,6 +133,29 @@ def _by_encoder(shapes: Mapping[str, Shape]) -> Embedding | str:
     return Embedding(layout=_SDXL, token=None, vectors=vectors)
 
 
+def require_embedding(found: Embedding | str, label: str) -> Embedding:
+    """The embedding itself.
+
+    Raises:
+        WeightsError: E621 the file is none, with what it is.
+    """
+    if isinstance(found, Embedding):
+        return found
+    raise _misfit("E621", label, f"the file is no textual inversion: {found}", "use the file of one learned token")
+
+
+def token_of(embedding: Embedding, label: str) -> str:
+    """The token that the file names.
+
+    Raises:
+        WeightsError: E620 it names none.
+    """
+    if embedding.token is not None:
+        return embedding.token
+    message = f"the file ({embedding.layout}) does not name the token that stands for it in prompts"
+    raise _misfit("E620", label, message, "write `token`, such as the name that its author gives it")
+
+
 def token_width(modules: Modules) -> int | None:
     """Width of a CLIP text encoder's table of tokens; None for another encoder (T5, a language model)."""
     return next((modules[name][1] for name in (_TABLE, TEXT_MODEL + _TABLE) if name in modules), None)

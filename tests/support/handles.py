@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.handle import BaseModel, LoraModel, ModelHandle
+from recipe_runner.handle import AdapterModel, BaseModel, LoraModel, ModelHandle, TextualInversionModel
 from recipe_runner.sources.source import Source, SourceFile
 
 
@@ -38,7 +38,7 @@ def base_model(folder: Path, **changes: Any) -> BaseModel:
     return BaseModel(**{"key": "base", "source": source(folder), "pipeline": pipeline, **changes})
 
 
-def handle(base: BaseModel, *adapters: LoraModel, **scales: Any) -> ModelHandle:
+def handle(base: BaseModel, *adapters: AdapterModel, **scales: Any) -> ModelHandle:
     """A handle of `base` with `adapters`, and scales by adapter name."""
     return ModelHandle(key="handle", base=base, adapters=adapters, scales=scales)
 
@@ -46,3 +46,9 @@ def handle(base: BaseModel, *adapters: LoraModel, **scales: Any) -> ModelHandle:
 def lora_model(path: Path, name: str = "style", **changes: Any) -> LoraModel:
     """The LoRA in the file at `path`."""
     return LoraModel(**{"key": name, "name": name, "source": file_source(path), "weight_name": path.name, **changes})
+
+
+def embedding_model(path: Path, name: str = "learned", **changes: Any) -> TextualInversionModel:
+    """The textual inversion in the file at `path`."""
+    settings = {"key": name, "name": name, "source": file_source(path), "weight_name": path.name}
+    return TextualInversionModel(**{**settings, **changes})

@@ -28,12 +28,12 @@ runtime: {device: cpu, threads: 1}
 """What the recipes share: the base is the folder `model` beside them."""
 
 
-def recipe_pictures(folder: Path, recipe: str) -> NDArray[np.uint8]:
+def recipe_pictures(folder: Path, recipe: str, *overrides: str) -> NDArray[np.uint8]:
     """The pictures of `recipe` (appended to HEAD), run in `folder`: [images, height, width, 3]."""
     path = folder / "parity.yaml"
     path.write_text(HEAD + recipe)
-    run = recipe_runner.run_recipe(path, runs=folder / "runs")
-    plan = recipe_runner.compile_recipe(path)
+    run = recipe_runner.run_recipe(path, overrides, runs=folder / "runs")
+    plan = recipe_runner.compile_recipe(path, overrides)
     return np.stack([np.asarray(Image.open(run.folder / "images" / image.path)) for image in plan.images])
 
 

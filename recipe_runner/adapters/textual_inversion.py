@@ -1,0 +1,83 @@
+"""Textual inversion: an embedding file, the token that stands for it, and the text encoders that it lands in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.adapters.weights_file import find_weights_file
+from recipe_runner.graph import Origin
+from recipe_runner.recipe import TextualInversion
+from recipe_runner.resolved import AnySource, ResolvedAdapter
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.embedding import (
+    Embedding,
+    identify_embedding,
+    place_embedding,
+    require_embedding,
+    token_of,
+)
+from recipe_runner.weights.formats import identify_format
+from recipe_runner.weights.header import read_header
+from recipe_runner.weights.modules import ModuleTable
+
+USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
+"""The names of diffusers' trainers."""
+
+
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
+    """Find the file, and prove from its header that it is an embedding, has a token and fits the base's encoders.
+
+    Raises:
+        RecipeRunnerError: E4xx the file is broken or refused; E620 it has no token; E621 it is no embedding; E622, E623
+            it does not fit the base.
+    """
+    inversion = TextualInversion.model_validate(entry)
+    base = surroundings.base
+    modules = surroundings.once(("modules",), lambda: base_modules(base), base)
+    place = ("textual_inversion", name, *inversion.model_dump().values())
+    core: _Core = surroundings.once(place, lambda: _decide(name, inversion, modules, surroundings), base)
+    return ResolvedAdapter(
+        name=name,
+        kind="textual_inversion",
+        operation="add_textual_inversion",
+        constants={"token": core.token, "target": inversion.target},
+        sources={"weights": core.source},
+        scale=1.0,
+        tensors=core.tensors,
+        tokens={core.token: tuple(core.tensors or ())} if core.token else {},
+        origin=origin,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    source: AnySource
+    token: str | None
+    tensors: Mapping[str, int] | None
+
+
+def _decide(name: str, inversion: TextualInversion, modules: ModuleTable | None, surroundings: Surroundings) -> _Core:
+    source = find_weights_file(inversion, surroundings, USUAL)
+    token, tensors = inversion.token, None
+    embedding = _embedding(source, f"adapter {name}")
+    if embedding is not None:
+        token = token or token_of(embedding, f"adapter {name}")
+        if modules is not None:
+            placed = place_embedding(embedding, modules, target=inversion.target, label=f"adapter {name}")
+            tensors = dict.fromkeys(placed, 1)
+    return _Core(source=source, token=token, tensors=tensors)
+
+
+def _embedding(source: AnySource, label: str) -> Embedding | None:
+    """What the file is; None while it is not here, or is a pickle, which only a run reads."""
+    if not isinstance(source, Source) or identify_format(source.path(source.files[0].name)) != "safetensors":
+        return None
+    tensors = read_header(source.path(source.files[0].name)).tensors
+    dtypes = {key: info.dtype for key, info in tensors.items()}
+    return require_embedding(
+        identify_embedding({key: info.shape for key, info in tensors.items()}, dtypes=dtypes), label
+    )

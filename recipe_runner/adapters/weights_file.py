@@ -1,0 +1,37 @@
+"""The one weights file of an adapter."""
+
+from __future__ import annotations
+
+from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.recipe.base import FromSource
+from recipe_runner.resolved import AnySource
+from recipe_runner.sources.find import find_weights
+from recipe_runner.sources.missing import SourceMissing, unresolved
+
+
+def find_weights_file(entry: FromSource, surroundings: Surroundings, usual: tuple[str, ...] = ()) -> AnySource:
+    """The file that `entry` names; what was not fetched yet is left unresolved.
+
+    `usual` are the names that the kind's trainers give it, the first that is there being meant in a folder of several.
+
+    Raises:
+        RecipeRunnerError: E4xx, the file is broken or refused, or a path leads nowhere.
+    """
+    try:
+        return find_weights(
+            entry.model,
+            folder=surroundings.folder,
+            revision=entry.revision,
+            subfolder=entry.subfolder,
+            weight_name=entry.weight_name,
+            usual=usual,
+            allow_pickle=surroundings.allow_pickle,
+        )
+    except SourceMissing as error:
+        return unresolved(
+            error,
+            address=entry.model,
+            revision=entry.revision,
+            subfolder=entry.subfolder,
+            weight_name=entry.weight_name,
+        )

@@ -1,0 +1,96 @@
+"""Read a textual inversion file: a learned token and its vectors for each text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from recipe_runner.handle import TextualInversionModel
+from recipe_runner.runtime.problems import misfit
+from recipe_runner.runtime.tensors import read_pickle, read_tensors
+from recipe_runner.weights.embedding import (
+    BARE,
+    identify_embedding,
+    place_embedding,
+    require_embedding,
+    token_of,
+)
+from recipe_runner.weights.formats import require_weights
+from recipe_runner.weights.modules import ModuleTable
+
+_PICKLED = "string_to_param"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A token, and its vectors [number, width] by text encoder."""
+
+    token: str
+    vectors: Mapping[str, torch.Tensor]
+
+
+def read_learned(adapter: TextualInversionModel, modules: ModuleTable, *, allow_pickle: bool) -> Learned:
+    """The token and vectors of an adapter's file.
+
+    Args:
+        adapter: the adapter.
+        modules: of each component the names and weight shapes of its modules.
+        allow_pickle: whether a pickled file may be read.
+
+    Raises:
+        WeightsError: E4xx, E607 the file cannot be read; E620 to E623, E625 it has no token, is no embedding, does not
+            fit, or holds numbers that are not finite.
+    """
+    path = adapter.source.path(adapter.weight_name)
+    label = f"adapter {adapter.name}"
+    name = None
+    if require_weights(path, allow_pickle=allow_pickle) == "safetensors":
+        tensors = read_tensors(path, allow_pickle=False)
+    else:
+        tensors, name = _unpacked(read_pickle(path, (torch.nn.ParameterDict,)), label)
+    embedding = require_embedding(
+        identify_embedding(
+            {key: tuple(tensor.shape) for key, tensor in tensors.items()},
+            dtypes={key: "F" if tensor.is_floating_point() else str(tensor.dtype) for key, tensor in tensors.items()},
+            name=name,
+        ),
+        label,
+    )
+    token = adapter.token or token_of(embedding, label)
+    placed = place_embedding(embedding, modules, target=adapter.target, label=label)
+    vectors = {}
+    for component, place in placed.items():
+        tensor = tensors[place.key]
+        if not bool(torch.isfinite(tensor).all()):
+            raise misfit("E625", f"{label}: vectors for {component} hold numbers that are not finite", _NEW)
+        vectors[component] = tensor.reshape(-1, place.width)
+    return Learned(token, vectors)
+
+
+_NEW = "the file is spoilt or its training failed: use another"
+
+
+def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | None]:
+    """The tensors of a pickled file, and the token that it names beside them."""
+    if isinstance(tree, torch.Tensor):
+        return {BARE: tree}, None
+    if not isinstance(tree, dict):
+        what = f"a list of {len(tree)}" if isinstance(tree, (list, tuple)) else f"a {type(tree).__name__}"
+        message = f"{label}: the file is no textual inversion: it is {what}, not one token's tensor"
+        raise misfit("E621", message, "save the vectors as one tensor [number, width] named after the token")
+    name = tree.get("name")
+    if _PICKLED in tree:
+        held = tree[_PICKLED]
+        # A ParameterDict of any age keeps its members here.
+        held = vars(held)["_parameters"] if isinstance(held, torch.nn.ParameterDict) else held
+        tensors = {f"{_PICKLED}.{key}": value for key, value in held.items()} if isinstance(held, dict) else {}
+    else:
+        tensors = {str(key): value for key, value in tree.items()}
+    foreign = [key for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
+    if foreign:
+        message = f"{label}: the file is no textual inversion: {foreign[0]} holds no tensor"
+        raise misfit("E621", message, "use the file of one learned token")
+    return {key: value.detach() for key, value in tensors.items()}, name if isinstance(name, str) else None

@@ -1,0 +1,241 @@
+"""Learned tokens in the live pipeline: every layout alike, nothing left behind, and misfits told with their reasons."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from support.embeddings import a1111, by_encoder, one_key, vectors
+from support.handles import base_model, embedding_model, handle, lora_model
+from support.loras import diffusers_file, factors
+from support.plain import our_picture, plain_picture, plain_pipeline
+
+import recipe_runner
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.runtime.live import LivePipeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recipe_runner.handle import AdapterModel, TextualInversionModel
+
+STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
+MANY = vectors(3, 5).bfloat16().float()
+
+
+def live() -> LivePipeline:
+    return LivePipeline("cpu", "strict", 1)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> TextualInversionModel:
+    """Five vectors, token `EasyNegative`."""
+    return embedding_model(a1111(tmp_path / "many.safetensors", MANY), token="EasyNegative")  # noqa: S106
+
+
+def layouts(folder: Path) -> list[Path]:
+    """The vectors of MANY, in every layout with one tensor."""
+    parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(MANY)})
+    torch.save({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": parameters}, folder / "old.pt")
+    torch.save(MANY, folder / "bare.pt")
+    return [
+        one_key(folder / "one.safetensors", "<any>", MANY),
+        one_key(folder / "one.bin", "<any>", MANY),
+        one_key(folder / "half.safetensors", "<any>", MANY.bfloat16()),
+        a1111(folder / "a.safetensors", MANY),
+        a1111(folder / "a.pt", MANY, "any"),
+        folder / "old.pt",
+        folder / "bare.pt",
+    ]
+
+
+def test_every_layout_makes_one_picture(sd15_folder: Path, tmp_path: Path, many: TextualInversionModel) -> None:
+    base = base_model(sd15_folder, allow_pickle=True)
+    pipeline = live()
+    prompt: dict[str, str | None] = {"prompt": "a bear", "negative_prompt": "EASYNEGATIVE, blurry"}
+    expected = our_picture(pipeline, handle(base, many), prompt, 1, **STEPS)
+    without = our_picture(pipeline, handle(base), prompt, 1, **STEPS)
+    assert not np.array_equal(expected, without)
+    for path in layouts(tmp_path):
+        model = embedding_model(path, path.name, token="easynegative")  # noqa: S106
+        made = our_picture(pipeline, handle(base, model), prompt, 1, **STEPS)
+        assert np.array_equal(made, expected), path.name
+    assert np.array_equal(our_picture(pipeline, handle(base), prompt, 1, **STEPS), without)
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "bfloat16"}, {"pipeline": "StableDiffusionPAGPipeline"}])
+def test_other_types_and_pipelines_read_tokens_too(
+    sd15_folder: Path, many: TextualInversionModel, changes: dict[str, str]
+) -> None:
+    made = our_picture(live(), handle(base_model(sd15_folder, **changes), many), "a red EasyNegative", 1, **STEPS)
+    plain = plain_pipeline(sd15_folder, torch_dtype=getattr(torch, changes.get("dtype", "float32")))
+    if "pipeline" in changes:
+        import diffusers
+
+        plain = getattr(diffusers, changes["pipeline"]).from_pipe(plain)
+        plain.set_progress_bar_config(disable=True)
+    plain.load_textual_inversion({"easynegative": MANY})
+    assert np.array_equal(made, plain_picture(plain, "a red easynegative", 1, **STEPS))
+
+
+def test_flux_reads_tokens_in_its_clip_encoder_only(flux_folder: Path, many: TextualInversionModel) -> None:
+    made = our_picture(live(), handle(base_model(flux_folder), many), "a red EasyNegative", 1, num_inference_steps=2)
+    plain = plain_pipeline(flux_folder)
+    plain.load_textual_inversion({"<v>": MANY})
+    expected = plain_picture(plain, "a red <v>", 1, prompt_2="a red EasyNegative", num_inference_steps=2)
+    assert np.array_equal(made, expected)
+
+
+def state_of(pipeline: Any) -> dict[str, Any]:
+    """All that a learned token could leave behind, by identity and by value."""
+    found: dict[str, Any] = {"config": json.dumps(dict(pipeline.config), default=str)}
+    for number in ("", "_2"):
+        tokenizer, encoder = getattr(pipeline, f"tokenizer{number}"), getattr(pipeline, f"text_encoder{number}")
+        found[f"tokenizer{number}"] = (id(tokenizer), len(tokenizer), tokenizer.backend_tokenizer.to_str())
+        found[f"config{number}"] = encoder.config.to_json_string()
+        found[f"modules{number}"] = [(name, id(module)) for name, module in encoder.named_modules()]
+        found[f"hooks{number}"] = [len(module._forward_pre_hooks) for module in encoder.modules()]
+        found[f"values{number}"] = {
+            name: (tensor.data_ptr(), tensor.sum().item()) for name, tensor in encoder.state_dict().items()
+        }
+    return found
+
+
+def test_nothing_is_left_behind(sdxl_folder: Path, tmp_path: Path) -> None:
+    base = base_model(sdxl_folder)
+    both = embedding_model(by_encoder(tmp_path / "both.safetensors", vectors(1, 3), vectors(2, 2)), token="<hat>")  # noqa: S106
+    path = tmp_path / "style.safetensors"
+    diffusers_file(path, factors(plain_pipeline(sdxl_folder), 1, ("unet", "text_encoder", "text_encoder_2")))
+    pipeline = live()
+    # Tokenizers remember how they were called last.
+    pipeline.encode(handle(base), {"prompt": "a <hat>"})
+    before = state_of(pipeline.require(handle(base)))
+    plain = pipeline.encode(handle(base), {"prompt": "a <hat>"})
+    torch.manual_seed(5)
+    generator = torch.get_rng_state()
+    adapted = pipeline.encode(handle(base, both, lora_model(path)), {"prompt": "a <hat>"})
+    assert state_of(pipeline.require(handle(base, both))) != before
+    assert not torch.equal(adapted.arguments["pooled_prompt_embeds"], plain.arguments["pooled_prompt_embeds"])
+    again = pipeline.encode(handle(base), {"prompt": "a <hat>"})
+    assert state_of(pipeline.require(handle(base))) == before
+    assert torch.equal(torch.get_rng_state(), generator)
+    for name, value in plain.arguments.items():
+        assert torch.equal(value, again.arguments[name])
+
+
+def test_a_token_kept_is_read_once(
+    sd15_folder: Path, many: TextualInversionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recipe_runner.runtime import embeddings, vocabulary
+
+    base, pipeline = base_model(sd15_folder), live()
+    pipeline.require(handle(base, many))
+    read: list[Any] = []
+    monkeypatch.setattr(embeddings, "read_learned", lambda *args, **_: read.append(args))
+    monkeypatch.setattr(vocabulary, "reading_copy", read.append)
+    monkeypatch.setattr(vocabulary.Vocabulary, "_prove", lambda *args: read.append(args))
+    for adapters in ((), (many,), (), (many,)):
+        pipeline.require(handle(base, *adapters))
+    assert read == []
+
+
+def test_an_unused_token_changes_nothing(sd15_folder: Path, many: TextualInversionModel) -> None:
+    base, pipeline = base_model(sd15_folder), live()
+    without = our_picture(pipeline, handle(base), "a bear, xEasyNegative", 1, **STEPS)
+    assert np.array_equal(our_picture(pipeline, handle(base, many), "a bear, xEasyNegative", 1, **STEPS), without)
+
+
+def test_a_long_prompt_counts_vectors_and_says_the_user_s_words(sd15_folder: Path, many: TextualInversionModel) -> None:
+    encoded = live().encode(
+        handle(base_model(sd15_folder), many), {"prompt": "a red " * 8 + "EasyNegative, Blurry Film"}
+    )
+    (warning,) = encoded.warnings
+    assert (warning.code, "it does not see `EasyNegative, Blurry Film`" in warning.message) == ("W751", True)
+    assert "(of `EasyNegative` it reads 2 of 5 vectors)" in warning.message
+
+
+# -- what does not fit
+
+
+def refused(base: Path, *adapters: AdapterModel) -> Any:
+    with pytest.raises(RecipeRunnerError) as caught:
+        live().require(handle(base_model(base, allow_pickle=True), *adapters))
+    (problem,) = caught.value.problems
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        ([torch.ones(32), torch.ones(32)], "E621", "it is a list of 2, not one token's tensor"),
+        (5, "E621", "it is a int, not one token's tensor"),
+        ({"string_to_param": {"*": 3}}, "E621", "string_to_param.* holds no tensor"),
+        ({"<a>": torch.ones(32), "<b>": torch.ones(32)}, "E621", "it holds 2 tensors"),
+        ({"<a>": torch.ones(32, dtype=torch.int64)}, "E621", "<a> holds torch.int64, which are no vectors"),
+        ({"<a>": torch.full((2, 32), torch.nan)}, "E625", "vectors for text_encoder hold numbers that are not finite"),
+        ({"<a>": torch.ones(48)}, "E622", "<a> has vectors of width 48, and text_encoder has 32"),
+        ({"x.lora_down.weight": torch.ones(4, 32)}, "E621", "it is a LoRA: use `kind: lora`"),
+        ({}, "E621", "it holds no tensors"),
+    ],
+)
+def test_a_foreign_file_is_told_apart(tmp_path: Path, sd15_folder: Path, content: Any, code: str, said: str) -> None:
+    torch.save(content, tmp_path / "foreign.pt")
+    problem = refused(sd15_folder, embedding_model(tmp_path / "foreign.pt", token="<t>"))  # noqa: S106
+    assert (problem.code, said in problem.message) == (code, True), problem.message
+
+
+def test_a_pickle_without_a_name_asks_for_a_token(tmp_path: Path, sd15_folder: Path) -> None:
+    torch.save(MANY, tmp_path / "bare.pt")
+    assert refused(sd15_folder, embedding_model(tmp_path / "bare.pt")).code == "E620"
+
+
+def test_numbers_too_large_for_the_base_are_refused(tmp_path: Path, sd15_folder: Path) -> None:
+    path = one_key(tmp_path / "large.safetensors", "<a>", torch.full((1, 32), 1e6))
+    with pytest.raises(RecipeRunnerError) as caught:
+        live().require(handle(base_model(sd15_folder, dtype="float16"), embedding_model(path)))
+    assert caught.value.problems[0].code == "E625"
+
+
+def test_two_adapters_with_one_token_are_refused(tmp_path: Path, sd15_folder: Path) -> None:
+    first = embedding_model(one_key(tmp_path / "a.safetensors", "<a>", vectors(1)), "a")
+    second = embedding_model(one_key(tmp_path / "b.safetensors", "<A>", vectors(2)), "b")
+    problem = refused(sd15_folder, first, second)
+    assert problem.code == "E624"
+    assert problem.message == "a and b both stand for `<A>` in the text_encoder"
+
+
+# -- the plan and the run agree
+
+
+def test_the_plan_says_what_lands(sdxl_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(sdxl_folder, tmp_path / "model")
+    by_encoder(tmp_path / "both.safetensors", vectors(1), vectors(2))
+    one_key(tmp_path / "second.safetensors", "<second>", vectors(3))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "recipe: 1\nname: landing\nbase: {model: model}\nadapters:\n"
+        "  both: {kind: textual_inversion, model: both.safetensors, token: <both>}\n"
+        "  second: {kind: textual_inversion, model: second.safetensors, target: text_encoder_2}\n"
+        "prompts: [{prompt: <both> <second>}]\nsampling: {num_inference_steps: 1}\nruntime: {device: cpu, threads: 1}\n"
+    )
+    plan = recipe_runner.compile_recipe(recipe)
+    planned = {adapter.name: adapter.tensors for adapter in plan.recipe.variants[0].adapters}
+    assert planned == {"both": {"text_encoder": 1, "text_encoder_2": 1}, "second": {"text_encoder_2": 1}}
+    models = (
+        embedding_model(tmp_path / "both.safetensors", "both", token="<both>"),  # noqa: S106
+        embedding_model(tmp_path / "second.safetensors", "second", target="text_encoder_2"),
+    )
+    landed = live().landing(handle(base_model(tmp_path / "model"), *models))
+    assert {name: {part: count for part, (count, _) in parts.items()} for name, parts in landed.items()} == planned
+    assert all(count == total for parts in landed.values() for count, total in parts.values())
+    manifest = json.loads(
+        (recipe_runner.run_recipe(recipe, runs=tmp_path / "runs").folder / "manifest.json").read_text()
+    )
+    assert [adapter["tensors"] for adapter in manifest["adapters"]] == [
+        {"text_encoder": {"matched": 1, "total": 1}, "text_encoder_2": {"matched": 1, "total": 1}},
+        {"text_encoder_2": {"matched": 1, "total": 1}},
+    ]
