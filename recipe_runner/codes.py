@@ -7,7 +7,6 @@ Codes are never reused. 1xx text, 2xx shape, 3xx rules between fields, 4xx sourc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -207,4 +206,6 @@ def explain(code: str) -> str:
     """
     if code not in CODES:
         raise KeyError(code)
+    from importlib.resources import files  # noqa: PLC0415 - only when a page is wanted
+
     return (files("recipe_runner") / "explain" / f"{code}.md").read_text(encoding="utf-8")

@@ -5,7 +5,8 @@ Sections that no axis changes are shared between variants, so each is resolved o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -15,6 +16,7 @@ from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
 from recipe_runner.diffusers_table import call_defaults
 from recipe_runner.document import Document
+from recipe_runner.errors import RecipeRunnerError, ResolutionError
 from recipe_runner.graph import Origin
 from recipe_runner.matrix import Variant
 from recipe_runner.paths import format_path, prompt_id
@@ -32,15 +34,16 @@ def resolve(document: Document, variants: Sequence[Variant]) -> ResolvedRecipe:
     What is not on this machine is left `Unresolved`, for a plan that is only provisional.
 
     Raises:
-        RecipeRunnerError: what a recipe names is broken, refused or does not fit; placed at its line.
+        RecipeRunnerError: what a recipe names is broken, refused or does not fit: all of it, each at its line.
     """
     resolver = _Resolver(document)
     tree = cast("Mapping[str, Any]", document.tree)
     runtime = Runtime.model_validate(tree.get("runtime", {}))
     resolver.allow_pickle = runtime.allow_pickle
+    resolved = resolver.variants(variants)
     return ResolvedRecipe(
         name=tree["name"],
-        variants=tuple(resolver.variant(variant) for variant in variants),
+        variants=resolved,
         device=runtime.device,
         reproducibility=runtime.reproducibility,
         batch_size=runtime.batch_size,
@@ -56,8 +59,30 @@ class _Resolver:
         self._folder = document.folder
         self._axes = tuple(cast("Mapping[str, Any]", document.tree.get("matrix") or {}))
         self._memo: dict[tuple[object, ...], tuple[object, Any]] = {}
+        self._errors: list[RecipeRunnerError] = []
 
-    def variant(self, variant: Variant) -> ResolvedVariant:
+    def variants(self, variants: Sequence[Variant]) -> tuple[ResolvedVariant, ...]:
+        """Every variant; what is wrong with the base and each adapter of all of them is told at once."""
+        resolved = []
+        for variant in variants:
+            with self._noted():
+                resolved.append(self._variant(variant))
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            raise ResolutionError(*dict.fromkeys(problem for error in self._errors for problem in error.problems))
+        return tuple(resolved)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Keep the error that leaves the block, to be told with all others."""
+        try:
+            yield
+        except RecipeRunnerError as error:
+            if not any(error.problems == other.problems for other in self._errors):
+                self._errors.append(error)
+
+    def _variant(self, variant: Variant) -> ResolvedVariant:
         tree = cast("Mapping[str, Any]", variant.tree)
         base = self._once("base", tree["base"], lambda: self._base(tree["base"]))
         adapters = self._adapters(tree.get("adapters", {}), base)
@@ -78,8 +103,15 @@ class _Resolver:
         """`make()`, once for each section by identity; what is memoised is kept alive so that ids stay true."""
         key = (name, id(tree), *(id(other) for other in others))
         if key not in self._memo:
-            self._memo[key] = ((tree, others), make())
-        return cast("T", self._memo[key][1])
+            try:
+                self._memo[key] = ((tree, others), make())
+            except RecipeRunnerError as error:
+                # The same for every variant that has it.
+                self._memo[key] = ((tree, others), error)
+        value = self._memo[key][1]
+        if isinstance(value, RecipeRunnerError):
+            raise value.with_traceback(None)
+        return cast("T", value)
 
     def _origin(self, *path: str | int) -> Origin:
         """The place of `path` in the recipe; where an axis sets it, or a part of it, the place of the axis's values."""
@@ -100,7 +132,8 @@ class _Resolver:
     def _adapters(self, tree: Mapping[str, Any], base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
         found: dict[str, ResolvedAdapter] = {}
         for name, entry in tree.items():
-            found[name] = self._once(f"adapter {name}", entry, partial(self._adapter, name, entry, base), base)
+            with self._noted():
+                found[name] = self._once(f"adapter {name}", entry, partial(self._adapter, name, entry, base), base)
         refuse_shared_tokens(tuple(found.values()))
         return tuple(found.values())
 

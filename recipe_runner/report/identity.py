@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.digests import autov3, file_sha256
 from recipe_runner.weights.identify.identity import Identity
 
 _AUTOV2, _AUTOV3 = 10, 12
@@ -21,6 +20,8 @@ _WIDEST = 100
 
 def hashes_of(identity: Identity) -> dict[str, Json]:
     """sha256 of a file, and the short hashes that model sites know it by; nothing for a folder or a broken file."""
+    from recipe_runner.weights.digests import autov3, file_sha256  # noqa: PLC0415 - only when they are asked for
+
     path = Path(identity.path)
     if not path.is_file() or identity.broken:
         return {}

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.weights.formats import Format, identify_format, not_weights
-from recipe_runner.weights.gguf import read_gguf
 from recipe_runner.weights.header import DTYPE_BITS, Header, read_header
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.torch_file import TorchFile, read_torch_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +59,12 @@ def read_contents(path: Path) -> Contents:
     found = identify_format(path)
     if found == "safetensors":
         return of_header(read_header(path))
+    # The others are imported where there is one: reading a safetensors header needs neither.
     if found in ("torch_zip", "pickle"):
-        return _of_pickle(found, read_torch_file(path), path.stat().st_size)
+        return _of_pickle(found, path)
     if found == "gguf":
+        from recipe_runner.weights.gguf import read_gguf  # noqa: PLC0415
+
         gguf = read_gguf(path)
         return Contents(
             format="gguf",
@@ -87,13 +88,16 @@ def of_header(header: Header) -> Contents:
     )
 
 
-def _of_pickle(container: Format, found: TorchFile, size: int) -> Contents:
+def _of_pickle(container: Format, path: Path) -> Contents:
+    from recipe_runner.weights.torch_file import read_torch_file  # noqa: PLC0415
+
+    found = read_torch_file(path)
     return Contents(
         format=container,
         shapes={name: tensor.shape for name, tensor in found.tensors.items()},
         dtypes={name: tensor.dtype for name, tensor in found.tensors.items()},
         values=found.values,
-        size=size,
+        size=path.stat().st_size,
         foreign=found.foreign,
     )
 

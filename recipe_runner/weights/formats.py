@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -147,6 +146,9 @@ def _is_pickle(head: bytes) -> bool:
 
 
 def _zip_format(path: Path) -> Format:
+    # Imported where there is a zip: most weights files are none, and it takes as long to import as a header to read.
+    import zipfile  # noqa: PLC0415
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

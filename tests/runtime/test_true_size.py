@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from support.original import original_shapes, write_sparse
+from support.original import original_shapes
+from support.sparse import write_sparse
 
 from recipe_runner.handle import BaseModel
 from recipe_runner.runtime.single_file import load_checkpoint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from accelerate import init_empty_weights
@@ -79,21 +78,3 @@ def _open_clip(prefix: str, *, width: int, layers: int) -> Shapes:
                 yield f"{block}.{name}", (width,)
 
     return {prefix + name: shape for name, shape in tensors()}
-
-
-def write_sparse(path: Path, shapes: Shapes) -> Path:
-    """A half-precision file of these tensors, all zero; the zeros are a hole in the file."""
-    tree: dict[str, Any] = {}
-    end = 0
-    for name, shape in shapes.items():
-        start, count = end, 2
-        for size in shape:
-            count *= size
-        end = start + count
-        tree[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [start, end]}
-    head = json.dumps(tree).encode()
-    head += b" " * (-len(head) % 8)
-    with path.open("wb") as file:
-        file.write(len(head).to_bytes(8, "little") + head)
-        file.truncate(8 + len(head) + end)
-    return path

@@ -193,7 +193,9 @@ def test_a_real_file_of_another_family_is_refused_with_the_reason() -> None:
         "lora.down.weight (on unet down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k: it makes 320x1024 and "
         "the module is 320x768) and 1 more; "
     )
-    assert problem.hint == "this LoRA has cross-attention width 1024 (SD 2.x); the base's is 768 (SD 1.x)"
+    assert problem.hint == (
+        "this LoRA was trained on SD 2.x (cross-attention width 1024); the base is SD 1.x (cross-attention width 768)"
+    )
     assert require_whole(read_layout(header.shapes, table("sd2")), "adapter x").landed() == {"unet": 256}
 
 
@@ -209,10 +211,11 @@ def test_families_that_do_not_fit_are_told_by_shape() -> None:
     module = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
     shapes = {f"unet.{module}.lora_A.weight": (4, 2048), f"unet.{module}.lora_B.weight": (640, 4)}
     assert read_layout(shapes, table("sd1")).advice == (
-        "this LoRA has cross-attention width 2048 (SDXL); the base's is 768 (SD 1.x)"
+        "this LoRA was trained on SDXL (cross-attention width 2048); the base is SD 1.x (cross-attention width 768)"
     )
-    flux = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": (4, 3072)}
-    assert read_layout(flux, table("sd1")).advice == "this LoRA is for Flux; the base is SD 1.x"
+    stem = "lora_unet_double_blocks_0_img_attn_qkv"
+    flux = {f"{stem}.lora_down.weight": (4, 3072), f"{stem}.lora_up.weight": (9216, 4)}
+    assert read_layout(flux, table("sd1")).advice == "this LoRA was trained on FLUX.1; the base is SD 1.x"
 
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"

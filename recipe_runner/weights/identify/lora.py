@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
-from recipe_runner.weights.denoisers import FamilyFound, family_of, outline
-from recipe_runner.weights.identify.deltas import Delta, deltas_of, indexed_deltas, layout_of
+from recipe_runner.weights.denoisers import FamilyFound
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
+from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, layout_of
 from recipe_runner.weights.lora.embeddings import embedding_of
+from recipe_runner.weights.lora.family import DENOISERS, family_of_deltas
 from recipe_runner.weights.lora.indexed import is_indexed
 from recipe_runner.weights.lora.roles import ROLES
 
@@ -28,8 +28,6 @@ _LYCORIS: tuple[tuple[str, str], ...] = (
 )
 _WHOLE = r"^(?:down_blocks|model\.diffusion_model|conv_in)\b.*\.weight$"
 _ENOUGH = 0.5
-_DENOISERS = (None, "unet", "transformer", "transformer_2", "denoiser", "diffusion_model", "model.diffusion_model")
-"""Components that denoise, as the dialects call them; None where a name says no component."""
 _LINEAR = 2
 _SPATIAL = 4
 
@@ -70,7 +68,7 @@ def _tokens(evidence: Evidence) -> list[str]:
 
 
 def _match(deltas: Sequence[Delta], kind: str, variety: str, tokens: list[str], foreign: list[str]) -> Match:
-    found = _family(deltas)
+    found = family_of_deltas(deltas)
     targets = _targets(deltas, found)
     family = found.family.name if found is not None else _family_of_encoders(deltas)
     notes = []
@@ -129,30 +127,6 @@ def _lonely(deltas: Sequence[Delta]) -> str:
     return ""
 
 
-def _family(deltas: Sequence[Delta]) -> FamilyFound | None:
-    denoiser = [(_plain(delta), delta.made) for delta in deltas if delta.claim.component in _DENOISERS]
-    found = family_of(outline(denoiser), DENOISER_FAMILIES)
-    return found or _by_structure([name.replace(".", "_") for name, _ in denoiser])
-
-
-def _plain(delta: Delta) -> str:
-    """The module's name without what trainers wrap around it."""
-    name = delta.claim.name.replace(".processor.", ".")
-    for prefix in ("unet_", "diffusion_model.", "transformer."):
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _by_structure(names: Sequence[str]) -> FamilyFound | None:
-    """A UNet by where it has attention and how deep, when no cross-attention tells its width."""
-    text = "\n".join(names)
-    deep = re.search(r"(?:^|_)(?:down|up|input|output)_blocks_.*transformer_blocks_[2-9]_", text, re.MULTILINE)
-    sdxl = next(family for family in DENOISER_FAMILIES if family.name == "sdxl")
-    if deep:
-        return FamilyFound(sdxl, f"{deep[0].strip('_')} is as deep as in {sdxl.title}")
-    return None
-
-
 def _family_of_encoders(deltas: Sequence[Delta]) -> str | None:
     """The family by the text encoders alone, where their widths tell it."""
     widths: dict[str, int] = {}
@@ -173,7 +147,7 @@ def _targets(deltas: Sequence[Delta], found: FamilyFound | None) -> dict[str, in
     counts: dict[str, int] = {}
     for delta in deltas:
         component = delta.claim.component
-        if component in _DENOISERS and component != "transformer_2":
+        if component in DENOISERS and component != "transformer_2":
             is_text = component is None and re.match(r"(?:text_model\.)?encoder\.(?:layers|block)", delta.claim.name)
             component = "text_encoder" if is_text else own
         counts[component or own] = counts.get(component or own, 0) + 1

@@ -1,66 +1,70 @@
-"""Guess a LoRA's and a base's model family from shapes alone, for messages. Metadata is never asked: it lies."""
+"""Which model family a LoRA and a base are of, from names and shapes alone. Metadata is never asked: it lies."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
+from recipe_runner.weights.denoisers import FamilyFound, family_of, outline
+from recipe_runner.weights.lora.deltas import Delta, deltas_of
 from recipe_runner.weights.modules import ModuleTable, Shape
 
 CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
 """Width of the text that a UNet's cross-attention reads, by family."""
 
-_KEYS_OF_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), family)
-    for pattern, family in (
-        (r"double_blocks?[._]\d|single_blocks?[._]\d|single_transformer_blocks[._]\d", "Flux"),
-        (r"joint_blocks[._]\d", "SD 3"),
-        (r"transformer_blocks[._]\d+[._]attn[._]add_q_proj", "an MMDiT such as SD 3 or Qwen-Image"),
-        (r"(?:^|[._])blocks[._]\d+[._](?:cross_attn|self_attn)", "Wan"),
-        (r"noise_refiner|context_refiner", "Lumina or Z-Image"),
-    )
-)
-_CROSS_KEY = re.compile(r"attn2[._](?:processor[._])?to_[kv]")
+DENOISERS = (None, "unet", "transformer", "transformer_2", "denoiser", "diffusion_model", "model.diffusion_model")
+"""Components that denoise, as the dialects call them; None where a name says no component."""
+_CROSS = re.compile(r"attn2[._]to_[kv]$")
 
 
-def adapter_family(shapes: Mapping[str, Shape]) -> tuple[str, int | None] | None:
-    """The family that the file's names and shapes are of, and its cross-attention width where that tells it."""
-    for key, shape in shapes.items():
-        for pattern, family in _KEYS_OF_OTHERS:
-            if pattern.search(key):
-                return family, None
-        width = _width(key, shape)
-        if width in CROSS_ATTENTION:
-            return CROSS_ATTENTION[width], width
-    return None
+def family_of_deltas(deltas: Sequence[Delta]) -> FamilyFound | None:
+    """The family that the modules a file changes are of; None where they show none."""
+    modules = [(plain_name(delta), delta.made) for delta in deltas if delta.claim.component in DENOISERS]
+    return family_of(outline(modules), DENOISER_FAMILIES) or _by_depth([name for name, _ in modules])
 
 
-def _width(key: str, shape: Shape) -> int:
-    if len(shape) < 2 or not _CROSS_KEY.search(key):  # noqa: PLR2004 - a matrix
-        return 0
-    if re.search(r"lora[._]down\.weight$|lora_A\.(?:\w+\.)?weight$|hada_w[12]_b$|\.diff$", key):
-        return shape[1]
-    return 0
+def plain_name(delta: Delta) -> str:
+    """The module's name without what trainers wrap around it."""
+    name = delta.claim.name.replace(".processor.", ".")
+    for prefix in ("unet_", "diffusion_model.", "transformer."):
+        name = name.removeprefix(prefix)
+    return name
 
 
-def base_family(table: ModuleTable) -> tuple[str, int | None] | None:
+def _by_depth(names: Sequence[str]) -> FamilyFound | None:
+    """SDXL's UNet by how deep it is, when no cross-attention tells its width."""
+    text = "\n".join(name.replace(".", "_") for name in names)
+    deep = re.search(r"(?:^|_)(?:down|up|input|output)_blocks_.*transformer_blocks_[2-9]_", text, re.MULTILINE)
+    if deep is None:
+        return None
+    sdxl = next(family for family in DENOISER_FAMILIES if family.name == "sdxl")
+    return FamilyFound(sdxl, f"{deep[0].strip('_')} is as deep as in {sdxl.title}")
+
+
+def family_of_base(table: ModuleTable) -> FamilyFound | None:
     """The family of a base, from the modules of its denoiser."""
-    for name, shape in table.get("unet", {}).items():
-        if name.endswith("attn2.to_k") and len(shape) > 1:
-            return CROSS_ATTENTION.get(shape[1], "a UNet of its own"), shape[1]
-    transformer = table.get("transformer", {})
-    if "single_transformer_blocks.0.attn.to_q" in transformer:
-        return "Flux", None
-    if "pos_embed.proj" in transformer and "transformer_blocks.0.attn.add_q_proj" in transformer:
-        return "SD 3", None
-    return None
+    denoiser = next((table[name] for name in ("unet", "transformer") if name in table), {})
+    return family_of(outline(denoiser.items()), DENOISER_FAMILIES)
 
 
 def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
     """One sentence on why a file does not fit a base as a whole, or nothing when that is not plain."""
-    adapter, base = adapter_family(shapes), base_family(table)
-    if adapter is None or base is None or adapter[0] == base[0]:
+    deltas, _ = deltas_of(shapes)
+    adapter, base = family_of_deltas(deltas), family_of_base(table)
+    widths = _width((plain_name(delta), delta.made) for delta in deltas), _width(table.get("unet", {}).items())
+    if adapter is None or (base is not None and base.family == adapter.family):
         return ""
-    if adapter[1] and base[1]:
-        return f"this LoRA has cross-attention width {adapter[1]} ({adapter[0]}); the base's is {base[1]} ({base[0]})"
-    return f"this LoRA is for {adapter[0]}; the base is {base[0]}"
+    shown = [f" (cross-attention width {width})" if all(widths) else "" for width in widths]
+    if base is None:
+        own = "a UNet of its own" if widths[1] else ""
+        return f"this LoRA was trained on {adapter.family.title}{shown[0]}; the base is {own}{shown[1]}" if own else ""
+    return f"this LoRA was trained on {adapter.family.title}{shown[0]}; the base is {base.family.title}{shown[1]}"
+
+
+def _width(modules: Iterable[tuple[str, Shape]]) -> int:
+    """Width of the text that the cross-attention reads; 0 where there is none."""
+    for name, shape in modules:
+        if len(shape) > 1 and _CROSS.search(name):
+            return shape[1]
+    return 0
