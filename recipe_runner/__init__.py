@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipe_runner.api import compile_recipe, load_recipe, run_recipe
+    from recipe_runner.api import Locked, compile_recipe, fetch_recipe, load_recipe, lock_recipe, run_recipe
     from recipe_runner.compile import Plan, PlannedImage
     from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
     from recipe_runner.recipe import Recipe
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Locked": "api",
     "Plan": "compile",
     "PlannedImage": "compile",
     "Problem": "errors",
@@ -31,11 +32,14 @@ _HOMES = {
     "RecipeRunnerError": "errors",
     "Run": "run",
     "compile_recipe": "api",
+    "fetch_recipe": "api",
     "load_recipe": "api",
+    "lock_recipe": "api",
     "run_recipe": "api",
 }
 
 __all__ = [
+    "Locked",
     "Plan",
     "PlannedImage",
     "Problem",
@@ -45,7 +49,9 @@ __all__ = [
     "Run",
     "__version__",
     "compile_recipe",
+    "fetch_recipe",
     "load_recipe",
+    "lock_recipe",
     "run_recipe",
 ]
 

@@ -158,9 +158,9 @@ def _enum(path: Path, error: _Error) -> Iterator[Finding]:
 
 
 def _const(path: Path, error: _Error) -> Iterator[Finding]:
-    if path == ("recipe",):
-        message = f"this is a recipe of format {shown(error.instance)}, and this version reads format 1"
-        hint = "Write `recipe: 1`, or use a newer recipe_runner."
+    if path in (("recipe",), ("lock",)):
+        message = f"this is a {path[0]} of format {shown(error.instance)}, and this version reads format 1"
+        hint = f"Write `{path[0]}: 1`, or use a newer recipe_runner."
         yield Finding("E210", message, path, hint)
         return
     message = f"{_at(path)} is `{shown(error.instance)}`, where `{error.wanted}` is needed"

@@ -11,7 +11,7 @@ from recipe_runner.rules import check_rules
 from recipe_runner.schema import check_recipe, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from recipe_runner.recipe import Recipe
 
@@ -83,10 +83,16 @@ def load_document(source: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     return Loaded(document, problems)
 
 
-def find_problems(path: Path, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
-    """Every problem of a recipe file; none are raised."""
+def find_problems(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    further: Callable[[Document], Sequence[Problem]] = lambda _: (),
+) -> tuple[Problem, ...]:
+    """Every problem of a recipe file, and what `further` says of it; none are raised."""
     try:
-        return problems_of(read_document(path, overrides))
+        document = read_document(path, overrides)
+        return (*problems_of(document), *further(document))
     except RecipeRunnerError as error:
         return problems_with_rest(error, overrides)
 

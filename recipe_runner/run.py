@@ -52,7 +52,7 @@ def execute_plan(
         RecipeRunnerError: the first failure of an operation; what was finished before it is kept.
     """
     plan = prepared.plan
-    require_sources(plan)
+    require_sources(plan, prepared.document.source)
     folder = RunFolder(runs, plan.recipe.name, plan.digest)
     with make_progress(len(plan.images)) as progress, folder.locked(wait=wait, on_wait=progress.say):
         gallery = Gallery(prepared.document, prepared.overrides, plan, folder)
@@ -68,10 +68,10 @@ def execute_plan(
     return Run(folder=folder.path, plan_digest=plan.digest, made=len(missing), reused=reused, warnings=warnings)
 
 
-def require_sources(plan: Plan) -> None:
-    """Refuse a plan some of whose sources are not on this machine."""
+def require_sources(plan: Plan, recipe: str) -> None:
+    """Refuse a plan some of whose sources are not on this machine, with the command that fetches them."""
     problems = [
-        Problem(code=source.code, message=f"{role}: {source.reason}", hint=source.hint)
+        Problem(code=source.code, message=f"{role}: {source.reason}", hint=f"`recipe-runner fetch {recipe}` fetches it")
         for role, source in plan.sources().items()
         if not isinstance(source, Source)
     ]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.v1.schema.json"
 MANIFEST = "manifest.v1.schema.json"
+LOCK = "lock.v1.schema.json"
 
 
 def schema_file(name: str) -> Path:
@@ -85,6 +86,11 @@ def check_recipe(document: Document) -> tuple[Problem, ...]:
 def check_manifest(document: Document) -> tuple[Problem, ...]:
     """Every problem of a manifest's shape, in the order of the text."""
     return _check(document, MANIFEST)
+
+
+def check_lock(document: Document) -> tuple[Problem, ...]:
+    """Every problem of a lock's shape, in the order of the text."""
+    return _check(document, LOCK)
 
 
 def _check(document: Document, name: str) -> tuple[Problem, ...]:

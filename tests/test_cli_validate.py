@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from support.cases import INVALID, VALID
 from recipe_runner.cli.main import main
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
+QUICKSTART = Path(__file__).parents[1] / "recipes/quickstart.yaml"
 GOOD = "recipe: 1\nname: x\nbase: {model: m}\nprompts: [{prompt: a}]\n"
 
 
@@ -19,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "good.yml").write_text(GOOD)
     (tmp_path / "a.yaml").write_text(GOOD + "sedes: [1]\n")
-    (tmp_path / "a.lock.yaml").write_text("not: a recipe\n")
+    (tmp_path / "a.lock.yaml").write_text("lock: 1\nsources: {}\n")
     (tmp_path / "notes.txt").write_text("not a recipe either\n")
     return tmp_path
 
@@ -27,8 +29,12 @@ def folder(tmp_path: Path) -> Path:
 def test_valid_recipes_leave_zero_and_stdout_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", *map(str, VALID)]) == 0
     captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == f"{len(VALID)} recipes: 0 errors, 0 warnings\n"
+    # They name Hub repositories, and what no lock pins is worth a warning.
+    assert set(re.findall(r"(?:error|warning)\[(.*?)\]", captured.out)) == {"W430"}
+    assert captured.err.startswith(f"{len(VALID)} recipes: 0 errors, ")
+    assert main(["validate", str(QUICKSTART)]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "1 recipe: 0 errors, 0 warnings\n")
 
 
 def test_every_problem_of_every_recipe_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +72,7 @@ def test_a_missing_file_could_not_be_checked(tmp_path: Path, capsys: pytest.Capt
     assert "error[E118]" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["recipe", "manifest"])
+@pytest.mark.parametrize("name", ["recipe", "lock", "manifest"])
 def test_schema_prints_the_file_that_is_checked_in(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", name]) == 0
     assert capsys.readouterr().out == (SCHEMAS / f"{name}.v1.schema.json").read_text(encoding="utf-8")
@@ -74,7 +80,7 @@ def test_schema_prints_the_file_that_is_checked_in(name: str, capsys: pytest.Cap
 
 def test_schema_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", "--check", str(tmp_path)]) == 1
-    assert capsys.readouterr().out.count("is not current") == 2
+    assert capsys.readouterr().out.count("is not current") == 3
     assert main(["schema", "--write", str(tmp_path / "new")]) == 0
     assert main(["schema", "--check", str(tmp_path / "new")]) == 0
 

@@ -29,6 +29,7 @@ LAYERS = (
     ("runtime",),
     ("report",),
     ("exchange",),
+    ("locking", "lock_check", "fetching"),
     ("run", "api"),
     ("cli", "__main__", "__init__"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from support.command import ROOT, call
 import recipe_runner
 from recipe_runner.sources.source import Source
 
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if not path.stem.endswith(".lock"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_recipe_validates_without_a_warning_and_plans(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = call(capsys, "validate", str(path))
-    assert (answer.status, answer.err) == (0, "1 recipe: 0 errors, 0 warnings\n")
+    told = json.loads(call(capsys, "validate", str(path), "--format", "json").out)
+    # Those on the Hub's branches are for the user to lock.
+    assert {problem["code"] for problem in told["problems"]} == ({"W430"} if path.parent.name == "hub" else set())
     plan = recipe_runner.compile_recipe(path)
     here = all(isinstance(source, Source) for source in plan.sources().values())
     assert here == (path.parent.name != "hub")

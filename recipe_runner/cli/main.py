@@ -28,6 +28,8 @@ COMMANDS = {
     "diff": "say what differs between two recipes, locks or runs, by meaning, and which images that changes",
     "import": "write a recipe from a picture or text of another program",
     "inspect": "say what weights files are, from their headers alone",
+    "lock": "pin every source of a recipe to its commit and its files' digests",
+    "fetch": "bring everything that a recipe needs onto this machine",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
     "explain": "explain a problem code",

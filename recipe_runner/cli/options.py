@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recipe_runner.locking import Use
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -35,3 +40,32 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 def add_format(parser: argparse.ArgumentParser, *choices: str) -> None:
     """The output format; the first choice is the default."""
     parser.add_argument("--format", choices=choices, default=choices[0], help=f"output format (default: {choices[0]})")
+
+
+def add_offline(parser: argparse.ArgumentParser) -> None:
+    """Whether anything may be fetched."""
+    parser.add_argument("--offline", action="store_true", help="use no network; what is missing is told")
+
+
+def add_lock_use(parser: argparse.ArgumentParser) -> None:
+    """How the lock beside the recipe counts."""
+    use = parser.add_mutually_exclusive_group()
+    use.add_argument("--locked", action="store_true", help="refuse a lock that is missing or does not cover the recipe")
+    use.add_argument(
+        "--frozen", action="store_true", help="use the lock as it is, without asking whether it is current"
+    )
+    add_offline(parser)
+
+
+def lock_use(arguments: argparse.Namespace) -> Use:
+    """What `add_lock_use` was answered."""
+    return "locked" if arguments.locked else "frozen" if arguments.frozen else "auto"
+
+
+def may_fetch(arguments: argparse.Namespace) -> bool:
+    """Whether the network may be used; when not, the libraries are told so too."""
+    from recipe_runner.sources.access import is_online  # noqa: PLC0415 - not needed for help
+
+    if arguments.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return is_online()

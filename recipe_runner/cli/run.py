@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from recipe_runner.cli.options import add_format, add_recipe, add_runs
+from recipe_runner.cli.options import add_format, add_lock_use, add_recipe, add_runs, lock_use, may_fetch
 
 EXAMPLES = """\
 examples:
@@ -15,6 +15,7 @@ examples:
   recipe-runner run recipes/quickstart.yaml --runs /tmp/try
 
 Images that are made already are not made again. A run that was interrupted goes on where it stopped.
+What is not on this machine is fetched. A lock beside the recipe pins what it covers.
 The last line on stdout is the run folder.
 """
 
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; the same as --set runtime.device=DEVICE"
     )
+    add_lock_use(parser)
     parser.add_argument("--wait", action="store_true", help="wait for another run of the same plan to end")
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="show no progress")
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the images."""
-    from recipe_runner.api import prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.api import Terms, prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
     from recipe_runner.report.progress import make_progress  # noqa: PLC0415
     from recipe_runner.run import execute_plan  # noqa: PLC0415
@@ -44,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = [*arguments.overrides]
     if arguments.device:
         overrides.append(f"runtime.device={arguments.device}")
-    prepared = prepare(arguments.recipe, overrides)
+    with make_meter(quiet=arguments.quiet) as meter:
+        terms = Terms(network=may_fetch(arguments), lock=lock_use(arguments), meter=meter)
+        prepared = prepare(arguments.recipe, overrides, terms)
     print_problems(prepared.warnings, "human", file=sys.stderr)
     result = execute_plan(
         prepared,

@@ -1,4 +1,4 @@
-"""`recipe-runner schema`: the JSON Schemas of recipes and manifests."""
+"""`recipe-runner schema`: the JSON Schemas of recipes, locks and manifests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLES = """\
 examples:
   recipe-runner schema                     print the schema of recipes
   recipe-runner schema manifest            print the schema of manifests
-  recipe-runner schema --write schemas     write both files into a folder
+  recipe-runner schema --write schemas     write all files into a folder
   recipe-runner schema --check schemas     say whether the files there are current
 
 An editor completes and explains recipes that start with the line
@@ -24,7 +24,9 @@ An editor completes and explains recipes that start with the line
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
-    parser.add_argument("name", nargs="?", choices=("recipe", "manifest"), default="recipe", help="which schema")
+    parser.add_argument(
+        "name", nargs="?", choices=("recipe", "lock", "manifest"), default="recipe", help="which schema"
+    )
     add_format(parser, "human", "json")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument("--write", type=Path, metavar="DIR", help="write the schema files into this folder")
@@ -62,11 +64,13 @@ def schema_files() -> dict[str, str]:
     from recipe_runner.generate import schema_text  # noqa: PLC0415 - imports pydantic
     from recipe_runner.recipe import Recipe  # noqa: PLC0415
     from recipe_runner.record.manifest import Manifest  # noqa: PLC0415
+    from recipe_runner.sources.lock_file import Lock  # noqa: PLC0415
 
     return {
         name: schema_text(model, name, f"recipe_runner {what}, format 1")
         for name, model, what in (
             ("recipe.v1.schema.json", Recipe, "recipe"),
+            ("lock.v1.schema.json", Lock, "lock"),
             ("manifest.v1.schema.json", Manifest, "manifest"),
         )
     }

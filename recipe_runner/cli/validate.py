@@ -36,12 +36,15 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.codes import CODES, USAGE  # noqa: PLC0415
     from recipe_runner.load import find_problems  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+    from recipe_runner.sources.movable import movable_sources  # noqa: PLC0415
 
     recipes = list(recipes_in(arguments.paths))
     if not recipes:
         sys.stderr.write(f"there are no recipes in {', '.join(str(path) for path in arguments.paths)}\n")
         return USAGE
-    problems = [problem for path in recipes for problem in find_problems(path, arguments.overrides)]
+    problems = [
+        problem for path in recipes for problem in find_problems(path, arguments.overrides, further=movable_sources)
+    ]
     print_problems(problems, arguments.format, file=sys.stdout)
     errors = [problem for problem in problems if problem.severity == "error"]
     if arguments.format == "human":

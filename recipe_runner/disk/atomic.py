@@ -127,6 +127,22 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
             _flush_folder(path.parent)
 
 
+def put_in_place(aside: Path, path: Path) -> None:
+    """Rename `aside`, a file that is whole, to `path`, of the same file system; both are flushed.
+
+    Raises:
+        RecordError: E801.
+    """
+    with writing(path):
+        descriptor = os.open(aside, os.O_RDONLY)
+        try:
+            system.flush(descriptor)
+        finally:
+            os.close(descriptor)
+        system.rename(aside, path)
+        _flush_folder(path.parent)
+
+
 def write_if_changed(path: Path, data: bytes) -> bool:
     """Put `data` at `path` unless it is there already; says whether it wrote.
 

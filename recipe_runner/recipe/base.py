@@ -38,7 +38,7 @@ class FromSource(Strictly):
     model: Address = Field(
         title="Model",
         description="A Hub repository id, a folder or a weights file; a path is relative to the recipe. An https URL "
-        "is understood and not fetched yet.",
+        "is downloaded once.",
         examples=["madebyollin/sdxl-vae-fp16-fix", "adapters/style.safetensors"],
     )
     revision: str | None = Field(
@@ -88,7 +88,7 @@ class Base(Strictly):
     model: Address = Field(
         title="Model",
         description="A Hub repository id, a folder with a model_index.json, or a single checkpoint file; a path is "
-        "relative to the recipe. An https URL is understood and not fetched yet.",
+        "relative to the recipe. An https URL is downloaded once.",
         examples=["stabilityai/stable-diffusion-xl-base-1.0", "demo/model", "checkpoints/dog.safetensors"],
     )
     revision: str | None = Field(

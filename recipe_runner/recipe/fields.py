@@ -27,6 +27,11 @@ ModelScale = Number | Mapping[str, DirectionScale]
 Scalar = bool | int | Number | Text | None
 
 
+EXAMPLE_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(examples=[EXAMPLE_DIGEST])]
+"""A sha256 in lower-case hexadecimal."""
+
+
 class Strictly(BaseModel):
     """A frozen record that coerces nothing and refuses unknown keys."""
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.paths import prompt_id
 from recipe_runner.recipe import Recipe
+from recipe_runner.sources.lock_file import RUN_HEADER, Lock, installed_libraries, lock_text, locked_source
 from recipe_runner.sources.source import Source
 from recipe_runner.yaml_text import to_yaml
 
 RESOLVED_HEADER = "# Every default and override written out. Running this file gives the same plan.\n"
-LOCK_HEADER = "# The files that the run was made from.\n"
 
 
 def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
@@ -31,6 +30,7 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
         tree["base"]["components"].setdefault(name, None if component is None else {})
     for position, prompt in enumerate(tree["prompts"]):
         tree["prompts"][position] = {"id": prompt_id(prompt, position), **prompt}
+    _pin(tree, plan)
     for holder, key in _addresses(tree):
         holder[key] = _moved(holder[key], folder, run)
     for axis, values in tree["matrix"].items():
@@ -43,17 +43,27 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
     return RESOLVED_HEADER + to_yaml(_without_empty(tree))
 
 
-def lock_yaml(plan: Plan) -> str:
-    """Every source with its files' sizes and sha256."""
-    sources: dict[str, Json] = {}
+def _pin(tree: Any, plan: Plan) -> None:
+    """Write the commits that were used as revisions: a branch may move before the file is run again."""
     for role, source in plan.sources().items():
-        entry: dict[str, Json] = {"address": source.address}
-        if isinstance(source, Source):
-            if source.commit:
-                entry["commit"] = source.commit
-            entry["files"] = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in source.files]
-        sources[role] = entry
-    return LOCK_HEADER + to_yaml({"lock": 1, "sources": sources})
+        if not isinstance(source, Source) or source.commit is None:
+            continue
+        holder: Any = tree
+        for part in role.split("."):
+            holder = holder.get(part) if isinstance(holder, dict) else None
+        # Where variants differ in it, an axis says which repository it is.
+        if isinstance(holder, dict) and holder.get("model") == source.address:
+            holder["revision"] = source.commit
+
+
+def lock_yaml(plan: Plan) -> str:
+    """Every source with its files' sizes and digests, as `recipe-runner lock` writes them.
+
+    Raises:
+        WeightsError: a file can no longer be read.
+    """
+    sources = {role: locked_source(source) for role, source in plan.sources().items() if isinstance(source, Source)}
+    return lock_text(Lock(lock=1, sources=sources, libraries=installed_libraries()), RUN_HEADER)
 
 
 _ADDRESS_KEYS = ("model", "config", "image", "image_embeds", "mask")

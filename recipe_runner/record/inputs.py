@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, StringConstraints
+from pydantic import Field, Strict
 
-from recipe_runner.recipe.fields import Strictly
-
-EXAMPLE_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(examples=[EXAMPLE_DIGEST])]
-"""A sha256 in lower-case hexadecimal."""
+from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, Strictly
 
 
 class FileRecord(Strictly):

@@ -14,9 +14,9 @@ from pydantic import Field, Strict, StringConstraints, ValidationError
 
 from recipe_runner.disk.atomic import reading, write_if_changed
 from recipe_runner.errors import Problem, RecordError
-from recipe_runner.recipe.fields import Number, Seed, Strictly
+from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, Number, Seed, Strictly
 from recipe_runner.record.environment import Environment
-from recipe_runner.record.inputs import EXAMPLE_DIGEST, AdapterRecord, Digest, SourceRecord
+from recipe_runner.record.inputs import AdapterRecord, SourceRecord
 
 ImagePath = Annotated[str, StringConstraints(pattern=r"^images/[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
 

@@ -6,14 +6,20 @@ Never by what happens to lie in the working directory: paths are relative to the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from recipe_runner.errors import Problem, ResolutionError
-from recipe_runner.sources.hub_cache import find_snapshot
+from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
+from recipe_runner.sources.repository import Repository, not_here, open_repository, widened
+from recipe_runner.sources.urls import find_url
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
+
+T = TypeVar("T")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HUB_ID_LENGTH = 96
@@ -23,12 +29,25 @@ _FILE_SUFFIXES = (*WEIGHTS_SUFFIXES, ".gguf", ".onnx", ".json", ".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
-    """An address on this machine: the folder `root`, and the file in it when the address names a file."""
+    """Where an address leads: the folder `root`, and the file in it when the address names a file.
+
+    The files of a Hub repository need not all be in `root`: they are chosen from `folder` and then fetched.
+    """
 
     address: str
     root: Path
     file: str | None = None
-    commit: str | None = None
+    repository: Repository | None = None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of a Hub repository."""
+        return None if self.repository is None else self.repository.commit
+
+    @property
+    def folder(self) -> Folder:
+        """The folder that files are chosen from."""
+        return self.root if self.repository is None else self.repository.root
 
 
 def missing(code: str, message: str, hint: str = "") -> SourceMissing:
@@ -60,18 +79,21 @@ def is_path(address: str) -> bool:
 def locate(address: str, folder: Path, revision: str | None = None) -> Located:
     """Where the files of `address` lie. `folder` is the recipe's.
 
-    A path wins when it exists relative to the recipe; else `organisation/name` is a Hub id, looked up in the Hub's
-    cache on this machine.
+    A path wins when it exists relative to the recipe; else `organisation/name` is a Hub id. What may be fetched, and to
+    which commit a lock pins the repository, `access()` says.
 
     Raises:
-        SourceMissing: E401 no such path, E402 not in the Hub's cache, E403 a URL.
-        ResolutionError: E405 an address that is none of the three, or a revision where it means nothing.
+        SourceMissing: E401 no such path, E402 not in the Hub's cache, E403 a URL that was not downloaded.
+        ResolutionError: E405 an address that is none of the three, or a revision where it means nothing; E433 to E438
+            it cannot be fetched; E439 a secret in the address.
     """
     if _SCHEME.match(address):
         if not address.startswith("https://"):
             raise refused("E405", f"{address}: only https addresses are known", "give a path, a Hub id or an https URL")
-        hint = "download the file and give its path"
-        raise missing("E403", f"{address}: files are not fetched from URLs", hint)
+        if revision is not None:
+            raise refused("E405", f"{address}: a revision ({revision}) means nothing for a URL", "remove `revision`")
+        downloaded = find_url(address)
+        return Located(address=address, root=downloaded.parent, file=downloaded.name)
     try:
         path = folder / Path(address).expanduser()
         found = path.exists()
@@ -86,15 +108,11 @@ def locate(address: str, folder: Path, revision: str | None = None) -> Located:
         if path.is_dir():
             return Located(address=address, root=path)
         return Located(address=address, root=path.parent, file=path.name)
-    snapshot = find_snapshot(address, revision)
-    if snapshot is None:
-        command = f"hf download {address}" + (f" --revision {revision}" if revision else "")
-        message = f"{address}: not in the local Hub cache" + (f" at revision {revision}" if revision else "")
-        raise missing("E402", message, f"fetch it with `{command}`; if a folder was meant, write ./{address}")
-    return Located(address=address, root=snapshot, commit=snapshot.name)
+    repository = open_repository(address, revision)
+    return Located(address=address, root=repository.snapshot, repository=repository)
 
 
-def inside(root: Path, name: str, what: str) -> str:
+def inside(root: Folder, name: str, what: str) -> str:
     """`name` as a clean POSIX path inside `root`; E405 when it points out of it.
 
     `what` names the recipe's key for the message.
@@ -104,6 +122,30 @@ def inside(root: Path, name: str, what: str) -> str:
     if foreign or any(ord(character) < ord(" ") for character in name):
         raise refused("E405", f"{what} {name!r} points outside {root.name}", "give a path inside the source")
     return PurePosixPath(name).as_posix()
+
+
+_UNSEEN = ("E401", "E404", "E409", "E416")
+
+
+def chosen(located: Located, choose: Callable[[Folder], T]) -> tuple[Located, T]:
+    """`choose` from the files of an address, and the address with all files that were chosen from.
+
+    Raises: as `choose`; SourceMissing E402 where it lacks something and the local cache may know only a part of what
+    the repository has.
+    """
+    repository = located.repository
+    try:
+        return located, choose(located.folder)
+    except ResolutionError as error:
+        problem = error.problems[0]
+        lacks = isinstance(error, SourceMissing) or problem.code == "E409"
+        if repository is None or repository.whole or problem.code not in _UNSEEN or not lacks:
+            raise
+        wider = widened(repository)
+        if wider is None:
+            raise not_here(located.address, repository.revision, problem.message) from error
+    located = replace(located, repository=wider)
+    return located, choose(located.folder)
 
 
 def _nearest(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from recipe_runner.sources.address import missing, nearest_names, refused
@@ -18,6 +17,7 @@ from recipe_runner.sources.component_files import (
     variant_name,
     weights_files,
 )
+from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.source import Address
 
 INDEX = "model_index.json"
@@ -39,12 +39,12 @@ class PipelineIndex:
     components: Mapping[str, tuple[str, str]]
 
 
-def read_index(root: Path, shown: str) -> PipelineIndex:
+def read_index(root: Folder, shown: str) -> PipelineIndex:
     """The checked model_index.json of the folder `root`.
 
     Raises:
         SourceMissing: E416 when the folder has none.
-        ResolutionError: E407 when it is broken, E408 when it asks for code that is not diffusers' or transformers'.
+        ResolutionError: E407 when it is broken, E408 when it asks for classes that are not diffusers' or transformers'.
     """
     if not (root / INDEX).is_file():
         names = listed(root)
@@ -59,7 +59,6 @@ def read_index(root: Path, shown: str) -> PipelineIndex:
         raise refused("E408", f"{shown}/{INDEX} asks for a pipeline class from its own code ({pipeline})")
     if not isinstance(pipeline, str) or not _IDENTIFIER.fullmatch(pipeline):
         raise refused("E407", f"{shown}/{INDEX} names no pipeline class (_class_name is {pipeline!r:.60})")
-    refuse_code(root, shown)
     components = {
         name: entry
         for name, value in tree.items()
@@ -68,7 +67,7 @@ def read_index(root: Path, shown: str) -> PipelineIndex:
     return PipelineIndex(pipeline, components)
 
 
-def refuse_code(folder: Path, shown: str) -> None:
+def refuse_code(folder: Folder, shown: str) -> None:
     """E408 when `folder` brings Python files: diffusers would want to run them."""
     code = [name for name in listed(folder) if name.endswith(".py")]
     if code:
@@ -94,7 +93,7 @@ def _component(name: str, value: Any, shown: str) -> tuple[str, str] | None:
 
 
 def base_files(
-    root: Path, index: PipelineIndex, wanted: Address, *, left_out: Collection[str], allow_pickle: bool
+    root: Folder, index: PipelineIndex, wanted: Address, *, left_out: Collection[str], allow_pickle: bool
 ) -> list[str]:
     """Names, relative to `root`, of all files the base needs; components in `left_out` are replaced or null.
 
@@ -104,6 +103,7 @@ def base_files(
         WeightsError: E406 only pickles, which are not allowed.
     """
     shown, variant = wanted.model, wanted.variant
+    refuse_code(root, shown)
     names = [INDEX]
     lacking: list[str] = []
     for component, (_, class_name) in index.components.items():
@@ -129,7 +129,7 @@ def base_files(
     return names
 
 
-def _raise_lacking(root: Path, shown: str, variant: str | None, lacking: list[str]) -> None:
+def _raise_lacking(root: Folder, shown: str, variant: str | None, lacking: list[str]) -> None:
     messages = [no_weights_message(root / component, component, variant) for component in lacking]
     said = "; ".join(message for message, _ in messages)
     hint = next((hint for _, hint in messages if hint), "")

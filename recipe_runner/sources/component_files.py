@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.sources.address import missing, nearest_names, refused
-from recipe_runner.weights.formats import require_weights
+from recipe_runner.sources.folder import Folder, is_here, on_disk
+from recipe_runner.weights.formats import require_weights, weights_error
 
 CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 """Configuration, vocabularies and tokenizer models. Everything else in a component's folder is weights or not used."""
@@ -25,8 +26,9 @@ def holds_weights(class_name: str) -> bool:
     return not class_name.endswith(_NO_WEIGHTS)
 
 
-def read_json(path: Path, shown: str) -> Mapping[str, Any]:
+def read_json(entry: Folder, shown: str) -> Mapping[str, Any]:
     """The JSON object in a configuration file; E407 when it is not one. `shown` names it for a message."""
+    path = on_disk(entry)
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise refused("E407", f"{shown}: too large for a configuration file")
@@ -40,7 +42,7 @@ def read_json(path: Path, shown: str) -> Mapping[str, Any]:
     return tree
 
 
-def listed(folder: Path) -> list[str]:
+def listed(folder: Folder) -> list[str]:
     """Names of the files of `folder`, sorted; links into a Hub cache count as the files they lead to."""
     try:
         return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
@@ -48,12 +50,12 @@ def listed(folder: Path) -> list[str]:
         raise refused("E415", f"{folder}: the folder cannot be read ({error.strerror})") from error
 
 
-def config_files(folder: Path) -> list[str]:
+def config_files(folder: Folder) -> list[str]:
     """Configuration files of `folder`; shard indexes are left out, for they belong to weights."""
     return [name for name in listed(folder) if name.endswith(CONFIG_SUFFIXES) and ".index." not in name]
 
 
-def weights_files(folder: Path, shown: str, variant: str | None, *, allow_pickle: bool) -> list[str] | None:
+def weights_files(folder: Folder, shown: str, variant: str | None, *, allow_pickle: bool) -> list[str] | None:
     """Weights of the component in `folder`: one file, or an index and its shards. None when it has no such weights.
 
     Safetensors come before pickles. With a variant only that variant's files count.
@@ -71,12 +73,27 @@ def weights_files(folder: Path, shown: str, variant: str | None, *, allow_pickle
     for stem, suffix in _PICKLED_STEMS:
         chosen = _whole_or_shards(folder, shown, names, f"{stem}{infix}{suffix}", f"{stem}{suffix}.index{infix}.json")
         if chosen:
-            require_weights(folder / chosen[-1], allow_pickle=allow_pickle)
+            allowed_weights(folder / chosen[-1], allow_pickle=allow_pickle)
             return chosen
     return None
 
 
-def _whole_or_shards(folder: Path, shown: str, names: list[str], whole: str, index: str) -> list[str] | None:
+def allowed_weights(entry: Folder, *, allow_pickle: bool) -> None:
+    """Refuse a file that may not be read as weights; one that is not fetched yet by its name alone.
+
+    Raises:
+        WeightsError: as `require_weights`.
+    """
+    if is_here(entry):
+        require_weights(on_disk(entry), allow_pickle=allow_pickle)
+    elif not allow_pickle and not entry.name.lower().endswith(".safetensors"):
+        hint = "use the model's .safetensors file, or set `runtime: {allow_pickle: true}` if you trust it"
+        raise weights_error(
+            "E406", Path(entry.name), "this is a pickled file, which can run code when it is read", hint
+        )
+
+
+def _whole_or_shards(folder: Folder, shown: str, names: list[str], whole: str, index: str) -> list[str] | None:
     if whole in names:
         return [whole]
     if index not in names:
@@ -94,7 +111,7 @@ def _whole_or_shards(folder: Path, shown: str, names: list[str], whole: str, ind
     return [index, *shards]
 
 
-def available_variants(folder: Path) -> list[str]:
+def available_variants(folder: Folder) -> list[str]:
     """Variants of the weights that `folder` holds, sorted; the plain one is the empty string."""
     found = set()
     for name in listed(folder):
@@ -105,7 +122,7 @@ def available_variants(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def no_weights_message(folder: Path, shown: str, variant: str | None) -> tuple[str, str]:
+def no_weights_message(folder: Folder, shown: str, variant: str | None) -> tuple[str, str]:
     """The message and hint for a component without the weights that were asked for."""
     variants = available_variants(folder)
     if variants:

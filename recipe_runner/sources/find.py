@@ -6,10 +6,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recipe_runner.sources.address import Located, inside, locate, missing, nearest_names, refused
-from recipe_runner.sources.base_folder import INDEX, base_files, read_index, refuse_code
+from recipe_runner.sources.access import access
+from recipe_runner.sources.address import Located, chosen, inside, locate, missing, nearest_names, refused
+from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code
 from recipe_runner.sources.bundled import bundled_config
-from recipe_runner.sources.component_files import config_files, listed, no_weights_message, weights_files
+from recipe_runner.sources.component_files import (
+    allowed_weights,
+    config_files,
+    listed,
+    no_weights_message,
+    weights_files,
+)
+from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.source import Address, Source, SourceFile
 from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
 from recipe_runner.weights.digests import Progress, file_sha256
@@ -79,18 +87,21 @@ def _find_base(
 ) -> FoundBase:
     located = locate(wanted.model, folder, wanted.revision)
     if located.file is None and wanted.weight_name is None:
-        index = read_index(located.root, wanted.model)
-        names = base_files(located.root, index, wanted, left_out=left_out, allow_pickle=allow_pickle)
+
+        def choose(root: Folder) -> tuple[PipelineIndex, list[str]]:
+            index = read_index(root, wanted.model)
+            return index, base_files(root, index, wanted, left_out=left_out, allow_pickle=allow_pickle)
+
+        located, (index, names) = chosen(located, choose)
         for component in sorted(set(left_out) - set(index.components)):
             _refuse_misspelt(wanted.model, component, index.components)
-        source = _source(located, names, progress)
+        source = _source(located, names, wanted, progress)
         return FoundBase(source=source, pipeline=index.pipeline, components=index.components)
     if wanted.variant is not None:
         message = f"{wanted.model}: a single-file checkpoint has no variants (variant {wanted.variant})"
         raise refused("E409", message, "remove `variant`, or name the other file")
-    name = _weights_name(located, wanted)
-    require_weights(located.root / name, allow_pickle=allow_pickle)
-    return FoundBase(source=_source(located, [name], progress), pipeline="auto", components={}, weight_name=name)
+    source = _weights_source(located, wanted, progress, allow_pickle=allow_pickle)
+    return FoundBase(source=source, pipeline="auto", components={}, weight_name=source.files[0].name)
 
 
 def _identified(found: FoundBase, weight_name: str, left_out: Collection[str]) -> FoundBase:
@@ -142,14 +153,19 @@ def with_config(found: FoundBase, config: str, *, folder: Path) -> FoundBase:
     located = locate(config, folder)
     if located.file is not None:
         raise refused("E405", f"{config}: `config` wants a folder with a model_index.json, and this is a file")
-    index = read_index(located.root, config)
-    names = [INDEX]
-    for component in index.components:
-        part = located.root / component
-        if part.is_dir():
-            refuse_code(part, f"{config}/{component}")
-            names += [f"{component}/{name}" for name in config_files(part)]
-    source = _source(located, names, None)
+
+    def choose(root: Folder) -> tuple[PipelineIndex, list[str]]:
+        index = read_index(root, config)
+        names = [INDEX]
+        for component in index.components:
+            part = root / component
+            if part.is_dir():
+                refuse_code(part, f"{config}/{component}")
+                names += [f"{component}/{name}" for name in config_files(part)]
+        return index, names
+
+    located, (index, names) = chosen(located, choose)
+    source = _source(located, names, Address(model=config), None)
     return replace(found, pipeline=index.pipeline, components=index.components, config=source)
 
 
@@ -174,10 +190,17 @@ def find_component(
         if wanted.variant is not None:
             message = f"{wanted.model}: a single file has no variants (variant {wanted.variant})"
             raise refused("E409", message, "remove `variant`")
-        name = _weights_name(located, wanted)
-        require_weights(located.root / name, allow_pickle=allow_pickle)
-        return FoundComponent(source=_source(located, [name], progress), weight_name=name)
-    part, prefix, shown = _subfolder(located, wanted.subfolder)
+        source = _weights_source(located, wanted, progress, allow_pickle=allow_pickle)
+        return FoundComponent(source=source, weight_name=source.files[0].name)
+    located, names = chosen(located, lambda root: _component_names(root, wanted, allow_pickle=allow_pickle))
+    source = _source(located, names, wanted, progress)
+    subfolder = None if wanted.subfolder is None else inside(located.folder, wanted.subfolder, "subfolder")
+    return FoundComponent(source=source, subfolder=subfolder)
+
+
+def _component_names(root: Folder, wanted: Address, *, allow_pickle: bool) -> list[str]:
+    """The files of a component's folder, as paths in the source."""
+    part, prefix, shown = _subfolder(wanted.model, root, wanted.subfolder)
     refuse_code(part, shown)
     names = config_files(part)
     if not any(name in names for name in _CONFIG_NAMES):
@@ -189,8 +212,7 @@ def find_component(
             message, hint = no_weights_message(part, shown, wanted.variant)
             raise refused("E409" if wanted.variant else "E416", message, hint)
         names = [*names, *weights]
-    source = _source(located, [f"{prefix}{name}" for name in names], progress)
-    return FoundComponent(source=source, subfolder=prefix.rstrip("/") or None)
+    return [f"{prefix}{name}" for name in names]
 
 
 def find_weights(
@@ -213,30 +235,49 @@ def find_weights(
     """
     wanted = Address(model=address, revision=revision, subfolder=subfolder, weight_name=weight_name)
     located = locate(wanted.model, folder, wanted.revision)
-    name = _weights_name(located, wanted, usual)
+    source = _weights_source(located, wanted, progress, usual, allow_pickle=allow_pickle)
+    if source.files[0].name.endswith(".safetensors"):
+        # A broken file is told also where there is no base yet that it could be laid out on.
+        read_header(source.path(source.files[0].name))
+    return source
+
+
+def _weights_source(
+    located: Located,
+    wanted: Address,
+    progress: Progress | None,
+    usual: tuple[str, ...] = (),
+    *,
+    allow_pickle: bool,
+) -> Source:
+    """The one weights file that is wanted, as a source; a pickle is refused before it is fetched."""
+    located, name = chosen(located, lambda root: _weights_name(located, root, wanted, usual))
+    allowed_weights(located.folder / name, allow_pickle=allow_pickle)
+    if located.repository is not None:
+        located.repository.require([name])
     require_weights(located.root / name, allow_pickle=allow_pickle)
-    return _source(located, [name], progress)
+    return _source(located, [name], wanted, progress)
 
 
-def _subfolder(located: Located, subfolder: str | None) -> tuple[Path, str, str]:
+def _subfolder(address: str, root: Folder, subfolder: str | None) -> tuple[Folder, str, str]:
     """The folder to look in, its prefix of names in the source, and how a message shows it."""
     if subfolder is None:
-        return located.root, "", located.address
-    clean = inside(located.root, subfolder, "subfolder")
-    part = located.root / clean
+        return root, "", address
+    clean = inside(root, subfolder, "subfolder")
+    part = root / clean
     if not part.is_dir():
-        names = sorted(entry.name for entry in located.root.iterdir() if entry.is_dir())
-        raise missing("E401", f"{located.address}: no folder {clean} in it", nearest_names(clean, names))
-    return part, f"{clean}/", f"{located.address}/{clean}"
+        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+        raise missing("E401", f"{address}: no folder {clean} in it", nearest_names(clean, names))
+    return part, f"{clean}/", f"{address}/{clean}"
 
 
-def _weights_name(located: Located, wanted: Address, usual: tuple[str, ...] = ()) -> str:
+def _weights_name(located: Located, root: Folder, wanted: Address, usual: tuple[str, ...] = ()) -> str:
     if located.file is not None:
         if wanted.weight_name not in (None, located.file) or wanted.subfolder is not None:
             message = f"{located.address} is a file already; `weight_name` and `subfolder` are for folders"
             raise refused("E405", message, "remove them, or give the folder as `model`")
         return located.file
-    part, prefix, shown = _subfolder(located, wanted.subfolder)
+    part, prefix, shown = _subfolder(located.address, root, wanted.subfolder)
     if wanted.weight_name is None:
         return prefix + _only_candidate(part, shown, usual)
     clean = inside(part, wanted.weight_name, "weight_name")
@@ -245,7 +286,7 @@ def _weights_name(located: Located, wanted: Address, usual: tuple[str, ...] = ()
     return prefix + clean
 
 
-def _only_candidate(part: Path, shown: str, usual: tuple[str, ...]) -> str:
+def _only_candidate(part: Folder, shown: str, usual: tuple[str, ...]) -> str:
     names = [name for name in listed(part) if name.lower().endswith(WEIGHTS_SUFFIXES) and not name.startswith(".")]
     candidates = [name for name in names if name.lower().endswith(".safetensors")] or names
     if not candidates:
@@ -259,14 +300,18 @@ def _only_candidate(part: Path, shown: str, usual: tuple[str, ...]) -> str:
     return candidates[0]
 
 
-def _source(located: Located, names: list[str], progress: Progress | None) -> Source:
-    files = tuple(_file(located.root, name, progress) for name in sorted(set(names)))
-    return Source(address=located.address, root=located.root, files=files, commit=located.commit)
+def _source(located: Located, names: list[str], wanted: Address, progress: Progress | None) -> Source:
+    """The chosen files as a source, fetched where they have to be."""
+    unique = sorted(set(names))
+    if located.repository is not None:
+        located.repository.require(unique)
+    files = tuple(_file(located.root, name, progress) for name in unique)
+    return Source(address=located.address, root=located.root, files=files, commit=located.commit, wanted=wanted)
 
 
 def _file(root: Path, name: str, progress: Progress | None) -> SourceFile:
-    path = root / name
-    sha256 = file_sha256(path, progress)
+    path, meter = root / name, access().meter
+    sha256 = file_sha256(path, progress or (lambda done, total: meter.hashing(name, done, total)))
     return SourceFile(name=name, size=path.stat().st_size, sha256=sha256)
 
 

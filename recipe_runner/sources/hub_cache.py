@@ -1,45 +1,106 @@
-"""Find a repository in the Hub's cache on this machine, without the network and without importing huggingface_hub.
+"""The Hub's cache on this machine, read without the network and without importing huggingface_hub.
 
-The layout is huggingface_hub's own: in `models--org--name`, `refs/<revision>` holds a commit and `snapshots/<commit>/`
-its files.
+The layout is huggingface_hub's own: in `models--org--name`, `refs/<revision>` holds a commit, `snapshots/<commit>/` its
+files, and `trees/<commit>.json` (format 1) the names, sizes and digests of all files that the commit has.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+from recipe_runner.weights.digests import Progress, file_sha256
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file as a commit lists it: its size, and the sha256 of a large file or git's id of a small one."""
+
+    size: int
+    sha256: str | None
+    blob: str | None
 
 
 def hub_cache() -> Path:
     """The cache folder, as huggingface_hub finds it from `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if chosen := os.environ.get(variable):
-            return Path(chosen).expanduser()
+            return Path(os.path.expandvars(chosen)).expanduser()
     if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
+        return Path(os.path.expandvars(home)).expanduser() / "hub"
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache).expanduser() / "huggingface" / "hub"
 
 
-def find_snapshot(repository: str, revision: str | None = None) -> Path | None:
-    """The snapshot folder of `repository` at `revision` (a branch, tag or commit; `main` when None), or None."""
-    folder = hub_cache() / f"models--{repository.replace('/', '--')}"
+def repository_folder(repository: str) -> Path:
+    """Where the cache keeps `repository`, whether or not it does."""
+    return hub_cache() / f"models--{repository.replace('/', '--')}"
+
+
+def cached_commit(repository: str, revision: str | None = None) -> str | None:
+    """The commit that `revision` (a branch, tag or commit; `main` when None) named when it was last looked up."""
     revision = revision or "main"
-    commit = revision if _COMMIT.fullmatch(revision) else _ref(folder, revision)
-    if commit is None:
-        return None
-    snapshot = folder / "snapshots" / commit
-    return snapshot if snapshot.is_dir() else None
-
-
-def _ref(folder: Path, revision: str) -> str | None:
+    if COMMIT.fullmatch(revision):
+        return revision
     if ".." in Path(revision).parts or Path(revision).is_absolute():
         return None
     try:
-        commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
+        commit = (repository_folder(repository) / "refs" / revision).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return commit if _COMMIT.fullmatch(commit) else None
+    return commit if COMMIT.fullmatch(commit) else None
+
+
+def cached_listing(repository: str, commit: str) -> Mapping[str, Listed] | None:
+    """All files of a commit, where the cache knows them; None where it does not, or the file is damaged."""
+    try:
+        tree = json.loads((repository_folder(repository) / "trees" / f"{commit}.json").read_bytes())
+        if tree["format_version"] != 1:
+            return None
+        return {name: _listed(entry) for name, entry in tree["files"].items() if _is_inside(name)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _listed(entry: Mapping[str, object]) -> Listed:
+    size = entry.get("lfs_size") if entry.get("lfs_size") is not None else entry["size"]
+    sha256, blob = entry.get("lfs_sha256"), entry["blob_id"]
+    return Listed(
+        size=int(str(size)),
+        sha256=sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else None,
+        blob=blob if isinstance(blob, str) and COMMIT.fullmatch(blob) else None,
+    )
+
+
+def _is_inside(name: str) -> bool:
+    return not name.startswith("/") and ".." not in name.split("/") and "\\" not in name
+
+
+def listed_on_disk(snapshot: Path) -> list[str]:
+    """Names of the files of a snapshot that are here, sorted."""
+    found = (path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
+    return sorted(found)
+
+
+def is_as_listed(path: Path, listed: Listed, progress: Progress | None = None) -> bool:
+    """Whether a file is the one that the commit lists. The Hub's client compares sizes only.
+
+    Raises:
+        WeightsError: E401, E414, E415 as `file_sha256`.
+    """
+    if path.stat().st_size != listed.size:
+        return False
+    if listed.sha256 is not None:
+        return file_sha256(path, progress) == listed.sha256
+    if listed.blob is None:
+        return True
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == listed.blob

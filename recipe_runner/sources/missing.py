@@ -44,6 +44,17 @@ class Unresolved:
             reason=reason,
         )
 
+    @property
+    def written(self) -> Address:
+        """All that the recipe says about where it is."""
+        return Address(
+            model=self.address,
+            revision=self.revision,
+            subfolder=self.subfolder,
+            weight_name=self.weight_name,
+            variant=self.variant,
+        )
+
     @cached_property
     def digest(self) -> str:
         """`unresolved:` and the sha256 of what the recipe says; the reason is not part of it."""

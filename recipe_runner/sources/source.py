@@ -18,18 +18,36 @@ class SourceFile:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """All that a recipe says about where something is: `model`, and what narrows it down."""
+
+    model: str
+    revision: str | None = None
+    subfolder: str | None = None
+    weight_name: str | None = None
+    variant: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Files that lie on this machine, with the address that the recipe gave for them.
 
     `root` is the folder that the files' names are relative to: where they lie is never part of what they are.
-    Files are sorted by name. `commit` is the resolved commit of a Hub repository.
+    Files are sorted by name. `commit` is the resolved commit of a Hub repository. `wanted` is all that the recipe says
+    about where it is, where it says more than the address.
     """
 
     address: str
     root: Path
     files: tuple[SourceFile, ...]
     commit: str | None = None
+    wanted: Address | None = None
+
+    @property
+    def written(self) -> Address:
+        """All that the recipe says about where it is."""
+        return self.wanted or Address(model=self.address)
 
     @cached_property
     def digest(self) -> str:
@@ -41,14 +59,3 @@ class Source:
     def path(self, name: str) -> Path:
         """Where the file called `name` lies."""
         return self.root / name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """All that a recipe says about where something is: `model`, and what narrows it down."""
-
-    model: str
-    revision: str | None = None
-    subfolder: str | None = None
-    weight_name: str | None = None
-    variant: str | None = None

@@ -182,10 +182,7 @@ def test_paths_are_relative_to_the_recipe_and_not_to_where_one_stands(
         ("./files/x", f"E401 ./files/x: {ABSENT} | there is: a.txt"),
         (
             "https://example.org/w.safetensors",
-            (
-                "E403 https://example.org/w.safetensors: files are not fetched from URLs | download the file and give "
-                "its path"
-            ),
+            "E403 https://example.org/w.safetensors: not downloaded yet | `recipe-runner fetch` downloads it",
         ),
         (
             "http://example.org/w",
@@ -194,8 +191,8 @@ def test_paths_are_relative_to_the_recipe_and_not_to_where_one_stands(
         (
             "org/name",
             (
-                "E402 org/name: not in the local Hub cache | fetch it with `hf download org/name`; if a folder was "
-                "meant, write ./org/name"
+                "E402 org/name: not in the local Hub cache | `recipe-runner fetch` gets what a recipe needs, `hf "
+                "download org/name` all of it; if a folder was meant, write ./org/name"
             ),
         ),
     ],
@@ -269,8 +266,8 @@ def test_a_hub_id_is_found_in_the_cache_by_branch_or_commit(tmp_path: Path) -> N
 @pytest.mark.parametrize("revision", ["v2", "pr/1", "../../x", "f" * 40])
 def test_a_revision_that_is_not_in_the_cache(revision: str, tmp_path: Path) -> None:
     assert refusal(lambda: find_weights("org/name", folder=tmp_path, revision=revision)) == (
-        f"E402 org/name: not in the local Hub cache at revision {revision} | fetch it with `hf download org/name "
-        f"--revision {revision}`; if a folder was meant, write ./org/name"
+        f"E402 org/name: not in the local Hub cache at revision {revision} | `recipe-runner fetch` gets what a recipe "
+        f"needs, `hf download org/name --revision {revision}` all of it; if a folder was meant, write ./org/name"
     )
 
 

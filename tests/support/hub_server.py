@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 TOKEN = "hf_test_token"  # noqa: S105 - for the gated repository of a test
 """The token that opens gated and private repositories."""
 _LFS = (".safetensors", ".bin", ".ckpt", ".pt")
-_BLOCK = 16_384
 
 
 @dataclass
@@ -78,7 +77,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was answered, and how many bytes of body went out."""
+    """A request that was answered, and how many bytes of body were sent."""
 
     method: str
     path: str
@@ -109,8 +108,7 @@ class HubServer:
         self.requests: list[Request] = []
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         scheme = "http"
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -163,7 +161,7 @@ class HubServer:
         }
 
     def sent(self, path: str = "") -> int:
-        """Bytes of body that went out for paths that contain `path`."""
+        """Bytes of body that were sent for paths that contain `path`."""
         return sum(request.sent for request in self.requests if path in request.path)
 
     def asked(self, path: str, method: str = "GET") -> int:
@@ -183,6 +181,13 @@ class HubServer:
         """Remember a request."""
         with self._lock:
             self.requests.append(request)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of clients that go away."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -315,24 +320,24 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
-        sent = 0
         if drop_after is not None:
             self.close_connection = True
-        self.end_headers()
-        if self.command != "HEAD":
-            end = len(body) if drop_after is None else min(drop_after, len(body))
-            while sent < end:
-                sent += self.wfile.write(body[sent : min(sent + _BLOCK, end)])
+            body = body[:drop_after]
+        if self.command == "HEAD":
+            body = b""
+        # Noted before it is sent: whoever has the answer may ask for the count.
         self.hub.note(
             Request(
                 self.command,
                 unquote(urlsplit(self.path).path),
                 status,
-                sent,
+                len(body),
                 self.headers.get("Range"),
                 self.headers.get("Authorization"),
             )
         )
+        self.end_headers()
+        self.wfile.write(body)
 
 
 def _sibling(path: str, data: bytes) -> dict[str, Any]:

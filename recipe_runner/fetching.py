@@ -1,0 +1,61 @@
+"""Bring the files that a lock names onto this machine, and prove each by its sha256."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
+from recipe_runner.locking import pins_of
+from recipe_runner.sources.access import Access, Meter, access, reach
+from recipe_runner.sources.address import locate
+from recipe_runner.sources.lock_file import Lock, LockedFile, LockedSource
+from recipe_runner.weights.digests import file_sha256
+
+BUNDLED = "recipe_runner:"
+"""How the address of a configuration that comes with this package begins: it is always here."""
+
+
+def fetch_locked(lock: Lock, folder: Path, meter: Meter) -> None:
+    """Fetch what the entries of a lock name and is not here yet. `folder` is the recipe's.
+
+    Every entry is tried, so that one that fails keeps no other from coming.
+
+    Raises:
+        ResolutionError: E401 a local file is gone; E430 a file is not the one that the lock names; E433 to E438 one
+            cannot be fetched; all of them.
+        RecordError: E801 it cannot be written.
+    """
+    problems: list[Problem] = []
+    with reach(Access(network=True, pins=pins_of(lock), meter=meter)):
+        for role, entry in lock.sources.items():
+            try:
+                problems.extend(_fetch(role, entry, folder))
+            except RecipeRunnerError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise ResolutionError(*problems)
+
+
+def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
+    if entry.address.startswith(BUNDLED):
+        return
+    located = locate(entry.address, folder, entry.revision)
+    if located.repository is not None:
+        located.repository.require([file.name for file in entry.files])
+    for file in entry.files:
+        if fault := _fault(located.root / file.name, file):
+            hint = f"put the file back that was locked, or delete {located.root / file.name} to have it fetched again"
+            if located.repository is None:
+                hint = "put the file back that was locked, or accept the new one with `recipe-runner lock`"
+            yield Problem(code="E430", message=f"{role}: {entry.address}: {fault}", hint=hint)
+
+
+def _fault(path: Path, file: LockedFile) -> str | None:
+    meter = access().meter
+    if not path.is_file():
+        return f"{file.name} is not there"
+    sha256 = file_sha256(path, lambda done, total: meter.hashing(file.name, done, total))
+    if sha256 == file.sha256:
+        return None
+    return f"{file.name} is another file: sha256 {sha256[:12]}, the lock says {file.sha256[:12]}"

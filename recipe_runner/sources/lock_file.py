@@ -1,0 +1,181 @@
+"""The lock file: for every source its address as written, the commit, and each file's size and digests.
+
+Equal contents give equal bytes, and a change shows as a small diff: one line (or two) for each file, sources in the
+recipe's order, no clock time, nothing about the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, Strict
+
+from recipe_runner.document import parse_document
+from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, Strictly
+from recipe_runner.schema import check_lock
+from recipe_runner.sources.source import Address, Source
+from recipe_runner.weights.digests import autov3
+from recipe_runner.yaml_text import to_yaml
+
+LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "pillow")
+"""Libraries that can change a pixel and that every installation has."""
+HEADER = "# Written by `recipe-runner lock`. Commit it beside the recipe; do not edit it by hand.\n"
+RUN_HEADER = "# The files that the run was made from, in the form of `recipe-runner lock`.\n"
+SUFFIX = ".lock.yaml"
+_WRITTEN = ("revision", "subfolder", "weight_name", "variant")
+
+
+class LockedFile(Strictly):
+    """One file of a source."""
+
+    name: str = Field(
+        min_length=1,
+        title="Name",
+        description="POSIX path inside the source.",
+        examples=["unet/diffusion_pytorch_model.fp16.safetensors"],
+    )
+    size: int = Field(ge=0, title="Size", description="Size in bytes.", examples=[1719125304])
+    sha256: Digest = Field(title="sha256", description="sha256 of the file.")
+    autov3: Digest | None = Field(
+        None,
+        title="AutoV3",
+        description="Of a safetensors file: sha256 of its bytes after the header, whose first 12 digits Civitai and "
+        "A1111 call AutoV3.",
+    )
+
+
+class LockedSource(Strictly):
+    """One source of the recipe, as it was written and as it was found."""
+
+    address: str = Field(
+        min_length=1,
+        title="Address",
+        description="The address as the recipe writes it.",
+        examples=["stabilityai/stable-diffusion-xl-base-1.0"],
+    )
+    revision: str | None = Field(
+        None, title="Revision", description="The revision as the recipe writes it.", examples=["main"]
+    )
+    subfolder: str | None = Field(
+        None, title="Subfolder", description="The subfolder as the recipe writes it.", examples=["sdxl_models"]
+    )
+    weight_name: str | None = Field(
+        None,
+        title="Weights file",
+        description="The weights file as the recipe writes it.",
+        examples=["pytorch_lora_weights.safetensors"],
+    )
+    variant: str | None = Field(
+        None, title="Variant", description="The variant as the recipe writes it.", examples=["fp16"]
+    )
+    commit: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{40}$",
+        title="Commit",
+        description="The commit of a Hub repository; left out for what is none.",
+        examples=["462165984030d82259a11f4367a4eed129e94a7b"],
+    )
+    files: Annotated[tuple[LockedFile, ...], Strict(strict=False)] = Field(
+        min_length=1,
+        title="Files",
+        description="The files that are used, sorted by name.",
+        examples=[[{"name": "model.safetensors", "size": 8192, "sha256": EXAMPLE_DIGEST}]],
+    )
+
+    @property
+    def written(self) -> Address:
+        """All that the recipe said about where it is."""
+        return Address(model=self.address, **{name: getattr(self, name) for name in _WRITTEN})
+
+
+class Lock(Strictly):
+    """The sources of a recipe, pinned: the same recipe with the same lock gives the same images."""
+
+    # Not Literal[1], which takes true and 1.0 for 1.
+    lock: int = Field(
+        ge=1,
+        le=1,
+        json_schema_extra={"const": 1},
+        title="Format version",
+        description="Version of the lock's format; this is version 1.",
+        examples=[1],
+    )
+    sources: Mapping[str, LockedSource] = Field(
+        title="Sources",
+        description="Every source, by the path of the recipe that names it and in the recipe's order.",
+        examples=[{"base": {"address": "demo/model", "files": []}}],
+    )
+    libraries: Mapping[str, str] = Field(
+        {},
+        title="Libraries",
+        description="Versions of the libraries that the recipe was locked with. Others may draw other last bits.",
+        examples=[{"diffusers": "0.42.1", "torch": "2.13.0"}],
+    )
+
+
+def lock_beside(recipe: Path) -> Path:
+    """Where the lock of a recipe lies: `<stem>.lock.yaml` beside it."""
+    return recipe.with_name(recipe.stem + SUFFIX)
+
+
+def read_lock(path: Path) -> Lock | None:
+    """The lock in the file `path`; None when there is no such file.
+
+    Raises:
+        RecipeSyntaxError: it is not YAML.
+        ResolutionError: E118 it cannot be read; E2xx it is no lock, every problem at its place.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        problem = Problem(code="E118", message=f"cannot read the lock: {reason}", path=str(path), line=1, column=1)
+        raise ResolutionError(problem) from error
+    document = parse_document(data, str(path))
+    problems = check_lock(document)
+    if problems:
+        raise ResolutionError(*problems)
+    return Lock.model_validate(document.tree)
+
+
+def locked_source(source: Source) -> LockedSource:
+    """The entry of a source that was found.
+
+    Raises:
+        WeightsError: a file of it cannot be read.
+    """
+    written = {name: getattr(source.written, name) for name in _WRITTEN}
+    files = tuple(
+        LockedFile(
+            name=file.name,
+            size=file.size,
+            sha256=file.sha256,
+            autov3=autov3(source.path(file.name)) if file.name.endswith(".safetensors") else None,
+        )
+        for file in source.files
+    )
+    return LockedSource(address=source.address, **written, commit=source.commit, files=files)
+
+
+def lock_text(lock: Lock, header: str = HEADER) -> str:
+    """The text of a lock file."""
+    tree: dict[str, Any] = lock.model_dump(mode="json", exclude_none=True)
+    libraries = tree.pop("libraries")
+    return header + to_yaml(tree) + to_yaml({"libraries": libraries}, inline=False)
+
+
+def installed_libraries() -> dict[str, str]:
+    """Versions of the libraries, by name. A local part (`+cpu`) says how one was built and is left out."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue
+    return found

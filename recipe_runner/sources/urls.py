@@ -1,0 +1,118 @@
+"""Files at https URLs: a cache on this machine, addressed by contents, that remembers what each URL gave.
+
+In `urls/<sha256>/<name>` lies a file, in `urls/by-address/<digest of the URL>.json` which of them a URL gave last. Both
+are written aside and renamed, so that nothing half-written is ever found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.sources.access import access
+from recipe_runner.sources.missing import SourceMissing
+from recipe_runner.weights.digests import cache_folder
+
+SECRETS = ("token", "access_token", "api_key", "apikey", "key", "password", "secret")
+"""Names of query parameters that would put a secret into a recipe, a lock and a manifest."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a URL gave: the file's name, size in bytes and sha256."""
+
+    url: str
+    name: str
+    size: int
+    sha256: str
+
+
+def urls_folder() -> Path:
+    """Where downloads lie."""
+    return cache_folder() / "urls"
+
+
+def downloaded_path(sha256: str, name: str) -> Path:
+    """Where a download with these contents lies, whether or not it does."""
+    return urls_folder() / sha256 / name
+
+
+def record_path(url: str) -> Path:
+    """Where it is remembered what a URL gave."""
+    return urls_folder() / "by-address" / f"{hashlib.sha256(url.encode()).hexdigest()[:40]}.json"
+
+
+def find_url(url: str) -> Path:
+    """The file that `url` gave, downloaded now where that may be; of a pinned URL the file that the lock names.
+
+    Raises:
+        SourceMissing: E403 it was not downloaded, and nothing may be.
+        ResolutionError: E439 the URL holds a secret; E430, E436 to E438 it cannot be downloaded.
+        RecordError: E801 it cannot be kept.
+    """
+    _refuse_secrets(url)
+    granted = access()
+    pin = granted.pins.get((url, None))
+    if pin is not None and len(pin.files) == 1:
+        (wanted,) = pin.files
+        path = downloaded_path(wanted.sha256, wanted.name)
+        if path.is_file() and path.stat().st_size == wanted.size:
+            return path
+    else:
+        wanted = None
+        given = recall(url)
+        if given is not None and not (granted.may_fetch(url) and granted.newest):
+            return downloaded_path(given.sha256, given.name)
+    if not granted.may_fetch(url):
+        message = f"{url}: not downloaded yet"
+        raise SourceMissing(Problem(code="E403", message=message, hint="`recipe-runner fetch` downloads it"))
+    from recipe_runner.sources.download import download_url  # noqa: PLC0415 - imports an HTTP client
+
+    return download_url(url, wanted)
+
+
+def recall(url: str) -> Given | None:
+    """What `url` gave last, when that file is still there."""
+    try:
+        tree = json.loads(record_path(url).read_bytes())
+        given = Given(url=tree["url"], name=tree["name"], size=tree["size"], sha256=tree["sha256"])
+        if given.url != url or not _SHA256.fullmatch(given.sha256) or not _NAME.fullmatch(given.name):
+            return None
+        path = downloaded_path(given.sha256, given.name)
+        return given if path.stat().st_size == given.size else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def record_bytes(given: Given) -> bytes:
+    """The record of what a URL gave."""
+    return json.dumps(asdict(given), indent=2).encode() + b"\n"
+
+
+def plain_name(name: str) -> str:
+    """`name` as a plain file name that is safe anywhere."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", last).lstrip(".-")[-200:].lstrip(".-")
+    return safe or "download"
+
+
+def _refuse_secrets(url: str) -> None:
+    """E439, naming the parameter and never its value."""
+    parts = urlsplit(url)
+    named = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name.lower() in SECRETS]
+    if parts.username is not None or parts.password is not None:
+        named.append("user and password")
+    if named:
+        shown = f"https://{parts.hostname}{parts.path}"
+        hint = (
+            "take it out; a Civitai token goes into the environment variable CIVITAI_TOKEN, a Hub token into HF_TOKEN"
+        )
+        message = f"{shown}: the address holds a secret ({named[0]}), which recipes, locks and manifests must not"
+        raise ResolutionError(Problem(code="E439", message=message, hint=hint))
