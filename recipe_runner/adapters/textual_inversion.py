@@ -9,10 +9,12 @@ from typing import Any
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.weights_file import find_weights_file
+from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.graph import Origin
 from recipe_runner.recipe import TextualInversion
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.embedding import (
     Embedding,
     identify_embedding,
@@ -20,8 +22,6 @@ from recipe_runner.weights.embedding import (
     require_embedding,
     token_of,
 )
-from recipe_runner.weights.formats import identify_format
-from recipe_runner.weights.header import read_header
 from recipe_runner.weights.modules import ModuleTable
 
 USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
@@ -73,11 +73,13 @@ def _decide(name: str, inversion: TextualInversion, modules: ModuleTable | None,
 
 
 def _embedding(source: AnySource, label: str) -> Embedding | None:
-    """What the file is; None while it is not here, or is a pickle, which only a run reads."""
-    if not isinstance(source, Source) or identify_format(source.path(source.files[0].name)) != "safetensors":
+    """What the file is; None while it is not here. A pickle's program tells it too: nothing is unpickled."""
+    if not isinstance(source, Source):
         return None
-    tensors = read_header(source.path(source.files[0].name)).tensors
-    dtypes = {key: info.dtype for key, info in tensors.items()}
-    return require_embedding(
-        identify_embedding({key: info.shape for key, info in tensors.items()}, dtypes=dtypes), label
-    )
+    contents = read_contents(source.path(source.files[0].name))
+    if contents.foreign:
+        message = f"{label}: the file holds what cannot be read with weights_only: {', '.join(contents.foreign[:3])}"
+        raise WeightsError(Problem(code="E607", message=message, hint="use the embedding's safetensors file"))
+    name = contents.values.get("name")
+    found = identify_embedding(contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
+    return require_embedding(found, label)

@@ -55,7 +55,7 @@ class Describer:
             clip_skip=_number(sampling.get("clip_skip"), None, int),
             loras=tuple(self._lora(adapter) for adapter in variant.adapters if adapter.kind == "lora"),
             embeddings=tuple(
-                (str(adapter.constants["token"] or adapter.name), adapter.sources["weights"].digest)
+                (str(adapter.constants["token"]), adapter.sources["weights"].digest)
                 for adapter in variant.adapters
                 if adapter.kind == "textual_inversion"
             ),

@@ -94,6 +94,8 @@ def identify_embedding(
         dtypes: their data types under safetensors' names, where they are known.
         name: the token that a file names outside its tensors (A1111's `name`).
     """
+    # A1111 and the first trainers keep the token's former id beside the vectors.
+    shapes = {key: shape for key, shape in shapes.items() if not key.startswith("string_to_token.")}
     if reason := _no_vectors(shapes, dtypes or {}):
         return reason
     if all(key in _ENCODERS for key in shapes):

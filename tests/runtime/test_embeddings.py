@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.embeddings import a1111, by_encoder, one_key, vectors
 from support.handles import base_model, embedding_model, handle, lora_model
 from support.loras import diffusers_file, factors
@@ -239,3 +240,58 @@ def test_the_plan_says_what_lands(sdxl_folder: Path, tmp_path: Path) -> None:
         {"text_encoder": {"matched": 1, "total": 1}, "text_encoder_2": {"matched": 1, "total": 1}},
         {"text_encoder_2": {"matched": 1, "total": 1}},
     ]
+
+
+# -- tokens inside LoRA files
+
+
+def lora_with_tokens(folder: Path, base: Path, **tokens: torch.Tensor) -> Path:
+    """A LoRA for the text encoder in cloneofsimo's manner: metadata says which keys are learned tokens."""
+    path = folder / "tokens.safetensors"
+    made = diffusers_file(path, factors(plain_pipeline(base), 1))
+    named = {f"<{name}>": value for name, value in tokens.items()}
+    save_file({**made, **named}, path, metadata=dict.fromkeys(named, "<embed>"))
+    return path
+
+
+def test_a_lora_brings_its_tokens_along(sd15_folder: Path, tmp_path: Path) -> None:
+    base, pipeline = base_model(sd15_folder), live()
+    path = lora_with_tokens(tmp_path, sd15_folder, s1=vectors(1)[0], s2=vectors(2, 2))
+    lora = lora_model(path)
+    tokens = {"<s1>": vectors(1), "<s2>": vectors(2, 2)}
+    for scale in (0.0, 0.7):
+        plain = plain_pipeline(sd15_folder)
+        if scale:
+            factors_only = diffusers_file(tmp_path / "plain.safetensors", factors(plain, 1))
+            plain.load_lora_weights(dict(factors_only), adapter_name="x")
+            plain.set_adapters(["x"], [scale])
+        for token, value in tokens.items():
+            plain.load_textual_inversion({token: value})
+        expected = plain_picture(plain, "a <s1> on <s2>", 1, **STEPS)
+        assert np.array_equal(
+            our_picture(pipeline, handle(base, lora, style=scale), "a <s1> on <S2>", 1, **STEPS), expected
+        )
+    # At scale 0 the base is the base wherever no token is used.
+    without = our_picture(pipeline, handle(base), "a bear", 1, **STEPS)
+    assert np.array_equal(our_picture(pipeline, handle(base, lora, style=0.0), "a bear", 1, **STEPS), without)
+    assert pipeline.landing(handle(base, lora))["style"]["text_encoder"] == (14, 14)
+
+
+def test_one_lora_file_under_two_names_brings_one_token(sd15_folder: Path, tmp_path: Path) -> None:
+    path = lora_with_tokens(tmp_path, sd15_folder, s1=vectors(1))
+    live().require(handle(base_model(sd15_folder), lora_model(path, "a"), lora_model(path, "b")))
+    other = tmp_path / "other"
+    other.mkdir()
+    clash = lora_model(lora_with_tokens(other, sd15_folder, s1=vectors(2)), "c")
+    assert refused(sd15_folder, lora_model(path, "a"), clash).code == "E624"
+    inversion = embedding_model(one_key(tmp_path / "s1.safetensors", "<s1>", vectors(3)))
+    assert refused(sd15_folder, lora_model(path, "a"), inversion).code == "E624"
+    live().require(handle(base_model(sd15_folder), lora_model(path, "a", target="unet"), clash))
+
+
+def test_a_token_that_one_encoder_lacks_is_told(sdxl_folder: Path, tmp_path: Path) -> None:
+    path = lora_with_tokens(tmp_path, sdxl_folder, s1=vectors(1))
+    encoded = live().encode(handle(base_model(sdxl_folder), lora_model(path)), {"prompt": "a <s1>"})
+    (warning,) = encoded.warnings
+    assert warning.code == "W753"
+    assert warning.message == "prompt: text encoder 2 has no vectors for `<s1>` and reads it as plain text"

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from support import lycoris as kinds
-from support.handles import base_model, handle, lora_model
+from support.embeddings import one_key, vectors
+from support.handles import base_model, embedding_model, handle, lora_model
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from recipe_runner.handle import BaseModel, LoraModel
+    from recipe_runner.handle import AdapterModel, BaseModel
 
 STEPS = {"num_inference_steps": 1, "guidance_scale": 2.0}
 
@@ -36,8 +37,13 @@ FILES: dict[str, Callable[[Any, Path], object]] = {
     "lokr": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.lokr("whole", "factors")}, text=True),
     "dora": lambda pipeline, path: whole_file(pipeline, path, {"to_v": kinds.dora(kinds.lora, 0)}, text=True),
     "full": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.full, "norm1": kinds.norm}),
+    "tokens": lambda pipeline, path: tokens_file(path, factors(pipeline, 4, ("text_encoder",), rank=2)),
+    "<x>": lambda _, path: one_key(path, "<x>", vectors(5)),
+    "Easy": lambda _, path: one_key(path, "Easy", vectors(6, 3)),
 }
 """An adapter of each sort: how its file is written."""
+EMBEDDINGS = ("<x>", "Easy")
+PROMPT = "a bear <x> of easy and <S1>"
 NAMES = tuple(FILES)
 
 State = tuple[int, tuple[tuple[str, float], ...]]
@@ -61,14 +67,23 @@ def whole_file(pipeline: Any, path: Path, ends: dict[str, kinds.Make], *, text: 
     save_file(tensors, path)
 
 
+def tokens_file(path: Path, made: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """A LoRA that brings two learned tokens along."""
+    tensors = diffusers_file(path, made)
+    save_file({**tensors, "bundle_emb.<s1>.emb_params": vectors(7, 2), "bundle_emb.<s2>.emb_params": vectors(8)}, path)
+
+
 @pytest.fixture(scope="session")
-def loras(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoraModel]:
+def loras(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AdapterModel]:
     """The adapters of FILES."""
     folder = tmp_path_factory.mktemp("loras")
     pipeline = plain_pipeline(sd15_folder)
     for name, write in FILES.items():
         write(pipeline, folder / f"{name}.safetensors")
-    return {name: lora_model(folder / f"{name}.safetensors", name) for name in NAMES}
+    return {
+        name: (embedding_model if name in EMBEDDINGS else lora_model)(folder / f"{name}.safetensors", name)
+        for name in NAMES
+    }
 
 
 @pytest.fixture(scope="session")
@@ -81,11 +96,11 @@ def bases(sd15_folder: Path) -> list[BaseModel]:
     ]
 
 
-def picture(live: LivePipeline, state: State, bases: list[BaseModel], loras: dict[str, LoraModel]) -> Any:
+def picture(live: LivePipeline, state: State, bases: list[BaseModel], loras: dict[str, AdapterModel]) -> Any:
     """One image in a state."""
     base, active = state
     wanted = handle(bases[base], *(loras[name] for name, _ in active), **dict(active))
-    return our_picture(live, wanted, "a bear", 3, **STEPS)
+    return our_picture(live, wanted, PROMPT, 3, **STEPS)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
@@ -94,7 +109,7 @@ def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
     sequence: list[State],
     most: int,
     bases: list[BaseModel],
-    loras: dict[str, LoraModel],
+    loras: dict[str, AdapterModel],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loras_part, "MOST_LOADED", most)
@@ -108,7 +123,7 @@ def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
 
 
 def test_the_base_is_bit_identical_after_adapters_leave(
-    sd15_folder: Path, bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
+    sd15_folder: Path, bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loras_part, "MOST_LOADED", 0)
     untouched = plain_pipeline(sd15_folder)
@@ -124,7 +139,7 @@ def test_the_base_is_bit_identical_after_adapters_leave(
 
 
 def test_dropping_idle_adapters_leaves_the_busy_ones_at_work(
-    bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
+    bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = picture(LivePipeline("cpu", "strict", 1), (0, (("b", 0.5), ("c", 1.0))), bases, loras)
     monkeypatch.setattr(loras_part, "MOST_LOADED", 0)
@@ -138,7 +153,7 @@ def test_dropping_idle_adapters_leaves_the_busy_ones_at_work(
 
 
 def test_scales_and_known_adapters_cost_no_reading(
-    bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
+    bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     for name in NAMES:
@@ -153,7 +168,7 @@ def test_scales_and_known_adapters_cost_no_reading(
     assert (read, loaded) == ([], [])
 
 
-def test_a_scale_of_zero_leaves_no_layer_in_the_model(bases: list[BaseModel], loras: dict[str, LoraModel]) -> None:
+def test_a_scale_of_zero_leaves_no_layer_in_the_model(bases: list[BaseModel], loras: dict[str, AdapterModel]) -> None:
     live = LivePipeline("cpu", "strict", 1)
     unet = live.require(handle(bases[0])).unet
     plain = list(unet.modules()), list(map(id, unet.parameters()))
@@ -164,7 +179,7 @@ def test_a_scale_of_zero_leaves_no_layer_in_the_model(bases: list[BaseModel], lo
 
 
 def test_after_a_failure_nothing_half_changed_is_used(
-    bases: list[BaseModel], loras: dict[str, LoraModel], monkeypatch: pytest.MonkeyPatch
+    bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     good = picture(live, (0, (("a", 1.0),)), bases, loras)
@@ -191,7 +206,7 @@ def test_an_interruption_throws_the_pipeline_away(bases: list[BaseModel]) -> Non
     assert our_picture(live, wanted, "a", 0, **STEPS).shape == (16, 16, 3)
 
 
-def test_the_global_generators_are_not_touched(bases: list[BaseModel], loras: dict[str, LoraModel]) -> None:
+def test_the_global_generators_are_not_touched(bases: list[BaseModel], loras: dict[str, AdapterModel]) -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
     picture(LivePipeline("cpu", "strict", 1), (1, (("a", 1.0),)), bases, loras)
