@@ -8,6 +8,7 @@ from typing import Any
 
 from recipe_runner.handle import AdapterModel, LoraModel, ModelHandle, TextualInversionModel
 from recipe_runner.learned_tokens import same_token
+from recipe_runner.placed import placed
 from recipe_runner.runtime.embedding_file import Learned, read_learned
 from recipe_runner.runtime.family import TEXT_PARTS, present_parts
 from recipe_runner.runtime.lora import module_shapes
@@ -54,11 +55,12 @@ class Embeddings:
                     wanted[part].append(word)
                 elif known.key != word.key or isinstance(adapter, TextualInversionModel):
                     # One LoRA file under two names brings one token; anything else is two that cannot be told apart.
-                    raise misfit(
-                        "E624",
-                        f"{owner} and {adapter.name} both stand for `{word.token}` in the {part}",
-                        "give one of them another `token`, or take one out of the recipe",
-                    )
+                    with placed(adapter.origin):
+                        raise misfit(
+                            "E624",
+                            f"{owner} and {adapter.name} both stand for `{word.token}` in the {part}",
+                            "give one of them another `token`, or take one out of the recipe",
+                        )
         for part, words in wanted.items():
             state = tuple((word.key, word.token) for word in words)
             if part in parts and self._states.get(part, ()) != state:
@@ -87,9 +89,10 @@ class Embeddings:
         if identity in self._read:
             self._read.move_to_end(identity)
             return self._read[identity]
-        watch = Watch.begin(adapter.source)
-        learned = read_learned(adapter, self._shapes, allow_pickle=self._allow_pickle)
-        watch.check()
+        with placed(adapter.origin):
+            watch = Watch.begin(adapter.source)
+            learned = read_learned(adapter, self._shapes, allow_pickle=self._allow_pickle)
+            watch.check()
         self._read[identity] = learned
         while len(self._read) > MOST_READ:
             self._read.popitem(last=False)
