@@ -82,18 +82,21 @@ class Difference:
         roles = {role: tensor.to(base.device, torch.float64) for role, tensor in self.tensors.items()}
         if not roles.keys() - {"alpha", *_OF_BIAS}:
             return None
+        # At the size of a whole model every pass over memory counts, so the large tensor is changed in place.
         made = _DELTAS[self.kind](roles)
-        delta = self.factor * self._own(made.flatten(1) if made.ndim > 1 else made).reshape(base.shape)
+        delta = self._own(made.flatten(1) if made.ndim > 1 else made).reshape(base.shape)
+        if self.factor != 1.0:
+            delta = delta.mul_(self.factor)
         if self.dora_axis is None:
             return delta
         weight = base.double()
-        whole = weight + delta
+        whole = delta.add_(weight)
         other = [axis for axis in range(whole.ndim) if axis != self.dora_axis]
         norm = whole.pow(2).sum(dim=other, keepdim=True).sqrt()
         magnitude = roles["dora_scale"].flatten()
         magnitude = (self._own(magnitude) if self.dora_axis == 0 else magnitude).reshape(norm.shape)
         # A row of zeros has no direction to scale; LyCORIS and peft leave it zero too.
-        return magnitude * whole / norm.clamp_min(torch.finfo(torch.float64).tiny) - weight
+        return whole.mul_(magnitude / norm.clamp_min(torch.finfo(torch.float64).tiny)).sub_(weight)
 
     def of_bias(self, device: torch.device) -> torch.Tensor | None:
         """What is added to the bias at scale 1: float64 [out], on `device`; None for nothing."""

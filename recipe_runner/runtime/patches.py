@@ -91,10 +91,10 @@ class Patches:
 
 def _sum(base: Any, like: torch.Tensor, differences: Sequence[tuple[float, torch.Tensor | None]]) -> Any:
     """`base` (None counts as zeros) and all differences at their scales, rounded once; itself when there are none."""
-    total = None if base is None else base.double()
-    changed = False
-    for scale, difference in differences:
-        if difference is not None:
-            total = scale * difference if total is None else total + scale * difference
-            changed = True
-    return torch.nn.Parameter(total.to(like.dtype), requires_grad=False) if changed and total is not None else base
+    found = [(scale, difference) for scale, difference in differences if difference is not None]
+    if not found:
+        return base
+    total = torch.zeros_like(found[0][1]) if base is None else base.to(torch.float64, copy=True)
+    for scale, difference in found:
+        total.add_(difference, alpha=scale)
+    return torch.nn.Parameter(total.to(like.dtype), requires_grad=False)
