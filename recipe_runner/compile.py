@@ -26,6 +26,7 @@ VERSIONS = {
     "load_base": 1,
     "add_lora": 1,
     "add_textual_inversion": 1,
+    "merge_loras": 1,
     "set_scales": 1,
     "encode_prompt": 1,
     "denoise": 1,
@@ -146,9 +147,9 @@ class _Compiler:
         # An adapter at another scale is another object, so that the two sorts' scales need no comparing.
         memo = (sort, id(base), *(id(adapter) for adapter in adapters))
         if memo not in self._memo:
-            key = self._load_base(base)
+            key = alone = self._load_base(base)
             for adapter in adapters:
-                key = self._add(key, adapter)
+                key = self._add(key, adapter, alone)
             if adapters:
                 key = self.graph.add(
                     "set_scales",
@@ -160,7 +161,7 @@ class _Compiler:
             self._memo[memo] = key
         return self._memo[memo]
 
-    def _add(self, model: str, adapter: ResolvedAdapter) -> str:
+    def _add(self, model: str, adapter: ResolvedAdapter, base: str) -> str:
         # An adapter's name is no part of what it does: renaming one makes no image anew. Variants that differ in its
         # scale share its sources.
         memo = ("add", model, id(adapter.sources), id(adapter.constants))
@@ -170,7 +171,11 @@ class _Compiler:
                 adapter.operation,
                 VERSIONS[adapter.operation],
                 constants=adapter.constants,
-                inputs={"model": model},
+                # A merge takes what its members are on the base alone.
+                inputs={
+                    "model": model,
+                    **{f"member.{n}": self._add(base, member, base) for n, member in enumerate(adapter.members)},
+                },
                 files={role: source.digest for role, source in adapter.sources.items()},
                 origin=adapter.origin,
             )

@@ -80,7 +80,28 @@ class TextualInversionModel:
     origin: Origin = field(default_factory=Origin, compare=False)
 
 
-AdapterModel = LoraModel | TextualInversionModel
+@dataclass(frozen=True, kw_only=True)
+class MergeModel:
+    """Several LoRAs merged into one by one of peft's methods; the members do not act alone.
+
+    Each goes in with its weight times its scale (a number or the recipe's mapping). `density`, `majority_sign_method`,
+    `svd_rank` and `seed` are for the methods that read them.
+    """
+
+    key: str
+    name: str
+    members: tuple[LoraModel, ...]
+    weights: tuple[float, ...]
+    scales: tuple[Json, ...]
+    combination_type: str
+    density: float | None = None
+    majority_sign_method: str = "total"
+    svd_rank: int | None = None
+    seed: int = 0
+    origin: Origin = field(default_factory=Origin, compare=False)
+
+
+AdapterModel = LoraModel | MergeModel | TextualInversionModel
 
 
 @dataclass(frozen=True, kw_only=True)

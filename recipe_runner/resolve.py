@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -131,17 +132,32 @@ class _Resolver:
 
     def _adapters(self, tree: Mapping[str, Any], base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
         found: dict[str, ResolvedAdapter] = {}
-        for name, entry in tree.items():
-            with self._noted():
-                found[name] = self._once(f"adapter {name}", entry, partial(self._adapter, name, entry, base), base)
-        refuse_shared_tokens(tuple(found.values()))
-        return tuple(found.values())
+        merges = [name for name, entry in tree.items() if entry["kind"] == "merge"]
+        for name in (*(name for name in tree if name not in merges), *merges):
+            entry = tree[name]
+            members = {member: found.get(member) for member in (entry["adapters"] if name in merges else ())}
+            others = {member: adapter for member, adapter in members.items() if adapter is not None}
+            # What is wrong with a member is told already.
+            if len(others) == len(members):
+                make = partial(self._adapter, name, entry, base, others)
+                with self._noted():
+                    found[name] = self._once(f"adapter {name}", entry, make, base, *others.values())
+        merged = {member for name in merges for member in tree[name]["adapters"]}
+        kept = tuple(found[name] for name in tree if name in found and name not in merged)
+        refuse_shared_tokens(kept)
+        return kept
 
-    def _adapter(self, name: str, entry: Mapping[str, Any], base: ResolvedBase) -> ResolvedAdapter:
+    def _adapter(
+        self,
+        name: str,
+        entry: Mapping[str, Any],
+        base: ResolvedBase,
+        others: Mapping[str, ResolvedAdapter],
+    ) -> ResolvedAdapter:
         # Made once for a sweep over a scale, whose variants differ in nothing else.
         surroundings, origin = self._by_value(("surroundings", name), lambda: self._surroundings(name, base), base)
         with placed(origin):
-            return KINDS[entry["kind"]].resolve(name, entry, surroundings, origin)
+            return KINDS[entry["kind"]].resolve(name, entry, replace(surroundings, others=others), origin)
 
     def _surroundings(self, name: str, base: ResolvedBase) -> tuple[Surroundings, Origin]:
         mark = self._document.mark(("adapters", name), key=True)

@@ -12,6 +12,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.lora import LoraLayout
 
 AnySource = Source | Unresolved
 
@@ -51,6 +52,8 @@ class ResolvedAdapter:
     `constants` is what of the recipe decides its result beside the scale; `sources` are its files by role.
     `tensors` counts, per component, the tensors of its file that land there; None while that is not known. `tokens` are
     the learned tokens that it brings, with the text encoders that they are for, as far as they are known.
+    `layout` says where each lands, of what has factors or whole differences. `members` are the adapters that a merge is
+    made of, which do not act alone.
     """
 
     name: str
@@ -62,6 +65,12 @@ class ResolvedAdapter:
     tensors: Mapping[str, int] | None
     tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origin: Origin = field(compare=False)
+    members: tuple[ResolvedAdapter, ...] = ()
+    layout: LoraLayout | None = field(default=None, compare=False, repr=False)
+
+    def with_members(self) -> tuple[ResolvedAdapter, ...]:
+        """Its members, and it itself."""
+        return (*self.members, self)
 
     @property
     def touches_text(self) -> bool:
@@ -129,7 +138,7 @@ class ResolvedRecipe:
                 if base.config is not None:
                     roles.append(("base.config", base.config))
                 roles.extend((f"base.components.{n}", c.source) for n, c in base.components.items() if c is not None)
-            for adapter in variant.adapters:
+            for adapter in (each for outer in variant.adapters for each in outer.with_members()):
                 if id(adapter) not in seen:
                     seen[id(adapter)] = adapter
                     roles.extend(

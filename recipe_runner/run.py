@@ -127,7 +127,8 @@ def _grouped(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
     def place(image: PlannedImage) -> tuple[int, int]:
         variant = plan.recipe.variants[image.variant]
         base = variant.base.source.digest
-        adapters = [source.digest for adapter in variant.adapters for source in adapter.sources.values()]
+        members = [member for adapter in variant.adapters for member in adapter.with_members()]
+        adapters = [source.digest for adapter in members for source in adapter.sources.values()]
         return rank(base), rank(base, *adapters)
 
     return [image.key for image in sorted(wanted.values(), key=place)]

@@ -42,6 +42,18 @@ def test_a_sweep_over_a_unet_scale_encodes_each_prompt_once() -> None:
     assert len(set(keys(plan))) == 12
 
 
+def test_a_merge_takes_its_members_as_they_are_on_the_base_alone() -> None:
+    plan = compile_plan(
+        make.recipe(make.variant(0, adapters=(make.lora("film", sha256="c" * 64), make.merge("a", "b"))))
+    )
+    assert operations(plan)["add_lora"] == 3
+    (merged,) = (node for node in plan.graph if node.operation == "merge_loras")
+    model, *members = (plan.graph[key] for key in merged.inputs.values())
+    assert model.operation == "add_lora"
+    assert [plan.graph[member.inputs["model"]].operation for member in members] == ["load_base", "load_base"]
+    assert list(plan.sources()) == ["base", "adapters.film", "adapters.a", "adapters.b"]
+
+
 def test_a_sweep_over_a_text_encoder_scale_encodes_each_prompt_anew() -> None:
     base = make.base()
     tensors = {"unet": 4, "text_encoder": 2}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
-from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
+from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedBase
+from recipe_runner.weights.lora import LoraLayout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,7 @@ class Surroundings:
     """What an adapter is resolved in: the recipe's folder, the base, and a memory for what costs time.
 
     `once(key, make, *others)` calls `make` once for each value of `key` and identity of `others`. `origin(*path)` is
-    the place of a part of the adapter's entry.
+    the place of a part of the adapter's entry. `others` are the members of a merge.
     """
 
     folder: Path
@@ -24,6 +26,17 @@ class Surroundings:
     allow_pickle: bool
     once: Callable[..., Any]
     origin: Callable[..., Origin]
+    others: Mapping[str, ResolvedAdapter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """What an adapter with a layout is at any scale."""
+
+    constants: Mapping[str, Json]
+    sources: Mapping[str, AnySource]
+    layout: LoraLayout | None
+    tensors: Mapping[str, int] | None
 
 
 class Kind(Protocol):

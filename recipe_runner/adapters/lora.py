@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from recipe_runner.adapters.base_modules import base_modules
-from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.adapters.kind import Core, Surroundings
 from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
@@ -29,15 +28,12 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
     """
     lora = Lora.model_validate(entry)
     base = surroundings.base
-    modules = surroundings.once(("modules",), lambda: base_modules(base), base)
+    modules = modules_of(surroundings)
     place = ("lora", name, lora.model, lora.revision, lora.subfolder, lora.weight_name, lora.target, lora.alpha)
     # Everything but the scale, which is what sweeps vary, is decided once.
-    core: _Core = surroundings.once(place, lambda: _decide(name, lora, modules, surroundings), base)
+    core: Core = surroundings.once(place, lambda: _decide(name, lora, modules, surroundings), base)
     scale = scale_of(lora.scale)
-    if isinstance(scale, Mapping) and core.layout is not None and modules is not None:
-        # For its problems alone: executing expands the scale again, on the modules that are really there.
-        with placed(surroundings.origin("scale")):
-            expand_scales(scale, core.layout, modules, label=f"adapter {name}")
+    check_scale(name, scale, core.layout, surroundings)
     return ResolvedAdapter(
         name=name,
         kind="lora",
@@ -47,24 +43,34 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
         scale=scale,
         tensors=core.tensors,
         tokens={token: tuple(parts) for token, parts in core.layout.embeddings.items()} if core.layout else {},
+        layout=core.layout,
         origin=origin,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Core:
-    """What an adapter is at any scale."""
-
-    constants: Mapping[str, Json]
-    sources: Mapping[str, AnySource]
-    layout: LoraLayout | None
-    tensors: Mapping[str, int] | None
+def modules_of(surroundings: Surroundings) -> ModuleTable | None:
+    """The base's modules, read once."""
+    base = surroundings.base
+    found: ModuleTable | None = surroundings.once(("modules",), lambda: base_modules(base), base)
+    return found
 
 
-def _decide(name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings) -> _Core:
+def check_scale(name: str, scale: Json, layout: LoraLayout | None, surroundings: Surroundings) -> None:
+    """Every key of a scale means something; executing expands it again, on the modules that are really there.
+
+    Raises:
+        WeightsError: E611 to E613.
+    """
+    modules = modules_of(surroundings)
+    if isinstance(scale, Mapping) and layout is not None and modules is not None:
+        with placed(surroundings.origin("scale")):
+            expand_scales(scale, layout, modules, label=f"adapter {name}")
+
+
+def _decide(name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings) -> Core:
     source = find_weights_file(lora, surroundings)
     layout = _lay_out(name, lora, source, modules)
-    return _Core(
+    return Core(
         constants={"target": lora.target, "alpha": lora.alpha},
         sources={"weights": source},
         layout=layout,

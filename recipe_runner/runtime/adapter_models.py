@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 from recipe_runner.graph import Node
-from recipe_runner.handle import AdapterModel, LoraModel, TextualInversionModel
+from recipe_runner.handle import AdapterModel, LoraModel, MergeModel, TextualInversionModel
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
 
@@ -19,15 +19,16 @@ def found(source: AnySource) -> Source:
     raise AssertionError(message)
 
 
-def _lora(node: Node, adapter: ResolvedAdapter) -> LoraModel:
+def lora_of(key: str, adapter: ResolvedAdapter) -> LoraModel:
+    """The LoRA of a resolved adapter of that kind."""
     source = found(adapter.sources["weights"])
     return LoraModel(
-        key=node.key,
+        key=key,
         name=adapter.name,
         source=source,
         weight_name=source.files[0].name,
-        target=cast("str | None", node.constants["target"]),
-        alpha=cast("float | None", node.constants["alpha"]),
+        target=cast("str | None", adapter.constants["target"]),
+        alpha=cast("float | None", adapter.constants["alpha"]),
         origin=adapter.origin,
     )
 
@@ -45,8 +46,23 @@ def _textual_inversion(node: Node, adapter: ResolvedAdapter) -> TextualInversion
     )
 
 
+def merge_of(key: str, adapter: ResolvedAdapter) -> MergeModel:
+    """The merge of a resolved adapter of that kind."""
+    constants: dict[str, Any] = dict(adapter.constants)
+    return MergeModel(
+        key=key,
+        name=adapter.name,
+        members=tuple(lora_of("", member) for member in adapter.members),
+        weights=tuple(constants.pop("weights")),
+        scales=tuple(constants.pop("scales")),
+        origin=adapter.origin,
+        **constants,
+    )
+
+
 ADAPTER_MODELS: Mapping[str, Callable[[Node, ResolvedAdapter], AdapterModel]] = {
-    "add_lora": _lora,
+    "add_lora": lambda node, adapter: lora_of(node.key, adapter),
     "add_textual_inversion": _textual_inversion,
+    "merge_loras": lambda node, adapter: merge_of(node.key, adapter),
 }
 """By operation."""

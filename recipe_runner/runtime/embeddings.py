@@ -74,15 +74,14 @@ class Embeddings:
         return dict.fromkeys(self._learned(adapter).vectors, (1, 1))
 
     def _words(self, adapter: AdapterModel) -> Iterator[tuple[str, Word]]:
-        alone = adapter.target is not None
         if isinstance(adapter, LoraModel):
             for token, vectors in self._loras.learned(adapter).items():
                 for part, tensor in vectors.items():
-                    yield part, Word((adapter.source.digest, token), token, tensor, alone)
-        else:
+                    yield part, Word((adapter.source.digest, token), token, tensor, adapter.target is not None)
+        elif isinstance(adapter, TextualInversionModel):
             learned = self._learned(adapter)
             for part, tensor in learned.vectors.items():
-                yield part, Word((adapter.source.digest, ""), learned.token, tensor, alone)
+                yield part, Word((adapter.source.digest, ""), learned.token, tensor, adapter.target is not None)
 
     def _learned(self, adapter: TextualInversionModel) -> Learned:
         identity = (adapter.source.digest, adapter.token, adapter.target)

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from recipe_runner.canonical import digest
-from recipe_runner.handle import AdapterModel, LoraModel, ModelHandle
+from recipe_runner.handle import AdapterModel, LoraModel, MergeModel, ModelHandle
 from recipe_runner.placed import placed
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.lora import TUNED_PARTS, Translated, module_shapes, translate
+from recipe_runner.runtime.merge import merge
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tuners import Tuners
 from recipe_runner.runtime.watch import Watch
@@ -28,11 +29,12 @@ MOST_EXPANDED = 256
 """Scales that were spread over an adapter's modules, kept so that a sweep does it once."""
 
 _Scales = dict[str, dict[str, float]]
-_Identity = tuple[str, str, str | None, float | None]
+_Identity = tuple[object, ...]
+_Model = LoraModel | MergeModel
 
 
 class Loras:
-    """The LoRA and LyCORIS adapters of one loaded pipeline. It begins with none."""
+    """The LoRA and LyCORIS adapters of one loaded pipeline, and merges of them. It begins with none."""
 
     def __init__(self, pipeline: Any, *, allow_pickle: bool) -> None:
         """Take over `pipeline`, whose components are as their files left them."""
@@ -63,7 +65,7 @@ class Loras:
 
     def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
-        if not isinstance(adapter, LoraModel):
+        if not isinstance(adapter, _Model):
             return {}
         layout = self._translate(adapter).layout
         return {part: (count, count) for part, count in layout.landed().items()}
@@ -96,7 +98,7 @@ class Loras:
             if len(tuners.names) > MOST_LOADED or size > MOST_BYTES:
                 tuners.remove(name)
 
-    def _scales(self, handle: ModelHandle, adapter: LoraModel) -> tuple[_Scales, str]:
+    def _scales(self, handle: ModelHandle, adapter: _Model) -> tuple[_Scales, str]:
         """The adapter's scale for every module, by component, and a digest of what the recipe says."""
         scale = handle.scale(adapter.name)
         said = digest(scale)
@@ -112,12 +114,12 @@ class Loras:
                 self._expanded.popitem(last=False)
         return self._expanded[place], said
 
-    def _instances(self, handle: ModelHandle) -> list[tuple[str, LoraModel]]:
+    def _instances(self, handle: ModelHandle) -> list[tuple[str, _Model]]:
         # One file used under two names is two adapters: two sums of rounded numbers are not one.
         counts: dict[_Identity, int] = {}
         found = []
         for adapter in handle.adapters:
-            if not isinstance(adapter, LoraModel):
+            if not isinstance(adapter, _Model):
                 continue
             identity = _identity(adapter)
             counts[identity] = counts.get(identity, 0) + 1
@@ -125,15 +127,13 @@ class Loras:
             found.append((name, adapter))
         return found
 
-    def _translate(self, adapter: LoraModel) -> Translated:
+    def _translate(self, adapter: _Model) -> Translated:
         identity = _identity(adapter)
         if identity in self._translated:
             self._translated.move_to_end(identity)
             return self._translated[identity]
         with placed(adapter.origin):
-            watch = Watch.begin(adapter.source)
-            translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
-            watch.check()
+            translated = self._merge(adapter) if isinstance(adapter, MergeModel) else self._read(adapter)
         self._translated[identity] = translated
         while len(self._translated) > MOST_TRANSLATED or (
             len(self._translated) > 1 and self._size_bytes() > MOST_BYTES
@@ -141,10 +141,24 @@ class Loras:
             self._translated.popitem(last=False)
         return translated
 
+    def _read(self, adapter: LoraModel) -> Translated:
+        watch = Watch.begin(adapter.source)
+        translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
+        watch.check()
+        return translated
+
+    def _merge(self, adapter: MergeModel) -> Translated:
+        members = [self._translate(member) for member in adapter.members]
+        return merge(adapter, members, self._shapes)
+
     def _size_bytes(self) -> int:
         return sum(translated.size_bytes for translated in self._translated.values())
 
 
-def _identity(adapter: LoraModel) -> _Identity:
+def _identity(adapter: _Model) -> _Identity:
     # What the adapter is, wherever it stands in a handle and whatever it is called.
+    if isinstance(adapter, MergeModel):
+        options = adapter.density, adapter.majority_sign_method, adapter.svd_rank, adapter.seed
+        members = tuple(map(_identity, adapter.members)), digest([*adapter.weights, *adapter.scales])
+        return adapter.combination_type, options, members
     return adapter.source.digest, adapter.weight_name, adapter.target, adapter.alpha

@@ -17,6 +17,7 @@ from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.handle import MergeModel
 from recipe_runner.runtime import loras as loras_part
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.tuners import Tuners
@@ -44,7 +45,7 @@ FILES: dict[str, Callable[[Any, Path], object]] = {
 """An adapter of each sort: how its file is written."""
 EMBEDDINGS = ("<x>", "Easy")
 PROMPT = "a bear <x> of easy and <S1>"
-NAMES = tuple(FILES)
+NAMES = (*FILES, "merge")
 
 State = tuple[int, tuple[tuple[str, float], ...]]
 """Which base, and which adapters in which order at which scale."""
@@ -75,15 +76,20 @@ def tokens_file(path: Path, made: dict[str, tuple[torch.Tensor, torch.Tensor]]) 
 
 @pytest.fixture(scope="session")
 def loras(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AdapterModel]:
-    """The adapters of FILES."""
+    """The adapters of FILES, and a merge of two."""
     folder = tmp_path_factory.mktemp("loras")
     pipeline = plain_pipeline(sd15_folder)
     for name, write in FILES.items():
         write(pipeline, folder / f"{name}.safetensors")
-    return {
+    found: dict[str, AdapterModel] = {
         name: (embedding_model if name in EMBEDDINGS else lora_model)(folder / f"{name}.safetensors", name)
-        for name in NAMES
+        for name in FILES
     }
+    members = tuple(lora_model(folder / f"{name}.safetensors", name) for name in "ab")
+    found["merge"] = MergeModel(
+        key="m", name="merge", members=members, weights=(0.5, 2.0), scales=(1.0, 0.5), combination_type="svd"
+    )
+    return found
 
 
 @pytest.fixture(scope="session")

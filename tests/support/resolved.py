@@ -56,6 +56,21 @@ def lora(
     )
 
 
+def merge(*members: str) -> ResolvedAdapter:
+    """A merge of LoRAs with these names."""
+    return ResolvedAdapter(
+        name="mix",
+        kind="merge",
+        operation="merge_loras",
+        constants={"weights": [1.0 for _ in members], "scales": [1.0 for _ in members], "combination_type": "cat"},
+        sources={},
+        members=tuple(lora(member, sha256=member * 64) for member in members),
+        scale=1.0,
+        tensors={"unet": 4 * len(members)},
+        origin=Origin("recipe.yaml", 9, 3, "  mix:"),
+    )
+
+
 def prompt(name: str, text: str | None = None) -> ResolvedPrompt:
     """A prompt."""
     return ResolvedPrompt(
