@@ -207,6 +207,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E854": Code("a text that makes no valid recipe", COULD_NOT),
         "E855": Code("the file to import cannot be read", COULD_NOT),
         "W850": Code("something was not carried over"),
+        "E860": Code("an export that makes other pictures"),
+        "E861": Code("a pipeline that the format does not have"),
+        "W851": Code("an export that does not say everything"),
         # Command line
         "E901": Code("a bug in recipe-runner", BUG),
         "E902": Code("the file exists"),

@@ -98,6 +98,12 @@ def call_parameters(pipeline: str | None) -> Mapping[str, Json]:
     return {name: value for one in entries for name, value in one["parameters"].items() if where_supplied(name) is None}
 
 
+def call_value(name: str, value: Json) -> Any:
+    """The value of an argument as the call takes it: sizes are added up as tuples there, and JSON has only lists."""
+    pair = isinstance(value, (list, tuple)) and name.endswith(("_size", "_top_left"))
+    return tuple(value) if pair else value  # type: ignore[arg-type]
+
+
 def call_defaults(pipeline: str) -> Mapping[str, Json]:
     """The defaults of what `sampling` may set, for a known pipeline; of an unknown one nothing is known."""
     if pipeline not in pipelines():

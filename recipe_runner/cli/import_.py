@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write or print a recipe for each file; what cannot be read does not keep others from being read."""
+    from recipe_runner.cli.files import write_new  # noqa: PLC0415
     from recipe_runner.codes import CODES, USAGE  # noqa: PLC0415
     from recipe_runner.errors import RecipeRunnerError  # noqa: PLC0415
     from recipe_runner.exchange.find_models import ModelFolders  # noqa: PLC0415
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             recipe = _import(name, surroundings)
             target = targets(recipe)
             if target is not None:
-                _write(target, recipe.text, force=arguments.force)
+                write_new(target, recipe.text, force=arguments.force)
         except RecipeRunnerError as error:
             problems += error.at("" if name == "-" else _shown(name), 0, 0).problems
             continue
@@ -138,20 +139,6 @@ def _targets(output: Path | None, *, into_folder: bool) -> Any:
         return path
 
     return target
-
-
-def _write(path: Path, text: str, *, force: bool) -> None:
-    from recipe_runner.errors import Problem, RecordError  # noqa: PLC0415
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        problem = Problem(code="E902", message=f"{path} exists", hint="give another name, or --force to overwrite it")
-        raise RecordError(problem) from error
-    except OSError as error:
-        raise RecordError(Problem(code="E801", message=f"{path} cannot be written: {error.strerror}")) from error
 
 
 def _warnings(name: str, recipe: ImportedRecipe) -> Iterator[Problem]:

@@ -69,22 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, unless there is one."""
-    from recipe_runner.errors import Problem, RecordError  # noqa: PLC0415
+    from recipe_runner.cli.files import write_new  # noqa: PLC0415
 
     if arguments.path == "-":
         text = starter("my-recipe")
         print(json.dumps({"recipe": text}) if arguments.format == "json" else text, end="")  # noqa: T201
         return 0
     path = Path(arguments.path)
-    mode = "w" if arguments.force else "x"
-    try:
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(starter(path.stem))
-    except FileExistsError as error:
-        problem = Problem(code="E902", message=f"{path} exists", hint="give another name, or --force to overwrite it")
-        raise RecordError(problem) from error
-    except OSError as error:
-        raise RecordError(Problem(code="E801", message=f"{path} cannot be written: {error.strerror}")) from error
+    write_new(path, starter(path.stem), force=arguments.force)
     print(json.dumps({"path": str(path)}) if arguments.format == "json" else path)  # noqa: T201
     return 0
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "say which images a recipe makes, what is made already, and why the rest is not",
     "run": "make a recipe's images",
     "diff": "say what differs between two recipes, locks or runs, by meaning, and which images that changes",
+    "export": "write a recipe as a diffusers script, a ComfyUI graph, or A1111's text",
     "import": "write a recipe from a picture or text of another program",
     "inspect": "say what weights files are, from their headers alone",
     "lock": "pin every source of a recipe to its commit and its files' digests",

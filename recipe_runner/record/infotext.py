@@ -26,7 +26,7 @@ _SHORT_HASH = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedLora:
-    """A LoRA that was applied. `autov3` is the sha256 of its safetensors file after the header.
+    """A LoRA that was applied. `autov3` is the sha256 of its safetensors file after the header; empty if not known.
 
     `scale` is a number, a mapping of components to numbers, or anything else for scales that differ between blocks.
     """
@@ -82,8 +82,8 @@ def quote(value: str) -> str:
 
 def _pairs(generation: Generation, loras: tuple[UsedLora, ...]) -> list[tuple[str, str]]:
     made = generation
-    lora_hashes = {_hash_name(lora.name): lora.autov3[:_SHORT_HASH] for lora in loras}
-    embedding_hashes = {_hash_name(token): sha256[:_SHORT_HASH] for token, sha256 in made.embeddings}
+    lora_hashes = {_hash_name(lora.name): lora.autov3[:_SHORT_HASH] for lora in loras if lora.autov3}
+    embedding_hashes = {_hash_name(token): sha256[:_SHORT_HASH] for token, sha256 in made.embeddings if sha256}
     hashes = {
         **({"model": made.model_sha256[:_MODEL_HASH]} if made.model_sha256 else {}),
         **({"vae": made.vae_sha256[:_MODEL_HASH]} if made.vae_sha256 else {}),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from recipe_runner.canonical import Json
+from recipe_runner.diffusers_table import call_value
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.family import Family, family_of
 from recipe_runner.runtime.problems import failed
@@ -68,7 +69,7 @@ def denoise(
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     height, width = picture_size(pipeline, family, sampling)
     arguments = {
-        **sampling,
+        **{name: call_value(name, value) for name, value in sampling.items()},
         **_joined(pipeline, family, conditionings),
         "generator": generators[0] if len(seeds) == 1 else generators,
         "output_type": "np" if family == "other" else "latent",

@@ -1,0 +1,24 @@
+"""Files that commands write where the user says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipe_runner.errors import Problem, RecordError
+
+
+def write_new(path: Path, text: str, *, force: bool) -> None:
+    """Write `text` to `path`, making its folder; over a file that is there only with `force`.
+
+    Raises:
+        RecordError: E902 the file exists, E801 it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        problem = Problem(code="E902", message=f"{path} exists", hint="give another name, or --force to overwrite it")
+        raise RecordError(problem) from error
+    except OSError as error:
+        raise RecordError(Problem(code="E801", message=f"{path} cannot be written: {error.strerror}")) from error

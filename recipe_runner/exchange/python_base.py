@@ -1,0 +1,131 @@
+"""The base as a script loads it: from_pretrained or from_single_file, with its replaced components."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipe_runner import diffusers_table
+from recipe_runner.exchange.python_code import Code, Place, call
+from recipe_runner.sources.base_folder import INDEX
+from recipe_runner.sources.source import Source
+
+if TYPE_CHECKING:
+    from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
+
+_TRANSFORMERS = ("CLIP", "T5", "Llama", "Gemma", "Qwen", "ChatGLM", "Mistral", "Siglip", "AutoTokenizer")
+_CONFIGS = str(files("recipe_runner") / "configs")
+
+
+class BaseCode:
+    """The statement that loads one base; `names` are what it imports from diffusers and transformers."""
+
+    def __init__(self, base: ResolvedBase, place: Place) -> None:
+        """Of this base, with paths as `place` writes them."""
+        self._base = base
+        self._place = place
+        self.pipeline = "DiffusionPipeline" if base.pipeline == "auto" else base.pipeline
+        self.names: dict[str, list[str]] = {"diffusers": [self.pipeline], "transformers": []}
+
+    def load(self) -> str:
+        """`pipeline = …`, indented as the body of a function."""
+        base = self._base
+        named: dict[str, object] = {"dtype": Code(f"torch.{base.dtype}")}
+        if base.weight_name is not None:
+            where, function = self._checkpoint(named), "from_single_file"
+        else:
+            where, more = self._place.source(base.source)
+            named = {**more, **named}
+            function = "from_pretrained"
+            if base.variant is not None:
+                named["variant"] = base.variant
+            if not base.allow_pickle:
+                named["use_safetensors"] = True
+        for name, component in base.components.items():
+            named[name] = None if component is None else Code(self._component(name, component))
+        if base.components.get("safety_checker", ...) is None:
+            named["requires_safety_checker"] = False
+        return call(f"pipeline = {self.pipeline}.{function}", where, **named)
+
+    def problems(self) -> Iterator[str]:
+        """What this base is in diffusers that it is not here."""
+        for name, component in self._base.components.items():
+            if component is not None and component.dtype != self._base.dtype:
+                yield f"diffusers' call fails when {name} has another data type ({component.dtype}) than the rest"
+
+    def notes(self) -> Iterator[str]:
+        """What the script needs beside the files."""
+        if self._base.weight_name is not None and self._bundled():
+            yield "diffusers fetches the configuration of a single-file checkpoint from the Hub"
+        if self._base.pipeline == "auto":
+            yield "the base is not on this machine, so its pipeline class is left to diffusers"
+
+    def _checkpoint(self, named: dict[str, object]) -> object:
+        base = self._base
+        if base.config is not None and not self._bundled():
+            where, _ = self._place.source(base.config)
+            named["config"] = where
+        if isinstance(base.source, Source) and base.source.commit is None:
+            return self._place.path(base.source.path(str(base.weight_name)))
+        address, more = self._place.source(base.source)
+        return f"https://huggingface.co/{address}/blob/{more.get('revision', 'main')}/{base.weight_name}"
+
+    def _bundled(self) -> bool:
+        config = self._base.config
+        return config is None or (isinstance(config, Source) and str(config.root).startswith(_CONFIGS))
+
+    def _component(self, name: str, component: ResolvedComponent) -> str:
+        class_name = self._class(name, component)
+        library = "transformers" if class_name.startswith(_TRANSFORMERS) else "diffusers"
+        self.names[library].append(class_name)
+        named: dict[str, object] = {}
+        if component.weight_name is not None:
+            where = self._file(component.source, component)
+            own, _ = self._place.source(self._base.source)
+            dtype = Code(f"torch.{component.dtype}")
+            return call(f"{class_name}.from_single_file", where, config=own, subfolder=name, dtype=dtype)
+        where, named = self._place.source(component.source)
+        if component.subfolder is not None:
+            named["subfolder"] = component.subfolder
+        elif isinstance(component.source, Source) and (component.source.root / INDEX).is_file():
+            # A whole pipeline, named for one of its parts.
+            named["subfolder"] = name
+        if component.variant is not None:
+            named["variant"] = component.variant
+        named |= {"dtype": Code(f"torch.{component.dtype}")} if "okenizer" not in class_name else {}
+        if not self._base.allow_pickle and library == "diffusers":
+            named["use_safetensors"] = True
+        return call(f"{class_name}.from_pretrained", where, **named)
+
+    def _file(self, source: AnySource, component: ResolvedComponent) -> object:
+        name = "/".join(part for part in (component.subfolder, component.weight_name) if part)
+        if isinstance(source, Source) and source.commit is None:
+            return self._place.path(source.root / name)
+        address, more = self._place.source(source)
+        return f"https://huggingface.co/{address}/blob/{more.get('revision', 'main')}/{name}"
+
+    def _class(self, name: str, component: ResolvedComponent) -> str:
+        """The class that the component's own configuration names, else that of the pipeline's signature."""
+        if isinstance(component.source, Source):
+            folder = component.source.root / (component.subfolder or "")
+            for place in (folder, folder / name):
+                declared = _declared(place / "config.json")
+                if declared:
+                    return declared
+        entry = diffusers_table.pipelines().get(self._base.pipeline)
+        classes = entry["components"].get(name, {}).get("classes", ()) if entry else ()
+        return str(classes[0]) if classes else "AutoModel"
+
+
+def _declared(path: Path) -> str | None:
+    try:
+        tree = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(tree, Mapping):
+        return None
+    named = tree.get("_class_name") or (tree.get("architectures") or [None])[0]
+    return named if isinstance(named, str) and named.isidentifier() else None

@@ -1,0 +1,120 @@
+"""LoRAs as diffusers loads them: the call, and every reason for which diffusers would apply something else."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.exchange.python_code import Place, call
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.header import Header, read_header
+from recipe_runner.weights.lora import LoraLayout, read_layout
+
+if TYPE_CHECKING:
+    from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
+    from recipe_runner.weights.modules import ModuleTable
+
+_LOADED_WHOLE = ("diffusers", "kohya", "kohya sgm", "diffusers attention processors")
+"""Layouts whose every tensor diffusers 0.42 applies; others it reads in part, or not at all with a line in the log."""
+_DTYPES = {"F32": "<f", "F64": "<d", "F16": "<e"}
+_FACTORS = {"down", "up", "alpha", "rows_up", "rows_down"}
+
+
+def load_call(adapter: ResolvedAdapter, place: Place) -> str:
+    """The statement that loads a LoRA under its own name."""
+    target = adapter.constants.get("target")
+    source = adapter.sources["weights"]
+    named: dict[str, object] = {}
+    where: object
+    if isinstance(source, Source) and source.commit is None:
+        where = place.path(source.path(source.files[0].name))
+    elif isinstance(source, Source):
+        folder, _, name = source.files[0].name.rpartition("/")
+        where, named = source.address, {"revision": source.commit, "weight_name": name}
+        named |= {"subfolder": folder} if folder else {}
+    else:
+        where = source.address
+        given = {"revision": source.revision, "subfolder": source.subfolder, "weight_name": source.weight_name}
+        named = {key: value for key, value in given.items() if value is not None}
+    if target is None:
+        return call("pipeline.load_lora_weights", where, **named, adapter_name=adapter.name)
+    prefix = None if _layout_name(adapter) == "bare" else str(target)
+    function = f"pipeline.{target}.load_lora_adapter"
+    return call(function, where, **named, prefix=prefix, adapter_name=adapter.name)
+
+
+def _layout_name(adapter: ResolvedAdapter) -> str:
+    source = adapter.sources["weights"]
+    if not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
+        return ""
+    keys = read_header(source.path(source.files[0].name)).shapes
+    prefixes = ("unet.", "transformer.", "text_encoder", "lora_")
+    return "" if any(key.startswith(prefixes) for key in keys) else "bare"
+
+
+def differences(adapter: ResolvedAdapter, base: ResolvedBase) -> Iterator[str]:
+    """Sentences for what diffusers does otherwise with this LoRA; none where it makes the same picture."""
+    source = adapter.sources["weights"]
+    modules = base_modules(base)
+    if modules is None or not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
+        return
+    path = source.path(source.files[0].name)
+    header = read_header(path)
+    target = adapter.constants.get("target")
+    only = None if target is None else str(target)
+    layout = read_layout(header.shapes, modules, target=only, metadata=header.metadata)
+    bare = target is not None and layout.layout == "bare"
+    if layout.layout not in _LOADED_WHOLE and not bare:
+        yield f"diffusers does not apply the key layout `{layout.layout}` whole"
+    yield from _kinds(layout)
+    if adapter.constants.get("alpha") is not None:
+        yield "diffusers takes no alpha for a file that has none"
+    alphas = {round(value, 6) for value in _alphas(path, header)}
+    if len(alphas) > 1:
+        yield f"its modules have {len(alphas)} different alphas, of which diffusers takes the most common for all"
+    yield from _scale(adapter, layout, modules)
+
+
+def _kinds(layout: LoraLayout) -> Iterator[str]:
+    kinds = sorted({module.kind for module in layout.modules if module.kind != "lora"})
+    if kinds:
+        yield f"diffusers does not load differences of kind {', '.join(kinds)}"
+    roles = {role for module in layout.modules if module.kind == "lora" for role in module.tensors}
+    if "dora_scale" in roles:
+        yield "diffusers drops the dora_scale of this layout"
+    if roles - _FACTORS - {"dora_scale", "lora_magnitude_vector"}:
+        yield f"diffusers does not load {', '.join(sorted(roles - _FACTORS))}"
+    if layout.embeddings:
+        yield "diffusers does not load the learned tokens in the file"
+
+
+def _scale(adapter: ResolvedAdapter, layout: LoraLayout, modules: ModuleTable) -> Iterator[str]:
+    if not isinstance(adapter.scale, Mapping) or not any(isinstance(part, Mapping) for part in adapter.scale.values()):
+        return
+    # `_maybe_expand_lora_scales` looks for a block's number in every module's name and fails outside the blocks.
+    outside = [
+        module.module
+        for module in layout.modules
+        if module.component in ("unet", "transformer") and module.module.count(".") < 3  # noqa: PLR2004
+    ]
+    if outside:
+        yield f"set_adapters fails on a scale per block where the file has something in {outside[0]}"
+    if "transformer" in modules and isinstance(adapter.scale.get("transformer"), Mapping):
+        yield "set_adapters knows no blocks of a transformer by number"
+
+
+def _alphas(path: Path, header: Header) -> Iterator[float]:
+    """The values of the file's `alpha` tensors, read without torch."""
+    with path.open("rb") as file:
+        for name, info in header.tensors.items():
+            if not name.endswith(".alpha") or info.end - info.start > 8:  # noqa: PLR2004 - one number
+                continue
+            file.seek(header.data_start + info.start)
+            raw = file.read(info.end - info.start)
+            if info.dtype == "BF16":
+                yield struct.unpack("<f", b"\0\0" + raw)[0]
+            elif info.dtype in _DTYPES:
+                yield struct.unpack(_DTYPES[info.dtype], raw)[0]

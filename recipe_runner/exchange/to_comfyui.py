@@ -1,0 +1,195 @@
+"""A recipe as one ComfyUI graph in API format: a sampler for each picture, loaders shared between them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from recipe_runner import diffusers_table
+from recipe_runner.errors import Problem
+from recipe_runner.exchange.emphasis import escaped
+from recipe_runner.exchange.exported import Exported, ExportRefused
+from recipe_runner.exchange.size import picture_size
+from recipe_runner.record.described import scheduler_of
+from recipe_runner.record.samplers import comfyui_names
+from recipe_runner.sources.source import Source
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+    from recipe_runner.compile import Plan
+    from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedVariant
+
+_FAMILIES = {
+    "StableDiffusionPipeline": "EmptyLatentImage",
+    "StableDiffusionXLPipeline": "EmptyLatentImage",
+    "StableDiffusion3Pipeline": "EmptySD3LatentImage",
+    "FluxPipeline": "EmptySD3LatentImage",
+    "auto": "EmptyLatentImage",
+}
+_SAID = ("num_inference_steps", "guidance_scale", "height", "width", "clip_skip", "true_cfg_scale")
+Link = list[Any]
+
+
+def to_comfyui(plan: Plan) -> Exported:
+    """The graph that `POST /prompt` takes as its `prompt`.
+
+    Raises:
+        ExportRefused: E861 for a pipeline that ComfyUI's own nodes do not have.
+    """
+    return _Graph(plan).exported()
+
+
+class _Graph:
+    """Nodes by their contents: what two pictures need alike is one node."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._keys: dict[str, str] = {}
+        self._notes: dict[str, None] = {}
+
+    def exported(self) -> Exported:
+        self._notes["ComfyUI samples by code of its own: pictures are alike, not equal"] = None
+        prompts = {(v.index, p.id): p for v in self._plan.recipe.variants for p in v.prompts}
+        for image in self._plan.images:
+            variant = self._plan.recipe.variants[image.variant]
+            name = f"{self._plan.recipe.name}/{image.path.rpartition('.')[0]}"
+            self._picture(variant, prompts[image.variant, image.prompt], image.seed, name)
+        text = json.dumps(self._nodes, indent=2, ensure_ascii=False) + "\n"
+        return Exported(texts={f"{self._plan.recipe.name}.json": text}, notes=tuple(self._notes))
+
+    def _add(self, kind: str, **inputs: Any) -> str:
+        said = json.dumps([kind, inputs], sort_keys=True)
+        if said not in self._keys:
+            self._keys[said] = str(len(self._nodes) + 1)
+            self._nodes[self._keys[said]] = {"class_type": kind, "inputs": inputs}
+        return self._keys[said]
+
+    def _picture(self, variant: ResolvedVariant, prompt: ResolvedPrompt, seed: int, name: str) -> None:
+        base, sampling = variant.base, variant.sampling
+        if base.pipeline not in _FAMILIES:
+            hint = f"it has nodes for {', '.join(family for family in _FAMILIES if family != 'auto')}"
+            raise ExportRefused(Problem(code="E861", message=f"ComfyUI has no nodes for {base.pipeline}", hint=hint))
+        self._note_unsaid(variant)
+        model, clip, vae = self._base(base)
+        for adapter in variant.adapters:
+            model, clip = self._adapter(adapter, model, clip)
+        skip = sampling.get("clip_skip")
+        if isinstance(skip, int):
+            clip = [self._add("CLIPSetLastLayer", stop_at_clip_layer=-(skip + 1), clip=clip), 0]
+        tokens = {
+            str(a.constants.get("token")): _file_name(a) for a in variant.adapters if a.kind == "textual_inversion"
+        }
+        texts = {key: _embedded(escaped(text, "comfyui"), tokens) for key, text in prompt.texts.items()}
+        height, width = picture_size(base, sampling)
+        latent = [self._add(_FAMILIES[base.pipeline], width=width, height=height, batch_size=1), 0]
+        positive, negative = (
+            self._text(clip, texts, "", (height, width)),
+            self._text(clip, texts, "negative_", (height, width)),
+        )
+        cfg = sampling.get("guidance_scale", 1.0)
+        if base.pipeline == "FluxPipeline":
+            positive = [self._add("FluxGuidance", guidance=cfg, conditioning=positive), 0]
+            cfg = sampling.get("true_cfg_scale", 1.0)
+        sampler, schedule = self._sampler(base)
+        sampled = self._add(
+            "KSampler",
+            seed=seed, steps=sampling.get("num_inference_steps", 20), cfg=cfg, sampler_name=sampler, scheduler=schedule,
+            denoise=1.0, model=model, positive=positive, negative=negative, latent_image=latent,
+        )  # fmt: skip
+        decoded = self._add("VAEDecode", samples=[sampled, 0], vae=vae)
+        self._add("SaveImage", filename_prefix=name, images=[decoded, 0])
+
+    def _base(self, base: ResolvedBase) -> tuple[Link, Link, Link]:
+        if base.weight_name is not None:
+            key = self._add("CheckpointLoaderSimple", ckpt_name=PurePosixPath(base.weight_name).name)
+        else:
+            name = PurePosixPath(base.source.address.rstrip("/")).name
+            key = self._add("DiffusersLoader", model_path=name)
+            self._notes[f"the base is a folder: put it below ComfyUI's models/diffusers as {name}"] = None
+        vae: Link = [key, 2]
+        own = base.components.get("vae")
+        if own is not None:
+            name = PurePosixPath(own.weight_name or own.source.address).name
+            vae = [self._add("VAELoader", vae_name=name if "." in name else f"{name}.safetensors"), 0]
+        return [key, 0], [key, 1], vae
+
+    def _adapter(self, adapter: ResolvedAdapter, model: Link, clip: Link) -> tuple[Link, Link]:
+        if adapter.kind != "lora":
+            return model, clip
+        strengths = self._strengths(adapter)
+        if adapter.constants.get("target") is not None or strengths[1] is None:
+            name = _file_name(adapter)
+            key = self._add("LoraLoaderModelOnly", lora_name=name, strength_model=strengths[0], model=model)
+            return [key, 0], clip
+        key = self._add(
+            "LoraLoader",
+            lora_name=_file_name(adapter), strength_model=strengths[0], strength_clip=strengths[1], model=model,
+            clip=clip,
+        )  # fmt: skip
+        return [key, 0], [key, 1]
+
+    def _strengths(self, adapter: ResolvedAdapter) -> tuple[float, float | None]:
+        scale = adapter.scale
+        if isinstance(scale, (int, float)):
+            return float(scale), float(scale)
+        parts: Mapping[str, Json] = scale if isinstance(scale, Mapping) else {}
+        model = parts.get("unet", parts.get("transformer", 1.0))
+        if not isinstance(model, (int, float)):
+            self._notes[f"adapter {adapter.name}: a scale for each block cannot be written; 1.0 is"] = None
+            model = 1.0
+        texts = [value for name, value in parts.items() if name.startswith("text_encoder")] or [1.0]
+        if any(value != texts[0] for value in texts):
+            self._notes[f"adapter {adapter.name}: its text encoders have one scale there"] = None
+        return float(model), float(texts[0]) if isinstance(texts[0], (int, float)) else 1.0
+
+    def _text(self, clip: Link, texts: Mapping[str, str], side: str, size: tuple[int, int]) -> Link:
+        first, second = texts.get(f"{side}prompt", ""), texts.get(f"{side}prompt_2")
+        if second is None:
+            return [self._add("CLIPTextEncode", text=first, clip=clip), 0]
+        height, width = size
+        key = self._add(
+            "CLIPTextEncodeSDXL",
+            width=width, height=height, crop_w=0, crop_h=0, target_width=width, target_height=height, text_g=second,
+            text_l=first, clip=clip,
+        )  # fmt: skip
+        return [key, 0]
+
+    def _sampler(self, base: ResolvedBase) -> tuple[str, str]:
+        name, config = scheduler_of(base)
+        if not name:
+            self._notes["the base is not on this machine: its scheduler is not known, and Euler is written"] = None
+            return "euler", "normal"
+        sampler, schedule = comfyui_names(name, config)
+        if sampler is None:
+            self._notes[f"ComfyUI has no sampler for {name}; Euler is written"] = None
+        return sampler or "euler", schedule
+
+    def _note_unsaid(self, variant: ResolvedVariant) -> None:
+        defaults = diffusers_table.call_defaults(variant.base.pipeline)
+        for name, value in variant.sampling.items():
+            if name not in _SAID and defaults.get(name) != value:
+                self._notes[f"sampling.{name} has no counterpart in ComfyUI's sampler"] = None
+        for name, component in variant.base.components.items():
+            if component is not None and name != "vae":
+                self._notes[f"base.components.{name} is left out"] = None
+        for adapter in variant.adapters:
+            if adapter.kind not in ("lora", "textual_inversion"):
+                self._notes[f"adapter {adapter.name}: kind {adapter.kind} has no node among ComfyUI's own"] = None
+
+
+def _file_name(adapter: ResolvedAdapter) -> str:
+    source = adapter.sources.get("weights")
+    named = source.files[0].name if isinstance(source, Source) else source.weight_name if source is not None else None
+    name = PurePosixPath(named or adapter.name).name
+    return name if "." in name else f"{name}.safetensors"
+
+
+def _embedded(text: str, tokens: Mapping[str, str]) -> str:
+    """`text` with each token of an embedding as ComfyUI writes it."""
+    for token, name in tokens.items():
+        text = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", f"embedding:{name.rpartition('.')[0]}", text)
+    return text

@@ -1,0 +1,186 @@
+"""Exported scripts make the pixels of a run, with nothing of this package in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from support.command import ROOT, call
+from support.loras import diffusers_file, factors
+from support.plain import plain_pipeline
+from support.tiny import _one_thread, flux_folder, sd3_folder, sd15_folder, sdxl_folder
+
+import recipe_runner
+
+__all__ = ["_one_thread", "flux_folder", "sd3_folder", "sd15_folder", "sdxl_folder"]
+
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+STEPS = "sampling.num_inference_steps=2"
+HEAD = "recipe: 1\nruntime: {device: cpu, threads: 1}\n"
+# A device of its own, so that a script means the same machine as the run.
+TINY = {
+    "plain": """\
+base: {model: sd15, scheduler: {config: {timestep_spacing: trailing}}}
+prompts: [{prompt: a bear, negative_prompt: blurry}, {id: two, prompt: "it's a \\"red\\" circle \\\\ 🐻"}]
+seeds: {start: 3, count: 2}
+sampling: {num_inference_steps: 2, guidance_scale: 3.0, height: 24, width: 32}
+""",
+    "skip": """\
+base: {model: sd15}
+prompts: [{prompt: a bear, negative_prompt: blurry}]
+sampling: {num_inference_steps: 2}
+matrix: {sampling.clip_skip: [1, 2]}
+""",
+    "blocks": """\
+base: {model: sd15}
+adapters:
+  style:
+    kind: lora
+    model: style.safetensors
+    scale: {unet: {down: 0.9, mid: -0.5, up: {block_0: [0.4, 0.8]}}, text_encoder: 0.5}
+  other: {kind: lora, model: other.safetensors, target: unet, scale: 0.7}
+prompts: [{prompt: a bear}]
+sampling: {num_inference_steps: 2}
+matrix: {adapters.other.scale: [0.0, 0.7], "prompts[0].prompt": [a bear, a red circle]}
+""",
+    "parts": """\
+base: {model: sd15, components: {vae: {model: other, subfolder: vae}, safety_checker: null}}
+prompts: [{prompt: a bear}]
+sampling: {num_inference_steps: 2}
+output: {format: webp}
+matrix: {seeds: [[1], [2, 3]]}
+""",
+    "bases": """\
+base: {model: sd15}
+prompts: [{prompt: a bear}]
+sampling: {num_inference_steps: 2}
+output: {format: jpeg}
+matrix: {base.model: [sd15, other], base.scheduler: [{}, {class: EulerAncestralDiscreteScheduler}]}
+""",
+    "batches": """\
+base: {model: sd15}
+prompts: [{prompt: a bear}, {prompt: a red circle, negative_prompt: blurry}]
+seeds: [1, 2, 3]
+sampling: {num_inference_steps: 2}
+runtime: {device: cpu, threads: 1, reproducibility: fast, batch_size: 4}
+""",
+    "sdxl": """\
+base: {model: sdxl, dtype: bfloat16}
+prompts: [{prompt: a bear, prompt_2: film, negative_prompt: blurry}]
+sampling: {num_inference_steps: 2, clip_skip: 1, original_size: [64, 48]}
+""",
+    "sd3": "base: {model: sd3}\nprompts: [{prompt: a bear}]\nsampling: {num_inference_steps: 2}\n",
+    "flux": """\
+base: {model: flux}
+prompts: [{prompt: a bear}]
+sampling: {num_inference_steps: 2, height: 16, width: 24}
+""",
+}  # fmt: skip
+SCHEDULERS = (
+    "matrix={base.scheduler: [{class: EulerDiscreteScheduler}, "
+    "{class: DPMSolverMultistepScheduler, config: {algorithm_type: sde-dpmsolver++}}]}"
+)
+DEMO = {
+    "quickstart": ["seeds=[1]"],
+    "lora-scale": [],
+    "lora-blocks": ["seeds=[1]"],
+    "schedulers": [SCHEDULERS],
+}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_recipe_exports_to_a_script_that_compiles(
+    path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    answer = call(capsys, "export", str(path), "--to", "python", "-o", str(tmp_path / "script.py"))
+    text = (tmp_path / "script.py").read_text(encoding="utf-8")
+    compile(text, "script.py", "exec")
+    assert "recipe_runner" not in text
+    assert (answer.status, answer.out) == (0, f"{tmp_path}/script.py\n")
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    """Pixels by file name."""
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def test_scripts_make_the_pixels_of_a_run(
+    sd15_folder: Path,
+    sdxl_folder: Path,
+    sd3_folder: Path,
+    flux_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    for name, folder in {"sd15": sd15_folder, "sdxl": sdxl_folder, "sd3": sd3_folder, "flux": flux_folder}.items():
+        (tmp_path / name).symlink_to(folder)
+    pipeline = plain_pipeline(sd15_folder)
+    diffusers_file(tmp_path / "style.safetensors", factors(pipeline, 1))
+    diffusers_file(tmp_path / "other.safetensors", factors(pipeline, 2, rank=2))
+    # Another base of the same shape: an export must load the right one.
+    for part in (pipeline.vae, pipeline.unet):
+        for tensor in part.parameters():
+            tensor.data *= 1.01
+    pipeline.save_pretrained(tmp_path / "other")
+    wanted: dict[str, tuple[Path, list[str]]] = {name: (tmp_path / f"{name}.yaml", []) for name in TINY}
+    for name, (path, _) in wanted.items():
+        head = HEAD if "runtime" not in TINY[name] else "recipe: 1\n"
+        path.write_text(f"{head}name: {name}\n{TINY[name]}", encoding="utf-8")
+    demo = ["runtime.device=cpu", "runtime.threads=1", STEPS]
+    wanted |= {name: (ROOT / "recipes" / f"{name}.yaml", [*demo, *more]) for name, more in DEMO.items()}
+    scripts = []
+    for name, (path, overrides) in wanted.items():
+        options = [word for override in overrides for word in ("--set", override)]
+        answer = call(capsys, "export", str(path), *options, "--to", "python", "-o", f"{tmp_path}/{name}.py")
+        assert answer.status == (1 if name == "batches" else 0), answer.err
+        scripts.append(answer.out.strip())
+    code = f"import runpy\nfor path in {scripts!r}:\n    runpy.run_path(path)\n"
+    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": ""}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path / "cwd", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, (path, overrides) in wanted.items():
+        run = recipe_runner.run_recipe(path, overrides, runs=tmp_path / "runs")
+        ours, theirs = pictures(run.folder / "images"), pictures(tmp_path / "cwd" / name)
+        assert list(ours) == list(theirs), name
+        differing = [file for file in ours if not np.array_equal(ours[file], theirs[file])]
+        if name == "batches":
+            assert max(np.abs(ours[file].astype(int) - theirs[file]).max() for file in ours) <= 1
+        else:
+            assert differing == [], name
+        assert len({picture.tobytes() for picture in ours.values()}) == len(ours), name
+
+
+def test_what_diffusers_does_otherwise_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    outline = load_file(ROOT / "recipes/demo/lora/outline-kohya.safetensors")
+    first = next(name for name in outline if name.endswith(".alpha"))
+    save_file({**outline, first: outline[first] * 2}, tmp_path / "mixed.safetensors")
+    plain = load_file(ROOT / "recipes/demo/lora/outline.safetensors")
+    save_file({f"base_model.model.{key}": tensor for key, tensor in plain.items()}, tmp_path / "peft.safetensors")
+    recipe, model = tmp_path / "x.yaml", ROOT / "recipes/demo/model"
+    recipe.write_text(
+        f"""\
+recipe: 1
+name: x
+base: {{model: {model}, components: {{vae: {{model: {model}/vae, dtype: bfloat16}}}}}}
+adapters:
+  mixed: {{kind: lora, model: mixed.safetensors}}
+  peft: {{kind: lora, model: peft.safetensors}}
+prompts: [{{prompt: a red star}}]
+""",
+        encoding="utf-8",
+    )
+    answer = call(capsys, "export", str(recipe), "--to", "python")
+    assert answer.status == 1
+    told = answer.err
+    assert "error[E860]: adapter mixed: its modules have 2 different alphas" in told
+    assert "adapter peft: diffusers does not apply the key layout `peft" in told
+    assert "diffusers' call fails when vae has another data type (bfloat16) than the rest" in told
+    assert answer.out.count("# OTHER PICTURES: ") == 3
+    compile(answer.out, "x.py", "exec")
