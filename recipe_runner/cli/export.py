@@ -90,5 +90,5 @@ def _write(exported: Exported, output: Path, *, force: bool) -> list[str]:
     into = output.is_dir() or len(exported.texts) > 1
     paths = [output / name if into else output for name in exported.texts]
     for path, text in zip(paths, exported.texts.values(), strict=True):
-        write_new(path, text, force=force)
+        write_new(path, text, force=force, make_folder=into)
     return [path.as_posix() for path in paths]

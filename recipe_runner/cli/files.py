@@ -7,14 +7,15 @@ from pathlib import Path
 from recipe_runner.errors import Problem, RecordError
 
 
-def write_new(path: Path, text: str, *, force: bool) -> None:
-    """Write `text` to `path`, making its folder; over a file that is there only with `force`.
+def write_new(path: Path, text: str, *, force: bool, make_folder: bool = False) -> None:
+    """Write `text` to `path`; over a file that is there only with `force`.
 
     Raises:
         RecordError: E902 the file exists, E801 it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:

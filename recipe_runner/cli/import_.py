@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             recipe = _import(name, surroundings)
             target = targets(recipe)
             if target is not None:
-                write_new(target, recipe.text, force=arguments.force)
+                write_new(target, recipe.text, force=arguments.force, make_folder=into_folder)
         except RecipeRunnerError as error:
             problems += error.at("" if name == "-" else _shown(name), 0, 0).problems
             continue
