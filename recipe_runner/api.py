@@ -12,15 +12,14 @@ from recipe_runner.adapters.tokens import unused_tokens
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk.atomic import write_if_changed
 from recipe_runner.document import Document
-from recipe_runner.errors import Problem, RecipeInvalid, ResolutionError
+from recipe_runner.errors import Problem, ResolutionError
 from recipe_runner.fetching import fetch_locked
 from recipe_runner.locking import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of
 from recipe_runner.matrix import variants
+from recipe_runner.preflight import check_pipelines
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe
-from recipe_runner.rules import check_rules
-from recipe_runner.rules.view import View
 from recipe_runner.run import Run, execute_plan
 from recipe_runner.sources.access import Access, Meter, NoMeter, is_online, reach
 from recipe_runner.sources.lock_file import Lock, LockedFile, lock_beside, lock_text, read_lock
@@ -102,22 +101,6 @@ def _resolved(document: Document, lock: Lock | None, terms: Terms) -> ResolvedRe
     judge(lock, resolved.sources(), document, terms.lock)
     with reach(Access(network=True, pins=pins, meter=terms.meter)):
         return resolve(document, every)
-
-
-def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
-    """Check the rules that depend on the pipeline class again, where only the base's files told the class.
-
-    Raises:
-        RecipeInvalid: an argument, prompt, component or adapter that the class does not take.
-    """
-    if View(document.tree, document.folder).pipeline is not None:
-        return
-    for pipeline in dict.fromkeys(variant.base.pipeline for variant in resolved.variants):
-        if pipeline != "auto":
-            problems = check_rules(document.with_overrides([f"base.pipeline={pipeline}"]))
-            errors = [problem for problem in problems if problem.severity == "error"]
-            if errors:
-                raise RecipeInvalid(*errors)
 
 
 def _without_token(document: Document) -> list[str]:

@@ -188,6 +188,10 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W751": Code("a prompt is longer than what an encoder reads"),
         "W753": Code("a text encoder that has not learned a token"),
         "W752": Code("the safety checker made a picture black"),
+        "W760": Code("the weights are larger than the device's memory"),
+        "W761": Code("the device does not compute in this dtype"),
+        "W762": Code("a source that was not checked"),
+        "W763": Code("an adapter of another family that lands all the same"),
         "E790": Code("an operation failed", COULD_NOT),
         # Records
         "E801": Code("a file of the record cannot be written", COULD_NOT),

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from recipe_runner.adapters import KINDS
+from recipe_runner.adapters.base_parts import check_components
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
@@ -128,7 +129,11 @@ class _Resolver:
         # Variants that differ in its scheduler find it again; what costs time, the digests, is remembered.
         origin = self._origin("base", "model")
         with placed(origin):
-            return resolve_base(Base.model_validate(tree), self._folder, origin, allow_pickle=self.allow_pickle)
+            base = resolve_base(Base.model_validate(tree), self._folder, origin, allow_pickle=self.allow_pickle)
+        if base.components:
+            with placed(self._origin("base", "components")):
+                check_components(base)
+        return base
 
     def _adapters(self, tree: Mapping[str, Any], base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
         found: dict[str, ResolvedAdapter] = {}

@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipe_runner.cli.options import add_format, add_overrides
+
+if TYPE_CHECKING:
+    from recipe_runner.errors import Problem
 
 EXAMPLES = """\
 examples:
@@ -15,8 +19,10 @@ examples:
   recipe-runner validate recipes/
   recipe-runner validate recipes/quickstart.yaml --set sampling.guidance_scale=5
   recipe-runner validate recipes/ --format github
+  recipe-runner validate recipes/ --weights
 
 A folder stands for every .yaml and .yml file below it, except lock files. Needs no network, and never imports torch.
+With --weights the headers of all weights files are read too: every adapter is laid out on its base.
 Problems go to stdout; what a code means is in `recipe-runner explain CODE`.
 """
 _SUFFIXES = (".yaml", ".yml")
@@ -27,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     paths = parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recipe files, or folders of them")
     paths.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--weights", action="store_true", help="also check adapters, components and prompts against the base's files"
+    )
     add_overrides(parser)
     add_format(parser, "human", "json", "github")
 
@@ -34,22 +43,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check, print the problems, and return the gravest exit status."""
     from recipe_runner.codes import CODES, USAGE  # noqa: PLC0415
-    from recipe_runner.load import find_problems  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
-    from recipe_runner.sources.movable import movable_sources  # noqa: PLC0415
 
     recipes = list(recipes_in(arguments.paths))
     if not recipes:
         sys.stderr.write(f"there are no recipes in {', '.join(str(path) for path in arguments.paths)}\n")
         return USAGE
-    problems = [
-        problem for path in recipes for problem in find_problems(path, arguments.overrides, further=movable_sources)
-    ]
+    problems = [problem for path in recipes for problem in _problems(path, arguments)]
     print_problems(problems, arguments.format, file=sys.stdout)
     errors = [problem for problem in problems if problem.severity == "error"]
     if arguments.format == "human":
         sys.stderr.write(_summary(len(recipes), len(errors), len(problems) - len(errors)))
     return max((CODES[problem.code].exit_status for problem in errors), default=0)
+
+
+def _problems(path: Path, arguments: argparse.Namespace) -> Sequence[Problem]:
+    """What is wrong with a recipe; weights are looked into once its text is right."""
+    from recipe_runner.load import find_problems  # noqa: PLC0415
+    from recipe_runner.sources.movable import movable_sources  # noqa: PLC0415
+
+    found = find_problems(path, arguments.overrides, further=movable_sources)
+    if not arguments.weights or any(problem.severity == "error" for problem in found):
+        return found
+    from recipe_runner.preflight import weights_problems  # noqa: PLC0415 - imports pydantic
+
+    return (*found, *weights_problems(path, arguments.overrides))
 
 
 def recipes_in(paths: Sequence[Path]) -> Sequence[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.graph import Node
+from recipe_runner.memory import Weights, gib, weights_memory
 from recipe_runner.record.state import State
 from recipe_runner.resolved import ResolvedAdapter
 from recipe_runner.sources.source import Source
@@ -39,7 +40,10 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
     if adapters := list(adapters_of(plan).values()):
         yield "adapters"
         for adapter in adapters:
-            yield f"  {adapter.name} ({adapter.kind}): {landing_text(adapter.tensors)}"
+            yield f"  adapter {adapter.name}: {landing_text(adapter.tensors)}"
+    for weights in memory_of(plan):
+        parts = ", ".join(f"{name} {gib(size)}" for name, size in weights.components.items())
+        yield f"weights in memory: {gib(weights.total)} in {weights.dtype} ({parts})"
     yield "operations"
     for operation, count in operations_of(plan).items():
         yield f"  {operation}: {count}"
@@ -49,6 +53,13 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
         yield f"  {image.path}: {'made' if reason is None else f'to make: {reason}'}"
     if total > shown:
         yield f"  … and {total - shown} more (--verbose lists all)"
+
+
+def memory_of(plan: Plan) -> list[Weights]:
+    """The memory that the weights of each base take with its first variant's adapters, where headers tell it."""
+    first = {id(variant.base): variant for variant in reversed(plan.recipe.variants)}
+    found = [weights_memory(variant) for variant in reversed(first.values())]
+    return [weights for weights in found if weights is not None]
 
 
 def plan_json(plan: Plan, state: State) -> str:
@@ -69,6 +80,10 @@ def _tree(plan: Plan, state: State) -> Json:
         "adapters": [
             {"name": adapter.name, "kind": adapter.kind, "tensors": adapter.tensors}
             for adapter in adapters_of(plan).values()
+        ],
+        "weights": [
+            {"dtype": weights.dtype, "bytes": weights.total, "components": dict(weights.components)}
+            for weights in memory_of(plan)
         ],
         "operations": operations_of(plan),
         "made": state.made,
@@ -139,11 +154,11 @@ def adapters_of(plan: Plan) -> dict[str, ResolvedAdapter]:
 
 
 def landing_text(tensors: Mapping[str, int] | None) -> str:
-    """`24 of 24 tensors: unet 20, text_encoder 4`."""
+    """`24 of 24 tensors, unet 20, text_encoder 4`."""
     if tensors is None:
         return "not on this machine yet"
     total = sum(tensors.values())
-    return f"{total} of {total} tensors: {', '.join(f'{name} {count}' for name, count in tensors.items())}"
+    return f"{total} of {total} tensors, {', '.join(f'{name} {count}' for name, count in tensors.items())}"
 
 
 def _edges(node: Node) -> list[tuple[str, str]]:

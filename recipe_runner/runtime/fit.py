@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from recipe_runner.component_fit import Part, misfits
 from recipe_runner.runtime.problems import misfit
 
 _VAE_CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL", "ConsistencyDecoderVAE")
@@ -61,58 +62,21 @@ def _accepted(name: str, part: Any, wanted: tuple[type, ...]) -> bool:
 
 
 def check_shapes(parts: Mapping[str, Any]) -> None:
-    """Raise E507 unless latents and embeddings have the width that the denoiser reads.
-
-    Only what these configurations state is compared; an architecture with other names is left to its own checks.
-    """
-    _check_latents(parts)
-    _check_embeddings(parts)
+    """Raise E507 unless latents and embeddings have the width that the denoiser reads."""
+    described = {name: part for name, model in parts.items() if (part := _described(model)) is not None}
+    for reason in misfits(described):
+        raise misfit("E507", reason)
     for index in ("", "_2", "_3"):
         tokenizer, encoder = parts.get(f"tokenizer{index}"), parts.get(f"text_encoder{index}")
         if tokenizer is not None and encoder is not None:
             rows = encoder.get_input_embeddings().num_embeddings
             if len(tokenizer) > rows:
-                _misfit(f"tokenizer{index}", f"{len(tokenizer)} tokens", f"text_encoder{index}", f"{rows} embeddings")
+                names = f"tokenizer{index} and text_encoder{index}"
+                raise misfit("E507", f"{names} do not fit: {len(tokenizer)} tokens, and {rows} embeddings")
 
 
-def _check_latents(parts: Mapping[str, Any]) -> None:
-    vae = _config(parts, "vae")
-    if vae is None or not isinstance(channels := getattr(vae, "latent_channels", None), int):
-        return
-    for name in ("unet", "transformer"):
-        config = _config(parts, name)
-        read = getattr(config, "in_channels", None)
-        # Flux packs 2x2 latents into one token.
-        wanted = channels * 4 if "Flux" in type(parts.get(name)).__name__ else channels
-        if isinstance(read, int) and read != wanted:
-            _misfit("vae", f"{channels} latent channels", name, f"{read} input channels")
-
-
-def _check_embeddings(parts: Mapping[str, Any]) -> None:
-    clip = [c for name in ("text_encoder", "text_encoder_2") if (c := _config(parts, name)) is not None]
-    third = _config(parts, "text_encoder_3")
-    unet, transformer = _config(parts, "unet"), _config(parts, "transformer")
-    if unet is not None and clip:
-        width = sum(config.hidden_size for config in clip if hasattr(config, "hidden_size"))
-        read = unet.cross_attention_dim
-        if isinstance(read, int) and getattr(unet, "encoder_hid_dim", None) is None and read != width:
-            _misfit("the text encoders", f"{width} features", "unet", f"cross_attention_dim {read}")
-    if transformer is None or not hasattr(transformer, "joint_attention_dim"):
-        return
-    wide = third if third is not None else clip[-1] if len(clip) > 1 and hasattr(clip[-1], "d_model") else None
-    if wide is not None and wide.d_model != transformer.joint_attention_dim:
-        read = transformer.joint_attention_dim
-        _misfit("the T5 encoder", f"{wide.d_model} features", "transformer", f"joint_attention_dim {read}")
-    pooled = [config for config in clip if not hasattr(config, "d_model")]
-    width = sum(config.projection_dim if len(pooled) > 1 else config.hidden_size for config in pooled)
-    read = getattr(transformer, "pooled_projection_dim", None)
-    if pooled and isinstance(read, int) and read != width:
-        _misfit("the text encoders", f"{width} pooled features", "transformer", f"pooled_projection_dim {read}")
-
-
-def _config(parts: Mapping[str, Any], name: str) -> Any:
-    return getattr(parts.get(name), "config", None)
-
-
-def _misfit(left: str, gives: str, right: str, takes: str) -> None:
-    raise misfit("E507", f"{left} and {right} do not fit: {left} has {gives}, {right} has {takes}")
+def _described(model: Any) -> Part | None:
+    config = getattr(model, "config", None)
+    if config is None:
+        return None
+    return Part(type(model).__name__, config.to_dict() if hasattr(config, "to_dict") else dict(config))

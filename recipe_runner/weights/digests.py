@@ -64,13 +64,18 @@ def unhashed() -> Iterator[None]:
         _UNHASHED.reset(token)
 
 
+def is_unhashed() -> bool:
+    """Whether no contents may be read here."""
+    return _UNHASHED.get()
+
+
 def file_sha256(path: Path, progress: Progress | None = None) -> str:
     """Hexadecimal sha256 of the file at `path`.
 
     Raises:
         WeightsError: E401/E415 when it cannot be read, E414 when it keeps changing while it is read.
     """
-    if _UNHASHED.get():
+    if is_unhashed():
         regular_size(path)
         return "unhashed:" + hashlib.sha256(repr(_identity(path.stat())).encode()).hexdigest()
     return _remembered(Path(path), "sha256", 0, progress)

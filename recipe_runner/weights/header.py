@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,6 +25,7 @@ DTYPE_BITS: Mapping[str, int] = MappingProxyType({
     "C64": 64, "F64": 64, "I64": 64, "U64": 64,
 })  # fmt: skip
 
+_BITS = dict(DTYPE_BITS)
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 32_000_000
 """Largest header read. Real ones stay under 2 MB; the format's own limit of 100 MB would take a second to parse."""
@@ -69,17 +72,36 @@ def read_header(path: Path) -> Header:
             safetensors, E410 a safetensors file that is broken, with what is wrong with it.
     """
     path = Path(path)
+    known = _KNOWN.get()
+    if known is not None and path in known:
+        return known[path]
     require_weights(path)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             length = _header_length(file.read(LENGTH_BYTES), size)
-            return parse_header(file.read(length), size)
+            header = parse_header(file.read(length), size)
     except OSError as error:
         raise cannot_read(path, error) from error
     except _Broken as error:
         hint = "download or copy the file again"
         raise weights_error("E410", path, f"a broken safetensors file: {error}", hint) from error
+    if known is not None:
+        known[path] = header
+    return header
+
+
+_KNOWN: ContextVar[dict[Path, Header] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def remembered_headers() -> Iterator[None]:
+    """In the block each header is read once: all that is asked of a file is then asked of the same one."""
+    token = _KNOWN.set({})
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
 
 
 def _header_length(prefix: bytes, size: int) -> int:
@@ -152,6 +174,9 @@ def _is_count(value: object, limit: int = _MAX_DIMENSION) -> bool:
 
 
 def _tensor(name: str, entry: object) -> TensorInfo:
+    made = _whole(entry)
+    if made is not None:
+        return made
     shown = repr(name[:200])
     if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
         message = f"the entry of tensor {shown} is not {{dtype, shape, data_offsets}}"
@@ -172,6 +197,26 @@ def _tensor(name: str, entry: object) -> TensorInfo:
         message = f"tensor {shown} of shape {shape} and dtype {dtype} needs {bits / 8:g} bytes, not {end - start}"
         raise _Broken(message)
     return TensorInfo(dtype, tuple(shape), start, end)
+
+
+def _whole(entry: object) -> TensorInfo | None:
+    """The tensor of an entry that is as most are; None sends it to the checks that say what is wrong."""
+    if not isinstance(entry, dict) or len(entry) != 3:  # noqa: PLR2004 - the keys of an entry
+        return None
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    bits = _BITS.get(dtype) if isinstance(dtype, str) else None
+    if bits is None or type(shape) is not list or type(offsets) is not list or len(offsets) != 2:  # noqa: PLR2004
+        return None
+    start, end = offsets
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end <= _MAX_DIMENSION:
+        return None
+    for size in shape:
+        if type(size) is not int or not 0 <= size <= _MAX_DIMENSION:
+            return None
+        bits *= size
+    if bits != (end - start) * 8 or len(shape) > MAX_DIMENSIONS:
+        return None
+    return TensorInfo(entry["dtype"], tuple(shape), start, end)
 
 
 def _check_spans(tensors: Mapping[str, TensorInfo], available: int) -> None:

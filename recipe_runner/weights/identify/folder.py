@@ -10,6 +10,7 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.errors import WeightsError
+from recipe_runner.weights.component_kinds import kind_of_class
 from recipe_runner.weights.contents import Contents, read_contents
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.identify.identity import Identity, Reason, identify_contents, identify_file
@@ -20,13 +21,6 @@ _PLAIN = {
     "scheduler_config.json": "scheduler", "tokenizer_config.json": "tokenizer",
     "preprocessor_config.json": "image_processor",
 }  # fmt: skip
-_CLASSES: tuple[tuple[str, str], ...] = (
-    ("ControlNet", "controlnet"), ("T2IAdapter", "t2i_adapter"), ("MotionAdapter", "motion_adapter"),
-    ("Autoencoder", "vae"), ("VQModel", "vae"), ("UNet", "unet"), ("Transformer", "transformer"),
-    ("CLIPVision", "image_encoder"),
-    ("SiglipVision", "image_encoder"), ("Dinov2", "image_encoder"),
-)  # fmt: skip
-"""What a class of diffusers or transformers is, by a part of its name; in this order."""
 
 
 def identify(path: Path) -> tuple[Identity, ...]:
@@ -92,7 +86,7 @@ def _component(path: Path) -> Identity | None:
         return _broken(path, error.problems[0].message)
     if contents is None:
         reason = "it has a configuration and no weights"
-        kind = _kind_of_class(_class_of(config or {}, ("_class_name", "architectures"))) or "unknown"
+        kind = kind_of_class(_class_of(config or {}, ("_class_name", "architectures"))) or "unknown"
         return Identity(path=str(path), kind=kind, reasons=(Reason(kind, "match", reason),))
     return _with_class(identify_contents(str(path), contents, config or {}), config or {})
 
@@ -107,19 +101,12 @@ def _class_of(tree: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     return None
 
 
-def _kind_of_class(name: str | None) -> str | None:
-    if name is None:
-        return None
-    fallback = "text_encoder" if "Encoder" in name or "Text" in name else None
-    return next((kind for part, kind in _CLASSES if part in name), fallback)
-
-
 def _with_class(found: Identity, config: Mapping[str, Any]) -> Identity:
     """The identity with the class that the configuration names: it decides what shapes alone leave open."""
     name = _class_of(config, ("_class_name", "architectures"))
     if name is None:
         return found
-    said = _kind_of_class(name)
+    said = kind_of_class(name)
     details = found.tree.get("details")
     details = {**(details if isinstance(details, Mapping) else {}), "class": name}
     if found.kind == "unknown" and not found.broken and said is not None:

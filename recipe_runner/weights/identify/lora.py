@@ -11,7 +11,7 @@ from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, layout_of
 from recipe_runner.weights.lora.embeddings import embedding_of
-from recipe_runner.weights.lora.family import DENOISERS, family_of_deltas
+from recipe_runner.weights.lora.family import DENOISERS, family_of_deltas, family_of_indexed
 from recipe_runner.weights.lora.indexed import is_indexed
 from recipe_runner.weights.lora.roles import ROLES
 
@@ -156,20 +156,18 @@ def _targets(deltas: Sequence[Delta], found: FamilyFound | None) -> dict[str, in
 
 def _indexed(evidence: Evidence) -> Match:
     deltas = list(indexed_deltas(evidence.shapes))
-    widths = {shape[1] for component, shape, _ in deltas if component == "unet"}
-    families = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-    told = [width for width in families if width in widths]
+    found = family_of_indexed(evidence.shapes)
     counts: dict[str, Json] = {}
     for component in sorted({component for component, _, _ in deltas}):
         counts[component] = sum(own == component for own, _, _ in deltas)
     tokens = list[Json](_tokens(evidence))
     reason = f"{len(deltas)} modules are numbered as cloneofsimo's trainer does"
-    if told:
-        reason += f"; the UNet's text is {told[0]} wide"
+    if found is not None:
+        reason += f"; {found.reason}"
     return Match(
         kind="lora",
         layout="cloneofsimo",
-        family=families[told[0]] if told else None,
+        family=found.family.name if found is not None else None,
         details={
             "modules": len(deltas),
             "targets": counts,

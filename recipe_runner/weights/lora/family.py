@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
 from recipe_runner.weights.denoisers import FamilyFound, family_of, outline
 from recipe_runner.weights.embedding import Embedding, identify_embedding
-from recipe_runner.weights.lora.deltas import Delta, deltas_of
+from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas
 from recipe_runner.weights.modules import ModuleTable, Shape
 
 CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
@@ -23,6 +23,16 @@ def family_of_deltas(deltas: Sequence[Delta]) -> FamilyFound | None:
     """The family that the modules a file changes are of; None where they show none."""
     modules = [(plain_name(delta), delta.made) for delta in deltas if delta.claim.component in DENOISERS]
     return family_of(outline(modules), DENOISER_FAMILIES) or _by_depth([name for name, _ in modules])
+
+
+def family_of_indexed(shapes: Mapping[str, Shape]) -> FamilyFound | None:
+    """The family of a file that counts its modules by number, by the width of the text that its UNet reads."""
+    widths = {shape[1] for component, shape, _ in indexed_deltas(shapes) if component == "unet"}
+    for name, width in (("sd1", 768), ("sd2", 1024), ("sdxl", 2048)):
+        if width in widths:
+            family = next(family for family in DENOISER_FAMILIES if family.name == name)
+            return FamilyFound(family, f"the UNet's text is {width} wide, as in {family.title}")
+    return None
 
 
 def plain_name(delta: Delta) -> str:
@@ -54,7 +64,7 @@ def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
     if isinstance(identify_embedding(shapes), Embedding):
         return "this is a textual inversion: use `kind: textual_inversion`"
     deltas, _ = deltas_of(shapes)
-    adapter, base = family_of_deltas(deltas), family_of_base(table)
+    adapter, base = family_of_indexed(shapes) or family_of_deltas(deltas), family_of_base(table)
     widths = _width((plain_name(delta), delta.made) for delta in deltas), _width(table.get("unet", {}).items())
     if adapter is None or (base is not None and base.family == adapter.family):
         return ""

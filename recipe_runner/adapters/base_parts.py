@@ -1,0 +1,100 @@
+"""The components of a resolved base: their classes and configurations, and how many numbers their weights hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from recipe_runner.component_fit import Part, misfits
+from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.resolved import ResolvedBase
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.component_kinds import kind_of_class
+
+INDEX = "model_index.json"
+_CONFIG = "config.json"
+
+
+def check_components(base: ResolvedBase) -> None:
+    """Refuse replaced components that are something else, and parts whose widths do not fit each other.
+
+    Raises:
+        WeightsError: E506 a component of another type, E507 components that do not fit each other.
+    """
+    if not base.components or not isinstance(base.source, Source):
+        return
+    classes, parts = index_classes(base), base_parts(base)
+    for name in base.components:
+        part, said = parts.get(name), classes.get(name)
+        if part is None or said is None:
+            continue
+        wanted, found = kind_of_class(said), kind_of_class(part.class_name)
+        if wanted is not None and found is not None and wanted != found:
+            message = f"{name}: the pipeline needs a {said}, and this is a {part.class_name}"
+            hint = f"name a folder or file of a {said}"
+            raise WeightsError(Problem(code="E506", message=message, hint=hint))
+    for reason in misfits(parts):
+        hint = "replace a component only by one that was made for the same model"
+        raise WeightsError(Problem(code="E507", message=reason, hint=hint))
+
+
+def index_classes(base: ResolvedBase) -> Mapping[str, str]:
+    """Class names by component, as the base's own index states them."""
+    source = base.source if base.weight_name is None else base.config
+    tree = _json(source, INDEX)
+    return {
+        name: value[1]
+        for name, value in tree.items()
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)  # noqa: PLR2004
+    }
+
+
+def base_parts(base: ResolvedBase) -> dict[str, Part]:
+    """Every component that has a configuration on this machine, replaced ones in the place of the base's own."""
+    source = base.source if base.weight_name is None else base.config
+    parts: dict[str, Part] = {}
+    for name, class_name in index_classes(base).items():
+        if name not in base.components:
+            _add(parts, name, class_name, _json(source, f"{name}/{_CONFIG}"))
+    for name, component in base.components.items():
+        if component is not None and component.weight_name is None:
+            prefix = f"{component.subfolder}/" if component.subfolder else ""
+            _add(parts, name, "", _json(component.source, f"{prefix}{_CONFIG}"))
+    return parts
+
+
+def _add(parts: dict[str, Part], name: str, class_name: str, config: Mapping[str, Any]) -> None:
+    said = config.get("_class_name")
+    architectures = config.get("architectures")
+    if not isinstance(said, str) and isinstance(architectures, list) and architectures:
+        said = str(architectures[0])
+    if config:
+        parts[name] = Part(said if isinstance(said, str) else class_name, config)
+
+
+def _json(source: object, name: str) -> Mapping[str, Any]:
+    """The object in a JSON file of a source; empty where there is none, or none that can be read."""
+    if not isinstance(source, Source) or not any(file.name == name for file in source.files):
+        return {}
+    try:
+        tree = json.loads(source.path(name).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def weights_of(base: ResolvedBase) -> Iterator[tuple[str, Source, str]]:
+    """Component, source and name of every safetensors file that the base loads; a single file has no component."""
+    if isinstance(base.source, Source):
+        if base.weight_name is not None:
+            yield "", base.source, base.weight_name
+        else:
+            for file in base.source.files:
+                if file.name.endswith(".safetensors"):
+                    yield file.name.partition("/")[0], base.source, file.name
+    for name, component in base.components.items():
+        if component is not None and isinstance(component.source, Source):
+            for file in component.source.files:
+                if file.name.endswith(".safetensors"):
+                    yield name, component.source, file.name

@@ -1,0 +1,100 @@
+"""Everything about a recipe that files can show before a GPU is touched: `validate --weights`, and what `plan` adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.document import Document
+from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
+from recipe_runner.load import read_document
+from recipe_runner.locking import pins_of
+from recipe_runner.matrix import variants
+from recipe_runner.memory import memory_warnings
+from recipe_runner.prompt_window import window_warnings
+from recipe_runner.resolve import resolve
+from recipe_runner.resolved import ResolvedRecipe
+from recipe_runner.rules import check_rules
+from recipe_runner.rules.view import View
+from recipe_runner.sources.access import Access, reach
+from recipe_runner.sources.lock_file import lock_beside, read_lock
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.digests import unhashed
+from recipe_runner.weights.header import read_header, remembered_headers
+from recipe_runner.weights.lora.family import advice
+
+
+def weights_problems(path: Path, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
+    """Every problem of a valid recipe's base and adapters that headers show; no contents are read, no plan is made."""
+    document = read_document(path, overrides)
+    try:
+        pins = pins_of(read_lock(lock_beside(path)))
+        with unhashed(), remembered_headers(), reach(Access(pins=pins)):
+            resolved = resolve(document, variants(document))
+            check_pipelines(document, resolved)
+            return (*fit_warnings(resolved), *_unchecked(document, resolved))
+    except RecipeRunnerError as error:
+        return error.problems
+
+
+def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
+    """Check the rules that depend on the pipeline class again, where only the base's files told the class.
+
+    Raises:
+        RecipeInvalid: an argument, prompt, component or adapter that the class does not take.
+    """
+    if View(document.tree, document.folder).pipeline is not None:
+        return
+    for pipeline in dict.fromkeys(variant.base.pipeline for variant in resolved.variants):
+        if pipeline != "auto":
+            problems = check_rules(document.with_overrides([f"base.pipeline={pipeline}"]))
+            errors = [problem for problem in problems if problem.severity == "error"]
+            if errors:
+                raise RecipeInvalid(*errors)
+
+
+def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
+    """What a resolved recipe is warned of: prompts that are too long, weights that are too large."""
+    yield from window_warnings(resolved)
+    yield from memory_warnings(resolved)
+    yield from _other_families(resolved)
+
+
+def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
+    """W763 for a LoRA that lands whole on a transformer of another family: some are built of the same blocks."""
+    told: dict[tuple[int, str], None] = {}
+    for variant in resolved.variants:
+        for adapter in variant.adapters:
+            place = id(variant.base), adapter.name
+            source = adapter.sources.get("weights")
+            if adapter.kind != "lora" or not adapter.tensors or place in told or not isinstance(source, Source):
+                continue
+            told[place] = None
+            modules = base_modules(variant.base)
+            if modules is None or "transformer" not in modules:
+                continue
+            said = advice(read_header(source.path(source.files[0].name)).shapes, modules)
+            if said:
+                origin = adapter.origin
+                yield Problem(
+                    code="W763",
+                    message=f"adapter {adapter.name}: every tensor lands, but {said}",
+                    path=origin.path,
+                    line=origin.line,
+                    column=origin.column,
+                    source_line=origin.source_line,
+                    hint="use an adapter that was trained on this family",
+                    severity="warning",
+                )
+
+
+def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem]:
+    """W762 for every source that is not on this machine, and so was not looked into."""
+    for role, source in resolved.sources().items():
+        if isinstance(source, Source):
+            continue
+        section = tuple(role.partition("#")[0].split("."))
+        path = ("base", "model") if section == ("base",) else section[:3] if section[0] == "base" else section[:2]
+        message = f"{role} was not checked: {source.reason}"
+        yield document.problem("W762", message, path, source.hint, severity="warning")

@@ -1,0 +1,196 @@
+"""Which words of the prompts their encoders will not read, told from the tokenizers' files without transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipe_runner.errors import Problem
+from recipe_runner.learned_tokens import occurrences
+from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.embedding import identify_embedding
+from recipe_runner.weights.header import read_header
+
+_T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
+_NUMBERS = ("", "_2", "_3")
+_LONGEST_WINDOW = 10_000
+"""Tokenizers without a limit state absurd ones."""
+_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A tokenizer: its files by name, and how many tokens of a prompt its encoder reads beside its marks."""
+
+    number: str
+    files: Mapping[str, bytes]
+    window: int
+    marks: int
+
+
+def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
+    """W751 for each prompt that is longer than what an encoder reads, with the words that fall off."""
+    told: dict[tuple[str, str], None] = {}
+    readers: dict[int, list[_Reader]] = {}
+    encoders = _Encoders()
+    for variant in recipe.variants:
+        if id(variant.base) not in readers:
+            readers[id(variant.base)] = list(_readers(variant))
+        vectors = {token: count for adapter in variant.adapters for token, count in _vectors(adapter)}
+        for prompt in variant.prompts:
+            for reader in readers[id(variant.base)]:
+                for name, text in _read(prompt, reader.number, variant):
+                    lost = encoders.lost(reader, text, vectors)
+                    if lost and (name + text, reader.number) not in told:
+                        told[name + text, reader.number] = None
+                        yield _warning(prompt, reader, name, lost)
+
+
+def _warning(prompt: ResolvedPrompt, reader: _Reader, name: str, lost: str) -> Problem:
+    encoder = f"text encoder{reader.number.replace('_', ' ')}"
+    origin = prompt.origin
+    return Problem(
+        code="W751",
+        message=f"prompt {prompt.id}: {name}: {encoder} reads {reader.window} tokens; it does not see `{lost}`",
+        path=origin.path,
+        line=origin.line,
+        column=origin.column,
+        source_line=origin.source_line,
+        hint="shorten the prompt, or put what matters first",
+        severity="warning",
+    )
+
+
+def _read(prompt: ResolvedPrompt, number: str, variant: ResolvedVariant) -> Iterator[tuple[str, str]]:
+    """The texts that an encoder reads, with their names; the negative one only where images are guided by it."""
+    scale = variant.sampling.get("guidance_scale")
+    guided = not isinstance(scale, (int, float)) or scale > 1
+    for name in ("prompt", "negative_prompt") if guided else ("prompt",):
+        text = prompt.texts.get(f"{name}{number}") or prompt.texts.get(name)
+        if text:
+            yield name, text
+
+
+def _readers(variant: ResolvedVariant) -> Iterator[_Reader]:
+    base = variant.base
+    for number in _NUMBERS:
+        if base.components.get(f"text_encoder{number}", "") is None:
+            continue
+        files = _tokenizer_files(base, f"tokenizer{number}")
+        try:
+            config = json.loads(files.get("tokenizer_config.json", b"{}"))
+        except ValueError:
+            continue
+        if not files or not isinstance(config, dict):
+            continue
+        is_t5 = "T5" in str(config.get("tokenizer_class"))
+        asked = variant.sampling.get("max_sequence_length") if is_t5 else config.get("model_max_length")
+        window = asked if isinstance(asked, int) else _T5_LENGTH.get(base.pipeline, 512) if is_t5 else 0
+        if 0 < window < _LONGEST_WINDOW:
+            yield _Reader(number, files, window, 1 if is_t5 else 2)
+
+
+def _tokenizer_files(base: ResolvedBase, name: str) -> dict[str, bytes]:
+    """The tokenizer's files by their names; empty when it is not on this machine."""
+    component = base.components.get(name, "")
+    if component is None:
+        return {}
+    if isinstance(component, str):
+        source, prefix = base.source if base.weight_name is None else base.config, f"{name}/"
+    else:
+        source, prefix = component.source, f"{component.subfolder}/" if component.subfolder else ""
+    if not isinstance(source, Source):
+        return {}
+    wanted = {prefix + file for file in _FILES}
+    return {f.name.removeprefix(prefix): source.path(f.name).read_bytes() for f in source.files if f.name in wanted}
+
+
+def _vectors(adapter: ResolvedAdapter) -> Iterator[tuple[str, int]]:
+    """How many tokens of a prompt each learned token of the adapter takes."""
+    for token in adapter.tokens:
+        source = adapter.sources.get("weights")
+        count = 1
+        if adapter.kind == "textual_inversion" and isinstance(source, Source):
+            name = source.files[0].name
+            found = identify_embedding(read_header(source.path(name)).shapes) if name.endswith(".safetensors") else ""
+            count = 1 if isinstance(found, str) else max(vectors.count for vectors in found.vectors)
+        yield token, count
+
+
+class _Encoders:
+    """Tokenizers made of their files, each once, and only when a prompt is long enough to be cut."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[tuple[str, bytes], ...], Any] = {}
+
+    def lost(self, reader: _Reader, text: str, vectors: Mapping[str, int]) -> str:
+        """What of `text` stands past the window; empty when all of it is read."""
+        room = reader.window - reader.marks
+        # No token is shorter than a byte, and a learned one not longer than its vectors.
+        if len(text.encode()) + sum(vectors.values()) * len(text) * bool(vectors) <= room:
+            return ""
+        tokenizer = self._tokenizer(reader)
+        if tokenizer is None:
+            return ""
+        begins: list[int] = []
+        place = 0
+        for found in occurrences(text, vectors):
+            begins += _begins(tokenizer, text, place, found.start)
+            begins += [found.start] * vectors[found.token]
+            place = found.end
+        begins += _begins(tokenizer, text, place, len(text))
+        return text[begins[room] :].strip() if len(begins) > room else ""
+
+    def _tokenizer(self, reader: _Reader) -> Any:
+        key = tuple(sorted((name, data) for name, data in reader.files.items() if name != "tokenizer_config.json"))
+        if key not in self._made:
+            self._made[key] = _made(reader.files)
+        return self._made[key]
+
+
+def _begins(tokenizer: Any, text: str, start: int, end: int) -> list[int]:
+    """Where each token of a part of the text begins."""
+    encoded = tokenizer.encode(text[start:end], add_special_tokens=False)
+    return [start + first for first, _ in encoded.offsets]
+
+
+def _made(files: Mapping[str, bytes]) -> Any:
+    """A tokenizer of these files; None when they are of no sort that can be read here (sentencepiece)."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 - only for long prompts
+
+    try:
+        if "tokenizer.json" not in files:
+            return _clip(files) if {"vocab.json", "merges.txt"} <= set(files) else None
+        found = Tokenizer.from_str(files["tokenizer.json"].decode())
+    except Exception:  # noqa: BLE001 - the library raises nothing narrower; a run refuses such a file itself
+        return None
+    found.no_truncation()
+    found.no_padding()
+    return found
+
+
+def _clip(files: Mapping[str, bytes]) -> Any:
+    """CLIP's tokenizer of its vocabulary and merges."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers  # noqa: PLC0415
+
+    lines = files["merges.txt"].decode().splitlines()
+    pairs = (line.split() for line in lines if line and not line.startswith("#version"))
+    merges = [(first, second) for first, second in pairs]
+    vocabulary = json.loads(files["vocab.json"])
+    model = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>", continuing_subword_prefix="")
+    found = Tokenizer(model)
+    # Source: transformers `convert_slow_tokenizer.py`, CLIPConverter.
+    found.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    split = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    found.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(split), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return found
