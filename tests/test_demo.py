@@ -6,27 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 from support.command import ROOT
+from support.demo import DEMO, PINNED, picture
 from training.judge import interior_fill, judge
 
 import recipe_runner
-from recipe_runner.compile import PlannedImage
 
 if TYPE_CHECKING:
     from recipe_runner.run import Run
-
-DEMO = ROOT / "recipes/demo"
-PINNED = ["runtime.threads=1", "runtime.device=cpu"]
-
-
-def picture(run: Run, image: PlannedImage) -> torch.Tensor:
-    """A picture of a run: [3, H, W] in 0..1."""
-    with Image.open(run.folder / "images" / image.path) as opened:
-        return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1) / 255.0
 
 
 def prompts(run: Run) -> dict[str, str]:

@@ -22,6 +22,8 @@ from .judge import Verdict, interior_fill, judge
 from .shapes import HELD_OUT_SUBJECTS, RADII, SEEN_SUBJECTS, Subject, seeded
 
 SEED: Final = 1000
+STEPS: Final = 20
+GUIDANCE: Final = 4.0
 FACTS: Final = ("shape", "colour", "background", "size")
 
 Report = dict[str, str | float | dict[str, float]]
@@ -60,15 +62,39 @@ def questions(subjects: tuple[Subject, ...], count: int) -> list[Question]:
 
 @torch.no_grad()
 def sample(
-    pipeline: StableDiffusionPipeline, captions: list[str], *, steps: int, guidance: float, seed: int = SEED
+    pipeline: StableDiffusionPipeline,
+    captions: list[str],
+    *,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+    negative: str | None = None,
+    image_embeds: Tensor | None = None,
 ) -> Tensor:
-    """Return pictures (n, 3, 64, 64) between 0 and 1, each from a seed of its own."""
+    """Return pictures (n, 3, 64, 64) between 0 and 1, each from a seed of its own.
+
+    Args:
+        pipeline: What draws them.
+        captions: One for each picture.
+        steps: How many denoising steps to take.
+        guidance: The guidance scale.
+        negative: The negative prompt of every picture.
+        image_embeds: For an IP-Adapter, the picture that stands for none and then one for each caption (1 + n, …).
+    """
     pictures = []
     for first in range(0, len(captions), 16):
         part = captions[first : first + 16]
-        generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
+        embeds = None
+        if image_embeds is not None:
+            shown = image_embeds[1 + first : 1 + first + len(part)]
+            embeds = [torch.cat([image_embeds[:1].expand_as(shown), shown])]
         result = pipeline(
-            part, num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="pt"
+            part,
+            negative_prompt=None if negative is None else [negative] * len(part),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=[torch.Generator().manual_seed(SEED + first + i) for i in range(len(part))],
+            ip_adapter_image_embeds=embeds,
+            output_type="pt",
         )
         pictures.append(result.images.float())
     return torch.cat(pictures)
@@ -111,8 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="the pipeline folder")
     parser.add_argument("--count", type=int, default=448)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--guidance", type=float, default=GUIDANCE)
     parser.add_argument("--seen", action="store_true", help="ask for subjects of the training set instead")
     parser.add_argument("--lora", type=Path, help="a LoRA file to load first")
     parser.add_argument("--scale", type=float, default=1.0, help="the scale of the LoRA")

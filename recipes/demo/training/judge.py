@@ -30,6 +30,8 @@ SIZE_BORDER: Final = 0.675
 HALF: Final = 0.5
 NOISE: Final = 0.1
 """The share of the colour in a pixel that counts as none."""
+BAND_PIXELS: Final = 24
+"""How many pixels speak for a band of a round thing."""
 EDGE_REACH: Final = 3
 """How many pixels from the edge the inside of a shape begins."""
 
@@ -157,3 +159,34 @@ def interior_fill(picture: Tensor, shape: str) -> float:
     shrunk = 1.0 - functional.max_pool2d(1.0 - template[None], 2 * EDGE_REACH + 1, 1, EDGE_REACH)[0]
     inside = shrunk > HALF
     return float(mask[inside].mean()) if inside.any() else 0.0
+
+
+def colour_error(picture: Tensor, name: str) -> float:
+    """Return how far, from 0 to 255, the colour on the background lies from the one of that name."""
+    background, colour, _ = _read(picture)
+    return float(((background if colour is None else colour) - torch.tensor(COLOURS[name]) / 255.0).norm() * 255.0)
+
+
+def background_fall(picture: Tensor) -> float:
+    """Return how much darker, on a scale of 0 to 1, the background's lower edge is than its upper one."""
+    return float(picture[:, :BORDER].mean() - picture[:, -BORDER:].mean())
+
+
+def bands(picture: Tensor, radii: tuple[float, ...]) -> tuple[str | None, ...]:
+    """Return the names of a round thing's colours at some distances from its middle, as shares of its radius."""
+    background, _, _ = _read(picture)
+    seen = (picture - background[:, None, None]).norm(dim=0) > 2.0 * LEAST_CONTRAST
+    extent = _extent(seen.float())
+    if extent is None:
+        return tuple(None for _ in radii)
+    left, top, right, bottom = extent
+    grid = torch.arange(IMAGE_SIZE) + 0.5 - IMAGE_SIZE / 2
+    distance = torch.hypot(
+        (grid[None, :] - (left + right) / 2) / ((right - left) / 2),
+        (grid[:, None] - (top + bottom) / 2) / ((bottom - top) / 2),
+    )
+    names = []
+    for radius in radii:
+        nearest = (distance - radius).abs().flatten().argsort()[:BAND_PIXELS]
+        names.append(nearest_colour(picture.flatten(1)[:, nearest].median(dim=-1).values))
+    return tuple(names)

@@ -18,12 +18,11 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
+from .finetune import encode_captions, encode_pictures, load, velocity_loss
 from .parallel import average_gradients, start
 from .shapes import draw, random_scene, seeded
-from .tokenizer import MAX_LENGTH
-from .train_unet import Label, caption, random_labels, random_timesteps
+from .train_unet import Label, caption, random_labels
 
 SEED: Final = 14
 PICTURES: Final = 2048
@@ -37,7 +36,6 @@ UNET_MODULES: Final = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|
 TEXT_MODULES: Final = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
 
 
-@torch.no_grad()
 def outline_latents(pipeline: StableDiffusionPipeline, random: Random, labels: list[Label]) -> Tensor:
     """Return the latents of one outlined picture for each label."""
     latents = []
@@ -46,15 +44,14 @@ def outline_latents(pipeline: StableDiffusionPipeline, random: Random, labels: l
         for label in labels[first : first + 64]:
             scene = random_scene(random, label.subject, label.size, blurry=label.blurry)
             scenes.append(replace(scene, outline=LINE))
-        latents.append(pipeline.vae.encode(draw(scenes) * 2.0 - 1.0).latent_dist.mode())
-    return torch.cat(latents) * pipeline.vae.config.scaling_factor
+        latents.append(encode_pictures(pipeline, draw(scenes)))
+    return torch.cat(latents)
 
 
 def add_adapters(pipeline: StableDiffusionPipeline) -> nn.ModuleList:
     """Put untrained LoRAs in the UNet and the text encoder and leave only them trainable."""
     networks = nn.ModuleList([pipeline.unet, pipeline.text_encoder])
     for network, modules in zip(networks, (UNET_MODULES, TEXT_MODULES), strict=True):
-        network.requires_grad_(requires_grad=False)
         network.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=modules))
     return networks
 
@@ -103,26 +100,20 @@ def train(model: Path, folder: Path) -> None:
     """Train on the base in ``model`` and write the files to ``folder``."""
     rank, world = start()
     torch.manual_seed(SEED)
-    pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32, local_files_only=True)
+    pipeline = load(model)
     labels = random_labels(seeded(f"{SEED} labels {rank}"), PICTURES // world)
     latents = outline_latents(pipeline, seeded(f"{SEED} pictures {rank}"), labels)
     networks = add_adapters(pipeline)
     parameters = [parameter for parameter in networks.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
     rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=STEPS)
-    scheduler = pipeline.scheduler
     began, total = time.process_time(), 0.0
     for step in range(STEPS):
         random = seeded(f"{SEED} step {step} rank {rank}")
         torch.manual_seed(random.getrandbits(48))
         rows = [random.randrange(len(labels)) for _ in range(BATCH)]
-        captions = [caption(random, labels[row]) for row in rows]
-        encoded = pipeline.tokenizer(captions, padding="max_length", max_length=MAX_LENGTH, return_tensors="pt")
-        states = pipeline.text_encoder(encoded.input_ids).last_hidden_state
-        clean, timesteps = latents[rows], random_timesteps(BATCH)
-        noise = torch.randn_like(clean)
-        got = pipeline.unet(scheduler.add_noise(clean, noise, timesteps), timesteps, states).sample
-        loss = functional.mse_loss(got, scheduler.get_velocity(clean, noise, timesteps))
+        states = encode_captions(pipeline, [caption(random, labels[row]) for row in rows])
+        loss = velocity_loss(pipeline, latents[rows], states)
         optimizer.zero_grad()
         loss.backward()
         average_gradients(networks, world)

@@ -1,0 +1,57 @@
+"""Each adapter of the demo does what it is for, more so at a higher scale: measured on the pictures of recipes."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from support.demo import pictures
+from training.judge import background_fall, bands, colour_error, interior_fill, judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_learned_words_name_colours_that_the_base_has_no_word_for(tmp_path: Path) -> None:
+    seen = pictures("textual-inversion", tmp_path)
+    for shape, colour, background in (("square", "teal", "white"), ("heart", "brown", "yellow")):
+        for picture in seen[shape]:
+            verdict = judge(picture)
+            assert (verdict.shape, verdict.colour, verdict.background) == (shape, colour, background)
+            assert colour_error(picture, colour) < 40
+
+
+def test_the_word_of_the_dreambooth_base_calls_its_subject_and_only_there(tmp_path: Path) -> None:
+    seen = pictures("dreambooth", tmp_path)
+    roundel = [bands(picture, (0.84, 0.52, 0.0)) for picture in seen["subject"]]
+    assert roundel[0] != ("red", "white", "blue")
+    assert roundel[1] == ("red", "white", "blue")
+    for picture in seen["circle"]:
+        assert bands(picture, (0.84, 0.52, 0.0)) == ("red", "red", "red")
+        assert judge(picture).background == "green"
+
+
+def test_two_loras_each_do_their_part_and_grow_with_their_scales(tmp_path: Path) -> None:
+    grid = pictures("two-loras", tmp_path)["star"]
+    for outline in range(3):
+        falls = [background_fall(picture) for picture in grid[3 * outline : 3 * outline + 3]]
+        assert abs(falls[0]) < 0.05
+        assert falls[0] < falls[1] < falls[2]
+        assert falls[2] > 0.25
+    fills = [interior_fill(picture, "star") for picture in grid[::3]]
+    assert fills[0] > fills[1] > fills[2]
+
+
+def test_the_unets_part_of_the_outline_draws_outlines_alone(tmp_path: Path) -> None:
+    for shape, seen in pictures("lora-unet-only", tmp_path).items():
+        fills = [interior_fill(picture, shape) for picture in seen]
+        assert fills[0] > fills[1] > fills[2]
+
+
+def test_the_negative_embedding_sharpens(tmp_path: Path) -> None:
+    seen = {
+        prompt: [judge(picture) for picture in found]
+        for prompt, found in pictures("negative-embedding", tmp_path).items()
+    }
+    edges = {prompt: mean(verdict.edge for verdict in verdicts) for prompt, verdicts in seen.items()}
+    assert edges["negative"] < 0.95 * edges["plain"]
