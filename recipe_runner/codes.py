@@ -203,6 +203,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E807": Code("a picture that the format cannot hold"),
         "E830": Code("two things of different kinds", COULD_NOT),
         "E831": Code("nothing to compare", COULD_NOT),
+        "E832": Code("no such image"),
         # Other programs' files
         "E850": Code("nothing says how a picture was made", COULD_NOT),
         "E851": Code("a damaged picture", COULD_NOT),

@@ -63,7 +63,7 @@ def execute_plan(
         progress.begin(reused)
         warnings: tuple[str, ...] = ()
         if missing:
-            warnings = _make(folder, plan, gallery, missing, progress)
+            warnings = _make(folder, prepared, gallery, missing, progress)
         write_views(folder, plan, gallery.finish())
     return Run(folder=folder.path, plan_digest=plan.digest, made=len(missing), reused=reused, warnings=warnings)
 
@@ -80,13 +80,13 @@ def require_sources(plan: Plan, recipe: str) -> None:
 
 
 def _make(
-    folder: RunFolder, plan: Plan, gallery: Gallery, missing: list[PlannedImage], progress: Progress
+    folder: RunFolder, prepared: Prepared, gallery: Gallery, missing: list[PlannedImage], progress: Progress
 ) -> tuple[str, ...]:
     """Execute the graph for the missing images, in an order that loads and changes as little as possible."""
     from recipe_runner.execute.local import execute  # noqa: PLC0415
     from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
 
-    started = time.monotonic()
+    plan, started = prepared.plan, time.monotonic()
     wanted = {image.key: image for image in missing}
     with Workshop(plan, progress.step) as workshop:
         gallery.begin(workshop.environment)
@@ -99,7 +99,9 @@ def _make(
         except RecipeRunnerError as error:
             write_views(folder, plan, gallery.fail(error.problems[0]))
             raise
-        gallery.note_seconds({"total": time.monotonic() - started, **workshop.timer.seconds}, host_facts())
+        told = [f"{problem.message} [{problem.code}]" for problem in prepared.warnings]
+        seconds = {"total": time.monotonic() - started, **workshop.timer.seconds}
+        gallery.note_making(seconds, host_facts(), [*told, *workshop.warnings])
     for warning in workshop.warnings:
         progress.say(f"warning: {warning}")
     return tuple(workshop.warnings)

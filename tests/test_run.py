@@ -49,11 +49,11 @@ def recipe(sd15_folder: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a run folder that must not depend on when and how it was made."""
+    """Every file of a run folder that must not depend on when and how it was made; the report tells the timings."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("telemetry.json", "journal.jsonl", ".lock")
+        if path.is_file() and path.name not in ("telemetry.json", "journal.jsonl", "report.html", ".lock")
     }
 
 
@@ -98,6 +98,21 @@ def test_pictures_are_those_of_the_plain_pipeline(recipe: Path, sd15_folder: Pat
     ).images[0]
     with Image.open(run.folder / "images/bear-2.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(expected))
+
+
+def test_the_report_names_a_command_that_makes_an_image_again(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = recipe_runner.run_recipe(recipe, ["matrix={sampling.guidance_scale: [5.0, 7.0]}"])
+    page = (run.folder / "report.html").read_text()
+    assert "denoise" in page
+    answer = call(capsys, "run", f"{run.folder}/resolved.yaml", "--only", "002-bear-2.png", "--runs", "again")
+    assert answer.status == 0
+    again = Path(answer.out.strip())
+    (image,) = json.loads((again / "manifest.json").read_text())["images"]
+    wanted = next(image for image in manifest(run)["images"] if image["path"] == "images/002-bear-2.png")
+    assert [image[name] for name in ("node_key", "pixel_sha256", "variant")] == [
+        wanted[name] for name in ("node_key", "pixel_sha256", "variant")
+    ]
+    assert str(again).startswith("again/")
 
 
 def test_pictures_carry_their_parameters_and_plan(recipe: Path) -> None:

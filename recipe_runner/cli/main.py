@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": "say what weights files are, from their headers alone",
     "lock": "pin every source of a recipe to its commit and its files' digests",
     "fetch": "bring everything that a recipe needs onto this machine",
+    "report": "show recorded runs on one page: contact sheet, comparison, recipe, build graph, timings",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
     "explain": "explain a problem code",

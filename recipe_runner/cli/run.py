@@ -13,6 +13,7 @@ examples:
   recipe-runner run recipes/quickstart.yaml
   recipe-runner run recipes/quickstart.yaml --set sampling.num_inference_steps=10 --device cpu
   recipe-runner run recipes/quickstart.yaml --runs /tmp/try
+  recipe-runner run recipes/quickstart.yaml --only star-1.png --runs /tmp/again
 
 Images that are made already are not made again. A run that was interrupted goes on where it stopped.
 What is not on this machine is fetched. A lock beside the recipe pins what it covers.
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; the same as --set runtime.device=DEVICE"
     )
     add_lock_use(parser)
+    parser.add_argument(
+        "--only",
+        metavar="IMAGE",
+        help="make this one image by itself, in a run of its own: the same as --set for its prompt, seed and variant",
+    )
     parser.add_argument("--wait", action="store_true", help="wait for another run of the same plan to end")
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="show no progress")
@@ -39,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the images."""
     from recipe_runner.api import Terms, prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.only import only_overrides  # noqa: PLC0415
     from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
     from recipe_runner.report.progress import make_progress  # noqa: PLC0415
@@ -50,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     with make_meter(quiet=arguments.quiet) as meter:
         terms = Terms(network=may_fetch(arguments), lock=lock_use(arguments), meter=meter)
         prepared = prepare(arguments.recipe, overrides, terms)
+        if arguments.only:
+            overrides += only_overrides(prepared.document, prepared.plan, arguments.only)
+            prepared = prepare(arguments.recipe, overrides, terms)
     print_problems(prepared.warnings, "human", file=sys.stderr)
     result = execute_plan(
         prepared,

@@ -16,13 +16,12 @@ from recipe_runner.diff.images import Picture, reasons_between, said
 from recipe_runner.diff.recipe import compare_recipes
 from recipe_runner.diff.side import Side
 from recipe_runner.diff.walk import Keys, Walk, alike
-from recipe_runner.document import Document, parse_document
-from recipe_runner.errors import RecipeRunnerError
-from recipe_runner.load import problems_of
+from recipe_runner.document import Document
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import compare_files
 from recipe_runner.record.folder import RESOLVED
 from recipe_runner.record.manifest import ImageRecord, manifest_from
+from recipe_runner.record.recorded import resolved_document
 
 
 def compare_runs(old: Side | None, new: Side | None, labels: tuple[str, str]) -> Difference:
@@ -58,13 +57,7 @@ class _Run:
     def recipe(self) -> Document | None:
         """The resolved recipe beside the manifest; None where there is none that this version reads."""
         data = self.side.sibling(RESOLVED) if self.side else None
-        if data is None or self.side is None:
-            return None
-        try:
-            document = parse_document(data, RESOLVED, self.side.beside)
-        except RecipeRunnerError:
-            return None
-        return None if any(problem.severity == "error" for problem in problems_of(document)) else document
+        return resolved_document(data, self.side.beside) if data is not None and self.side else None
 
     @cached_property
     def asked(self) -> Mapping[bytes, Picture]:

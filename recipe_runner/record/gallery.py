@@ -22,6 +22,7 @@ from recipe_runner.record.picture import Picture, encode
 from recipe_runner.record.store import Absent, StoredImage
 from recipe_runner.record.summary import Entries, is_own, recipe_sha256, write_summary
 from recipe_runner.record.telemetry import Invocation, append_telemetry
+from recipe_runner.record.thumbnails import write_thumbnail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +98,8 @@ class Gallery:
         picture = encode(pixels, output["format"], output["quality"])
         # Another process may have stored this image first: then its picture is the one that counts.
         found = self._folder.store.put(self._record(key, picture), picture.data)
+        if found.image.pixel_sha256 == picture.pixel_sha256:
+            write_thumbnail(self._folder.path, picture.pixel_sha256, pixels)
         entries = [self._write(image, found.image, found.data) for image in images]
         self._folder.journal.append(entries)
         for entry in entries:
@@ -111,8 +114,8 @@ class Gallery:
         """Write the documents of a run that stopped at `problem`."""
         return self._summarise(Failure(code=problem.code, message=problem.message, line=problem.line or None))
 
-    def note_seconds(self, seconds: Mapping[str, float], host: Mapping[str, Json]) -> None:
-        """Note how long each phase of the making took, in seconds, and on what host."""
+    def note_making(self, seconds: Mapping[str, float], host: Mapping[str, Json], warnings: Sequence[str]) -> None:
+        """Note how long each phase of the making took, in seconds, on what host, and what was only worth a warning."""
         invocation = Invocation(
             started=self._started.isoformat(timespec="seconds"),
             made=len(self._made),
@@ -120,6 +123,7 @@ class Gallery:
             seconds=seconds,
             image_seconds={},
             host=host,
+            warnings=warnings,
         )
         append_telemetry(self._folder.path / TELEMETRY, invocation)
 

@@ -14,6 +14,8 @@ Measure = Callable[[str], float]
 """The width of a text in pixels."""
 
 ELLIPSIS = "…"
+TIMES = "\u00d7"
+"""The sign of multiplication, as in 64 by 64 pixels."""
 _DASHES = {ord("\u2010"): "-", ord("\u2011"): "-", ord("\u2013"): "-", ord("\u2014"): "-", ord("\u2212"): "-"}
 
 
@@ -39,6 +41,13 @@ def value_text(value: Json) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(value_text(part) for part in value)}]"
     return json.dumps(value)
+
+
+def image_name(prompt: str, seed: int, variant: Mapping[str, Json]) -> str:
+    """`star, seed 1, outline.scale 0.5`."""
+    names = axis_names(list(variant))
+    values = [f"{names[axis]} {value_text(value)}" for axis, value in variant.items()]
+    return ", ".join([prompt, f"seed {seed}", *values])
 
 
 def drawable(text: str) -> str:

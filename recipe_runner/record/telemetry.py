@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.disk.atomic import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from recipe_runner.canonical import Json
@@ -27,6 +27,7 @@ class Invocation:
 
     `started` is UTC in ISO 8601. `seconds` is the duration of each phase, and `image_seconds` of each image that was
     made, by its path. `host` has the host's facts: name, processors, device, memory.
+    `warnings` are what the run told.
     """
 
     started: str
@@ -35,6 +36,7 @@ class Invocation:
     seconds: Mapping[str, float]
     image_seconds: Mapping[str, float]
     host: Mapping[str, Json]
+    warnings: Sequence[str] = ()
 
 
 def append_telemetry(path: Path, invocation: Invocation) -> None:
@@ -50,6 +52,7 @@ def append_telemetry(path: Path, invocation: Invocation) -> None:
         "seconds": {name: round(seconds, 6) for name, seconds in invocation.seconds.items()},
         "image_seconds": {name: round(seconds, 6) for name, seconds in invocation.image_seconds.items()},
         "host": dict(invocation.host),
+        "warnings": list(invocation.warnings),
     }
     tree = {"telemetry": _FORMAT, "invocations": [*read_telemetry(path), entry]}
     write_file(path, json.dumps(tree, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")

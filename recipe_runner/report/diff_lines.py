@@ -9,7 +9,7 @@ from typing import Literal
 
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Cost, Difference, Fate, ImagePair, Verdict, Word
-from recipe_runner.record.labels import axis_names, value_text
+from recipe_runner.record.labels import image_name
 from recipe_runner.words import written
 
 Sign = Literal["+", "-", "~"]
@@ -115,9 +115,7 @@ def verdicts(difference: Difference) -> str:
 
 def name_of(pair: ImagePair) -> str:
     """`star, seed 1, outline.scale 0.5`."""
-    names = axis_names(list(pair.variant))
-    values = [f"{names[axis]} {value_text(value)}" for axis, value in pair.variant.items()]
-    return _safe(", ".join([pair.prompt, f"seed {pair.seed}", *values]))
+    return _safe(image_name(pair.prompt, pair.seed, pair.variant))
 
 
 def measure_text(pair: ImagePair) -> str:

@@ -1,179 +1,157 @@
-"""`report.html`: a run on one page that needs nothing but its folder. No scripts; every text is escaped."""
+"""`report.html`: runs on one page, with a contact sheet of all their images and everything that is known of each."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from pathlib import Path
+from typing import Any
 
-from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.labels import axis_names, value_text
+from recipe_runner.canonical import canonical
+from recipe_runner.reasons import changes, flat
+from recipe_runner.record.folder import DIGEST_LENGTH, RESOLVED
+from recipe_runner.record.labels import TIMES, image_name, value_text
+from recipe_runner.record.manifest import ImageRecord, Manifest
+from recipe_runner.record.recorded import RecordedRun
+from recipe_runner.record.thumbnails import write_thumbnails
+from recipe_runner.report.page import LIBRARIES, link, render
+from recipe_runner.report.section import Subject, section, warnings_of
+from recipe_runner.report.sheet import Keys, sheet_of, table_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from recipe_runner.record.environment import Environment
-    from recipe_runner.record.manifest import ImageRecord, Manifest
-
-_SHORT = 12
+SCRIPTS = (*LIBRARIES, "page/page.js", "page/comparison.js", "page/viewer.js", "page/sheet.js", "page/start.js")
 _TINY = 160
-_POLICY = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --grey: #656d76; --rule: #d7dbe0; --paper: #fff; --shade: #f6f8fa;
-  --bad: #b42318 }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --grey: #8d96a0; --rule: #30363d; --paper: #0d1117; --shade: #161b22; --bad: #ff7b72 } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 2rem; max-width: max-content; color: var(--ink); background: var(--paper);
-  font: 15px/1.5 system-ui, sans-serif }
-h1 { margin: 0 0 .3rem; font-size: 1.6rem } h2 { margin: 2.5rem 0 .6rem; font-size: 1.15rem }
-p { margin: .3rem 0 } .grey { color: var(--grey) } .bad { color: var(--bad) }
-code { font: .92em ui-monospace, monospace; overflow-wrap: anywhere }
-.scroll { overflow-x: auto } table { border-collapse: collapse }
-table + table { margin-top: 1.2rem }
-th, td { padding: .35rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule) }
-th { font-weight: 600 } thead th { background: var(--shade) }
-.prompt { min-width: 12rem; max-width: 20rem; font-weight: 400; overflow-wrap: anywhere; white-space: pre-wrap }
-.images td { padding: .25rem } .missing { color: var(--grey); background: var(--shade) }
-img { display: block; max-width: 384px; height: auto; background: var(--shade) }
-img.tiny { image-rendering: pixelated } figure { margin: 0 } figcaption { font-size: .8rem; color: var(--grey) }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0 } dt { color: var(--grey) }
-dd { margin: 0 }
-"""
+_MIME = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptText:
-    """What a prompt id stands for."""
+class Cell:
+    """An image as the sheet shows it: sizes are of what is shown, in CSS pixels."""
 
-    prompt: str
-    negative_prompt: str | None = None
+    number: int
+    name: str
+    href: str
+    thumbnail: str
+    width: int
+    height: int
+    tiny: bool
+    caption: str
+    pixel_sha256: str
 
 
-def report_html(manifest: Manifest, prompts: Mapping[str, PromptText]) -> bytes:
-    """The page as UTF-8; same manifest and prompts, same bytes.
+def report_html(subjects: Sequence[Subject], folder: Path, *, embed: bool = False) -> bytes:
+    """The page as UTF-8; thumbnails that it needs are made in the runs' folders.
 
     Args:
-        manifest: the manifest beside which the page will lie: images are linked by their paths in it.
-        prompts: the texts of the prompt ids; an id that is not here is shown alone.
+        subjects: the runs, in order.
+        folder: where the page will lie: pictures are linked as seen from there.
+        embed: put the pictures into the page instead, so that it can be sent.
     """
-    title = escape(manifest.name)
-    count = f"{len(manifest.images)} image{'' if len(manifest.images) == 1 else 's'}"
-    parts = (
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # The page holds words of strangers: whatever they are, nothing is fetched or run.
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{title}</h1>",
-        f'<p class="grey">{count} · plan <code>{manifest.plan_digest[:_SHORT]}</code></p>',
-        *_failure(manifest),
-        '<div class="scroll">',
-        *_images(manifest, prompts),
-        "</div>",
-        "<h2>Inputs</h2>",
-        *_inputs(manifest),
-        "<h2>Environment</h2>",
-        *_environment(manifest.environment),
-        *_digests(manifest),
-        "</body></html>",
+    runs = [subject.run for subject in subjects]
+    names = [_name(run.manifest, several=len(runs) > 1) for run in runs]
+    sheet = sheet_of(runs, names)
+    cells: dict[Keys, Cell] = {}
+    images: list[Mapping[str, Any]] = []
+    asked: dict[bytes, tuple[int, Mapping[str, Any]]] = {}
+    for number, run in enumerate(runs):
+        thumbnails = {} if embed else write_thumbnails(run.folder, run.manifest.images)
+        for keys, image in zip(sheet.at[number], run.manifest.images, strict=True):
+            cell = _cell(len(images), run, image, folder, thumbnails.get(image.path, image.path), embed=embed)
+            cells[keys] = cell
+            said = _asked(run, image)
+            place, _ = asked.setdefault(canonical(said), (len(asked), said))
+            images.append(_data(cell, number, run, image, keys, place))
+    table = table_of(sheet, cells)
+    count = f"{len(images)} image{'' if len(images) == 1 else 's'}"
+    data = {
+        "axes": [
+            {"id": axis.id, "name": axis.name, "values": [_value(value) for value in axis.values]}
+            for axis in sheet.axes
+        ],
+        "rows": table.row_axes,
+        "columns": table.column_axes,
+        "images": images,
+        "asked": [said for _, said in asked.values()],
+        "runs": [
+            {
+                "resolved": link(run.folder / RESOLVED, folder) if run.resolved else None,
+                "batched": run.manifest.environment.reproducibility == "fast",
+            }
+            for run in runs
+        ],
+    }
+    return render(
+        "report.html",
+        SCRIPTS,
+        title=", ".join(dict.fromkeys(run.manifest.name for run in runs)),
+        summary=f"{count} · plan {', '.join(run.manifest.plan_digest[:DIGEST_LENGTH] for run in runs)}",
+        warnings=list(dict.fromkeys(warning for run in runs for warning in warnings_of(run))),
+        sheet=table,
+        runs=[section(subject, name) for subject, name in zip(subjects, names, strict=True)],
+        data=data,
     )
-    return ("\n".join(parts) + "\n").encode("utf-8", "replace")
 
 
-def _failure(manifest: Manifest) -> Iterable[str]:
-    if manifest.failure is not None:
-        yield f'<p class="bad">Not complete: {escape(manifest.failure.code)}: {escape(manifest.failure.message)}</p>'
+def _name(manifest: Manifest, *, several: bool) -> str:
+    return f"{manifest.name} {manifest.plan_digest[:DIGEST_LENGTH]}" if several else manifest.name
 
 
-def _images(manifest: Manifest, prompts: Mapping[str, PromptText]) -> Iterable[str]:
-    variants = {canonical(image.variant): image.variant for image in manifest.images}
-    rows = dict.fromkeys((image.prompt, image.seed) for image in manifest.images)
-    found = {(canonical(image.variant), image.prompt, image.seed): image for image in manifest.images}
-    axes = axis_names(list(next(iter(variants.values()), {})))
-    yield '<table class="images"><thead>'
-    for path, name in axes.items():
-        cells = "".join(f"<th>{escape(value_text(variant[path]))}</th>" for variant in variants.values())
-        yield f'<tr><th colspan="2" title="{escape(path)}">{escape(name)}</th>{cells}</tr>'
-    yield "</thead><tbody>"
-    last = None
-    for prompt, seed in rows:
-        label = _prompt(prompt, prompts.get(prompt)) if prompt != last else ""
-        last = prompt
-        cells = "".join(_cell(found.get((variant, prompt, seed))) for variant in variants)
-        yield f'<tr><th class="prompt">{label}</th><th>seed {seed}</th>{cells}</tr>'
-    yield "</tbody></table>"
+def _value(value: Any) -> Mapping[str, str]:
+    said = {"label": value.label, "text": value.text, "negative": value.negative}
+    return {key: text for key, text in said.items() if text}
 
 
-def _prompt(prompt_id: str, text: PromptText | None) -> str:
-    label = f"<strong>{escape(prompt_id)}</strong>"
-    if text is None:
-        return label
-    negative = f'\n<span class="grey">not: {escape(text.negative_prompt)}</span>' if text.negative_prompt else ""
-    return f"{label}\n{escape(text.prompt)}{negative}"
-
-
-def _cell(image: ImageRecord | None) -> str:
-    if image is None:
-        return '<td class="missing">not made</td>'
-    # A whole number of times its size, so that every pixel of a tiny picture is a square.
+def _cell(number: int, run: RecordedRun, image: ImageRecord, folder: Path, thumbnail: str, *, embed: bool) -> Cell:
+    # A whole number of times its size, so that every pixel of a tiny picture is a square; a large one as its thumbnail.
     longer = max(image.width, image.height)
-    times = -(-_TINY // longer) if longer < _TINY else 1
-    tiny = ' class="tiny"' if times > 1 else ""
-    label = escape(f"{image.prompt}, seed {image.seed}")
-    address = quote(image.path)
+    times = -(-_TINY // longer) if longer < _TINY else min(1, 256 / longer)
     elsewhere = " · other environment" if image.environment is not None else ""
-    return (
-        f'<td><figure><a href="{address}"><img{tiny} src="{address}" alt="{label}" loading="lazy" '
-        f'width="{image.width * times}" height="{image.height * times}"></a>'
-        f'<figcaption title="pixels {image.pixel_sha256}">{image.width}&times;{image.height} · '
-        f"{image.pixel_sha256[:_SHORT]}{elsewhere}</figcaption></figure></td>"
+    source = _embedded(run.folder / image.path) if embed else link(run.folder / thumbnail, folder)
+    return Cell(
+        number=number,
+        name=image_name(image.prompt, image.seed, image.variant),
+        href="#" if embed else link(run.folder / image.path, folder),
+        thumbnail=source,
+        width=round(image.width * times),
+        height=round(image.height * times),
+        tiny=times > 1,
+        caption=f"{image.width}{TIMES}{image.height} · {image.pixel_sha256[:DIGEST_LENGTH]}{elsewhere}",
+        pixel_sha256=image.pixel_sha256,
     )
 
 
-def _inputs(manifest: Manifest) -> Iterable[str]:
-    yield "<table><thead><tr><th>Role</th><th>Address</th><th>Commit</th><th>Digest</th></tr></thead><tbody>"
-    for source in manifest.sources:
-        commit = escape((source.commit or "")[:_SHORT])
-        yield (
-            f"<tr><td>{escape(source.role)}</td><td><code>{escape(source.address)}</code></td>"
-            f"<td><code>{commit}</code></td><td><code>{source.digest[:_SHORT]}</code></td></tr>"
-        )
-    yield "</tbody></table>"
-    if manifest.adapters:
-        yield "<table><thead><tr><th>Adapter</th><th>Kind</th><th>Tensors</th><th>Scales</th></tr></thead><tbody>"
-        for adapter in manifest.adapters:
-            tensors = ", ".join(f"{name} {match.matched}/{match.total}" for name, match in adapter.tensors.items())
-            scales = "; ".join(value_text(scale) for scale in adapter.scales)
-            yield (
-                f"<tr><td>{escape(adapter.name)}</td><td>{escape(adapter.kind)}</td>"
-                f"<td>{escape(tensors)}</td><td>{escape(scales)}</td></tr>"
-            )
-        yield "</tbody></table>"
+def _embedded(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return ""
+    return f"data:{_MIME.get(path.suffix, 'image/png')};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _environment(environment: Environment) -> Iterable[str]:
-    values: dict[str, Json] = {"device": environment.device, "reproducibility": environment.reproducibility}
-    return _list({**values, **environment.versions, **environment.determinism})
+def _asked(run: RecordedRun, image: ImageRecord) -> Mapping[str, Mapping[str, str]]:
+    said = run.asked(image)
+    parts = {"texts": said.texts, "scales": said.scales, "sampling": said.sampling}
+    return {part: {name: value_text(value) for name, value in values.items()} for part, values in parts.items()}
 
 
-def _digests(manifest: Manifest) -> Iterable[str]:
-    yield "<h2>Identity</h2>"
-    values: dict[str, Json] = {"plan": manifest.plan_digest, "recipe": manifest.recipe_sha256}
-    if manifest.overrides:
-        values["overrides"] = ", ".join(manifest.overrides)
-    if manifest.lock_sha256:
-        values["lock"] = manifest.lock_sha256
-    if manifest.git is not None:
-        values["git"] = f"{manifest.git.commit}{' with changes' if manifest.git.dirty else ''}"
-    yield from _list(values)
-
-
-def _list(values: Mapping[str, Json]) -> Iterable[str]:
-    yield "<dl>"
-    for name, value in values.items():
-        yield f"<dt>{escape(name)}</dt><dd><code>{escape(value_text(value))}</code></dd>"
-    yield "</dl>"
+def _data(cell: Cell, number: int, run: RecordedRun, image: ImageRecord, keys: Keys, asked: int) -> Mapping[str, Any]:
+    facts = {
+        "size": f"{image.width}{TIMES}{image.height}",
+        "node key": image.node_key,
+        "file sha256": image.file_sha256,
+        "pixel sha256": image.pixel_sha256,
+    }
+    if image.environment is not None:
+        leaves = [flat("", part.model_dump(mode="json")) for part in (run.manifest.environment, image.environment)]
+        facts["made elsewhere"] = "\n".join(change.removeprefix(".") for change in changes(*leaves))
+    return {
+        "number": cell.number,
+        "run": number,
+        "at": keys,
+        "name": cell.name,
+        "file": image.path.removeprefix("images/"),
+        "href": None if cell.href == "#" else cell.href,
+        "size": [image.width, image.height],
+        "asked": asked,
+        "facts": facts,
+    }

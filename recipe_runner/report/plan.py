@@ -118,7 +118,7 @@ def plan_mermaid(plan: Plan) -> str:
     """The build graph as a Mermaid flowchart."""
     lines = ["flowchart LR"]
     for node in plan.graph:
-        label = _label(node).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+        label = label_of(node).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
         lines.append(f'  n{node.key[:12]}["{label}"]')
     lines += [f"  n{key[:12]} -->|{name}| n{node.key[:12]}" for node in plan.graph for name, key in _edges(node)]
     return "\n".join(lines) + "\n"
@@ -128,7 +128,7 @@ def plan_dot(plan: Plan) -> str:
     """The build graph in Graphviz's DOT language."""
     lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
     for node in plan.graph:
-        label = _label(node).replace("\\", "\\\\").replace('"', '\\"')
+        label = label_of(node).replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'  "{node.key[:12]}" [label="{label}"];')
     lines += [
         f'  "{key[:12]}" -> "{node.key[:12]}" [label="{name}"];' for node in plan.graph for name, key in _edges(node)
@@ -165,7 +165,7 @@ def _edges(node: Node) -> list[tuple[str, str]]:
     return list(node.inputs.items())
 
 
-def _label(node: Node) -> str:
+def label_of(node: Node) -> str:
     """A short line on one node: its operation and the constant that tells it from its siblings."""
     told: Json = None
     if node.operation == "encode_prompt":

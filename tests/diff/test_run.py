@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from support.command import ROOT, call
+from support.command import call
 from support.git import Repository
 from support.manifests import manifest
+from support.runs import pixels, write_run
 
 from recipe_runner.diff.compare import compare
 from recipe_runner.diff.difference import Difference
 from recipe_runner.diff.side import read_side
-from recipe_runner.record.manifest import ImageRecord, Manifest, manifest_bytes
-
-RECIPE = f"""\
-recipe: 1
-name: cereal-or-film
-base: {{model: {ROOT}/recipes/demo/model}}
-adapters: {{cereal: {{kind: lora, model: some/lora, scale: 1.0}}}}
-prompts: [{{id: bears, prompt: bears}}, {{id: cat, prompt: a cat}}]
-seeds: [33, 34]
-matrix: {{adapters.cereal.scale: [0.0, 0.5]}}
-sampling: {{num_inference_steps: STEPS}}
-"""
-
-
-def pixels(seed: int, size: tuple[int, int] = (48, 64)) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Noise."""
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def write_run(folder: Path, changes: dict[int, Any] | None = None, *, steps: int = 10, **update: Any) -> Manifest:
-    """A run of eight pictures in `folder`; `changes` are pixels of some, by position."""
-    (folder / "images").mkdir(parents=True)
-    records: list[ImageRecord] = []
-    for index, image in enumerate(manifest().images):
-        picture = (changes or {}).get(index, pixels(index))
-        Image.fromarray(picture).save(folder / image.path)
-        data = (folder / image.path).read_bytes()
-        digests = {
-            "file_sha256": hashlib.sha256(data).hexdigest(),
-            "pixel_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
-            "height": picture.shape[0],
-            "width": picture.shape[1],
-        }
-        records.append(image.model_copy(update=digests))
-    made = manifest().model_copy(update={"images": tuple(records), **update})
-    (folder / "manifest.json").write_bytes(manifest_bytes(made))
-    (folder / "resolved.yaml").write_text(RECIPE.replace("STEPS", str(steps)))
-    return made
+from recipe_runner.record.manifest import manifest_bytes
 
 
 def difference(old: str = "a", new: str = "b") -> Difference:

@@ -20,6 +20,7 @@ def invocation(made: int) -> Invocation:
         seconds={"denoise": 1.23456789},
         image_seconds={"images/bears-33.png": 2.0},
         host={"name": "here", "processors": 2},
+        warnings=["a prompt is long"],
     )
 
 
@@ -37,6 +38,7 @@ def test_invocations_are_appended_in_order(tmp_path: Path) -> None:
         "seconds": {"denoise": 1.234568},
         "image_seconds": {"images/bears-33.png": 2.0},
         "host": {"name": "here", "processors": 2},
+        "warnings": ["a prompt is long"],
     }
 
 

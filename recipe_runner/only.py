@@ -1,0 +1,56 @@
+"""One image of a recipe by itself: the overrides that ask for nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from recipe_runner.errors import Problem, RecipeInvalid
+from recipe_runner.matrix import variants
+from recipe_runner.nearest import did_you_mean
+from recipe_runner.paths import prompt_id
+
+if TYPE_CHECKING:
+    from recipe_runner.canonical import Json
+    from recipe_runner.compile import Plan
+    from recipe_runner.document import Document
+
+_LISTS = ("prompts", "seeds")
+"""Sections that are cut down to the image's own element, with whatever an axis sets in it."""
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
+
+
+def only_overrides(document: Document, plan: Plan, name: str) -> tuple[str, ...]:
+    """The overrides of a checked recipe that leave the one image whose file is called `name`.
+
+    The axes stay, each with the image's value, so that the image keeps its variant.
+
+    Raises:
+        RecipeInvalid: E832, the plan has no such image.
+    """
+    wanted = name.removeprefix("images/")
+    image = next((image for image in plan.images if image.path == wanted), None)
+    if image is None:
+        raise RecipeInvalid(
+            Problem(
+                code="E832",
+                message=f"the recipe makes no image called {wanted}",
+                path=document.source,
+                hint=did_you_mean(wanted, [image.path for image in plan.images])
+                or "`recipe-runner plan RECIPE --verbose` lists the images.",
+            )
+        )
+    variant = variants(document)[image.variant]
+    prompts = cast("Sequence[Mapping[str, Json]]", variant.tree["prompts"])
+    prompt = next(entry for index, entry in enumerate(prompts) if prompt_id(entry, index) == image.prompt)
+    axes = {axis: [value] for axis, value in variant.values.items() if re.split(r"[.\[]", axis)[0] not in _LISTS}
+    matrix = [f"matrix={_flow(axes)}"] if variant.values else []
+    return (*matrix, f"prompts={_flow([{**prompt, 'id': image.prompt}])}", f"seeds=[{image.seed}]")
+
+
+def _flow(value: Json) -> str:
+    """A value as JSON, which YAML reads the same once what it takes for a line break is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)

@@ -1,0 +1,100 @@
+"""A run as its folder tells it: the manifest, and of the other documents those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from recipe_runner.canonical import Json, canonical
+from recipe_runner.document import Document, parse_document
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.load import problems_of
+from recipe_runner.matrix import variants
+from recipe_runner.paths import prompt_id
+from recipe_runner.record.folder import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
+from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
+from recipe_runner.record.telemetry import read_telemetry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the resolved recipe asks of one image: its prompt's texts, adapters' scales and the call's arguments."""
+
+    texts: Mapping[str, Json]
+    scales: Mapping[str, Json]
+    sampling: Mapping[str, Json]
+
+
+NOTHING_KNOWN = Asked(texts={}, scales={}, sampling={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRun:
+    """A run that was recorded in `folder`; texts are None and `invocations` empty where their files are not there."""
+
+    folder: Path
+    manifest: Manifest
+    recipe: str | None
+    lock: str | None
+    resolved: Document | None
+    invocations: Sequence[Mapping[str, Any]]
+
+    @cached_property
+    def _trees(self) -> Mapping[bytes, Mapping[str, Any]]:
+        """The resolved recipe's tree of each variant, by the variant's values."""
+        found = variants(self.resolved) if self.resolved else ()
+        return {canonical(variant.values): variant.tree for variant in found}
+
+    def asked(self, image: ImageRecord) -> Asked:
+        """What the recipe asks of an image; nothing where no resolved recipe is there."""
+        tree = self._trees.get(canonical(image.variant))
+        if tree is None:
+            return NOTHING_KNOWN
+        prompts = cast("Sequence[Mapping[str, Json]]", tree.get("prompts", ()))
+        texts = next((entry for i, entry in enumerate(prompts) if prompt_id(entry, i) == image.prompt), {})
+        return Asked(
+            texts={name: text for name, text in texts.items() if name != "id"},
+            scales={name: entry["scale"] for name, entry in tree.get("adapters", {}).items() if "scale" in entry},
+            sampling=tree.get("sampling", {}),
+        )
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """The run in `folder`.
+
+    Raises:
+        RecordError: E802, E804 when its manifest cannot be read or is none.
+    """
+    data = _bytes(folder / RESOLVED)
+    return RecordedRun(
+        folder=folder,
+        manifest=read_manifest(folder / MANIFEST),
+        recipe=_text(folder / RECIPE),
+        lock=_text(folder / LOCK),
+        resolved=None if data is None else resolved_document(data, folder),
+        invocations=read_telemetry(folder / TELEMETRY),
+    )
+
+
+def resolved_document(data: bytes, folder: Path) -> Document | None:
+    """The resolved recipe of a run in `folder`; None where this version does not read it."""
+    try:
+        document = parse_document(data, str(folder / RESOLVED), folder)
+    except RecipeRunnerError:
+        return None
+    return None if any(problem.severity == "error" for problem in problems_of(document)) else document
+
+
+def _text(path: Path) -> str | None:
+    data = _bytes(path)
+    return None if data is None else data.decode("utf-8", "replace")
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

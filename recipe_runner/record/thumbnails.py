@@ -1,0 +1,72 @@
+"""Small pictures for pages of many large ones. A small picture is its own thumbnail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from recipe_runner.disk.atomic import make_folder, write_file
+from recipe_runner.record.metadata import UNREADABLE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recipe_runner.record.manifest import ImageRecord
+
+FOLDER = "thumbnails"
+SIDE = 256
+"""The longer side of a thumbnail in pixels; a picture that is no larger has none."""
+_QUALITY = 80
+
+
+def thumbnail_path(pixel_sha256: str) -> str:
+    """Where the thumbnail of a picture lies in the run folder: named after its pixels, never taken for another's."""
+    return f"{FOLDER}/{pixel_sha256[:16]}.webp"
+
+
+def write_thumbnail(run: Path, pixel_sha256: str, pixels: NDArray[np.uint8]) -> None:
+    """Make the thumbnail of a picture, uint8 [H, W, 3], that was just made and need not be read for it."""
+    if max(pixels.shape[:2]) > SIDE:
+        make_folder(run / FOLDER)
+        _write(Image.fromarray(pixels), run / thumbnail_path(pixel_sha256))
+
+
+def write_thumbnails(run: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
+    """Make the thumbnails of a run that are not there yet; each large image's path leads to its thumbnail's.
+
+    Of a picture that is not there, or cannot be read, the path leads to itself.
+    """
+    large = [image for image in images if max(image.width, image.height) > SIDE]
+    wanted = {image.path: thumbnail_path(image.pixel_sha256) for image in large}
+    missing = {name: path for path, name in wanted.items() if not (run / name).is_file()}
+    if missing:
+        make_folder(run / FOLDER)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        made = threads.map(lambda pair: _read_and_write(run / pair[1], run / pair[0]), missing.items())
+        failed = {path for path, done in zip(missing.values(), made, strict=True) if not done}
+    return {path: path if path in failed else name for path, name in wanted.items()}
+
+
+def _read_and_write(image: Path, thumbnail: Path) -> bool:
+    try:
+        with Image.open(image) as picture:
+            picture.draft("RGB", (2 * SIDE, 2 * SIDE))
+            pixels = picture.convert("RGB")
+    except UNREADABLE:
+        return False
+    _write(pixels, thumbnail)
+    return True
+
+
+def _write(picture: Image.Image, thumbnail: Path) -> None:
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    file = BytesIO()
+    picture.save(file, "WEBP", quality=_QUALITY, method=2)
+    write_file(thumbnail, file.getvalue(), durable=False)

@@ -1,0 +1,60 @@
+"""Pages that open from a disk: one file with its styles and scripts in it, which fetches nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+STYLE = "page/page.css"
+LIBRARIES = ("vendor/panzoom.min.js", "vendor/img-comparison-slider.js")
+
+
+def render(template: str, scripts: Sequence[str], **values: Any) -> bytes:
+    """The page as UTF-8: `template` filled in, every value escaped, with the named scripts.
+
+    The page holds words of strangers: its policy runs no script but its own, known by digest, and fetches nothing.
+    """
+    environment = Environment(
+        loader=PackageLoader("recipe_runner.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # The order of an image's facts is part of what they say.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    texts = [_asset(script) for script in scripts]
+    policy = (
+        "default-src 'none'; img-src 'self' file: data:; "
+        f"style-src {_digest(_asset(STYLE))}; script-src {' '.join(map(_digest, texts))}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    own = {"style": Markup(_asset(STYLE)), "scripts": [Markup(text) for text in texts]}  # noqa: S704 - this package's files
+    page = environment.get_template(template).render(policy=Markup(policy), **own, **values)  # noqa: S704 - made above
+    # A lone surrogate, which JSON may hold, has no form in UTF-8.
+    return page.encode("utf-8", "replace")
+
+
+def link(path: Path, folder: Path) -> str:
+    """The address of a file as a page in `folder` writes it."""
+    return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("recipe_runner.report") / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """A source of a content security policy: the digest of an element's text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}'"

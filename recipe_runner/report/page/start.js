@@ -1,0 +1,2 @@
+viewer.start();
+sheet.start();

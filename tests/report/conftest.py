@@ -1,0 +1,7 @@
+"""Fixtures of the tests of pages."""
+
+from __future__ import annotations
+
+from support.browser import browser, tab
+
+__all__ = ["browser", "tab"]
