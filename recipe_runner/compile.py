@@ -12,7 +12,6 @@ from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.graph import BuildGraph, Origin
-from recipe_runner.learned_tokens import uses
 from recipe_runner.resolved import (
     AnySource,
     ResolvedAdapter,
@@ -111,7 +110,9 @@ class _Compiler:
         shared = None if size == 1 else self._handles(variant.base, variant.adapters)[0]
         wanted = []
         for prompt in variant.prompts:
-            denoiser, encoder = self._handles(variant.base, self._at_work(variant.adapters, prompt))
+            # What cannot change an image is no part of it.
+            adapters = tuple(adapter for adapter in variant.adapters if adapter.acts_on(prompt.texts))
+            denoiser, encoder = self._handles(variant.base, adapters)
             conditioning = self._encode(encoder, prompt, variant.sampling)
             wanted += [(prompt, seed, conditioning, shared or denoiser) for seed in variant.seeds]
         images: list[PlannedImage] = []
@@ -119,18 +120,6 @@ class _Compiler:
             members = [each[:3] for each in wanted[first : first + size]]
             images += self._batch(variant, wanted[first][3], members)
         return images
-
-    def _at_work(self, adapters: tuple[ResolvedAdapter, ...], prompt: ResolvedPrompt) -> tuple[ResolvedAdapter, ...]:
-        """Without the textual inversions whose token does not stand in `prompt`: they change nothing of its images."""
-        if not any(adapter.kind == "textual_inversion" for adapter in adapters):
-            return adapters
-        return tuple(
-            adapter
-            for adapter in adapters
-            if adapter.kind != "textual_inversion"
-            or not isinstance(token := adapter.constants["token"], str)
-            or any(uses(text, [token]) for text in prompt.texts.values())
-        )
 
     def _handles(self, base: ResolvedBase, adapters: tuple[ResolvedAdapter, ...]) -> tuple[str, str]:
         """The denoiser's handle and the text encoders'."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
+from recipe_runner.learned_tokens import uses
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.lora import LoraLayout
@@ -71,6 +72,13 @@ class ResolvedAdapter:
     def with_members(self) -> tuple[ResolvedAdapter, ...]:
         """Its members, and it itself."""
         return (*self.members, self)
+
+    def acts_on(self, texts: Mapping[str, str]) -> bool:
+        """Whether images of a prompt can change under it: those of a textual inversion only where its token stands."""
+        token = self.constants.get("token")
+        if self.kind != "textual_inversion" or not isinstance(token, str):
+            return True
+        return any(uses(text, [token]) for text in texts.values())
 
     @property
     def touches_text(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from recipe_runner.errors import Problem, WeightsError
-from recipe_runner.learned_tokens import same_token, uses
+from recipe_runner.learned_tokens import same_token
 from recipe_runner.placed import placed
 from recipe_runner.resolved import ResolvedAdapter, ResolvedRecipe
 
@@ -34,15 +34,15 @@ def refuse_shared_tokens(adapters: Sequence[ResolvedAdapter]) -> None:
 
 def unused_tokens(recipe: ResolvedRecipe, names: Collection[str]) -> Iterator[Problem]:
     """W331, where only the file said the token: of the adapters called `names`, those whose token is in no prompt."""
-    unused: dict[str, tuple[ResolvedAdapter, str] | None] = {}
+    unused: dict[str, ResolvedAdapter | None] = {}
     for variant in recipe.variants:
         for adapter in variant.adapters:
             if adapter.name not in names or unused.get(adapter.name, ()) is None:
                 continue
-            for token in adapter.tokens:
-                used = any(uses(text, [token]) for prompt in variant.prompts for text in prompt.texts.values())
-                unused[adapter.name] = None if used else (adapter, token)
-    for adapter, token in filter(None, unused.values()):
+            used = any(adapter.acts_on(prompt.texts) for prompt in variant.prompts)
+            unused[adapter.name] = None if used else adapter
+    for adapter in filter(None, unused.values()):
+        token = adapter.constants["token"]
         yield Problem(
             code="W331",
             message=f"no prompt uses `{token}`, which the file of `{adapter.name}` names, so it changes nothing",

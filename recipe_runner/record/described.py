@@ -57,7 +57,7 @@ class Describer:
             embeddings=tuple(
                 (str(adapter.constants["token"]), adapter.sources["weights"].digest)
                 for adapter in variant.adapters
-                if adapter.kind == "textual_inversion"
+                if adapter.kind == "textual_inversion" and adapter.acts_on(texts)
             ),
         )
 

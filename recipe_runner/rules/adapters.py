@@ -49,7 +49,12 @@ def fitting(view: View) -> Iterator[Finding]:
             what = "textual inversion" if kind == "textual_inversion" else "image prompt adapter"
             yield Finding("E334", f"`{view.pipeline}` takes no {what}", path)
         target = adapter.get("target")
-        if isinstance(target, str) and entry["lora"] and target not in entry["lora"]:
+        if kind == "textual_inversion":
+            encoders = [part for part in entry["components"] if part.startswith("text_encoder")]
+            if isinstance(target, str) and encoders and target not in encoders:
+                message = f"`{view.pipeline}` has no `{shown(target)}` that takes a textual inversion"
+                yield Finding("E334", message, ("adapters", name, "target"), f"It has {listed(encoders, 'and')}.")
+        elif isinstance(target, str) and entry["lora"] and target not in entry["lora"]:
             message = f"`{view.pipeline}` takes no LoRA for `{shown(target)}`"
             yield Finding("E334", message, ("adapters", name, "target"), f"It does for {listed(entry['lora'], 'and')}.")
 

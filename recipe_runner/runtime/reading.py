@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ from tokenizers import AddedToken
 from recipe_runner.learned_tokens import occurrences
 
 _MARK = "\uffff"
-"""Begins and ends what stands for a vector in a prompt: a character that no recipe can hold (YAML refuses it)."""
+"""Begins and ends what stands for a vector in a prompt, its number: no character, by Unicode's own account."""
+_FORGED = re.compile(rf"{_MARK}(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Reading:
 
     def rewrite(self, text: str) -> Rewritten:
         """`text` with the vectors of each learned token in its place."""
+        # CLIP's tokenizer parts a mark and a digit anyway; apart, they are no vector that a prompt could make up.
+        text = _FORGED.sub(f"{_MARK} ", text)
         written, pieces, done = "", [(0, 0, True)], 0
         for found in occurrences(text, self.tokens):
             written += text[done : found.start]

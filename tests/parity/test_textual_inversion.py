@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from support.embeddings import a1111, by_encoder, one_key, vectors
+from support.loras import diffusers_file, factors
 from support.parity import recipe_pictures, script_pictures
+from support.plain import plain_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +46,19 @@ adapters: {hat: {kind: textual_inversion, model: both.safetensors, token: <hat>}
 prompts: [{prompt: a bear with <hat>, prompt_2: <hat> on a circle, negative_prompt: blurry <hat>}]
 seeds: [1]
 """,
+    "lora_tokens": """\
+adapters: {style: {kind: lora, model: bundle.safetensors, scale: 0.6}}
+prompts: [{prompt: "a bear, <s1><s2>"}]
+seeds: [1]
+""",
+    "lora_and_embedding": """\
+adapters:
+  style: {kind: lora, model: style.safetensors, scale: {unet: 0.8, text_encoder: 0.5}}
+  cat: {kind: textual_inversion, model: cat.bin, token: <cat-toy>}
+  EasyNegative: {kind: textual_inversion, model: EasyNegative.safetensors, token: EasyNegative}
+prompts: [{prompt: a red <cat-toy>, negative_prompt: "EasyNegative, blurry"}]
+seeds: [1]
+""",
 }
 
 
@@ -69,6 +85,10 @@ def test_a_row_of_the_guide(row: str, files: Path, request: pytest.FixtureReques
         # As in the published configuration.
         config = files / "model" / "text_encoder_2" / "config.json"
         config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token_id": 2}))
+    if row.startswith("lora"):
+        style = diffusers_file(files / "style.safetensors", factors(plain_pipeline(files / "model"), 1))
+        bundled = {"bundle_emb.<s1>.emb_params": vectors(9, 2), "bundle_emb.<s2>.emb_params": vectors(10)}
+        save_file({**style, **bundled}, files / "bundle.safetensors")
     expected = script_pictures(files, row)
     steps = 50 if row == "negative_embedding" else 3
     overrides = ("runtime.allow_pickle=true", f"sampling.num_inference_steps={steps}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +188,25 @@ def test_a_foreign_file_is_told_apart(tmp_path: Path, sd15_folder: Path, content
     torch.save(content, tmp_path / "foreign.pt")
     problem = refused(sd15_folder, embedding_model(tmp_path / "foreign.pt", token="<t>"))  # noqa: S106
     assert (problem.code, said in problem.message) == (code, True), problem.message
+
+
+class Harmful:
+    def __reduce__(self) -> Any:  # noqa: D105
+        return os.mkdir, ("harm",)
+
+
+def test_a_harmful_pickle_runs_nothing(tmp_path: Path, sd15_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"<a>": Harmful()}, tmp_path / "evil.pt")
+    assert refused(sd15_folder, embedding_model(tmp_path / "evil.pt")).code == "E607"
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_prompt_cannot_make_up_vectors(sd15_folder: Path, many: TextualInversionModel) -> None:
+    base, pipeline = base_model(sd15_folder), live()
+    prompt = {"prompt": "a \uffff0\uffff\uffff1\uffffx \uffff"}
+    plain = pipeline.encode(handle(base), prompt).arguments["prompt_embeds"]
+    assert torch.equal(pipeline.encode(handle(base, many), prompt).arguments["prompt_embeds"], plain)
 
 
 def test_a_pickle_without_a_name_asks_for_a_token(tmp_path: Path, sd15_folder: Path) -> None:
