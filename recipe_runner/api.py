@@ -21,7 +21,7 @@ from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe
 from recipe_runner.run import Run, execute_plan
-from recipe_runner.sources.access import Access, Meter, NoMeter, is_online, reach
+from recipe_runner.sources.access import Access, Key, Meter, NoMeter, Pin, is_online, reach
 from recipe_runner.sources.lock_file import Lock, LockedFile, lock_beside, lock_text, read_lock
 from recipe_runner.sources.source import Source, SourceFile
 
@@ -61,9 +61,13 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """How sources are found: whether what is missing is fetched, how the lock counts, and who is told meanwhile."""
+    """How sources are found: whether what is missing is fetched, how the lock counts, and who is told meanwhile.
+
+    `pins` are used where the recipe has no lock beside it.
+    """
 
     network: bool = False
+    pins: Mapping[Key, Pin] = field(default_factory=dict)
     lock: Use = "auto"
     meter: Meter = field(default_factory=NoMeter)
 
@@ -92,7 +96,7 @@ def prepare(path: str | Path, overrides: Sequence[str] = (), terms: Terms | None
 def _resolved(document: Document, lock: Lock | None, terms: Terms) -> ResolvedRecipe:
     if lock is None and terms.lock != "auto":
         raise ResolutionError(no_lock(document))
-    pins = frozen_pins(lock, document) if lock and terms.lock == "frozen" else pins_of(lock)
+    pins = frozen_pins(lock, document) if lock and terms.lock == "frozen" else {**terms.pins, **pins_of(lock)}
     every = variants(document)
     with reach(Access(pins=pins, meter=terms.meter)):
         resolved = resolve(document, every)

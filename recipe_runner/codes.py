@@ -215,6 +215,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E860": Code("an export that makes other pictures"),
         "E861": Code("a pipeline that the format does not have"),
         "W851": Code("an export that does not say everything"),
+        "E810": Code("a source of the run is not on this machine", COULD_NOT),
+        "E811": Code("the run has no such image", USAGE),
+        "E812": Code("images could not be made again", COULD_NOT),
         # Command line
         "E901": Code("a bug in recipe-runner", BUG),
         "E902": Code("the file exists"),

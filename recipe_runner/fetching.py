@@ -38,21 +38,31 @@ def fetch_locked(lock: Lock, folder: Path, meter: Meter) -> None:
 
 
 def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
-    if entry.address.startswith(BUNDLED):
+    if is_bundled(entry):
         return
     located = locate(entry.address, folder, entry.revision)
     if located.repository is not None:
         located.repository.require([file.name for file in entry.files])
     for file in entry.files:
-        if fault := _fault(located.root / file.name, file):
+        if fault := fault_of(located.root, file):
             hint = f"put the file back that was locked, or delete {located.root / file.name} to have it fetched again"
             if located.repository is None:
                 hint = "put the file back that was locked, or accept the new one with `recipe-runner lock`"
             yield Problem(code="E430", message=f"{role}: {entry.address}: {fault}", hint=hint)
 
 
-def _fault(path: Path, file: LockedFile) -> str | None:
-    meter = access().meter
+def is_bundled(entry: LockedSource) -> bool:
+    """Whether a source is a configuration that comes with this package."""
+    return entry.address.startswith(BUNDLED)
+
+
+def fault_of(root: Path, file: LockedFile) -> str | None:
+    """Why a file below `root` is not the one that a lock names; None when it is.
+
+    Raises:
+        WeightsError: E414, E415 it cannot be read.
+    """
+    path, meter = root / file.name, access().meter
     if not path.is_file():
         return f"{file.name} is not there"
     sha256 = file_sha256(path, lambda done, total: meter.hashing(file.name, done, total))

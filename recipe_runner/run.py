@@ -95,7 +95,7 @@ def _make(
             gallery.add(node.key, inputs["picture"], on_image=progress.image)
 
         try:
-            execute(plan.graph, _grouped(plan, wanted), {**workshop.operations, "save": save}, workshop.timer)
+            execute(plan.graph, in_order(plan, wanted), {**workshop.operations, "save": save}, workshop.timer)
         except RecipeRunnerError as error:
             write_views(folder, plan, gallery.fail(error.problems[0]))
             raise
@@ -116,8 +116,8 @@ def host_facts() -> Mapping[str, Json]:
     }
 
 
-def _grouped(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
-    """Keys of the wanted images so that those of one base stand together, and within it those of one set of adapters.
+def in_order(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
+    """Keys of the wanted images, so that those of one base stand together, and within it those of one set of adapters.
 
     Groups and images keep the order in which they first occur, so the order is the same on every machine.
     """

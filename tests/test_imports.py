@@ -31,7 +31,7 @@ LAYERS = (
     ("exchange",),
     ("locking", "lock_check", "fetching"),
     ("preflight",),
-    ("run", "api"),
+    ("run", "api", "rerun", "verifying"),
     ("cli", "__main__", "__init__"),
 )
 """From the bottom up; modules of one row may import each other, as long as there is no cycle."""

@@ -32,6 +32,7 @@ COMMANDS = {
     "lock": "pin every source of a recipe to its commit and its files' digests",
     "fetch": "bring everything that a recipe needs onto this machine",
     "report": "show recorded runs on one page: contact sheet, comparison, recipe, build graph, timings",
+    "verify": "check a run: its files, its inputs, and its images made again",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
     "explain": "explain a problem code",

@@ -31,14 +31,14 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
     for position, prompt in enumerate(tree["prompts"]):
         tree["prompts"][position] = {"id": prompt_id(prompt, position), **prompt}
     _pin(tree, plan)
-    for holder, key in _addresses(tree):
+    for holder, key in addresses(tree):
         holder[key] = _moved(holder[key], folder, run)
     for axis, values in tree["matrix"].items():
         if axis.rsplit(".", 1)[-1] in _ADDRESS_KEYS:
             tree["matrix"][axis] = [_moved(value, folder, run) for value in values]
         else:
             for value in values:
-                for holder, key in _addresses(value):
+                for holder, key in addresses(value):
                     holder[key] = _moved(holder[key], folder, run)
     return RESOLVED_HEADER + to_yaml(_without_empty(tree))
 
@@ -69,12 +69,12 @@ def lock_yaml(plan: Plan) -> str:
 _ADDRESS_KEYS = ("model", "config", "image", "image_embeds", "mask")
 
 
-def _addresses(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
+def addresses(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
     """Every place in `tree` that holds an address, as its mapping and key."""
     if not isinstance(tree, dict):
         if isinstance(tree, list):
             for item in tree:
-                yield from _addresses(item)
+                yield from addresses(item)
         return
     for key, value in tree.items():
         if key in ("prompts", "sampling", "scheduler", "matrix"):
@@ -83,7 +83,7 @@ def _addresses(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
         elif key in _ADDRESS_KEYS and isinstance(value, (str, list)):
             yield tree, key
         else:
-            yield from _addresses(value)
+            yield from addresses(value)
 
 
 def _moved(address: Any, folder: Path, run: Path) -> Any:

@@ -1,0 +1,67 @@
+"""The fresh process of `verify --rerun`: make some images of a recipe, and write down what they are.
+
+It reads `request.json`, `recipe.yaml` and `run.lock.yaml` in a folder, and leaves image files and `made.json` there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.api import Prepared, Terms, prepare
+from recipe_runner.canonical import Json
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.locking import pins_of
+from recipe_runner.record.picture import encode
+from recipe_runner.report.progress import Progress, make_progress
+from recipe_runner.run import in_order, require_sources
+from recipe_runner.sources.access import is_online
+from recipe_runner.sources.lock_file import read_lock
+from recipe_runner.sources.source import Source
+
+
+def main(folder: str) -> None:
+    """Make what `folder` asks for."""
+    place = Path(folder)
+    request = json.loads((place / "request.json").read_bytes())
+    made: dict[str, Any]
+    try:
+        overrides = [f"runtime.device={request['device']}"] if request["device"] else []
+        pins = pins_of(read_lock(place / "run.lock.yaml"))
+        prepared = prepare(place / "recipe.yaml", overrides, Terms(network=is_online(), pins=pins))
+        require_sources(prepared.plan, str(place / "recipe.yaml"))
+        made = _make(prepared, request["images"], place, make_progress(len(request["images"]), quiet=request["quiet"]))
+    except RecipeRunnerError as error:
+        made = {"problems": [asdict(problem) for problem in error.problems]}
+    (place / "made.json").write_text(json.dumps(made), encoding="utf-8")
+
+
+def _make(prepared: Prepared, wanted: list[str], place: Path, progress: Progress) -> dict[str, Any]:
+    from recipe_runner.execute.local import execute  # noqa: PLC0415
+    from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
+
+    plan = prepared.plan
+    chosen = {image.key: image for image in plan.images if image.path in wanted}
+    pictures: dict[str, dict[str, Json]] = {}
+    with progress, Workshop(plan, progress.step) as workshop:
+
+        def save(node: Any, inputs: Mapping[str, Any]) -> None:
+            output: Mapping[str, Any] = plan.recipe.variants[chosen[node.key].variant].output
+            picture = encode(inputs["picture"], output["format"], output["quality"])
+            name = f"{node.key}.{output['format']}"
+            (place / name).write_bytes(picture.data)
+            pictures[node.key] = {"node_key": node.key, "pixel_sha256": picture.pixel_sha256, "file": name}
+            progress.image(chosen[node.key].path)
+
+        execute(plan.graph, in_order(plan, chosen), {**workshop.operations, "save": save}, workshop.timer)
+        environment = workshop.environment
+    sources = {
+        role: {"digest": source.digest, "files": {file.name: file.sha256 for file in source.files}}
+        for role, source in plan.sources().items()
+        if isinstance(source, Source)
+    }
+    images = {image.path: pictures[image.key] for image in plan.images if image.path in wanted}
+    return {"environment": environment, "sources": sources, "images": images}

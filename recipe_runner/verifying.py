@@ -1,0 +1,223 @@
+"""Check a run: its files against its manifest, its inputs against its lock, and its images made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.canonical import Json
+from recipe_runner.document import Document, parse_document
+from recipe_runner.errors import Problem, RecipeRunnerError, RecordError, ResolutionError
+from recipe_runner.fetching import fault_of, is_bundled
+from recipe_runner.locking import pins_of
+from recipe_runner.reasons import changes, flat
+from recipe_runner.record.compare import IDENTICAL, Tolerance, Verdict, compare_files
+from recipe_runner.record.documents import addresses
+from recipe_runner.record.folder import IMAGES, LOCK, RECIPE, RESOLVED
+from recipe_runner.record.manifest import ImageRecord, Manifest
+from recipe_runner.record.verify import Checked, is_file_of
+from recipe_runner.report.verify import Again
+from recipe_runner.sources.access import Access, Meter, reach
+from recipe_runner.sources.address import locate
+from recipe_runner.sources.lock_file import Lock, LockedSource, read_lock
+from recipe_runner.sources.missing import SourceMissing
+from recipe_runner.yaml_text import to_yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a run folder's recipe is found: its document, and the folder that its addresses are relative to."""
+
+    document: Document
+    lock: Lock
+    lock_folder: Path | None
+
+    def address(self, role: str, entry: LockedSource, run: Path) -> tuple[str, Path]:
+        """The address of a locked source now, and the folder that it is relative to."""
+        if self.lock_folder is not None:
+            return entry.address, self.lock_folder
+        holder: Any = self.document.tree
+        for part in role.split("."):
+            holder = holder.get(part) if isinstance(holder, Mapping) else None
+        model = holder.get("model") if isinstance(holder, Mapping) else holder
+        return (model if isinstance(model, str) else entry.address), run
+
+
+def origin_of(run: Path, root: Path | None = None) -> Origin:
+    """What the run folder `run` was made from. `root` is the folder of the recipe, for a run folder that was moved.
+
+    Raises:
+        RecordError: E802 the folder holds no recipe or lock.
+        RecipeRunnerError: they are broken.
+    """
+    name = RESOLVED if root is None else RECIPE
+    try:
+        data = (run / name).read_bytes()
+    except OSError as error:
+        problem = Problem(code="E802", message=f"cannot read {run / name}: {error.strerror}", path=str(run))
+        raise RecordError(problem) from error
+    document = parse_document(data, str((root or run) / name))
+    lock = read_lock(run / LOCK)
+    if lock is None:
+        raise RecordError(
+            Problem(code="E802", message=f"cannot read {run / LOCK}: there is no such file", path=str(run))
+        )
+    return Origin(document=document, lock=lock, lock_folder=root)
+
+
+def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked], list[Problem]]:
+    """Every file that the run's lock names, where it lies on this machine, against the lock. Nothing is fetched.
+
+    Beside what was checked, E810 for each source that is not on this machine, so that nothing can be said of it.
+    """
+    checked: list[Checked] = []
+    missing: list[Problem] = []
+    with reach(Access(pins=pins_of(origin.lock), meter=meter)):
+        for role, entry in origin.lock.sources.items():
+            if is_bundled(entry):
+                continue
+            address, folder = origin.address(role, entry, run)
+            try:
+                located = locate(address, folder, entry.commit)
+                if located.repository is not None:
+                    located.repository.require([file.name for file in entry.files])
+            except SourceMissing as error:
+                missing.append(_not_here(role, error.problems[0].message))
+                continue
+            except RecipeRunnerError as error:
+                checked.append(Checked(subject=f"{role}: {entry.address}", fault=error.problems[0].message))
+                continue
+            for file in entry.files:
+                fault = fault_of(located.root, file)
+                checked.append(Checked(subject=f"{role}: {entry.address}/{file.name}", fault=fault))
+    return checked, missing
+
+
+def _not_here(role: str, why: str) -> Problem:
+    hint = "fetch it, or say with --root in which folder the recipe lay that the run was made from"
+    return Problem(code="E810", message=f"{role}: {why}", hint=hint)
+
+
+def portable_recipe(run: Path, origin: Origin, overrides: Sequence[str]) -> str:
+    """The run's recipe with local addresses written out whole, so that it can be run from anywhere."""
+    document = origin.document.with_overrides(overrides) if origin.lock_folder else origin.document
+    tree: Any = json.loads(json.dumps(document.tree))
+    folder = origin.lock_folder or run
+    for holder, key in addresses(tree):
+        holder[key] = _whole(holder[key], folder)
+    for values in (tree.get("matrix") or {}).values():
+        for index, value in enumerate(values):
+            if isinstance(value, str):
+                values[index] = _whole(value, folder)
+            for holder, key in addresses(value):
+                holder[key] = _whole(holder[key], folder)
+    return to_yaml(tree)
+
+
+def _whole(address: Any, folder: Path) -> Any:
+    if isinstance(address, list):
+        return [_whole(each, folder) for each in address]
+    path = folder / Path(address).expanduser()
+    return str(path.resolve()) if "://" not in address and path.exists() else address
+
+
+def selected(manifest: Manifest, patterns: Sequence[str]) -> list[ImageRecord]:
+    """The images that patterns name (all without any), as in `bear-*.png` or `images/bear-1.png`.
+
+    Raises:
+        RecordError: E811 a pattern names none.
+    """
+    chosen: dict[str, ImageRecord] = {}
+    for pattern in patterns or ("*",):
+        wanted = pattern.removeprefix(f"{IMAGES}/")
+        found = [image for image in manifest.images if fnmatchcase(image.path.removeprefix(f"{IMAGES}/"), wanted)]
+        if not found:
+            message = f"the run has no image {pattern}"
+            raise RecordError(Problem(code="E811", message=message, hint="images are named in its manifest.json"))
+        chosen |= {image.path: image for image in found}
+    return [image for image in manifest.images if image.path in chosen]
+
+
+def make_again(
+    run: Path,
+    origin: Origin,
+    manifest: Manifest,
+    images: Sequence[ImageRecord],
+    out: Path,
+    tolerance: Tolerance,
+    *,
+    device: str | None = None,
+    quiet: bool = True,
+) -> list[Again]:
+    """Make images of a run again in a fresh process, into the empty folder `out`, and compare them.
+
+    Raises:
+        RecipeRunnerError: they cannot be made.
+    """
+    (out / "recipe.yaml").write_text(portable_recipe(run, origin, manifest.overrides), encoding="utf-8")
+    (out / "run.lock.yaml").write_bytes((run / LOCK).read_bytes())
+    request = {"images": [image.path.removeprefix(f"{IMAGES}/") for image in images], "device": device, "quiet": quiet}
+    (out / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    code = "import sys; from recipe_runner.rerun import main; main(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(out)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    answer = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False, stdout=subprocess.DEVNULL)
+    try:
+        made = json.loads((out / "made.json").read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"the process that makes the images again ended with status {answer.returncode}"
+        raise RecordError(Problem(code="E812", message=message)) from error
+    if made.get("problems"):
+        raise ResolutionError(*(Problem(**problem) for problem in made["problems"]))
+    return [_compared(run, out, image, manifest, made, tolerance) for image in images]
+
+
+def _compared(
+    run: Path, out: Path, image: ImageRecord, manifest: Manifest, made: Mapping[str, Any], tolerance: Tolerance
+) -> Again:
+    now = made["images"].get(image.path.removeprefix(f"{IMAGES}/"))
+    if now is None:
+        return Again(path=image.path, verdict="different", comparison=None, reasons=("the recipe makes it no more",))
+    if now["pixel_sha256"] == image.pixel_sha256:
+        return Again(path=image.path, verdict="identical", comparison=IDENTICAL)
+    reasons = tuple(_reasons(image, manifest, made, now))
+    if not is_file_of(run, image):
+        reasons = (*reasons, "the run's own file is missing or was changed, so that there is nothing to measure by")
+        return Again(path=image.path, verdict="different", comparison=None, reasons=reasons)
+    comparison = compare_files(run / image.path, out / now["file"], tolerance)
+    # Of a lossy format the decoded files may agree where the pixels before it did not.
+    verdict: Verdict = "within tolerance" if comparison.verdict == "identical" else comparison.verdict
+    return Again(path=image.path, verdict=verdict, comparison=comparison, reasons=reasons)
+
+
+def _reasons(image: ImageRecord, manifest: Manifest, made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as it was: of the environment, of the files, of the operations."""
+    environment = image.environment or manifest.environment
+    yield from changes(_flat(environment.model_dump(mode="json")), _flat(made["environment"]))
+    if now["node_key"] == image.node_key:
+        return
+    was = {source.role: source for source in manifest.sources}
+    told = False
+    for role, source in made["sources"].items():
+        if role in was and was[role].digest != source["digest"]:
+            told = True
+            yield f"{role}: {_other(was[role].files, source['files'])}"
+    if not told:
+        yield "the recipe or an operation's version (the inputs have another node key)"
+
+
+def _flat(environment: Mapping[str, Json]) -> dict[str, Json]:
+    return flat("environment", environment)
+
+
+def _other(was: Iterable[Any], now: Mapping[str, str]) -> str:
+    before = {file.name: file.sha256 for file in was}
+    changed = [name for name in now if before.get(name) != now[name]] + [name for name in before if name not in now]
+    return f"other contents ({', '.join(changed[:3])}{' …' if len(changed) > 3 else ''})"  # noqa: PLR2004
