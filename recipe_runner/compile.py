@@ -6,8 +6,8 @@ that touch a text encoder, so that a sweep over a UNet's scale encodes each prom
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
@@ -16,6 +16,7 @@ from recipe_runner.resolved import (
     AnySource,
     ResolvedAdapter,
     ResolvedBase,
+    ResolvedImagePrompt,
     ResolvedPrompt,
     ResolvedRecipe,
     ResolvedVariant,
@@ -26,8 +27,10 @@ VERSIONS = {
     "add_lora": 1,
     "add_textual_inversion": 1,
     "merge_loras": 1,
+    "add_ip_adapter": 1,
     "set_scales": 1,
     "encode_prompt": 1,
+    "encode_image": 1,
     "denoise": 1,
     "decode": 1,
     "save": 1,
@@ -55,8 +58,8 @@ class PlannedImage:
 class Plan:
     """The build graph of a recipe, and its images in the recipe's order: variants, then prompts, then seeds.
 
-    `bases` and `adapters` say, by node key, what the load_base and add_… operations stand for, with the places of files
-    that a node itself knows only the contents of.
+    `bases`, `adapters` and `image_prompts` say, by node key, what the load_base, add_… and encode_image operations
+    stand for, with the places of files that a node itself knows only the contents of.
     """
 
     recipe: ResolvedRecipe
@@ -64,6 +67,7 @@ class Plan:
     images: tuple[PlannedImage, ...]
     bases: Mapping[str, ResolvedBase]
     adapters: Mapping[str, ResolvedAdapter]
+    image_prompts: Mapping[str, ResolvedImagePrompt] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -86,7 +90,38 @@ def compile_plan(recipe: ResolvedRecipe) -> Plan:
         images=tuple(images),
         bases=compiler.bases,
         adapters=compiler.adapters,
+        image_prompts=compiler.image_prompts,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """An image of a batch: prompt, seed, and the keys of what it is made from.
+
+    `images` are those of what each IP-Adapter is shown, with how many images that is.
+    """
+
+    prompt: ResolvedPrompt
+    seed: int
+    conditioning: str
+    images: tuple[tuple[str, int], ...]
+    denoiser: str
+
+
+def _batches(members: Sequence[_Member], size: int) -> Iterator[list[_Member]]:
+    """The members in batches of at most `size`; those of one batch are shown equally many images."""
+    batch: list[_Member] = []
+    for member in members:
+        if batch and (len(batch) == size or _counts(batch[0]) != _counts(member)):
+            yield batch
+            batch = []
+        batch.append(member)
+    if batch:
+        yield batch
+
+
+def _counts(member: _Member) -> tuple[int, ...]:
+    return tuple(count for _, count in member.images)
 
 
 class _Compiler:
@@ -96,6 +131,7 @@ class _Compiler:
         self.graph = BuildGraph()
         self.bases: dict[str, ResolvedBase] = {}
         self.adapters: dict[str, ResolvedAdapter] = {}
+        self.image_prompts: dict[str, ResolvedImagePrompt] = {}
         self._recipe = recipe
         self._numbered = len(recipe.variants) > 1
         self._digits = max(3, len(str(len(recipe.variants))))
@@ -114,12 +150,9 @@ class _Compiler:
             adapters = tuple(adapter for adapter in variant.adapters if adapter.acts_on(prompt.texts))
             denoiser, encoder = self._handles(variant.base, adapters)
             conditioning = self._encode(encoder, prompt, variant.sampling)
-            wanted += [(prompt, seed, conditioning, shared or denoiser) for seed in variant.seeds]
-        images: list[PlannedImage] = []
-        for first in range(0, len(wanted), size):
-            members = [each[:3] for each in wanted[first : first + size]]
-            images += self._batch(variant, wanted[first][3], members)
-        return images
+            shown = self._show(variant.adapters, prompt)
+            wanted += [_Member(prompt, seed, conditioning, shown, shared or denoiser) for seed in variant.seeds]
+        return [image for batch in _batches(wanted, size) for image in self._batch(variant, batch)]
 
     def _handles(self, base: ResolvedBase, adapters: tuple[ResolvedAdapter, ...]) -> tuple[str, str]:
         """The denoiser's handle and the text encoders'."""
@@ -222,17 +255,39 @@ class _Compiler:
             )
         return self._memo[memo]
 
-    def _batch(
-        self, variant: ResolvedVariant, handle: str, members: Sequence[tuple[ResolvedPrompt, int, str]]
-    ) -> list[PlannedImage]:
+    def _show(self, adapters: Sequence[ResolvedAdapter], prompt: ResolvedPrompt) -> tuple[tuple[str, int], ...]:
+        """What each image prompt adapter that is not off is shown: the key of its encoding, and how many images."""
+        found = []
+        for adapter in adapters:
+            shown = adapter.image_prompts.get(prompt.id)
+            if shown is None:
+                continue
+            memo = ("show", id(shown))
+            if memo not in self._memo:
+                self._alive.append(shown)
+                self._memo[memo] = self.graph.add(
+                    "encode_image",
+                    VERSIONS["encode_image"],
+                    constants=shown.constants,
+                    files={name: source.digest for name, source in shown.sources.items()},
+                    origin=shown.origin,
+                )
+                self.image_prompts.setdefault(self._memo[memo], shown)
+            found.append((self._memo[memo], shown.count))
+        return tuple(found)
+
+    def _batch(self, variant: ResolvedVariant, members: Sequence[_Member]) -> list[PlannedImage]:
+        handle = members[0].denoiser
         inputs = {"model": handle}
-        inputs |= {f"conditioning.{n}": conditioning for n, (_, _, conditioning) in enumerate(members)}
-        origin = members[0][0].origin
+        inputs |= {f"conditioning.{n}": member.conditioning for n, member in enumerate(members)}
+        for n, member in enumerate(members):
+            inputs |= {f"image.{n}.{number}": key for number, (key, _) in enumerate(member.images)}
+        origin = members[0].prompt.origin
         latents = self.graph.add(
             "denoise",
             VERSIONS["denoise"],
             constants={
-                "seeds": [seed for _, seed, _ in members],
+                "seeds": [member.seed for member in members],
                 "sampling": self._denoising(variant.sampling),
                 "reproducibility": self._recipe.reproducibility,
             },
@@ -240,8 +295,8 @@ class _Compiler:
             origin=origin,
         )
         return [
-            self._image(variant, handle, latents, index, prompt, seed)
-            for index, (prompt, seed, _) in enumerate(members)
+            self._image(variant, handle, latents, index, member.prompt, member.seed)
+            for index, member in enumerate(members)
         ]
 
     def _denoising(self, sampling: Mapping[str, Json]) -> Mapping[str, Json]:

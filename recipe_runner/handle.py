@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.ip_adapter import Shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class BaseModel:
 class LoraModel:
     """A LoRA: the file `weight_name` of `source`, loaded into `target` only when that is set.
 
-    `origin` is where the recipe says it.
+    `bundled` is the one inside a FaceID adapter's file. `origin` is where the recipe says it.
     """
 
     key: str
@@ -60,6 +61,7 @@ class LoraModel:
     weight_name: str
     target: str | None = None
     alpha: float | None = None
+    bundled: bool = False
     origin: Origin = field(default_factory=Origin, compare=False)
 
 
@@ -101,7 +103,50 @@ class MergeModel:
     origin: Origin = field(default_factory=Origin, compare=False)
 
 
-AdapterModel = LoraModel | MergeModel | TextualInversionModel
+@dataclass(frozen=True, kw_only=True)
+class IpAdapterModel:
+    """An IP-Adapter: the file `weight_name` of `source`, with a picture for each image that limits where it acts.
+
+    `shortcut` is that of a FaceID Plus file: whether it is version 2. `origin` is where the recipe says it.
+    """
+
+    key: str
+    name: str
+    source: Source
+    weight_name: str
+    shortcut: bool = False
+    masks: tuple[Source, ...] = ()
+    origin: Origin = field(default_factory=Origin, compare=False)
+
+    def bundled_lora(self) -> LoraModel:
+        """The LoRA inside its file, of one that has it (FaceID)."""
+        return LoraModel(
+            key=self.key,
+            name=f"{self.name}'s LoRA",
+            source=self.source,
+            weight_name=self.weight_name,
+            bundled=True,
+            origin=self.origin,
+        )
+
+
+AdapterModel = LoraModel | MergeModel | TextualInversionModel | IpAdapterModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePrompt:
+    """What an IP-Adapter called `name` is shown: pictures, embeddings, or both, each a source of one file.
+
+    `shown` says what to make of them, `faces` are the models that find faces in pictures.
+    """
+
+    name: str
+    shown: Shown
+    pictures: tuple[Source, ...] = ()
+    embeds: tuple[Source, ...] = ()
+    encoder: ComponentModel | None = None
+    faces: Source | None = None
+    allow_pickle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,11 @@ from typing import Any, TypeVar, cast
 
 from recipe_runner.adapters import KINDS
 from recipe_runner.adapters.base_parts import check_components
+from recipe_runner.adapters.image_prompts import require_negatives
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
+from recipe_runner.compile import is_guided
 from recipe_runner.diffusers_table import call_defaults
 from recipe_runner.document import Document
 from recipe_runner.errors import RecipeRunnerError, ResolutionError
@@ -87,7 +89,11 @@ class _Resolver:
     def _variant(self, variant: Variant) -> ResolvedVariant:
         tree = cast("Mapping[str, Any]", variant.tree)
         base = self._once("base", tree["base"], lambda: self._base(tree["base"]))
-        adapters = self._adapters(tree.get("adapters", {}), base)
+        adapters = self._adapters(tree.get("adapters", {}), base, tree["prompts"])
+        sampling = self._once(
+            "sampling", tree.get("sampling"), lambda: _sampling(tree.get("sampling", {}), base.pipeline), base
+        )
+        require_negatives(adapters, guided=is_guided(sampling))
         return ResolvedVariant(
             index=variant.index,
             values=variant.values,
@@ -95,9 +101,7 @@ class _Resolver:
             adapters=adapters,
             prompts=self._once("prompts", tree["prompts"], lambda: self._prompts(tree["prompts"])),
             seeds=self._once("seeds", tree.get("seeds"), lambda: _seeds(tree.get("seeds", (0,)))),
-            sampling=self._once(
-                "sampling", tree.get("sampling"), lambda: _sampling(tree.get("sampling", {}), base.pipeline), base
-            ),
+            sampling=sampling,
             output=self._once("output", tree.get("output"), lambda: _output(tree.get("output", {}))),
         )
 
@@ -135,7 +139,9 @@ class _Resolver:
                 check_components(base)
         return base
 
-    def _adapters(self, tree: Mapping[str, Any], base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
+    def _adapters(
+        self, tree: Mapping[str, Any], base: ResolvedBase, prompts: Sequence[Mapping[str, Any]]
+    ) -> tuple[ResolvedAdapter, ...]:
         found: dict[str, ResolvedAdapter] = {}
         merges = [name for name, entry in tree.items() if entry["kind"] == "merge"]
         for name in (*(name for name in tree if name not in merges), *merges):
@@ -144,9 +150,11 @@ class _Resolver:
             others = {member: adapter for member, adapter in members.items() if adapter is not None}
             # What is wrong with a member is told already.
             if len(others) == len(members):
-                make = partial(self._adapter, name, entry, base, others)
+                make = partial(self._adapter, name, entry, base, prompts, others)
+                # Only an image prompt adapter looks at the prompts.
+                beside = (prompts,) if entry["kind"] == "ip_adapter" else tuple(others.values())
                 with self._noted():
-                    found[name] = self._once(f"adapter {name}", entry, make, base, *others.values())
+                    found[name] = self._once(f"adapter {name}", entry, make, base, *beside)
         merged = {member for name in merges for member in tree[name]["adapters"]}
         kept = tuple(found[name] for name in tree if name in found and name not in merged)
         refuse_shared_tokens(kept)
@@ -157,21 +165,27 @@ class _Resolver:
         name: str,
         entry: Mapping[str, Any],
         base: ResolvedBase,
+        prompts: Sequence[Mapping[str, Any]],
         others: Mapping[str, ResolvedAdapter],
     ) -> ResolvedAdapter:
         # Made once for a sweep over a scale, whose variants differ in nothing else.
-        surroundings, origin = self._by_value(("surroundings", name), lambda: self._surroundings(name, base), base)
+        make = partial(self._surroundings, name, base, prompts)
+        surroundings, origin = self._by_value(("surroundings", name), make, base, prompts)
         with placed(origin):
             return KINDS[entry["kind"]].resolve(name, entry, replace(surroundings, others=others), origin)
 
-    def _surroundings(self, name: str, base: ResolvedBase) -> tuple[Surroundings, Origin]:
+    def _surroundings(
+        self, name: str, base: ResolvedBase, prompts: Sequence[Mapping[str, Any]]
+    ) -> tuple[Surroundings, Origin]:
         mark = self._document.mark(("adapters", name), key=True)
         surroundings = Surroundings(
             folder=self._folder,
             base=base,
+            prompts=prompts,
             allow_pickle=self.allow_pickle,
             once=self._by_value,
             origin=lambda *path: self._origin("adapters", name, *path),
+            place=self._origin,
         )
         return surroundings, Origin(mark.source, mark.line, mark.column, mark.source_line)
 

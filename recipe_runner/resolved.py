@@ -13,6 +13,7 @@ from recipe_runner.graph import Origin
 from recipe_runner.learned_tokens import uses
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.ip_adapter import Shown
 from recipe_runner.weights.lora import LoraLayout
 
 AnySource = Source | Unresolved
@@ -47,6 +48,25 @@ class ResolvedBase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResolvedImagePrompt:
+    """What an image prompt adapter is shown for a prompt, and with what it is read.
+
+    `sources` are its files by name, `roles` the paths in the recipe that name them. `constants` decide the result
+    beside the files. `encoder` says where of its source the image encoder lies. `shown` is None while the adapter's own
+    file is not on this machine; `count`, of images, is then a guess.
+    """
+
+    adapter: str
+    constants: Mapping[str, Json]
+    sources: Mapping[str, AnySource]
+    roles: Mapping[str, str]
+    encoder: ResolvedComponent | None
+    count: int
+    shown: Shown | None
+    origin: Origin = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResolvedAdapter:
     """An adapter of any kind.
 
@@ -55,6 +75,7 @@ class ResolvedAdapter:
     the learned tokens that it brings, with the text encoders that they are for, as far as they are known.
     `layout` says where each lands, of what has factors or whole differences. `members` are the adapters that a merge is
     made of, which do not act alone.
+    `image_prompts` is, by prompt id, what an image prompt adapter is shown; empty for another, and for one that is off.
     """
 
     name: str
@@ -68,6 +89,7 @@ class ResolvedAdapter:
     origin: Origin = field(compare=False)
     members: tuple[ResolvedAdapter, ...] = ()
     layout: LoraLayout | None = field(default=None, compare=False, repr=False)
+    image_prompts: Mapping[str, ResolvedImagePrompt] = field(default_factory=dict)
 
     def with_members(self) -> tuple[ResolvedAdapter, ...]:
         """Its members, and it itself."""
@@ -83,6 +105,8 @@ class ResolvedAdapter:
     @property
     def touches_text(self) -> bool:
         """Whether a text encoder or tokenizer changes under it; assumed while it is not known."""
+        if self.kind == "ip_adapter":
+            return False
         return self.tensors is None or any(name.startswith("text_encoder") for name in self.tensors)
 
 
@@ -153,4 +177,8 @@ class ResolvedRecipe:
                         (f"adapters.{adapter.name}" + (f".{role}" if role != "weights" else ""), source)
                         for role, source in adapter.sources.items()
                     )
+                    for shown in adapter.image_prompts.values():
+                        if id(shown) not in seen:
+                            seen[id(shown)] = shown
+                            roles.extend((shown.roles[name], source) for name, source in shown.sources.items())
         return roles

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.adapters.faces import NOTICE as FACES_NOTICE
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
@@ -87,6 +88,8 @@ def _make(
     from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
 
     plan, started = prepared.plan, time.monotonic()
+    if any("faces" in shown.sources for shown in plan.image_prompts.values()):
+        progress.say(f"note: {FACES_NOTICE}")
     wanted = {image.key: image for image in missing}
     with Workshop(plan, progress.step) as workshop:
         gallery.begin(workshop.environment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,17 +15,20 @@ from recipe_runner.weights.lora import LoraLayout
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What an adapter is resolved in: the recipe's folder, the base, and a memory for what costs time.
+    """What an adapter is resolved in: the recipe's folder, base and prompts, and a memory for what costs time.
 
     `once(key, make, *others)` calls `make` once for each value of `key` and identity of `others`. `origin(*path)` is
-    the place of a part of the adapter's entry. `others` are the members of a merge.
+    the place of a part of the adapter's entry, `place(*path)` that of a part of the recipe. `others` are the members of
+    a merge.
     """
 
     folder: Path
     base: ResolvedBase
+    prompts: Sequence[Mapping[str, Any]]
     allow_pickle: bool
     once: Callable[..., Any]
     origin: Callable[..., Origin]
+    place: Callable[..., Origin]
     others: Mapping[str, ResolvedAdapter] = field(default_factory=dict)
 
 

@@ -105,8 +105,8 @@ class IpAdapter(FromSource):
     image_encoder: Component | None = Field(
         None,
         title="Image encoder",
-        description="The CLIPVisionModelWithProjection that the adapter was trained with. Left out, the folder "
-        "`image_encoder` beside the weights file.",
+        description="The CLIPVisionModelWithProjection that the adapter was trained with. Left out, the base's own "
+        "component `image_encoder`, else the folder `image_encoder` beside the weights file.",
         examples=[{"model": "h94/IP-Adapter", "subfolder": "models/image_encoder"}],
     )
     scale: Number | Mapping[str, DirectionScale] = Field(
@@ -125,7 +125,7 @@ class IpAdapter(FromSource):
         None,
         title="Image or face embedding",
         description="A .safetensors or .npy file with a precomputed embedding, instead of `image`; for FaceID the face "
-        "embedding of width 512.",
+        "embedding of width 512, and for FaceID Plus beside the `image` of the face.",
         examples=["inputs/face.npy"],
     )
     mask: Images | None = Field(

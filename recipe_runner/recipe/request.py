@@ -51,8 +51,9 @@ class Prompt(Strictly):
     images: Mapping[Name, Images] = Field(
         {},
         title="Images",
-        description="Image prompts of this prompt, by the name of an ip_adapter.",
-        examples=[{"look": "inputs/other.png"}],
+        description="Image prompts of this prompt, by the name of an ip_adapter: pictures, and embeddings in .npy or "
+        ".safetensors files. They replace all that the adapter itself is given.",
+        examples=[{"look": "inputs/other.png"}, {"face": ["inputs/face.npy", "inputs/face.png"]}],
     )
 
 

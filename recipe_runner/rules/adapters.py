@@ -137,15 +137,10 @@ def _members(view: View, merge: str, members: Sequence[Json], path: Path) -> Ite
 
 
 def image_prompts(view: View) -> Iterator[Finding]:
-    """E321, E322: an image prompt adapter has an image or an embedding of one, for every prompt."""
+    """E321: an image prompt adapter has an image or an embedding of one, for every prompt."""
     for name, adapter in view.of_kind("ip_adapter"):
         path = ("adapters", name)
         image, embedding = adapter.get("image"), adapter.get("image_embeds")
-        if image is not None and embedding is not None:
-            hint = "Delete one of the two: `image_embeds` is what `image` would be encoded to."
-            yield Finding(
-                "E322", f"`{name}` has both `image` and `image_embeds`", (*path, "image_embeds"), hint, key=True
-            )
         if image is not None or embedding is not None:
             continue
         lacking = (given for given, prompt in view.prompts if name not in mapping(prompt.get("images")))

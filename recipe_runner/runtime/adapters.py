@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from recipe_runner.handle import AdapterModel, ModelHandle
+from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
 from recipe_runner.runtime.embeddings import Embeddings
+from recipe_runner.runtime.image_prompts import ImagePrompts
+from recipe_runner.runtime.ip_adapter_file import IpAdapterFiles
+from recipe_runner.runtime.lora import module_shapes
 from recipe_runner.runtime.loras import Loras
+from recipe_runner.weights.ip_adapter import is_off
 
 
 class Part(Protocol):
@@ -27,10 +32,12 @@ class Part(Protocol):
 class Adapters:
     """The adapters of one loaded pipeline. It begins with none."""
 
-    def __init__(self, pipeline: Any, *, allow_pickle: bool) -> None:
-        """Take over `pipeline`, whose components are as their files left them."""
-        loras = Loras(pipeline, allow_pickle=allow_pickle)
-        self._parts: tuple[Part, ...] = (loras, Embeddings(pipeline, loras, allow_pickle=allow_pickle))
+    def __init__(self, pipeline: Any, *, allow_pickle: bool, files: IpAdapterFiles | None = None) -> None:
+        """Take over `pipeline`, whose components are as their files left them; `files` are those read already."""
+        modules, files = module_shapes(pipeline), files or IpAdapterFiles()
+        loras = Loras(pipeline, modules, allow_pickle=allow_pickle)
+        self.images = ImagePrompts(pipeline, modules.get("unet", {}), files, allow_pickle=allow_pickle)
+        self._parts: tuple[Part, ...] = (loras, Embeddings(pipeline, loras, allow_pickle=allow_pickle), self.images)
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
         """Bring the components called `parts` to the state of `handle`.
@@ -38,14 +45,33 @@ class Adapters:
         Raises:
             WeightsError: E6xx, when an adapter or its scale cannot be applied whole.
         """
+        whole = self._with_bundled(handle)
         for part in self._parts:
-            part.reconcile(handle, parts)
+            part.reconcile(whole, parts)
 
     def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
         found: dict[str, tuple[int, int]] = {}
+        each: list[AdapterModel] = [adapter]
+        if isinstance(adapter, IpAdapterModel) and self.images.has_lora(adapter):
+            each.append(adapter.bundled_lora())
         for part in self._parts:
-            for component, (landed, count) in part.landing(adapter).items():
-                held = found.get(component, (0, 0))
-                found[component] = held[0] + landed, held[1] + count
+            for one in each:
+                for component, (landed, count) in part.landing(one).items():
+                    held = found.get(component, (0, 0))
+                    found[component] = held[0] + landed, held[1] + count
         return found
+
+    def _with_bundled(self, handle: ModelHandle) -> ModelHandle:
+        """The handle with the LoRAs inside FaceID files beside them, at scale 1: they are part of the adapter."""
+        adapters: list[AdapterModel] = []
+        scales = dict(handle.scales or {})
+        for adapter in handle.adapters:
+            adapters.append(adapter)
+            if not isinstance(adapter, IpAdapterModel) or is_off(handle.scale(adapter.name)):
+                continue
+            if self.images.has_lora(adapter):
+                lora = adapter.bundled_lora()
+                adapters.append(lora)
+                scales[lora.name] = 1.0
+        return replace(handle, adapters=tuple(adapters), scales=scales)

@@ -54,11 +54,12 @@ def denoise(
     seeds: Sequence[int],
     sampling: Mapping[str, Json],
     on_step: OnStep | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Latents:
     """Denoise one image for each conditioning and seed, as one batch.
 
     The noise of each image comes from a fresh generator on the CPU, so it is the same on every device. `scheduler`
-    is the pristine one; the call uses a copy.
+    is the pristine one; the call uses a copy. `more` are arguments of the call that stand for image prompts.
 
     Raises:
         OperationFailed: E706 for an argument that the call does not take, E705 when the latents are not finite.
@@ -67,10 +68,11 @@ def denoise(
     check_sampling(pipeline, sampling)
     pipeline.scheduler = fresh_scheduler(scheduler, seeds[0])
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    height, width = picture_size(pipeline, family, sampling)
+    height, width = call_size(pipeline, sampling)
     arguments = {
         **{name: call_value(name, value) for name, value in sampling.items()},
         **_joined(pipeline, family, conditionings),
+        **(more or {}),
         "generator": generators[0] if len(seeds) == 1 else generators,
         "output_type": "np" if family == "other" else "latent",
         "return_dict": True,
@@ -101,6 +103,19 @@ def check_sampling(pipeline: Any, sampling: Mapping[str, Json]) -> None:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
             raise failed("E706", f"{type(pipeline).__name__} takes no argument `{name}`", hint)
+
+
+def call_size(pipeline: Any, sampling: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width, in pixels, of the images that a call makes."""
+    return picture_size(pipeline, family_of(pipeline), sampling)
+
+
+def is_guided(pipeline: Any, sampling: Mapping[str, Any]) -> bool:
+    """Whether a call uses classifier-free guidance, as a UNet's pipeline decides (`do_classifier_free_guidance`)."""
+    parameter = inspect.signature(type(pipeline).__call__).parameters.get("guidance_scale")
+    scale = sampling.get("guidance_scale", None if parameter is None else parameter.default)
+    distilled = getattr(getattr(pipeline, "unet", None), "config", None)
+    return isinstance(scale, (int, float)) and scale > 1 and getattr(distilled, "time_cond_proj_dim", None) is None
 
 
 def picture_size(pipeline: Any, family: Family, sampling: Mapping[str, Any]) -> tuple[int, int]:

@@ -30,6 +30,8 @@ PACKAGES = (
     "pillow",
     "torchvision",
     "torchsde",
+    "insightface",
+    "onnxruntime",
 )
 """Distributions that can change a pixel. torchvision decides which image processor transformers uses."""
 

@@ -12,17 +12,20 @@ import torch
 
 from recipe_runner.canonical import Json
 from recipe_runner.errors import Problem
-from recipe_runner.handle import BaseModel, ModelHandle
+from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
 from recipe_runner.placed import placed
 from recipe_runner.runtime.adapters import Adapters
 from recipe_runner.runtime.base import LoadedBase, load_base
 from recipe_runner.runtime.decode import Picture, decode
-from recipe_runner.runtime.denoise import Latents, OnStep, denoise
+from recipe_runner.runtime.denoise import Latents, OnStep, call_size, denoise, is_guided
 from recipe_runner.runtime.devices import choose_device
 from recipe_runner.runtime.encode import Conditioning, encode_prompt
+from recipe_runner.runtime.encode_image import ImageConditioning, encode_image
 from recipe_runner.runtime.environment import describe_environment
 from recipe_runner.runtime.failures import operation
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, family_of
+from recipe_runner.runtime.image_encoder import ImageEncoders
+from recipe_runner.runtime.ip_adapter_file import IpAdapterFiles
 from recipe_runner.runtime.rng import global_rng_kept
 from recipe_runner.runtime.settings import Level, prepare_cuda, reproducible
 
@@ -62,6 +65,8 @@ class LivePipeline:
         self.threads = threads
         self._base: LoadedBase | None = None
         self._adapters: Adapters | None = None
+        self._encoders = ImageEncoders(self.device)
+        self._files = IpAdapterFiles()
 
     def require(self, handle: ModelHandle, scope: Scope = "all") -> Any:
         """The diffusers pipeline in the state of `handle`, as far as `scope` reaches.
@@ -94,6 +99,15 @@ class LivePipeline:
                 pipeline, prompt, guided=guided, clip_skip=clip_skip, max_sequence_length=max_sequence_length
             )
 
+    def encode_image(self, prompt: ImagePrompt) -> ImageConditioning:
+        """encode_image: what an IP-Adapter is shown, as it reads it. It depends on no base.
+
+        Raises:
+            RecipeRunnerError: E5xx, E64x, E65x, as `runtime.encode_image`.
+        """
+        with self._operation("encode_image"):
+            return encode_image(prompt, self._encoders)
+
     def denoise(
         self,
         handle: ModelHandle,
@@ -101,8 +115,12 @@ class LivePipeline:
         seeds: Sequence[int],
         sampling: Mapping[str, Json],
         on_step: OnStep | None = None,
+        *,
+        images: Sequence[Sequence[ImageConditioning]] = (),
     ) -> Latents:
         """denoise: latents for each conditioning and seed, in one batch (of one, but at level fast).
+
+        `images` are, for each of them, what each IP-Adapter of the handle that is not at scale 0 is shown.
 
         Raises:
             OperationFailed: E703 memory, E705 not finite, E706 an argument the call does not take, E708 unseeded noise.
@@ -115,7 +133,10 @@ class LivePipeline:
             if family_of(pipeline) == "other":
                 # Its call encodes as well.
                 pipeline = self._reconciled(handle, "all")
-            return denoise(pipeline, self._held.scheduler, conditionings, seeds, sampling, on_step)
+            size, guided = call_size(pipeline, sampling), is_guided(pipeline, sampling)
+            shown = images or [()] * len(seeds)
+            with self._held_adapters.images.arguments(handle, shown, size, guided=guided) as more:
+                return denoise(pipeline, self._held.scheduler, conditionings, seeds, sampling, on_step, more)
 
     def decode(self, handle: ModelHandle, latents: Latents) -> Decoded:
         """decode: the pictures of `latents`. No file that the pipeline was made from may have changed until then.
@@ -147,6 +168,11 @@ class LivePipeline:
 
     def close(self) -> None:
         """Throw the pipeline away and give its memory back."""
+        self._encoders.clear()
+        self._files.clear()
+        self._let_base_go()
+
+    def _let_base_go(self) -> None:
         held = self._base is not None
         self._base = None
         self._adapters = None
@@ -198,9 +224,9 @@ class LivePipeline:
             if self._base.model != model:
                 self._base.change_scheduler(model)
             return self._base
-        self.close()
+        self._let_base_go()
         # It is loaded where it is first needed, for a prompt, but what fails is the base.
         with placed(model.origin), operation("load_base"):
             self._base = load_base(model, self.device)
-        self._adapters = Adapters(self._base.pipeline, allow_pickle=model.allow_pickle)
+        self._adapters = Adapters(self._base.pipeline, allow_pickle=model.allow_pickle, files=self._files)
         return self._base

@@ -16,6 +16,7 @@ from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_tensors
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
+from recipe_runner.weights.ip_adapter import bundled_lora
 from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_alpha, require_whole
 from recipe_runner.weights.modules import Shape
 
@@ -56,12 +57,11 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
     path = adapter.source.path(adapter.weight_name)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
     label = f"adapter {adapter.name}"
-    layout = read_layout(
-        {key: tuple(tensor.shape) for key, tensor in tensors.items()},
-        modules,
-        metadata=_metadata(path),
-        target=adapter.target,
-    )
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if adapter.bundled:
+        layout = bundled_lora(shapes, modules["unet"], label)
+    else:
+        layout = read_layout(shapes, modules, metadata=_metadata(path), target=adapter.target)
     require_whole(layout, label)
     require_alpha(layout, adapter.alpha, label)
     parts: dict[str, list[Change]] = {}

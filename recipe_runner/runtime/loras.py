@@ -12,12 +12,13 @@ from recipe_runner.canonical import digest
 from recipe_runner.handle import AdapterModel, LoraModel, MergeModel, ModelHandle
 from recipe_runner.placed import placed
 from recipe_runner.runtime.family import present_parts
-from recipe_runner.runtime.lora import TUNED_PARTS, Translated, module_shapes, translate
+from recipe_runner.runtime.lora import TUNED_PARTS, Translated, translate
 from recipe_runner.runtime.merge import merge
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tuners import Tuners
 from recipe_runner.runtime.watch import Watch
 from recipe_runner.weights.lora.scales import expand_scales
+from recipe_runner.weights.modules import ModuleTable
 
 MOST_LOADED = 8
 """Adapters kept in a component at once; those unused longest leave first."""
@@ -36,11 +37,10 @@ _Model = LoraModel | MergeModel
 class Loras:
     """The LoRA and LyCORIS adapters of one loaded pipeline, and merges of them. It begins with none."""
 
-    def __init__(self, pipeline: Any, *, allow_pickle: bool) -> None:
-        """Take over `pipeline`, whose components are as their files left them."""
-        self._pipeline = pipeline
+    def __init__(self, pipeline: Any, modules: ModuleTable, *, allow_pickle: bool) -> None:
+        """Take over `pipeline`, whose components are as their files left them; `modules` are theirs."""
         self._allow_pickle = allow_pickle
-        self._shapes = module_shapes(pipeline)
+        self._shapes = modules
         self._tuners = {part: Tuners(getattr(pipeline, part)) for part in present_parts(pipeline, TUNED_PARTS)}
         self._translated: OrderedDict[_Identity, Translated] = OrderedDict()
         self._names: dict[tuple[_Identity, int], str] = {}
@@ -161,4 +161,4 @@ def _identity(adapter: _Model) -> _Identity:
         options = adapter.density, adapter.majority_sign_method, adapter.svd_rank, adapter.seed
         members = tuple(map(_identity, adapter.members)), digest([*adapter.weights, *adapter.scales])
         return adapter.combination_type, options, members
-    return adapter.source.digest, adapter.weight_name, adapter.target, adapter.alpha
+    return adapter.source.digest, adapter.weight_name, adapter.target, adapter.alpha, adapter.bundled

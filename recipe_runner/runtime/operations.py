@@ -15,11 +15,12 @@ from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.errors import Problem
 from recipe_runner.graph import Node
-from recipe_runner.handle import BaseModel, ComponentModel, ModelHandle
+from recipe_runner.handle import BaseModel, ModelHandle
 from recipe_runner.resolved import ResolvedBase
-from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, found
+from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.encode import Conditioning
+from recipe_runner.runtime.encode_image import ImageConditioning
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.settings import Level
 
@@ -67,6 +68,7 @@ class Workshop:
             **dict.fromkeys(ADAPTER_MODELS, self._add_adapter),
             "set_scales": self._set_scales,
             "encode_prompt": self._encode_prompt,
+            "encode_image": self._encode_image,
             "denoise": self._denoise,
             "decode": self._decode,
         }
@@ -113,11 +115,17 @@ class Workshop:
         self._warn(node, conditioning.warnings)
         return conditioning
 
+    def _encode_image(self, node: Node, inputs: Mapping[str, Any]) -> ImageConditioning:
+        del inputs
+        shown = self._plan.image_prompts[node.key]
+        return self._live.encode_image(image_prompt(shown, allow_pickle=self._plan.recipe.allow_pickle))
+
     def _denoise(self, node: Node, inputs: Mapping[str, Any]) -> Any:
         seeds = cast("list[int]", node.constants["seeds"])
         conditionings = [inputs[f"conditioning.{number}"] for number in range(len(seeds))]
         sampling = cast("Mapping[str, Json]", node.constants["sampling"])
-        return self._live.denoise(inputs["model"], conditionings, seeds, sampling, self._on_step)
+        images = [_images(inputs, number) for number in range(len(seeds))]
+        return self._live.denoise(inputs["model"], conditionings, seeds, sampling, self._on_step, images=images)
 
     def _decode(self, node: Node, inputs: Mapping[str, Any]) -> NDArray[np.uint8]:
         # One at a time also from a batch: decoding a batch at once gives other bits than decoding its members.
@@ -133,6 +141,12 @@ class Workshop:
             self._warnings[f"{place}{problem.message} [{problem.code}]"] = None
 
 
+def _images(inputs: Mapping[str, Any], member: int) -> list[ImageConditioning]:
+    """What each IP-Adapter is shown for a member of a batch, in the adapters' order."""
+    prefix = f"image.{member}."
+    return [value for name, value in inputs.items() if name.startswith(prefix)]
+
+
 def base_model(key: str, base: ResolvedBase) -> BaseModel:
     """The base of a handle, with where its files lie."""
     return BaseModel(
@@ -146,15 +160,7 @@ def base_model(key: str, base: ResolvedBase) -> BaseModel:
         scheduler_class=base.scheduler_class,
         scheduler_config=base.scheduler_config,
         components={
-            name: None
-            if component is None
-            else ComponentModel(
-                source=found(component.source),
-                subfolder=component.subfolder,
-                weight_name=component.weight_name,
-                variant=component.variant,
-                dtype=component.dtype,
-            )
+            name: None if component is None else component_model(component)
             for name, component in base.components.items()
         },
         allow_pickle=base.allow_pickle,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from recipe_runner.errors import OperationFailed, Problem, WeightsError
+from recipe_runner.errors import OperationFailed, Problem
+from recipe_runner.weights.problems import misfit
 
-
-def misfit(code: str, message: str, hint: str = "") -> WeightsError:
-    """The error for weights that are broken, foreign or do not fit (E5xx, E6xx)."""
-    return WeightsError(Problem(code=code, message=message, hint=hint))
+__all__ = ["failed", "misfit", "some", "warning"]
 
 
 def failed(code: str, message: str, hint: str = "") -> OperationFailed:

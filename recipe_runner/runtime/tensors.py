@@ -34,6 +34,9 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
     while isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         # Training frameworks put the weights beside the optimizer's state.
         tree = tree["state_dict"]
+    if isinstance(tree, dict) and tree and all(isinstance(part, dict) for part in tree.values()):
+        # IP-Adapters are pickled in two parts, whose names a safetensors file has as prefixes.
+        tree = {f"{part}.{name}": value for part, inner in tree.items() for name, value in inner.items()}
     if not isinstance(tree, dict) or not all(isinstance(value, torch.Tensor) for value in tree.values()):
         raise misfit("E607", f"{path.name} is not a mapping of names to tensors")
     return {str(name): value for name, value in tree.items()}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from recipe_runner.diffusers_table import pipelines
 from recipe_runner.sources.access import access
 from recipe_runner.sources.address import Located, chosen, inside, locate, missing, nearest_names, refused
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code
@@ -94,7 +95,7 @@ def _find_base(
 
         located, (index, names) = chosen(located, choose)
         for component in sorted(set(left_out) - set(index.components)):
-            _refuse_misspelt(wanted.model, component, index.components)
+            _refuse_misspelt(wanted.model, component, index)
         source = _source(located, names, wanted, progress)
         return FoundBase(source=source, pipeline=index.pipeline, components=index.components)
     if wanted.variant is not None:
@@ -135,10 +136,11 @@ def _identified(found: FoundBase, weight_name: str, left_out: Collection[str]) -
     return replace(found, pipeline=index.pipeline, components=index.components, config=config, checkpoint=checkpoint)
 
 
-def _refuse_misspelt(address: str, component: str, components: Mapping[str, tuple[str, str]]) -> None:
+def _refuse_misspelt(address: str, component: str, index: PipelineIndex) -> None:
     """A component that the index does not list may still be one the pipeline takes (image_encoder); a typo may not."""
-    hint = nearest_names(component, sorted(components))
-    if hint.startswith("did you mean"):
+    known = pipelines().get(index.pipeline, {}).get("components", {})
+    hint = nearest_names(component, sorted(index.components))
+    if component not in known and hint.startswith("did you mean"):
         raise refused("E418", f"{address} has no component {component}", hint)
 
 

@@ -7,8 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.handle import AdapterModel, BaseModel, LoraModel, ModelHandle, TextualInversionModel
+from recipe_runner.handle import (
+    AdapterModel,
+    BaseModel,
+    ComponentModel,
+    ImagePrompt,
+    IpAdapterModel,
+    LoraModel,
+    ModelHandle,
+    TextualInversionModel,
+)
 from recipe_runner.sources.source import Source, SourceFile
+from recipe_runner.weights.ip_adapter import Shown
 
 
 def source(root: Path) -> Source:
@@ -52,3 +62,16 @@ def embedding_model(path: Path, name: str = "learned", **changes: Any) -> Textua
     """The textual inversion in the file at `path`."""
     settings = {"key": name, "name": name, "source": file_source(path), "weight_name": path.name}
     return TextualInversionModel(**{**settings, **changes})
+
+
+def ip_adapter_model(path: Path, name: str = "look", **changes: Any) -> IpAdapterModel:
+    """The IP-Adapter in the file at `path`."""
+    settings = {"key": name, "name": name, "source": file_source(path), "weight_name": path.name}
+    return IpAdapterModel(**{**settings, **changes})
+
+
+def shown_picture(name: str, encoder: ComponentModel, path: Path, *, hidden: bool = False) -> ImagePrompt:
+    """One picture for the IP-Adapter called `name`, of which it reads the hidden states or the projected embedding."""
+    features = "hidden_states" if hidden else "image_embeds"
+    shown = Shown(count=1, features=features, faces=False, patches=hidden, negative=True)  # type: ignore[arg-type]
+    return ImagePrompt(name=name, shown=shown, pictures=(file_source(path),), encoder=encoder)

@@ -98,3 +98,58 @@ def write_ip_adapter(path: Path, shapes: Mapping[str, Shape], seed: int = 0, siz
     tensors = tensors_of(shapes, seed, size)
     save_file(tensors, path)
     return tensors
+
+
+TINY = {"base": 24, "plus": 16, "full": 16, "faceid": 0, "faceid_plus": 16}
+"""Features that the tiny adapters read of the tiny image encoder: its projection's, or its hidden states'."""
+
+
+def build_image_encoder(folder: Path, seed: int = 7) -> Path:
+    """Write a tiny CLIPVisionModelWithProjection: 16x16 pixels in patches of 8, 16 features, 24 after projection."""
+    import torch
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        projection_dim=24,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=16,
+        patch_size=8,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    return folder
+
+
+def tiny_shapes(variant: str, unet: Any, *, lora: int = 0, tokens: int = 4, depth: int = 4) -> dict[str, Shape]:
+    """An adapter for a tiny UNet; `lora` is the rank of a bundled LoRA."""
+    names = list(unet.attn_processors)
+    widths = [unet.get_submodule(name.removesuffix(".processor")).to_k.weight.shape[0] for name in names[1::2]]
+    cross = unet.config.cross_attention_dim
+    shapes = projection_shapes(variant, cross=cross, read=TINY[variant], depth=depth, tokens=tokens)
+    return shapes | attention_shapes(widths, cross) | (lora_shapes(widths, cross, lora) if lora else {})
+
+
+def write_picture(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> Path:
+    """Write a picture of coloured noise, `size` being width and height."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1] // 4, size[0] // 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def write_mask(path: Path, *, left: bool, size: tuple[int, int] = (16, 16)) -> Path:
+    """Write a mask that is white in the left or the right half."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.zeros((size[1], size[0]), np.uint8)
+    half = size[0] // 2
+    pixels[:, slice(0, half) if left else slice(half, None)] = 255
+    Image.fromarray(pixels).save(path)
+    return path

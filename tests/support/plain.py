@@ -35,12 +35,18 @@ def plain_picture(pipeline: Any, prompt: str, seed: int, **arguments: Any) -> Pi
 
 
 def our_picture(
-    live: LivePipeline, handle: ModelHandle, prompt: str | dict[str, str | None], seed: int, **sampling: Any
+    live: LivePipeline,
+    handle: ModelHandle,
+    prompt: str | dict[str, str | None],
+    seed: int,
+    *,
+    images: Any = (),
+    **sampling: Any,
 ) -> Pixels:
-    """One picture by encode, denoise and decode."""
+    """One picture by encode, denoise and decode; `images` are what each IP-Adapter is shown."""
     fields = prompt if isinstance(prompt, dict) else {"prompt": prompt}
     text = {name: sampling[name] for name in ("clip_skip", "max_sequence_length") if name in sampling}
     guided = sampling.get("guidance_scale", 7.5) > 1
     conditioning = live.encode(handle, fields, guided=guided, **text)
-    latents = live.denoise(handle, [conditioning], [seed], sampling)
+    latents = live.denoise(handle, [conditioning], [seed], sampling, images=[images])
     return live.decode(handle, latents).pictures[0]

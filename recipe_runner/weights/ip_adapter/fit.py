@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
 from recipe_runner.weights.lora.family import CROSS_ATTENTION
 from recipe_runner.weights.modules import Modules, Shape
+from recipe_runner.weights.problems import misfit
 
 _ATTENTION = re.compile(
     r"(?P<place>(?P<part>down_blocks|up_blocks|mid_block)(?:\.(?P<block>\d+))?\.attentions\.(?P<index>\d+)"
@@ -59,21 +59,23 @@ def fit_ip_adapter(
             f"this {layout.name} has cross-attention width {layout.cross_width} ({layout.family}); "
             f"the base's is {width} ({base})"
         )
-        raise _refuse(label, message, f"use the file that was made for {base}")
+        raise misfit("E642", f"{label}: {message}", f"use the file that was made for {base}")
     if set(cross) != set(layout.attentions):
         have, want = len(layout.attentions), len(cross)
         message = f"this {layout.name} is for {have} cross-attentions; the UNet has {want}"
         if have == want:
             first = min(set(cross) ^ set(layout.attentions))
             message = f"this {layout.name} numbers the cross-attentions in another way (number {first})"
-        raise _refuse(label, message, "use the file that was made for this kind of UNet")
+        raise misfit("E642", f"{label}: {message}", "use the file that was made for this kind of UNet")
     wrong = [
         f"{place.module} has {modules[f'{place.module}.to_k'][0]} features and the file {layout.attentions[number]}"
         for number, place in cross.items()
         if modules[f"{place.module}.to_k"][0] != layout.attentions[number]
     ]
     if wrong:
-        raise _refuse(label, "; ".join(wrong[:_SHOWN]), "use the file that was made for this kind of UNet")
+        raise misfit(
+            "E642", f"{label}: {'; '.join(wrong[:_SHOWN])}", "use the file that was made for this kind of UNet"
+        )
     _check_lora(layout, shapes, modules, {place.number: place.module for place in places}, label)
     return places
 
@@ -87,16 +89,12 @@ def _check_lora(
         module = lora_module(by_number.get(number, ""), projection)
         weight = modules.get(module)
         if weight is None:
-            raise _refuse(label, f"its LoRA has {key}, and the UNet has no attention of number {number}", "")
+            raise misfit("E642", f"{label}: its LoRA has {key}, and the UNet has no attention of number {number}", "")
         if (up[0], down[1]) != weight[:2]:
             message = f"its LoRA changes {down[1]} to {up[0]} features, and {module} has {weight[1]} to {weight[0]}"
-            raise _refuse(label, message, "use the file that was made for this kind of UNet")
+            raise misfit("E642", f"{label}: {message}", "use the file that was made for this kind of UNet")
 
 
 def lora_module(attention: str, projection: str) -> str:
     """The module that a factor of the bundled LoRA changes."""
     return f"{attention}.{_OUT.get(projection, projection)}"
-
-
-def _refuse(label: str, message: str, hint: str) -> WeightsError:
-    return WeightsError(Problem(code="E642", message=f"{label}: {message}", hint=hint))

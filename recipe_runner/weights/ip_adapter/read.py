@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout, Projection
 from recipe_runner.weights.ip_adapter.projection import NotThere, Sizes, expected, sizes_of
 from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.problems import misfit
 
 IMAGE, ATTENTION = "image_proj.", "ip_adapter."
 _KEY_VALUE = re.compile(r"ip_adapter\.(\d{1,4})\.to_([kv])_ip\.weight")
@@ -58,13 +58,13 @@ def read_ip_adapter(shapes: Mapping[str, Shape], label: str) -> IpAdapterLayout:
     layout = identify_ip_adapter(shapes)
     if isinstance(layout, str):
         hint = "name an IP-Adapter file for Stable Diffusion or SDXL, such as those of h94/IP-Adapter"
-        raise WeightsError(Problem(code="E640", message=f"{label}: {layout}", hint=hint))
+        raise misfit("E640", f"{label}: {layout}", hint)
     if layout.faults:
         count = len(layout.faults)
         rest = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
         message = f"{label}: the {layout.name} file is not whole: {'; '.join(layout.faults[:_SHOWN])}{rest}"
         hint = "download or export the file again; it is applied whole or not at all"
-        raise WeightsError(Problem(code="E641", message=message, hint=hint))
+        raise misfit("E641", message, hint)
     return layout
 
 

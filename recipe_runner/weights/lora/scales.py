@@ -35,11 +35,10 @@ class _Adapter:
     component: str
     own: Sequence[str]
     modules: Modules
+    place: str
 
     def refuse(self, code: str, path: str, message: str, hint: str = "") -> WeightsError:
-        return WeightsError(
-            Problem(code=code, message=f"{self.label}: scale.{self.component}{path}: {message}", hint=hint)
-        )
+        return WeightsError(Problem(code=code, message=f"{self.label}: {self.place}{path}: {message}", hint=hint))
 
 
 def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, label: str) -> dict[Place, float]:
@@ -53,7 +52,7 @@ def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, labe
     for module in layout.modules:
         own.setdefault(module.component, []).append(module.module)
     if not isinstance(scale, Mapping):
-        value = _number(scale)
+        value = scale_number(scale)
         return {(component, module): value for component, found in own.items() for module in found}
     for component in scale:
         if component not in modules:
@@ -64,16 +63,25 @@ def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, labe
             raise WeightsError(Problem(code="E613", message=message, hint=f"it has {', '.join(own) or 'no modules'}"))
     expanded: dict[Place, float] = {}
     for component, found in own.items():
-        adapter = _Adapter(label, component, found, modules[component])
+        adapter = _Adapter(label, component, found, modules[component], f"scale.{component}")
         values = _component(adapter, scale.get(component, 1.0))
         expanded.update({(component, module): values.get(module, 1.0) for module in found})
     return expanded
 
 
+def expand_blocks(scale: Mapping[str, Json], own: Sequence[str], modules: Modules, *, label: str) -> dict[str, float]:
+    """The scale of those of the modules `own` of a UNet that `scale`, a mapping of its blocks, names.
+
+    Raises:
+        WeightsError: E611, E612, E613 as `expand_scales`.
+    """
+    return dict(_unet(_Adapter(label, "unet", own, modules, "scale"), scale))
+
+
 def _component(adapter: _Adapter, scale: Json) -> dict[str, float]:
     """Scales of the adapter's modules in one component; a module that is not there keeps 1.0."""
     if not isinstance(scale, Mapping):
-        return dict.fromkeys(adapter.own, _number(scale))
+        return dict.fromkeys(adapter.own, scale_number(scale))
     if any(name.startswith(("down_blocks.", "up_blocks.")) for name in adapter.modules):
         return dict(_unet(adapter, scale))
     if adapter.component.startswith("text_encoder"):
@@ -109,7 +117,7 @@ def _middle(adapter: _Adapter, value: Json) -> Iterator[tuple[str, float]]:
         raise adapter.refuse("E611", ".mid", "the middle has no blocks", "write a number")
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) != 1:
         raise adapter.refuse("E612", ".mid", f"{len(value)} numbers for 1 attention", "write one number")
-    number = _number(value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value)
+    number = scale_number(value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value)
     found = [name for name in adapter.own if name.startswith("mid_block.attentions.0.")]
     if not found:
         raise adapter.refuse("E613", ".mid", "the adapter has nothing in the middle block's attention")
@@ -191,13 +199,14 @@ def _numbers(adapter: _Adapter, path: str, value: Json, count: int) -> list[floa
         if len(value) != count:
             message = f"{len(value)} numbers, and {count} {'is' if count == 1 else 'are'} needed"
             raise adapter.refuse("E612", path, message, "write one number for all, or one for each")
-        return [_number(item) for item in value]
+        return [scale_number(item) for item in value]
     if isinstance(value, Mapping):
         raise adapter.refuse("E611", path, "a block has no blocks", "write a number, or a list of numbers")
-    return [_number(value)] * count
+    return [scale_number(value)] * count
 
 
-def _number(value: Json) -> float:
+def scale_number(value: Json) -> float:
+    """A scale that is one number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         message = f"BUG: a scale that is no number: {value!r}"
         raise AssertionError(message)  # noqa: TRY004 - the schema lets none through

@@ -1,0 +1,89 @@
+"""The image encoder of an IP-Adapter: the adapter's own, the base's, or the one in the folder beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.recipe import Component, IpAdapter
+from recipe_runner.resolve_base import resolve_component
+from recipe_runner.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.sources.base_folder import INDEX, read_index
+from recipe_runner.sources.component_files import read_json
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
+from recipe_runner.weights.problems import misfit
+
+FOLDER = "image_encoder"
+
+
+def find_image_encoder(name: str, adapter: IpAdapter, surroundings: Surroundings) -> ResolvedComponent:
+    """The encoder of an adapter that needs one.
+
+    Raises:
+        WeightsError: E643 there is none.
+        RecipeRunnerError: E4xx, the encoder that is named is broken or refused.
+    """
+    base = surroundings.base
+    if adapter.image_encoder is not None:
+        return resolve_component(
+            adapter.image_encoder, base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
+        )
+    return base.components.get(FOLDER) or _listed(base) or _beside(name, adapter, surroundings)
+
+
+def encoder_config(encoder: ResolvedComponent, label: str) -> Mapping[str, Any] | None:
+    """What the encoder's config.json says; None while its files are not on this machine.
+
+    Raises:
+        WeightsError: E643 a single file, which has none.
+        ResolutionError: E407, E416 a broken or missing one.
+    """
+    if encoder.weight_name is not None:
+        message = f"{label}: the image encoder {encoder.weight_name} is a single file, which does not say what it is"
+        raise misfit("E643", message, "name its folder, with config.json beside the weights")
+    if not isinstance(encoder.source, Source):
+        return None
+    name = f"{encoder.subfolder}/config.json" if encoder.subfolder else "config.json"
+    return read_json(encoder.source.path(name), f"{encoder.source.address}/{name}")
+
+
+def _listed(base: ResolvedBase) -> ResolvedComponent | None:
+    """The encoder that the base's own folder has, as pipelines that were saved with one do."""
+    if FOLDER in base.components or not isinstance(base.source, Source) or not (base.source.root / INDEX).is_file():
+        return None
+    if FOLDER not in read_index(base.source.root, base.source.address).components:
+        return None
+    files = tuple(file for file in base.source.files if file.name.startswith(f"{FOLDER}/"))
+    return ResolvedComponent(
+        source=replace(base.source, files=files),
+        subfolder=FOLDER,
+        weight_name=None,
+        variant=base.variant,
+        dtype=base.dtype,
+    )
+
+
+def _beside(name: str, adapter: IpAdapter, surroundings: Surroundings) -> ResolvedComponent:
+    model, subfolder = adapter.model, adapter.subfolder
+    if model.lower().endswith(WEIGHTS_SUFFIXES):
+        model = str(PurePosixPath(model).parent)
+    elif adapter.weight_name is not None:
+        subfolder = str(PurePosixPath(subfolder or "", adapter.weight_name).parent)
+    component = Component(model=model, revision=adapter.revision, subfolder=str(PurePosixPath(subfolder or "", FOLDER)))
+    try:
+        return resolve_component(
+            component, surroundings.base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
+        )
+    except RecipeRunnerError as error:
+        said = error.problems[0]
+        raise misfit(
+            "E643",
+            f"adapter {name} needs an image encoder: it names none, the base has none, and beside its weights there is "
+            f"none ({said.message})",
+            "write `image_encoder: {model: …}`, such as {model: h94/IP-Adapter, subfolder: models/image_encoder}",
+        ) from error

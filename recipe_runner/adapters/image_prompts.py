@@ -1,0 +1,173 @@
+"""What an IP-Adapter is shown for each prompt: the adapter's own pictures or embeddings, or the prompt's instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from recipe_runner.adapters.faces import find_face_models
+from recipe_runner.adapters.image_encoder import encoder_config
+from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.canonical import Json
+from recipe_runner.errors import WeightsError
+from recipe_runner.graph import Origin
+from recipe_runner.paths import format_path
+from recipe_runner.placed import placed
+from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedComponent, ResolvedImagePrompt
+from recipe_runner.sources.inputs import find_input
+from recipe_runner.sources.missing import SourceMissing, unresolved
+from recipe_runner.sources.pictures import check_picture
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.image_embeds import embeds_shape, is_embeds
+from recipe_runner.weights.ip_adapter import IpAdapterLayout, Shown, check_encoder, check_shown
+from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.problems import misfit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """An IP-Adapter, as far as it decides what it makes of pictures. `layout` is None while its file is not here."""
+
+    name: str
+    layout: IpAdapterLayout | None
+    find_encoder: Callable[[], ResolvedComponent]
+    encoder_origin: Origin
+    masks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """An address of a picture or embedding, the path in the recipe that gives it, and its place."""
+
+    address: str
+    role: str
+    origin: Origin
+
+
+def given(path: tuple[str | int, ...], value: str | Sequence[str] | None, origin: Origin) -> tuple[Given, ...]:
+    """The addresses that `value`, at `path` of the recipe, holds."""
+    role = format_path(path)
+    if value is None or isinstance(value, str):
+        return () if value is None else (Given(address=value, role=role, origin=origin),)
+    return tuple(
+        Given(address=address, role=f"{role}[{index}]" if len(value) > 1 else role, origin=origin)
+        for index, address in enumerate(value)
+    )
+
+
+def find_each(files: Sequence[Given], surroundings: Surroundings, *, pictures: bool = False) -> list[AnySource]:
+    """The source of each; what is a picture is read through once. A URL that was not fetched is left unresolved.
+
+    Raises:
+        RecipeRunnerError: E4xx, E648, at the place that names the file.
+    """
+
+    def find(file: Given) -> AnySource:
+        try:
+            source = find_input(file.address, surroundings.folder)
+        except SourceMissing as error:
+            return unresolved(error, address=file.address)
+        if pictures or not is_embeds(file.address):
+            check_picture(source.path(source.files[0].name), file.address)
+        return source
+
+    found = []
+    for file in files:
+        with placed(file.origin):
+            found.append(surroundings.once(("input", file.address), partial(find, file)))
+    return found
+
+
+def image_prompt(
+    reader: Reader, files: Sequence[Given], surroundings: Surroundings, mask_origin: Origin
+) -> ResolvedImagePrompt:
+    """Everything about what the adapter is shown for a prompt that gives it `files`, proved from headers.
+
+    `mask_origin` is the place to blame when there are not as many masks as images.
+
+    Raises:
+        RecipeRunnerError: E4xx, E643 to E648, E651; at the place in the recipe that is at fault.
+    """
+    found = find_each(files, surroundings)
+    embeds = [(file, source) for file, source in zip(files, found, strict=True) if is_embeds(file.address)]
+    pictures = [(file, source) for file, source in zip(files, found, strict=True) if not is_embeds(file.address)]
+    label, origin = f"adapter {reader.name}", files[0].origin
+    with placed(origin):
+        shown = _shown(reader, len(pictures), embeds, label)
+        sources: dict[str, AnySource] = {}
+        roles: dict[str, str] = {}
+        for kind, each in (("image", pictures), ("image_embeds", embeds)):
+            for index, (file, source) in enumerate(each):
+                sources[f"{kind}[{index}]"], roles[f"{kind}[{index}]"] = source, file.role
+        encoder = _encoder(reader, shown, label) if pictures else None
+        if encoder is not None:
+            sources["image_encoder"] = encoder.source
+            roles["image_encoder"] = f"adapters.{reader.name}.image_encoder"
+        if shown is not None and shown.faces:
+            sources["faces"] = find_face_models(label)
+            roles["faces"] = f"adapters.{reader.name}.faces"
+    count = shown.count if shown is not None else len(pictures) or len(embeds)
+    if reader.masks and shown is not None and reader.masks != count:
+        message = f"{label}: {reader.masks} mask{'s' * (reader.masks > 1)} for {count} image{'s' * (count > 1)}"
+        with placed(mask_origin):
+            raise misfit("E647", message, "give one mask for each image, in the same order")
+    return ResolvedImagePrompt(
+        adapter=reader.name,
+        constants=_constants(shown, encoder),
+        sources=sources,
+        roles=roles,
+        encoder=encoder,
+        count=count,
+        shown=shown,
+        origin=origin,
+    )
+
+
+def require_negatives(adapters: Sequence[ResolvedAdapter], *, guided: bool) -> None:
+    """Raise E646 where images are `guided` and an embedding comes without the negative one that guidance needs."""
+    for adapter in adapters:
+        for prompt in adapter.image_prompts.values():
+            if guided and prompt.shown is not None and not prompt.shown.negative:
+                with placed(prompt.origin):
+                    message = f"adapter {adapter.name}: guidance needs the negative embedding too"
+                    hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
+                    raise misfit("E646", message, hint)
+
+
+def _shown(reader: Reader, pictures: int, embeds: Sequence[tuple[Given, AnySource]], label: str) -> Shown | None:
+    """What the adapter makes of them; None while its file, or an embedding, is not on this machine."""
+    shapes: list[tuple[str, Shape]] = []
+    for file, source in embeds:
+        if not isinstance(source, Source):
+            return None
+        shapes.append((file.address, embeds_shape(source.path(source.files[0].name), file.address)))
+    return None if reader.layout is None else check_shown(reader.layout, pictures, shapes, label)
+
+
+def _encoder(reader: Reader, shown: Shown | None, label: str) -> ResolvedComponent | None:
+    if shown is not None and shown.features is None:
+        return None
+    with placed(reader.encoder_origin):
+        try:
+            encoder = reader.find_encoder()
+        except WeightsError:
+            if shown is None:
+                # Whether it needs one is not known before its own file is here.
+                return None
+            raise
+        config = encoder_config(encoder, label)
+        if config is not None and reader.layout is not None:
+            check_encoder(reader.layout, config, label)
+    return encoder
+
+
+def _constants(shown: Shown | None, encoder: ResolvedComponent | None) -> Mapping[str, Json]:
+    return {
+        "features": None if shown is None else shown.features,
+        "faces": None if shown is None else shown.faces,
+        "patches": None if shown is None else shown.patches,
+        "image_encoder": None
+        if encoder is None
+        else {"subfolder": encoder.subfolder, "variant": encoder.variant, "dtype": encoder.dtype},
+    }

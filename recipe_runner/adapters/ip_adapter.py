@@ -1,0 +1,160 @@
+"""IP-Adapters: found, proved whole, fitted to the base's UNet, and what they are shown found and read through."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.adapters.image_encoder import find_image_encoder
+from recipe_runner.adapters.image_prompts import Reader, find_each, given, image_prompt
+from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.adapters.weights_file import find_weights_file
+from recipe_runner.canonical import Json
+from recipe_runner.graph import Origin
+from recipe_runner.paths import prompt_id
+from recipe_runner.placed import placed
+from recipe_runner.recipe import IpAdapter
+from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.ip_adapter import (
+    AttentionPlace,
+    IpAdapterLayout,
+    expand_ip_scale,
+    fit_ip_adapter,
+    is_off,
+    read_ip_adapter,
+)
+from recipe_runner.weights.modules import Modules, ModuleTable
+from recipe_runner.weights.problems import misfit
+
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+_VERSION_2 = re.compile(r"plus[-_]?v2", re.IGNORECASE)
+
+
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
+    """Find the files, and prove from headers that all of them fit each other, the base, and every prompt.
+
+    Raises:
+        RecipeRunnerError: E4xx a file is broken or refused; E61x the scale, E64x, E65x the adapter does not fit.
+    """
+    adapter = IpAdapter.model_validate(entry)
+    base = surroundings.base
+    # Everything but the scale and the images, which are what sweeps vary, is decided once.
+    place = ("ip_adapter", name, adapter.model_dump_json(exclude={"scale", "image", "image_embeds"}))
+    core: _Core = surroundings.once(place, lambda: _decide(name, adapter, surroundings), base)
+    scale = adapter.model_dump()["scale"]
+    if isinstance(scale, Mapping) and core.places is not None:
+        # For its problems alone: executing expands the scale again, on the UNet that is really there.
+        with placed(surroundings.origin("scale")):
+            expand_ip_scale(scale, *core.places, label=f"adapter {name}")
+    prompts = _image_prompts(name, adapter, core, surroundings)
+    return ResolvedAdapter(
+        name=name,
+        kind="ip_adapter",
+        operation="add_ip_adapter",
+        constants=core.constants,
+        sources=core.sources,
+        scale=scale,
+        tensors=core.tensors,
+        origin=origin,
+        # At scale 0 everywhere it is not there: nothing is encoded for it.
+        image_prompts={} if is_off(scale) else prompts,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    """What an adapter is at any scale, and whatever it is shown."""
+
+    constants: Mapping[str, Json]
+    sources: Mapping[str, AnySource]
+    tensors: Mapping[str, int] | None
+    places: tuple[tuple[AttentionPlace, ...], Modules] | None
+    reader: Reader
+
+
+def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
+    base = surroundings.base
+    if base.pipeline not in (*PIPELINES, "auto"):
+        message = f"adapter {name}: IP-Adapters are not applied to {base.pipeline}"
+        raise misfit("E649", message, f"they are to {' and '.join(PIPELINES)}")
+    table: ModuleTable | None = surroundings.once(("modules",), lambda: base_modules(base), base)
+    modules = None if table is None else table.get("unet")
+    weights = find_weights_file(adapter, surroundings)
+    layout, places = _lay_out(name, weights, modules)
+    if adapter.shortcut is not None and layout is not None and layout.variant != "faceid_plus":
+        message = f"adapter {name}: `shortcut` is for FaceID Plus, and this is {layout.name}"
+        with placed(surroundings.origin("shortcut")):
+            raise misfit("E650", message, "remove `shortcut`")
+    encoder_origin = surroundings.origin("image_encoder") if adapter.image_encoder else surroundings.origin()
+    find_encoder = cache(partial(find_image_encoder, name, adapter, surroundings))
+    if adapter.image_encoder is not None:
+        with placed(encoder_origin):
+            if layout is not None and layout.variant == "faceid":
+                message = f"adapter {name}: {layout.name} reads no image encoder"
+                raise misfit("E643", message, "remove `image_encoder`")
+            find_encoder()
+    masks = given(("mask",), adapter.mask, surroundings.origin("mask"))
+    return _Core(
+        constants={"shortcut": _shortcut(adapter, weights)},
+        sources={
+            "weights": weights,
+            **dict(zip([mask.role for mask in masks], find_each(masks, surroundings, pictures=True), strict=True)),
+        },
+        tensors=None if layout is None else layout.landed(),
+        places=None if places is None or modules is None else (places, modules),
+        reader=Reader(
+            name=name,
+            layout=layout,
+            find_encoder=find_encoder,
+            encoder_origin=encoder_origin,
+            masks=len(masks),
+        ),
+    )
+
+
+def _lay_out(
+    name: str, weights: AnySource, modules: Modules | None
+) -> tuple[IpAdapterLayout | None, tuple[AttentionPlace, ...] | None]:
+    """What the file is, and the attentions it lands on; None while the file or the base's modules are not known."""
+    if not isinstance(weights, Source):
+        return None, None
+    shapes = read_contents(weights.path(weights.files[0].name)).shapes
+    layout = read_ip_adapter(shapes, f"adapter {name}")
+    return layout, None if modules is None else fit_ip_adapter(layout, shapes, modules, f"adapter {name}")
+
+
+def _shortcut(adapter: IpAdapter, weights: AnySource) -> bool:
+    """Version 2 of FaceID Plus adds the face embedding to what the resampler makes of it; only its name tells."""
+    if adapter.shortcut is not None:
+        return adapter.shortcut
+    name = weights.files[0].name if isinstance(weights, Source) else adapter.weight_name or adapter.model
+    return _VERSION_2.search(name.rsplit("/", 1)[-1]) is not None
+
+
+def _image_prompts(
+    name: str, adapter: IpAdapter, core: _Core, surroundings: Surroundings
+) -> Mapping[str, ResolvedImagePrompt]:
+    """By the id of each prompt what the adapter is shown for it."""
+    own = (
+        *given(("adapters", name, "image"), adapter.image, surroundings.origin("image")),
+        *given(("adapters", name, "image_embeds"), adapter.image_embeds, surroundings.origin("image_embeds")),
+    )
+    found = {}
+    for position, prompt in enumerate(surroundings.prompts):
+        override = (prompt.get("images") or {}).get(name)
+        files, mask_origin = own, surroundings.origin("mask")
+        if override is not None:
+            mask_origin = surroundings.place("prompts", position, "images", name)
+            files = given(("prompts", prompt_id(prompt, position), "images", name), override, mask_origin)
+        # Prompts that show it the same share what was found.
+        memo = ("image prompt", name, *(part for file in files for part in (file.role, file.address)))
+        found[prompt_id(prompt, position)] = surroundings.once(
+            memo, partial(image_prompt, core.reader, files, surroundings, mask_origin), core
+        )
+    return found

@@ -1,0 +1,29 @@
+"""Find the pictures and embeddings that go into a pipeline. What they hold is what they are; where they lie is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipe_runner.sources.address import is_path, locate, refused
+from recipe_runner.sources.source import Source, SourceFile
+from recipe_runner.weights.digests import file_sha256
+
+
+def find_input(address: str, folder: Path) -> Source:
+    """The one file that `address` names, as seen from the recipe's `folder`.
+
+    Unlike weights, an input is never looked for on the Hub: `inputs/bear.png` is a path.
+
+    Raises:
+        SourceMissing: E401 there is no such file, E403 a URL that was not downloaded.
+        ResolutionError: E405 a folder, or what cannot be an address.
+        WeightsError: E414, E415 the file changes or cannot be read.
+    """
+    local = address if is_path(address) or "://" in address else f"./{address}"
+    located = locate(local, folder)
+    if located.file is None:
+        raise refused("E405", f"{address}: this is a folder, and one file is wanted", "name a file in it")
+    path = located.root / located.file
+    sha256 = file_sha256(path)
+    file = SourceFile(name=located.file, size=path.stat().st_size, sha256=sha256)
+    return Source(address=address, root=located.root, files=(file,))

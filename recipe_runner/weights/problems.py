@@ -1,0 +1,10 @@
+"""One line to raise a problem of weights that are broken, foreign or do not fit."""
+
+from __future__ import annotations
+
+from recipe_runner.errors import Problem, WeightsError
+
+
+def misfit(code: str, message: str, hint: str = "") -> WeightsError:
+    """The error for weights that are broken, foreign or do not fit (E4xx, E5xx, E6xx)."""
+    return WeightsError(Problem(code=code, message=message, hint=hint))

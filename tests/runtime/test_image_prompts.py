@@ -1,0 +1,248 @@
+"""IP-Adapters in the live pipeline: nothing of them remains, nothing is read twice, and they compose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from support.handles import base_model, file_source, handle, ip_adapter_model, lora_model, shown_picture, source
+from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_mask, write_picture
+from support.loras import diffusers_file, factors
+from support.plain import our_picture, plain_pipeline
+
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.handle import ComponentModel
+from recipe_runner.runtime import image_prompts as part
+from recipe_runner.runtime.encode_image import ImageConditioning, Pair
+from recipe_runner.runtime.ip_adapter_file import IpAdapterFile
+from recipe_runner.runtime.live import LivePipeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recipe_runner.handle import BaseModel
+
+STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
+
+
+@pytest.fixture(scope="module")
+def folder(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adapters, an image encoder, pictures and a mask."""
+    folder = tmp_path_factory.mktemp("image_prompts")
+    pipeline = plain_pipeline(sd15_folder)
+    for seed, (name, variant) in enumerate((("look", "base"), ("other", "base"), ("plus", "plus"), ("full", "full"))):
+        depth = 2 if variant == "plus" else 4
+        write_ip_adapter(folder / f"{name}.safetensors", tiny_shapes(variant, pipeline.unet, depth=depth), seed)
+    write_ip_adapter(folder / "face.safetensors", tiny_shapes("faceid", pipeline.unet, lora=2), 9)
+    diffusers_file(folder / "style.safetensors", factors(pipeline, 1))
+    build_image_encoder(folder / "encoder")
+    write_picture(folder / "bear.png", 1)
+    write_picture(folder / "fox.png", 2)
+    write_mask(folder / "left.png", left=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(sd15_folder: Path) -> BaseModel:
+    return base_model(sd15_folder)
+
+
+@pytest.fixture(scope="module")
+def adapters(folder: Path) -> dict[str, Any]:
+    names = ("look", "other", "plus", "full", "face")
+    found: dict[str, Any] = {name: ip_adapter_model(folder / f"{name}.safetensors", name) for name in names}
+    return {**found, "style": lora_model(folder / "style.safetensors", "style")}
+
+
+@pytest.fixture(scope="module")
+def shown(folder: Path) -> dict[str, ImageConditioning]:
+    """What each adapter is shown: a bear; the face adapter an embedding."""
+    encoder = ComponentModel(source=source(folder / "encoder"), dtype="float32")
+    live = LivePipeline("cpu", "strict", 1)
+    found = {
+        name: live.encode_image(shown_picture(name, encoder, folder / "bear.png", hidden=name in ("plus", "full")))
+        for name in ("look", "other", "plus", "full")
+    }
+    face = torch.randn(1, 1, 512, generator=torch.Generator().manual_seed(1)) / 20
+    return {**found, "face": ImageConditioning(Pair(face, torch.zeros_like(face)))}
+
+
+def picture(live: LivePipeline, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any], **scales: Any) -> Any:
+    """One image with the adapters named in `scales`, in that order."""
+    wanted = handle(base, *(adapters[name] for name in scales), **scales)
+    images = [shown[name] for name, scale in scales.items() if name in shown and scale]
+    return our_picture(live, wanted, "a bear", 3, images=images, **STEPS)
+
+
+def test_the_base_is_bit_identical_after_they_leave(
+    sd15_folder: Path, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    untouched = plain_pipeline(sd15_folder).unet
+    live = LivePipeline("cpu", "strict", 1)
+    unet = live.require(handle(base)).unet
+    before = dict(unet.attn_processors)
+    attributes = {name: set(module.__dict__) | set(module._modules) for name, module in unet.named_modules()}
+    plain = picture(live, base, adapters, shown)
+    different = picture(live, base, adapters, shown, look=0.5, face=1.0, plus=0.7, style=0.5)
+    assert not np.array_equal(plain, different)
+    assert np.array_equal(picture(live, base, adapters, shown), plain)
+    assert all(unet.attn_processors[name] is processor for name, processor in before.items())
+    assert {n: set(m.__dict__) | set(m._modules) for n, m in unet.named_modules()} == attributes
+    assert [type(module) for module in unet.modules()] == [type(module) for module in untouched.modules()]
+    assert "encoder_hid_proj" not in unet._modules
+    assert (unet.encoder_hid_proj, unet.config.encoder_hid_dim_type) == (None, None)
+    assert dict(unet.config) == dict(untouched.config) | {"_name_or_path": unet.config["_name_or_path"]}
+    assert all(torch.equal(tensor, unet.state_dict()[name]) for name, tensor in untouched.state_dict().items())
+
+
+@pytest.mark.parametrize("off", [0, 0.0, {"up": 0}, {"down": {"block_1": [0.0]}, "mid": 0}, {}])
+def test_scale_zero_everywhere_is_the_base_and_touches_nothing(
+    off: Any, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LivePipeline("cpu", "strict", 1)
+    plain = picture(live, base, adapters, shown)
+    monkeypatch.setattr(part, "build", lambda *_: pytest.fail("it was built"))
+    wanted = handle(base, adapters["face"], adapters["look"], face=off, look=off)
+    assert np.array_equal(our_picture(live, wanted, "a bear", 3, **STEPS), plain)
+
+
+def test_a_block_at_zero_is_skipped_and_the_others_act(
+    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    live = LivePipeline("cpu", "strict", 1)
+    whole = picture(live, base, adapters, shown, look=0.8)
+    blocks = {"down": 0.8, "mid": 0.8, "up": {"block_0": [0.8, 0.8]}}
+    assert np.array_equal(picture(live, base, adapters, shown, look=blocks), whole)
+    assert not np.array_equal(picture(live, base, adapters, shown, look={"up": 0.8}), whole)
+
+
+def test_scales_and_known_sets_cost_no_reading_and_no_building(
+    base: BaseModel, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LivePipeline("cpu", "strict", 1)
+    for name in ("look", "plus"):
+        live.require(handle(base, adapters[name]))
+    monkeypatch.setattr(part, "build", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr(
+        "recipe_runner.runtime.ip_adapter_file.read_tensors", lambda *_, **__: pytest.fail("it was read")
+    )
+    for scale in (0.1, 0.2, {"up": 0.5}):
+        unet = live.require(handle(base, adapters["plus"], adapters["look"], plus=scale, look=1.0)).unet
+    scales = {tuple(p.scale) for name, p in unet.attn_processors.items() if name.endswith("attn2.processor")}
+    assert scales == {(0.5, 1.0), (0.0, 1.0)}
+    live.require(handle(base, adapters["look"]))
+
+
+def test_what_is_kept_is_bounded_and_what_is_at_work_stays(
+    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = picture(LivePipeline("cpu", "strict", 1), base, adapters, shown, look=0.5, plus=1.0)
+    monkeypatch.setattr(part, "MOST_BUILT", 1)
+    monkeypatch.setattr("recipe_runner.runtime.ip_adapter_file.MOST_READ", 1)
+    live = LivePipeline("cpu", "strict", 1)
+    picture(live, base, adapters, shown, other=1.0)
+    assert np.array_equal(picture(live, base, adapters, shown, look=0.5, plus=1.0), expected)
+    assert live._adapters is not None
+    assert len(live._adapters.images._built) == 2
+
+
+def test_one_file_under_two_names_acts_twice(
+    folder: Path, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    twice = {**adapters, "again": ip_adapter_model(folder / "look.safetensors", "again")}
+    more = {**shown, "again": shown["look"]}
+    live = LivePipeline("cpu", "strict", 1)
+    both = picture(live, base, twice, more, look=0.4, again=0.4)
+    assert not np.array_equal(both, picture(live, base, twice, more, look=0.4))
+
+
+def test_loras_and_image_prompts_come_in_any_order(
+    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    fresh = picture(LivePipeline("cpu", "strict", 1), base, adapters, shown, look=0.6, style=0.8)
+    for path in (({"look": 0.6},), ({"style": 0.8},), ({"face": 1.0}, {"style": 0.3, "plus": 1.0})):
+        live = LivePipeline("cpu", "strict", 1)
+        for state in path:
+            picture(live, base, adapters, shown, **state)
+        assert np.array_equal(picture(live, base, adapters, shown, look=0.6, style=0.8), fresh)
+
+
+def test_a_face_s_lora_goes_when_the_adapter_does(
+    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    live = LivePipeline("cpu", "strict", 1)
+    style = picture(live, base, adapters, shown, style=0.5)
+    assert not np.array_equal(picture(live, base, adapters, shown, face=0.01, style=0.5), style)
+    assert np.array_equal(picture(live, base, adapters, shown, face=0, style=0.5), style)
+
+
+def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: BaseModel, adapters: dict[str, Any]) -> None:
+    live = LivePipeline("cpu", "strict", 1)
+    for name in ("look", "plus", "full", "face"):
+        landing = live.landing(handle(base, adapters[name]))[name]
+        layout = live._files.read(adapters[name].source, name, allow_pickle=False).layout
+        assert {part: count for part, (count, _) in landing.items()} == layout.landed()
+        assert all(landed == count for landed, count in landing.values())
+        assert sum(count for _, count in landing.values()) == layout.tensor_count
+
+
+def test_a_tensor_that_did_not_land_stops_the_run(
+    base: BaseModel, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = IpAdapterFile.key_value
+    monkeypatch.setattr(IpAdapterFile, "key_value", lambda file, n: tuple(t * torch.rand(()) for t in true(file, n)))
+    with pytest.raises(RecipeRunnerError) as caught:
+        LivePipeline("cpu", "strict", 1).require(handle(base, adapters["look"]))
+    assert caught.value.problems[0].code == "E606"
+
+
+def test_a_batch_is_shown_different_images(
+    folder: Path, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    encoder = ComponentModel(source=source(folder / "encoder"), dtype="float32")
+    fox = LivePipeline("cpu").encode_image(shown_picture("plus", encoder, folder / "fox.png", hidden=True))
+    live = LivePipeline("cpu", "fast", 1)
+    wanted = handle(base, adapters["plus"], plus=1.0)
+    text = live.encode(wanted, {"prompt": "a bear"})
+    steps = {"num_inference_steps": 3, "guidance_scale": 2.0}
+    both = live.denoise(wanted, [text, text], [3, 3], steps, images=[[shown["plus"]], [fox]]).value
+    alone = [live.denoise(wanted, [text], [3], steps, images=[[each]]).value[0] for each in (shown["plus"], fox)]
+    made, expected = torch.as_tensor(both), torch.stack([torch.as_tensor(each) for each in alone])
+    assert (made - expected).abs().max() < (made[0] - made[1]).abs().max() / 1000
+    assert "prepare_ip_adapter_image_embeds" not in vars(live.require(wanted))
+
+
+def test_masks_need_one_for_each_image(folder: Path, base: BaseModel, shown: dict[str, Any]) -> None:
+    masks = tuple(file_source(folder / "left.png") for _ in range(2))
+    look = ip_adapter_model(folder / "look.safetensors", "look", masks=masks)
+    with pytest.raises(RecipeRunnerError) as caught:
+        picture(LivePipeline("cpu", "strict", 1), base, {"look": look}, shown, look=1.0)
+    assert caught.value.problems[0].code == "E647"
+
+
+def test_the_encoder_s_own_preprocessing_must_fit_it(folder: Path, tmp_path: Path) -> None:
+    build_image_encoder(tmp_path / "encoder")
+    (tmp_path / "encoder" / "preprocessor_config.json").write_text('{"size": 32, "crop_size": 32}')
+    encoder = ComponentModel(source=source(tmp_path / "encoder"), dtype="float32")
+    with pytest.raises(RecipeRunnerError) as caught:
+        LivePipeline("cpu").encode_image(shown_picture("look", encoder, folder / "bear.png"))
+    assert caught.value.problems[0].code == "E644"
+    (tmp_path / "encoder" / "preprocessor_config.json").write_text('{"size": 16, "crop_size": 16, "do_rescale": false}')
+    encoder = ComponentModel(source=source(tmp_path / "encoder"), dtype="float32")
+    own = LivePipeline("cpu").encode_image(shown_picture("look", encoder, folder / "bear.png"))
+    plain = LivePipeline("cpu").encode_image(
+        shown_picture("look", ComponentModel(source=source(folder / "encoder"), dtype="float32"), folder / "bear.png")
+    )
+    assert not torch.equal(own.embeds.positive, plain.embeds.positive)
+
+
+def test_a_picture_overwritten_while_it_is_used_is_noticed(folder: Path, tmp_path: Path) -> None:
+    write_picture(tmp_path / "bear.png", 1)
+    encoder = ComponentModel(source=source(folder / "encoder"), dtype="float32")
+    prompt = shown_picture("look", encoder, tmp_path / "bear.png")
+    write_picture(tmp_path / "bear.png", 2)
+    with pytest.raises(RecipeRunnerError) as caught:
+        LivePipeline("cpu").encode_image(prompt)
+    assert caught.value.problems[0].code == "E508"

@@ -1,0 +1,269 @@
+"""Planning recipes with IP-Adapters: what does not fit is told at its line, before anything is loaded."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from support.ip_adapters import (
+    build_image_encoder,
+    lora_shapes,
+    tiny_shapes,
+    write_ip_adapter,
+    write_mask,
+    write_picture,
+)
+from support.plain import plain_pipeline
+
+import recipe_runner
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.record.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recipe_runner.compile import Plan
+
+HEAD = """\
+recipe: 1
+name: case
+base: {model: model}
+adapters:
+"""
+TAIL = """\
+prompts:
+  - {id: star, prompt: a red star}
+seeds: [1, 2]
+sampling: {num_inference_steps: 2, guidance_scale: 4.0}
+runtime: {device: cpu, threads: 1}
+"""
+LOOK = "  look: {kind: ip_adapter, model: models/look.safetensors, image: bear.png, scale: 0.6}\n"
+
+
+@pytest.fixture(scope="module")
+def folder(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, adapters of every kind, encoders, pictures, masks, embeddings; good ones and bad."""
+    folder = tmp_path_factory.mktemp("plans")
+    (folder / "model").symlink_to(sd15_folder)
+    (folder / "models").mkdir()
+    unet = plain_pipeline(sd15_folder).unet
+    for variant in ("base", "plus", "full", "faceid", "faceid_plus"):
+        write_ip_adapter(folder / f"{variant}.safetensors", tiny_shapes(variant, unet))
+    write_ip_adapter(folder / "models" / "look.safetensors", tiny_shapes("base", unet))
+    wide = {name: (*s[:-1], 64) if "to_" in name else s for name, s in tiny_shapes("base", unet).items()}
+    wide |= {"image_proj.proj.weight": (256, 24), "image_proj.proj.bias": (256,)}
+    wide |= {"image_proj.norm.weight": (64,), "image_proj.norm.bias": (64,)}
+    write_ip_adapter(folder / "xl.safetensors", wide)
+    write_ip_adapter(folder / "short.safetensors", dict(list(tiny_shapes("base", unet).items())[:-1]))
+    write_ip_adapter(folder / "lora.safetensors", lora_shapes((32,), 32, 2))
+    build_image_encoder(folder / "models" / "image_encoder")
+    write_picture(folder / "bear.png", 1)
+    write_picture(folder / "fox.jpg", 2)
+    write_mask(folder / "left.png", left=True)
+    write_mask(folder / "right.png", left=False)
+    (folder / "cut.png").write_bytes((folder / "bear.png").read_bytes()[:200])
+    (folder / "cut.jpg").write_bytes((folder / "fox.jpg").read_bytes()[:300])
+    (folder / "notes.png").write_text("no picture")
+    (folder / "bomb.png").write_bytes(huge_png())
+    for name, shape in {
+        "face": (512,),
+        "faces": (2, 512),
+        "narrow": (128,),
+        "patches": (5, 16),
+        "pair": (2, 1, 5, 16),
+    }.items():
+        np.save(folder / f"{name}.npy", np.ones(shape, np.float32))
+    np.save(folder / "whole.npy", np.ones(512, np.int64))
+    np.save(folder / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return folder
+
+
+def huge_png() -> bytes:
+    """A small file that claims to be a picture of 60000 times 60000 pixels."""
+    head = b"IHDR" + (60_000).to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4) + head + zlib.crc32(head).to_bytes(4) + bytes(4) + b"IDAT" + bytes(4)
+
+
+def plan_of(folder: Path, adapters: str, tail: str = TAIL, *overrides: str) -> Plan:
+    """The plan of a recipe with these adapters."""
+    path = folder / "recipe.yaml"
+    path.write_text(HEAD + adapters + tail)
+    return recipe_runner.compile_recipe(path, overrides)
+
+
+def entry(model: str, rest: str, encoder: str = "image_encoder: {model: models/image_encoder}, ") -> str:
+    """An adapter on line 5, with the encoder that fits."""
+    return f"  look: {{kind: ip_adapter, model: {model}.safetensors, {encoder}{rest}}}\n"
+
+
+CASES: dict[str, tuple[str, str, str]] = {
+    "no ip adapter": (entry("lora", "image: bear.png"), "E640", "no image projection"),
+    "not whole": (entry("short", "image: bear.png"), "E641", "is missing"),
+    "another unet": (entry("xl", "image: bear.png"), "E642", "the base's is 32"),
+    "no encoder": (entry("base", "image: bear.png", ""), "E643", "beside its weights there is none"),
+    "single file encoder": (
+        entry("base", "image: bear.png", "image_encoder: {model: models/image_encoder/model.safetensors}, "),
+        "E643",
+        "single file",
+    ),
+    "no face": (entry("faceid", "image: bear.png", ""), "E651", "insightface"),
+    "an encoder for a face": (entry("faceid", "image_embeds: face.npy"), "E643", "reads no image encoder"),
+    "only a face": (entry("faceid_plus", "image_embeds: face.npy"), "E645", "needs a picture of the face"),
+    "both": (entry("base", "image: bear.png, image_embeds: face.npy"), "E646", "reads 24 features"),
+    "faces and pictures": (
+        entry("faceid_plus", "image: bear.png, image_embeds: faces.npy"),
+        "E645",
+        "1 pictures for 2 face embeddings",
+    ),
+    "both for plus": (entry("plus", "image: bear.png, image_embeds: patches.npy"), "E645", "both are given"),
+    "narrow face": (entry("faceid", "image_embeds: narrow.npy", ""), "E646", "reads 512 features"),
+    "whole numbers": (entry("faceid", "image_embeds: whole.npy", ""), "E646", "of type int64"),
+    "pickled objects": (entry("faceid", "image_embeds: objects.npy", ""), "E646", "without unpickling"),
+    "no negative": (entry("plus", "image_embeds: patches.npy"), "E646", "guidance needs the negative"),
+    "masks": (entry("base", "image: bear.png, mask: [left.png, right.png]"), "E647", "2 masks for 1 image"),
+    "mask missing": (entry("base", "image: bear.png, mask: up.png"), "E401", "no such file"),
+    "picture missing": (entry("base", "image: bare.png"), "E401", "did you mean bear.png"),
+    "picture is a folder": (entry("base", "image: models"), "E405", "one file is wanted"),
+    "no picture": (entry("base", "image: notes.png"), "E648", "no picture of a format"),
+    "cut png": (entry("base", "image: cut.png"), "E648", "cannot be read"),
+    "cut jpeg": (entry("base", "image: cut.jpg"), "E648", "cannot be read"),
+    "bomb": (entry("base", "image: bomb.png"), "E648", "are more than the 100000000"),
+    "shortcut": (entry("base", "image: bear.png, shortcut: true"), "E650", "is for FaceID Plus"),
+    "no block": (entry("base", "image: bear.png, scale: {up: {block_1: 0.5}}"), "E611", "no such block"),
+    "wrong list": (entry("base", "image: bear.png, scale: {up: {block_0: [1, 1, 1]}}"), "E612", "3 numbers"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_does_not_fit_is_told_at_its_line(case: str, folder: Path) -> None:
+    adapters, code, words = CASES[case]
+    with pytest.raises(RecipeRunnerError) as caught:
+        plan_of(folder, adapters)
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.line) == (code, 5), problem
+    assert words in f"{problem.message} {problem.hint}"
+
+
+def test_an_encoder_of_another_size_is_told_with_the_one_that_fits(folder: Path) -> None:
+    config = (folder / "models" / "image_encoder" / "config.json").read_text()
+    other = folder / "other"
+    if not other.exists():
+        other.mkdir()
+        (other / "config.json").write_text(config.replace('"projection_dim": 24', '"projection_dim": 12'))
+        (other / "model.safetensors").symlink_to(folder / "models" / "image_encoder" / "model.safetensors")
+    with pytest.raises(RecipeRunnerError) as caught:
+        plan_of(folder, entry("base", "image: bear.png", "image_encoder: {model: other}, "))
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.line) == ("E644", 5)
+    assert "reads 24 features of an image encoder's projection_dim, and this encoder has 12" in problem.message
+
+
+def test_a_prompt_s_images_are_checked_at_the_prompt(folder: Path) -> None:
+    tail = TAIL.replace("a red star}", "a red star}\n  - {id: two, prompt: a, images: {look: IMAGES}}")
+    masked = entry("base", "image: bear.png, mask: left.png")
+    for images, code in (("nowhere.png", "E401"), ("[bear.png, fox.jpg]", "E647"), ("notes.png", "E648")):
+        with pytest.raises(RecipeRunnerError) as caught:
+            plan_of(folder, masked, tail.replace("IMAGES", images))
+        assert (caught.value.problems[0].code, caught.value.problems[0].line) == (code, 8)
+
+
+def test_images_are_encoded_once_for_all_seeds_variants_and_equal_contents(folder: Path) -> None:
+    tail = TAIL.replace("a red star}", "a red star}\n  - {id: two, prompt: a, images: {look: copy.png}}")
+    tail += "matrix: {adapters.look.scale: [0, 0.5, {up: 1.0}]}\n"
+    (folder / "copy.png").write_bytes((folder / "bear.png").read_bytes())
+    assert operations(plan_of(folder, LOOK, tail)) == {
+        "load_base": 1, "add_ip_adapter": 1, "set_scales": 3, "encode_prompt": 2, "encode_image": 1,
+        "denoise": 12, "decode": 12, "save": 12,
+    }  # fmt: skip
+    other = tail.replace("copy.png", "fox.jpg")
+    assert operations(plan_of(folder, LOOK, other))["encode_image"] == 2
+    assert "encode_image" not in operations(plan_of(folder, LOOK.replace("0.6", "{down: 0, up: {block_0: [0, 0]}}")))
+
+
+def operations(plan: Plan) -> dict[str, int]:
+    count: dict[str, int] = {}
+    for node in plan.graph:
+        count[node.operation] = count.get(node.operation, 0) + 1
+    return count
+
+
+def test_a_prompt_of_its_own_images_does_not_depend_on_the_others(folder: Path) -> None:
+    tail = TAIL.replace("a red star}", "a red star}\n  - {id: two, prompt: a, images: {look: fox.jpg}}")
+    before = plan_of(folder, LOOK, tail).images
+    after = plan_of(folder, LOOK.replace("bear.png", "left.png"), tail).images
+    same = {image.prompt for image, other in zip(before, after, strict=True) if image.key == other.key}
+    assert same == {"two"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["scale=0.5", "image=fox.jpg", "image=[bear.png, bear.png]", "mask=left.png", "model=plus.safetensors",
+     "image_encoder={model: models/image_encoder, dtype: bfloat16}"],
+)  # fmt: skip
+def test_whatever_decides_an_image_decides_its_key(change: str, folder: Path) -> None:
+    adapters = entry("base", "image: bear.png, scale: 0.6")
+    before = plan_of(folder, adapters).images
+    after = plan_of(folder, adapters, TAIL, f"adapters.look.{change}").images
+    assert not {image.key for image in before} & {image.key for image in after}
+
+
+def test_the_base_s_encoder_comes_before_the_one_beside_the_weights(folder: Path) -> None:
+    build_image_encoder(folder / "own", seed=3) if not (folder / "own").exists() else None
+    override = "base.components={image_encoder: {model: own}}"
+    plan = plan_of(folder, LOOK, TAIL, override)
+    sources = plan.sources()
+    assert sources["adapters.look.image_encoder"] == sources["base.components.image_encoder"]
+    assert (
+        plan_of(folder, LOOK).sources()["adapters.look.image_encoder"].digest
+        != sources["base.components.image_encoder"].digest
+    )
+
+
+def test_a_batch_is_of_prompts_that_show_equally_many_images(folder: Path) -> None:
+    tail = TAIL.replace("seeds: [1, 2]", "seeds: [1]").replace("threads: 1}", "threads: 1, reproducibility: fast}")
+    prompts = "".join(f"\n  - {{id: p{n}, prompt: a, images: {{look: {i}}}}}" for n, i in enumerate(
+        ("fox.jpg", "[bear.png, fox.jpg]", "[fox.jpg, bear.png]", "bear.png")
+    ))  # fmt: skip
+    plan = plan_of(folder, LOOK, tail.replace("a red star}", "a red star}" + prompts))
+    sizes = [len(node.constants["seeds"]) for node in plan.graph if node.operation == "denoise"]  # type: ignore[arg-type]
+    assert sizes == [2, 2, 1]
+
+
+def test_the_name_tells_version_2_of_face_id_plus(folder: Path) -> None:
+    named = folder / "ip-adapter-faceid-plusv2_sd15.safetensors"
+    if not named.exists():
+        named.symlink_to(folder / "faceid_plus.safetensors")
+    shown = "image: bear.png, image_embeds: face.npy"
+
+    def shortcut(adapters: str) -> Any:
+        return next(n.constants["shortcut"] for n in plan_of(folder, adapters).graph if n.operation == "add_ip_adapter")
+
+    assert shortcut(entry("ip-adapter-faceid-plusv2_sd15", shown)) is True
+    assert shortcut(entry("ip-adapter-faceid-plusv2_sd15", f"{shown}, shortcut: false")) is False
+    assert shortcut(entry("faceid_plus", shown)) is False
+
+
+def test_the_manifest_names_every_picture_and_counts_every_tensor(folder: Path) -> None:
+    masks = "image: [bear.png, fox.jpg], mask: [left.png, right.png], scale: 0.5"
+    path = folder / "recipe.yaml"
+    path.write_text(HEAD + entry("plus", masks) + TAIL.replace("[1, 2]", "[1]"))
+    run = recipe_runner.run_recipe(path, runs=folder / "runs")
+    manifest = read_manifest(run.folder / "manifest.json")
+    assert [source.role for source in manifest.sources] == [
+        "base",
+        "adapters.look",
+        "adapters.look.mask[0]",
+        "adapters.look.mask[1]",
+        "adapters.look.image[0]",
+        "adapters.look.image[1]",
+        "adapters.look.image_encoder",
+    ]
+    (adapter,) = manifest.adapters
+    assert {name: (match.matched, match.total) for name, match in adapter.tensors.items()} == {
+        "unet": (8, 8),
+        "image_proj": (51, 51),
+    }
+    again = recipe_runner.run_recipe(run.folder / "resolved.yaml", runs=folder / "again")
+    assert again.plan_digest == run.plan_digest
