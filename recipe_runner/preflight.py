@@ -25,13 +25,20 @@ from recipe_runner.weights.header import read_header, remembered_headers
 from recipe_runner.weights.lora.family import advice
 
 
-def weights_problems(path: Path, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
-    """Every problem of a valid recipe's base and adapters that headers show; no contents are read, no plan is made."""
+def weights_problems(path: Path, overrides: Sequence[str] = (), *, network: bool = False) -> tuple[Problem, ...]:
+    """Every problem of a valid recipe's base and adapters that headers show; no contents are read, no plan is made.
+
+    With `network` the headers of what is not on this machine are fetched, once all that is was found right.
+    """
     document = read_document(path, overrides)
     try:
         pins = pins_of(read_lock(lock_beside(path)))
-        with unhashed(), remembered_headers(), reach(Access(pins=pins)):
-            resolved = resolve(document, variants(document))
+        with unhashed(), remembered_headers():
+            with reach(Access(pins=pins)):
+                resolved = resolve(document, variants(document))
+            if network and not all(isinstance(source, Source) for source in resolved.sources().values()):
+                with reach(Access(pins=pins, network=True, headers=True)):
+                    resolved = resolve(document, variants(document))
             check_pipelines(document, resolved)
             return (*fit_warnings(resolved), *_unchecked(document, resolved))
     except RecipeRunnerError as error:

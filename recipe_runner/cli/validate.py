@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.cli.options import add_format, add_overrides
+from recipe_runner.cli.options import add_format, add_offline, add_overrides, may_fetch
 
 if TYPE_CHECKING:
     from recipe_runner.errors import Problem
@@ -22,7 +22,8 @@ examples:
   recipe-runner validate recipes/ --weights
 
 A folder stands for every .yaml and .yml file below it, except lock files. Needs no network, and never imports torch.
-With --weights the headers of all weights files are read too: every adapter is laid out on its base.
+With --weights the headers of all weights files are read too, and every adapter is laid out on its base. Of files that
+are not on this machine the headers alone are fetched, unless --offline or HF_HUB_OFFLINE forbids it.
 Problems go to stdout; what a code means is in `recipe-runner explain CODE`.
 """
 _SUFFIXES = (".yaml", ".yml")
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", action="store_true", help="also check adapters, components and prompts against the base's files"
     )
+    add_offline(parser)
     add_overrides(parser)
     add_format(parser, "human", "json", "github")
 
@@ -67,7 +69,7 @@ def _problems(path: Path, arguments: argparse.Namespace) -> Sequence[Problem]:
         return found
     from recipe_runner.preflight import weights_problems  # noqa: PLC0415 - imports pydantic
 
-    return (*found, *weights_problems(path, arguments.overrides))
+    return (*found, *weights_problems(path, arguments.overrides, network=may_fetch(arguments)))
 
 
 def recipes_in(paths: Sequence[Path]) -> Sequence[Path]:

@@ -57,10 +57,14 @@ class Access:
     Without `network` only what lies on this machine is found. With `newest` a branch is looked up on the Hub, also when
     the cache remembers where it stood. What is `held_back` is not fetched as long as the files that its pin names
     suffice.
+
+    With `headers` the headers of weights files are fetched in the place of the files, by HTTP ranges: what is found is
+    then a folder of stand-ins (`stand_ins`), which plans can be judged by and nothing can be loaded from.
     """
 
     network: bool = False
     newest: bool = False
+    headers: bool = False
     pins: Mapping[Key, Pin] = field(default_factory=dict)
     held_back: frozenset[Key] = frozenset()
     meter: Meter = field(default_factory=NoMeter)

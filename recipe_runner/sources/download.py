@@ -12,6 +12,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -94,6 +95,25 @@ def download_url(url: str, wanted: SourceFile | None = None) -> Path:
         part = incoming / f"{key}.part"
         version = _bring(url, part, incoming / f"{key}.json")
         return _keep(url, part, version, wanted)
+
+
+@contextlib.contextmanager
+def ranged(url: str, first: int, last: int) -> Iterator[tuple[httpx2.Response, str]]:
+    """The answer to a request for bytes `first` to `last` of the file at `url`, and the file's name; once, no retry.
+
+    Raises:
+        ResolutionError: E436 the server cannot be reached or is busy, E438 it refuses.
+    """
+    try:
+        with (
+            httpx2.Client(follow_redirects=True, timeout=_TIMEOUT, headers=_headers(url)) as client,
+            client.stream("GET", url, headers={"Range": f"bytes={first}-{last}"}) as answer,
+        ):
+            _refuse(url, answer)
+            yield answer, _name(url, answer)
+    except (_Again, httpx2.TransportError) as error:
+        message = f"{url}: its header cannot be read ({_reason(error)})"
+        raise ResolutionError(Problem(code="E436", message=message, hint="try again later")) from error
 
 
 def _keep(url: str, part: Path, version: _Version, wanted: SourceFile | None) -> Path:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-from huggingface_hub import HfApi, get_token, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, get_token, hf_hub_download, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -29,12 +29,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined]
 
 from recipe_runner.disk.atomic import writing
 from recipe_runner.errors import Problem, ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
 from recipe_runner.sources.hub_cache import Listed, cached_listing, hub_cache, is_as_listed
+from recipe_runner.sources.ranges import read_range
 
 if TYPE_CHECKING:
     from recipe_runner.sources.repository import Repository
@@ -110,7 +112,7 @@ def download(repository: Repository, names: Sequence[str]) -> None:
 def _download_one(repository: Repository, meter: Meter, name: str) -> None:
     listed = repository.listing.get(name)
     for again in (False, True):
-        path = repository.snapshot / name
+        path = repository.cached / name
         hf_hub_download(
             repository.address,
             name,
@@ -127,6 +129,29 @@ def _download_one(repository: Repository, meter: Meter, name: str) -> None:
     path.unlink(missing_ok=True)
     message = f"{repository.address}: {name} came twice with other bytes than commit {repository.commit[:12]} has"
     raise _refused("E437", message, "a proxy or a full disk may be at fault; try again later")
+
+
+def fetch_range(repository: Repository, name: str, first: int, last: int) -> bytes:
+    """Bytes `first` to `last` of a file of a commit; fewer where it ends before.
+
+    Raises:
+        ResolutionError: E433 to E436.
+    """
+    url = hf_hub_url(repository.address, name, revision=repository.commit, endpoint=_endpoint())
+    wanted = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
+    headers = {**build_hf_headers(library_name="recipe_runner"), **wanted}
+    with (
+        _explained(repository.address, repository.revision),
+        get_session().stream("GET", url, headers=headers, follow_redirects=True) as answer,
+    ):
+        hf_raise_for_status(answer)
+        return read_range(answer, first, last)
+
+
+def fetch_small(repository: Repository, name: str) -> None:
+    """Fetch a configuration into the Hub's cache."""
+    with writing(hub_cache()), _explained(repository.address, repository.revision):
+        _download_one(repository, NoMeter(), name)
 
 
 def _bar(meter: Meter, name: str) -> type[hub_bar]:

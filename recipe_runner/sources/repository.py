@@ -19,8 +19,14 @@ from recipe_runner.sources.hub_cache import (
     repository_folder,
 )
 from recipe_runner.sources.missing import SourceMissing
+from recipe_runner.weights.digests import cache_folder
 
 _MOST_SHOWN = 3
+
+
+def stand_in_folder(address: str, commit: str) -> Path:
+    """Where the stand-ins of a repository at a commit lie."""
+    return cache_folder() / "headers" / f"models--{address.replace('/', '--')}" / commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,14 @@ class Repository:
 
     @property
     def snapshot(self) -> Path:
-        """The folder in the Hub's cache that the files lie in, or will."""
+        """The folder that the files lie in, or will: in the Hub's cache, or of stand-ins where headers are enough."""
+        if access().headers:
+            return stand_in_folder(self.address, self.commit)
+        return self.cached
+
+    @property
+    def cached(self) -> Path:
+        """The folder in the Hub's cache that whole files lie in."""
         return repository_folder(self.address) / "snapshots" / self.commit
 
     @property
@@ -72,9 +85,16 @@ class Repository:
             if not access().may_fetch(self.address, self.revision, absent):
                 shown = ", ".join(absent[:_MOST_SHOWN]) + (" …" if len(absent) > _MOST_SHOWN else "")
                 raise not_here(self.address, self.revision, f"{_files(len(absent))} of it not there: {shown}")
-            from recipe_runner.sources.hub import download  # noqa: PLC0415 - imports huggingface_hub
+            if access().headers:
+                from recipe_runner.sources.stand_ins import bring  # noqa: PLC0415 - imports huggingface_hub
 
-            download(self, absent)
+                bring(self, absent)
+            else:
+                from recipe_runner.sources.hub import download  # noqa: PLC0415 - imports huggingface_hub
+
+                download(self, absent)
+        if access().headers:
+            return
         for name in names:
             self._prove(name)
 
