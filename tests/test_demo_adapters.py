@@ -42,6 +42,14 @@ def test_two_loras_each_do_their_part_and_grow_with_their_scales(tmp_path: Path)
     assert fills[0] > fills[1] > fills[2]
 
 
+def test_the_lokr_grows_with_its_scale(tmp_path: Path) -> None:
+    for seen in pictures("lycoris", tmp_path).values():
+        falls = [background_fall(picture) for picture in seen]
+        assert abs(falls[0]) < 0.05
+        assert falls[0] < falls[1] < falls[2]
+        assert falls[2] > 0.25
+
+
 def test_the_unets_part_of_the_outline_draws_outlines_alone(tmp_path: Path) -> None:
     for shape, seen in pictures("lora-unet-only", tmp_path).items():
         fills = [interior_fill(picture, shape) for picture in seen]

@@ -1,4 +1,4 @@
-"""Draw the image prompts and the masks that the recipes use.
+"""Draw the image prompts, the masks and the silhouettes that the recipes use.
 
 Run by hand: ``python -m training.draw_inputs inputs``.
 """
@@ -9,11 +9,12 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .shapes import COLOURS, IMAGE_SIZE, RADII, Scene, Subject, draw
+from .shapes import COLOURS, IMAGE_SIZE, RADII, Scene, Subject, draw, silhouettes
 
 PROMPTS: Final = (
     Subject("star", "yellow", "blue"),
@@ -23,10 +24,10 @@ PROMPTS: Final = (
 )
 
 
-def image_prompt(subject: Subject) -> Tensor:
-    """Return the picture (3, 64, 64) of a large subject in the middle."""
+def scene(subject: Subject) -> Scene:
+    """Return the scene of a large subject in the middle."""
     radius = sum(RADII["large"]) / 2 * IMAGE_SIZE / 2
-    return draw([Scene(subject.shape, COLOURS[subject.colour], COLOURS[subject.background], radius)])[0]
+    return Scene(subject.shape, COLOURS[subject.colour], COLOURS[subject.background], radius)
 
 
 def half(*, left: bool) -> Tensor:
@@ -48,7 +49,8 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for subject in PROMPTS:
-        save(image_prompt(subject), folder / f"{subject.colour}-{subject.shape}.png")
+        save(draw([scene(subject)])[0], folder / f"{subject.colour}-{subject.shape}.png")
+        np.save(folder / f"{subject.shape}.npy", silhouettes([scene(subject)])[0].numpy())
     save(half(left=True), folder / "left.png")
     save(half(left=False), folder / "right.png")
 

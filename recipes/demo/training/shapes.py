@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
 from typing import Final
@@ -49,6 +49,9 @@ SIZE_WORDS: Final[dict[str, tuple[str, ...]]] = {
 
 OFFSETS: Final = {"small": 3.0, "large": 2.0}
 """How far, in pixels, the centre of a shape may lie from the centre of the picture, along each axis."""
+
+SILHOUETTE: Final = (16, 32)
+"""Rows and columns of a silhouette: 512 numbers, as many as a face embedding has."""
 
 
 def seeded(seed: int | str) -> Random:
@@ -198,6 +201,12 @@ def draw(scenes: Sequence[Scene]) -> Tensor:
         if scene.blur > 0.0:
             pictures[i : i + 1] = gaussian_blur(pictures[i : i + 1], scene.blur)
     return pictures
+
+
+def silhouettes(scenes: Sequence[Scene]) -> Tensor:
+    """Return each scene's shape on a coarse grid, as 512 numbers of length 1: what a face embedding is to faces."""
+    masks = draw([replace(scene, colour=(255, 255, 255), background=(0, 0, 0)) for scene in scenes])[:, :1]
+    return functional.normalize(functional.adaptive_avg_pool2d(masks, SILHOUETTE).flatten(1), dim=-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ of the repositories ``h94/IP-Adapter`` and ``h94/IP-Adapter-FaceID``, the latter
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import math
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -20,23 +20,30 @@ from diffusers.models.embeddings import IPAdapterFaceIDImageProjection, IPAdapte
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
 from .captions import Wish, write_caption
 from .finetune import encode_captions, encode_pictures, fit, load, velocity_loss
 from .parallel import start
-from .shapes import NAMED_COLOURS, RADII, SEEN_SUBJECTS, SHAPES, Scene, Subject, draw, random_scene, seeded
+from .shapes import (
+    NAMED_COLOURS,
+    RADII,
+    SEEN_SUBJECTS,
+    SHAPES,
+    SILHOUETTE,
+    Scene,
+    Subject,
+    draw,
+    random_scene,
+    seeded,
+    silhouettes,
+)
 from .train_image_encoder import PROJECTED, WIDTH, pixel_values
 
 SEED: Final = 19
 PICTURES: Final = 8192
 TOKENS: Final = 4
 QUERIES: Final = 8
-WHITE: Final = (255, 255, 255)
-BLACK: Final = (0, 0, 0)
-SILHOUETTE: Final = (16, 32)
-"""Rows and columns of a silhouette: 512 numbers, as many as a face embedding has."""
 LORA_RANK: Final = 4
 LORA_MODULES: Final = ("to_q", "to_k", "to_v", "to_out.0")
 FILES: Final = {
@@ -46,7 +53,7 @@ FILES: Final = {
 }
 RESAMPLER_WIDTH: Final = 64
 BATCH: Final = 32
-STEPS: Final = {"base": 1500, "plus": 1500, "faceid": 900}
+STEPS: Final = {"base": 1500, "plus": 1500, "faceid": 400}
 LEARNING_RATE: Final = 2e-3
 SILENT_SHARE: Final = 0.4
 """How often the caption is empty."""
@@ -68,8 +75,7 @@ def untrained(unet: UNet2DConditionModel, variety: str) -> dict[str, dict[str, T
         )
         projection = resampler_layout(resampler.state_dict())
     elif variety == "faceid":
-        face = SILHOUETTE[0] * SILHOUETTE[1]
-        layers = IPAdapterFaceIDImageProjection(face, width, mult=1, num_tokens=TOKENS)
+        layers = IPAdapterFaceIDImageProjection(math.prod(SILHOUETTE), width, mult=1, num_tokens=TOKENS)
         projection = faceid_layout(layers.state_dict())
     else:
         linear, norm = nn.Linear(PROJECTED, TOKENS * width), nn.LayerNorm(width)
@@ -145,12 +151,6 @@ def trained(unet: UNet2DConditionModel, variety: str) -> dict[str, Tensor]:
     if variety == "faceid":
         weights |= lora_layout(unet)
     return {name: weight.detach().to(torch.float16).contiguous() for name, weight in weights.items()}
-
-
-def silhouettes(scenes: list[Scene]) -> Tensor:
-    """Return what each scene has in place of a face: its shape on a coarse grid (n, 512), of length 1."""
-    masks = draw([replace(scene, colour=WHITE, background=BLACK) for scene in scenes])[:, :1]
-    return functional.normalize(functional.adaptive_avg_pool2d(masks, SILHOUETTE).flatten(1), dim=-1)
 
 
 class ImagePrompts:
