@@ -13,6 +13,7 @@ from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk.atomic import write_if_changed
 from recipe_runner.document import Document
 from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.exporting import Export, export
 from recipe_runner.fetching import fetch_locked
 from recipe_runner.locking import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of
 from recipe_runner.matrix import variants
@@ -20,7 +21,7 @@ from recipe_runner.preflight import check_pipelines
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe
-from recipe_runner.run import Run, execute_plan
+from recipe_runner.run import Run, execute_plan, require_sources
 from recipe_runner.sources.access import Access, Key, Meter, NoMeter, Pin, is_online, reach
 from recipe_runner.sources.lock_file import Lock, LockedFile, lock_beside, lock_text, read_lock
 from recipe_runner.sources.source import Source, SourceFile
@@ -156,6 +157,25 @@ def run_recipe(
     """
     prepared = prepare(path, overrides, Terms(network=not offline and is_online(), lock=lock))
     return execute_plan(prepared, Path(runs), wait=wait, make_progress=make_progress)
+
+
+def export_adapter(
+    prepared: Prepared, name: str, path: Path, *, component: str | None = None, force: bool = False
+) -> Export:
+    """Write the lora or merge `name` of a prepared recipe to `path` in diffusers' layout, at scale 1.
+
+    Args:
+        prepared: the recipe.
+        name: the adapter's name in it.
+        path: the safetensors file to write.
+        component: write this component only, its keys without prefix, as `save_lora_adapter` does.
+        force: overwrite a file that is there.
+
+    Raises:
+        RecipeRunnerError: a source is missing, there is no such adapter, or it has no exact form in that layout.
+    """
+    require_sources(prepared.plan, prepared.document.source)
+    return export(prepared.plan, name, path, component=component, force=force)
 
 
 def lock_recipe(

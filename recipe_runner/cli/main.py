@@ -33,6 +33,7 @@ COMMANDS = {
     "fetch": "bring everything that a recipe needs onto this machine",
     "report": "show recorded runs on one page: contact sheet, comparison, recipe, build graph, timings",
     "verify": "check a run: its files, its inputs, and its images made again",
+    "export-adapter": "write a LoRA or merge of a recipe as a file that plain diffusers loads",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
     "explain": "explain a problem code",
@@ -81,8 +82,8 @@ class Parser(argparse.ArgumentParser):
 
 def command(name: str) -> Command:
     """The module of a command."""
-    # No module can be called `import`.
-    return cast("Command", import_module(f"recipe_runner.cli.{name}{'_' * iskeyword(name)}"))
+    # No module can be called `import`, or have a hyphen.
+    return cast("Command", import_module(f"recipe_runner.cli.{name.replace('-', '_')}{'_' * iskeyword(name)}"))
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:

@@ -164,7 +164,12 @@ def lokr_block(roles: Roles, number: int) -> torch.Tensor:
 
 
 def _lokr(roles: Roles) -> torch.Tensor:
-    return torch.kron(lokr_block(roles, 1), lokr_block(roles, 2))
+    return kron(lokr_block(roles, 1), lokr_block(roles, 2))
+
+
+def kron(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The Kronecker product; torch's own wants its arguments laid out row by row."""
+    return torch.kron(first.contiguous(), second.contiguous())
 
 
 def _full(roles: Roles) -> torch.Tensor:

@@ -34,8 +34,8 @@ def test_the_help_names_every_command_and_no_other(capsys: pytest.CaptureFixture
         main(["--help"])
     out = capsys.readouterr().out
     assert all(f"\n    {name}" in out for name in COMMANDS)
-    modules = {path.stem.removesuffix("_") for path in (ROOT / "recipe_runner/cli").glob("*.py")}
-    assert set(COMMANDS) == modules - {"__init_", "main", "bug", "options", "files", "git_driver"}
+    modules = {path.stem.removesuffix("_").replace("_", "-") for path in (ROOT / "recipe_runner/cli").glob("*.py")}
+    assert set(COMMANDS) == modules - {"--init-", "main", "bug", "options", "files", "git-driver"}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from support.loras import diffusers_file, factors, kohya_file, sgm_file
 from support.parity import recipe_pictures, script_pictures
 from support.plain import plain_pipeline
 
+from recipe_runner import api
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -70,6 +72,19 @@ def test_a_row_of_the_guide(row: str, sd15_folder: Path, tmp_path: Path) -> None
     expected = script_pictures(tmp_path, row)
     assert np.array_equal(recipe_pictures(tmp_path, ROWS[row]), expected)
     assert expected.std() > 5
+
+
+def test_an_exported_adapter_in_plain_diffusers(sd15_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(sd15_folder)
+    made = factors(plain_pipeline(sd15_folder), 1)
+    kohya_file(tmp_path / "kohya.safetensors", made, dict.fromkeys(made, 2.0))
+    recipe = (
+        "adapters: {style: {kind: lora, model: kohya.safetensors, target: unet}}\nprompts: [{prompt: a red star}]\n"
+    )
+    pictures = recipe_pictures(tmp_path, f"{recipe}seeds: [1]\n")
+    prepared = api.prepare(tmp_path / "parity.yaml")
+    api.export_adapter(prepared, "style", tmp_path / "exported.safetensors", component="unet")
+    assert np.array_equal(pictures, script_pictures(tmp_path, "export"))
 
 
 def test_sdxl_under_the_original_code_s_names(sdxl_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Find an adapter of a plan by its name, and write it as a file that plain diffusers loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.canonical import Json, digest
+from recipe_runner.compile import Plan
+from recipe_runner.disk.atomic import write_file
+from recipe_runner.errors import Problem, RecordError, WeightsError
+from recipe_runner.nearest import did_you_mean
+from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
+
+_EXPORTED = ("lora", "merge")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What was written: the file, and how many tensors it holds for each component."""
+
+    path: Path
+    tensors: Mapping[str, int]
+
+
+def export(plan: Plan, name: str, path: Path, *, component: str | None, force: bool) -> Export:
+    """Write the adapter called `name` to `path`, at scale 1.
+
+    Raises:
+        WeightsError: E633 there is no such adapter to export, E635 it has no exact form in diffusers' layout; E6xx.
+        RecordError: E902 the file exists, E801 it cannot be written.
+    """
+    base, adapter = find(plan, name)
+    if path.exists() and not force:
+        hint = "give another name with -o, or --force to overwrite it"
+        raise RecordError(Problem(code="E902", message=f"{path} exists", hint=hint))
+    from recipe_runner.runtime.adapter_models import lora_of, merge_of  # noqa: PLC0415 - imports torch
+    from recipe_runner.runtime.export import export_adapter  # noqa: PLC0415
+    from recipe_runner.runtime.operations import base_model  # noqa: PLC0415
+
+    exported = export_adapter(
+        merge_of("", adapter) if adapter.kind == "merge" else lora_of("", adapter),
+        base_model("", base),
+        base_modules(base),
+        allow_pickle=base.allow_pickle,
+        component=component,
+    )
+    write_file(path, exported.content)
+    return Export(path=path, tensors=exported.tensors)
+
+
+def find(plan: Plan, name: str) -> tuple[ResolvedBase, ResolvedAdapter]:
+    """The adapter called `name`, with the base that it is laid out on; also a member of a merge.
+
+    Raises:
+        WeightsError: E633, when there is none, it is of another kind, or variants differ in it.
+    """
+    known: dict[str, ResolvedAdapter] = {}
+    found: dict[str, tuple[ResolvedBase, ResolvedAdapter]] = {}
+    for variant in plan.recipe.variants:
+        for adapter in (each for outer in variant.adapters for each in outer.with_members()):
+            known[adapter.name] = adapter
+            if adapter.name == name:
+                found.setdefault(_identity(variant.base, adapter), (variant.base, adapter))
+    exported = [each for each, adapter in known.items() if adapter.kind in _EXPORTED]
+    if name not in known:
+        message = f"no adapter is called `{name}`"
+        raise _refused(message, did_you_mean(name, exported, "Loras and merges"))
+    if name not in exported:
+        message = f"`{name}` is of kind {known[name].kind}, and only loras and merges are exported"
+        raise _refused(message, did_you_mean("", exported, "Loras and merges"))
+    if len(found) > 1:
+        message = f"the variants of the recipe have {len(found)} different adapters called `{name}`"
+        raise _refused(message, "choose one with --set, as in `--set matrix={}`")
+    return next(iter(found.values()))
+
+
+def _identity(base: ResolvedBase, adapter: ResolvedAdapter) -> str:
+    identity: list[Json] = [base.source.digest]
+    for each in adapter.with_members():
+        identity += [each.constants, *(source.digest for source in each.sources.values())]
+    return digest(identity)
+
+
+def _refused(message: str, hint: str) -> WeightsError:
+    return WeightsError(Problem(code="E633", message=message, hint=hint))
