@@ -17,7 +17,7 @@ examples:
   recipe-runner diff old.yaml new.yaml
   recipe-runner diff HEAD~1:recipes/a.yaml recipes/a.yaml
   recipe-runner diff HEAD~1:recipes/a.lock.yaml recipes/a.lock.yaml
-  recipe-runner diff runs/a/0123456789ab runs/a/ba9876543210
+  recipe-runner diff runs/a/0123456789ab runs/a/ba9876543210 --format html --output diff.html
   recipe-runner diff HEAD:results/manifest.json results/manifest.json
 
 as git's own diff of recipes, locks and manifests:
@@ -35,8 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     sides = parser.add_argument("sides", nargs="+", metavar="A B", help="two recipes, two locks or two runs")
     sides.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
-    add_format(parser, "human", "json", "markdown", "github")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE")
+    add_format(parser, "human", "json", "markdown", "github", "html")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write to FILE; a page links pictures as seen from there"
+    )
+    parser.add_argument("--embed", action="store_true", help="put the pictures into the page, to send it")
     parser.add_argument(
         "--git",
         action="store_true",
@@ -61,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         from recipe_runner.diff.side import read_side  # noqa: PLC0415
 
         difference = compare(read_side(arguments.sides[0]), read_side(arguments.sides[1]))
-        _write(difference, arguments.format, arguments.output)
+        _write(difference, arguments.format, arguments.output, embed=arguments.embed)
     except RecipeRunnerError as error:
         from recipe_runner.report.problems import print_problems  # noqa: PLC0415
 
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if difference.same else NO
 
 
-def _write(difference: Difference, output_format: str, output: Path | None) -> None:
+def _write(difference: Difference, output_format: str, output: Path | None, *, embed: bool) -> None:
     from recipe_runner.report import diff  # noqa: PLC0415
     from recipe_runner.report.problems import wants_colour  # noqa: PLC0415
 
@@ -85,11 +88,17 @@ def _write(difference: Difference, output_format: str, output: Path | None) -> N
         from recipe_runner.report.diff_markdown import diff_markdown  # noqa: PLC0415
 
         text = diff_markdown(difference)
-    else:
+    elif output_format == "github":
         text = diff.diff_github(difference)
+    else:
+        from recipe_runner.report.diff_html import diff_html  # noqa: PLC0415 - imports jinja2
+
+        folder = output.parent if output else Path()
+        text = diff_html(difference, folder, embed=embed).decode()
     if output is None:
         sys.stdout.write(text)
     else:
-        from recipe_runner.disk.atomic import write_file  # noqa: PLC0415
+        from recipe_runner.disk.atomic import make_folder, write_file  # noqa: PLC0415
 
+        make_folder(output.parent)
         write_file(output, text.encode("utf-8", "replace"))

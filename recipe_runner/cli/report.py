@@ -37,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
-    from recipe_runner.disk.atomic import write_file  # noqa: PLC0415
+    from recipe_runner.disk.atomic import make_folder, write_file  # noqa: PLC0415
     from recipe_runner.record.folder import MANIFEST, REPORT  # noqa: PLC0415
     from recipe_runner.report.views import report_of  # noqa: PLC0415 - imports pydantic, Pillow and jinja2
 
     folders = [path.parent if path.name == MANIFEST else path for path in arguments.runs]
     own = folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
     output: Path = arguments.output or own
-    write_file(output, report_of(folders, output.parent, embed=arguments.embed))
+    page = report_of(folders, output.parent, embed=arguments.embed)
+    make_folder(output.parent)
+    write_file(output, page)
     print(json.dumps({"path": output.as_posix()}) if arguments.format == "json" else output.as_posix())  # noqa: T201
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ from recipe_runner.record.labels import TIMES, image_name, value_text
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.recorded import RecordedRun
 from recipe_runner.record.thumbnails import write_thumbnails
-from recipe_runner.report.page import LIBRARIES, link, render
+from recipe_runner.report.page import LIBRARIES, embedded, link, render
 from recipe_runner.report.section import Subject, section, warnings_of
 from recipe_runner.report.sheet import Keys, sheet_of, table_of
 
 SCRIPTS = (*LIBRARIES, "page/page.js", "page/comparison.js", "page/viewer.js", "page/sheet.js", "page/start.js")
 _TINY = 160
-_MIME = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +104,7 @@ def _cell(number: int, run: RecordedRun, image: ImageRecord, folder: Path, thumb
     longer = max(image.width, image.height)
     times = -(-_TINY // longer) if longer < _TINY else min(1, 256 / longer)
     elsewhere = " · other environment" if image.environment is not None else ""
-    source = _embedded(run.folder / image.path) if embed else link(run.folder / thumbnail, folder)
+    source = embedded(run.folder / image.path) if embed else link(run.folder / thumbnail, folder)
     return Cell(
         number=number,
         name=image_name(image.prompt, image.seed, image.variant),
@@ -118,14 +116,6 @@ def _cell(number: int, run: RecordedRun, image: ImageRecord, folder: Path, thumb
         caption=f"{image.width}{TIMES}{image.height} · {image.pixel_sha256[:DIGEST_LENGTH]}{elsewhere}",
         pixel_sha256=image.pixel_sha256,
     )
-
-
-def _embedded(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return ""
-    return f"data:{_MIME.get(path.suffix, 'image/png')};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _asked(run: RecordedRun, image: ImageRecord) -> Mapping[str, Mapping[str, str]]:

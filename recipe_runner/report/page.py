@@ -16,7 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 STYLE = "page/page.css"
-LIBRARIES = ("vendor/panzoom.min.js", "vendor/img-comparison-slider.js")
+SLIDER = "vendor/img-comparison-slider.js"
+LIBRARIES = ("vendor/panzoom.min.js", SLIDER)
+_MIME = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
 
 
 def render(template: str, scripts: Sequence[str], **values: Any) -> bytes:
@@ -48,6 +50,15 @@ def render(template: str, scripts: Sequence[str], **values: Any) -> bytes:
 def link(path: Path, folder: Path) -> str:
     """The address of a file as a page in `folder` writes it."""
     return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
+
+
+def embedded(path: Path) -> str:
+    """A picture as an address that carries it; empty where it is not there."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return ""
+    return f"data:{_MIME.get(path.suffix, 'image/png')};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 @cache
