@@ -29,7 +29,7 @@ LAYERS = (
     ("runtime",),
     ("report",),
     ("exchange",),
-    ("locking", "lock_check", "fetching", "exporting"),
+    ("locking", "pinned", "lock_check", "fetching", "exporting"),
     ("preflight",),
     ("run", "api", "rerun", "verifying"),
     ("cli", "__main__", "__init__"),

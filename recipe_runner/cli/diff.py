@@ -62,8 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from recipe_runner.diff.compare import compare  # noqa: PLC0415 - imports pydantic
         from recipe_runner.diff.side import read_side  # noqa: PLC0415
+        from recipe_runner.pinned import pinned_plan  # noqa: PLC0415
 
-        difference = compare(read_side(arguments.sides[0]), read_side(arguments.sides[1]))
+        difference = compare(read_side(arguments.sides[0]), read_side(arguments.sides[1]), pinned_plan)
         _write(difference, arguments.format, arguments.output, embed=arguments.embed)
     except RecipeRunnerError as error:
         from recipe_runner.report.problems import print_problems  # noqa: PLC0415

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.diff.difference import Difference
 from recipe_runner.diff.images import cost, planned, said
@@ -17,8 +20,18 @@ from recipe_runner.resolve import resolve
 NOBODY = "(nothing)"
 
 
-def compare(old: Side | None, new: Side | None) -> Difference:
-    """What differs between two sides; one that is None is not there.
+def plan_of(side: Side) -> Plan:
+    """The plan of a checked recipe; what is not on this machine makes it provisional.
+
+    Raises:
+        RecipeRunnerError: no plan can be made.
+    """
+    document = cast("Document", side.document)
+    return compile_plan(resolve(document, variants(document)))
+
+
+def compare(old: Side | None, new: Side | None, make_plan: Callable[[Side], Plan] = plan_of) -> Difference:
+    """What differs between two sides; one that is None is not there. `make_plan` makes the plan of a recipe.
 
     Raises:
         RecordError: E830, the sides are of two kinds; E804, a manifest is none.
@@ -31,11 +44,10 @@ def compare(old: Side | None, new: Side | None) -> Difference:
         from recipe_runner.diff.run import compare_runs  # noqa: PLC0415
 
         return compare_runs(old, new, labels)
-    documents = [side.document if side else None for side in (old, new)]
     if kind == "lock":
-        changes = compare_locks(*documents)
+        changes = compare_locks(old.document if old else None, new.document if new else None)
         return Difference(kind=kind, old=labels[0], new=labels[1], changes=changes)
-    return _recipes(documents[0], documents[1], labels)
+    return _recipes(old, new, labels, make_plan)
 
 
 def check(document: Document) -> None:
@@ -49,22 +61,25 @@ def check(document: Document) -> None:
         raise RecipeInvalid(*errors)
 
 
-def _recipes(old: Document | None, new: Document | None, labels: tuple[str, str]) -> Difference:
-    for document in (old, new):
+def _recipes(
+    old: Side | None, new: Side | None, labels: tuple[str, str], make_plan: Callable[[Side], Plan]
+) -> Difference:
+    documents = [side.document if side else None for side in (old, new)]
+    for document in documents:
         if document is not None:
             check(document)
     plans: list[Plan | None] = []
     reasons: list[str] = []
-    for document, label in zip((old, new), labels, strict=True):
+    for side in (old, new):
         try:
-            plans.append(None if document is None else compile_plan(resolve(document, variants(document))))
+            plans.append(None if side is None else make_plan(side))
         except RecipeRunnerError as error:
             plans.append(None)
-            reasons.append(f"no plan of {label} can be made: {error.problems[0].message}")
-    changes = compare_recipes(old, new, (_pipeline(plans[0]), _pipeline(plans[1])))
+            reasons.append(f"no plan of {side.label if side else ''} can be made: {error.problems[0].message}")
+    changes = compare_recipes(documents[0], documents[1], (_pipeline(plans[0]), _pipeline(plans[1])))
     if reasons:
         # Like is held against like: where one side has no plan, both are compared by what they say.
-        sides = [[] if document is None else said(document) for document in (old, new)]
+        sides = [[] if document is None else said(document) for document in documents]
     else:
         found = [([], []) if plan is None else planned(plan) for plan in plans]
         sides = [pictures for pictures, _ in found]

@@ -20,7 +20,7 @@ NOTHING = "/dev/null"
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One side: `label` is what the user called it, `data` its bytes.
+    """One side: `label` is what the user called it, `name` its file's name, `data` its bytes.
 
     `beside` is the folder that relative paths start from; `folder` is the one that the file itself lies in, None where
     it comes from elsewhere. `revision` is its name within git. `document` is the parsed text of a recipe or lock.
@@ -28,6 +28,7 @@ class Side:
 
     label: str
     kind: Kind
+    name: str
     data: bytes
     beside: Path
     folder: Path | None = None
@@ -70,24 +71,29 @@ def read_side(operand: str, label: str = "", beside: Path | None = None) -> Side
         with reading(path):
             data = path.read_bytes()
         # What git hands over is a copy of its own, beside which nothing of the recipe lies.
-        return _side(label or operand, data, beside or path.parent, folder=None if beside else path.parent)
+        return _side(label or operand, path.name, data, beside or path.parent, folder=None if beside else path.parent)
     revision, colon, inside = operand.partition(":")
     if colon and revision and inside:
         found = read_revision(operand, Path.cwd())
         if found is None:
             reason = f"git knows no {inside} in {revision}"
             raise _unknown(operand, reason, "A revision is written as git writes it: `HEAD~1:recipes/a.yaml`.")
-        return _side(label or operand, found[0], found[1], revision=found[2])
+        name = PurePosixPath(found[2].partition(":")[2]).name
+        return _side(label or operand, name, found[0], found[1], revision=found[2])
     raise _unknown(operand, "there is no such file", "Name a file, a run folder, or REVISION:PATH.")
 
 
-def _side(label: str, data: bytes, beside: Path, *, folder: Path | None = None, revision: str | None = None) -> Side:
+def _side(
+    label: str, name: str, data: bytes, beside: Path, *, folder: Path | None = None, revision: str | None = None
+) -> Side:
     kind: Kind = "run"
     document = None
     if data.lstrip()[:1] != b"{" or not _is_manifest(data):
         document = parse_document(data, label, beside)
         kind = "lock" if "lock" in document.tree and "recipe" not in document.tree else "recipe"
-    return Side(label=label, kind=kind, data=data, beside=beside, folder=folder, revision=revision, document=document)
+    return Side(
+        label=label, kind=kind, name=name, data=data, beside=beside, folder=folder, revision=revision, document=document
+    )
 
 
 def _is_manifest(data: bytes) -> bool:

@@ -137,7 +137,17 @@ def read_lock(path: Path) -> Lock | None:
         reason = error.strerror or type(error).__name__
         problem = Problem(code="E118", message=f"cannot read the lock: {reason}", path=str(path), line=1, column=1)
         raise ResolutionError(problem) from error
-    document = parse_document(data, str(path))
+    return lock_from(data, str(path))
+
+
+def lock_from(data: bytes, source: str) -> Lock:
+    """The lock that `data` holds; `source` names it in problems.
+
+    Raises:
+        RecipeSyntaxError: it is not YAML.
+        ResolutionError: E2xx it is no lock, every problem at its place.
+    """
+    document = parse_document(data, source)
     problems = check_lock(document)
     if problems:
         raise ResolutionError(*problems)
