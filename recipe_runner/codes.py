@@ -224,6 +224,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W850": Code("something was not carried over"),
         "E860": Code("an export that makes other pictures"),
         "E861": Code("a pipeline that the format does not have"),
+        "E870": Code("MLflow is not installed", COULD_NOT),
+        "E871": Code("MLflow refuses", COULD_NOT),
         "W851": Code("an export that does not say everything"),
         "E810": Code("a source of the run is not on this machine", COULD_NOT),
         "E811": Code("the run has no such image", USAGE),

@@ -34,6 +34,7 @@ COMMANDS = {
     "report": "show recorded runs on one page: contact sheet, comparison, recipe, build graph, timings",
     "verify": "check a run: its files, its inputs, and its images made again",
     "export-adapter": "write a LoRA or merge of a recipe as a file that plain diffusers loads",
+    "log": "log runs to MLflow, with parameters, digests and pictures",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
     "explain": "explain a problem code",
