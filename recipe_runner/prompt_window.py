@@ -9,10 +9,8 @@ from typing import Any
 
 from recipe_runner.errors import Problem
 from recipe_runner.learned_tokens import occurrences
-from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.embedding import identify_embedding
-from recipe_runner.weights.header import read_header
 
 _T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
 _NUMBERS = ("", "_2", "_3")
@@ -39,9 +37,9 @@ def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
     for variant in recipe.variants:
         if id(variant.base) not in readers:
             readers[id(variant.base)] = list(_readers(variant))
-        vectors = {token: count for adapter in variant.adapters for token, count in _vectors(adapter)}
         for prompt in variant.prompts:
             for reader in readers[id(variant.base)]:
+                vectors = _vectors(variant, f"text_encoder{reader.number}")
                 for name, text in _read(prompt, reader.number, variant):
                     lost = encoders.lost(reader, text, vectors)
                     if lost and (name + text, reader.number) not in told:
@@ -108,16 +106,10 @@ def _tokenizer_files(base: ResolvedBase, name: str) -> dict[str, bytes]:
     return {f.name.removeprefix(prefix): source.path(f.name).read_bytes() for f in source.files if f.name in wanted}
 
 
-def _vectors(adapter: ResolvedAdapter) -> Iterator[tuple[str, int]]:
-    """How many tokens of a prompt each learned token of the adapter takes."""
-    for token in adapter.tokens:
-        source = adapter.sources.get("weights")
-        count = 1
-        if adapter.kind == "textual_inversion" and isinstance(source, Source):
-            name = source.files[0].name
-            found = identify_embedding(read_header(source.path(name)).shapes) if name.endswith(".safetensors") else ""
-            count = 1 if isinstance(found, str) else max(vectors.count for vectors in found.vectors)
-        yield token, count
+def _vectors(variant: ResolvedVariant, encoder: str) -> dict[str, int]:
+    """How many tokens of a prompt each learned token takes in a text encoder that has learned it."""
+    tokens = [item for adapter in variant.adapters for item in adapter.tokens.items()]
+    return {token: counts[encoder] for token, counts in tokens if encoder in counts}
 
 
 class _Encoders:

@@ -72,7 +72,7 @@ class ResolvedAdapter:
 
     `constants` is what of the recipe decides its result beside the scale; `sources` are its files by role.
     `tensors` counts, per component, the tensors of its file that land there; None while that is not known. `tokens` are
-    the learned tokens that it brings, with the text encoders that they are for, as far as they are known.
+    the learned tokens that it brings, with how many vectors each text encoder gets for them, as far as that is known.
     `layout` says where each lands, of what has factors or whole differences. `members` are the adapters that a merge is
     made of, which do not act alone.
     `image_prompts` is, by prompt id, what an image prompt adapter is shown; empty for another, and for one that is off.
@@ -85,7 +85,7 @@ class ResolvedAdapter:
     sources: Mapping[str, AnySource]
     scale: Json
     tensors: Mapping[str, int] | None
-    tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tokens: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     origin: Origin = field(compare=False)
     members: tuple[ResolvedAdapter, ...] = ()
     layout: LoraLayout | None = field(default=None, compare=False, repr=False)

@@ -14,6 +14,7 @@ from recipe_runner.placed import placed
 from recipe_runner.recipe import Lora, LoraScale
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.header import read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_whole
 from recipe_runner.weights.lora.scales import expand_scales
@@ -42,10 +43,15 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
         sources=core.sources,
         scale=scale,
         tensors=core.tensors,
-        tokens={token: tuple(parts) for token, parts in core.layout.embeddings.items()} if core.layout else {},
+        tokens=vector_counts(core.layout.embeddings) if core.layout else {},
         layout=core.layout,
         origin=origin,
     )
+
+
+def vector_counts(embeddings: Mapping[str, Mapping[str, Vectors]]) -> dict[str, dict[str, int]]:
+    """How many vectors of each token each text encoder gets."""
+    return {token: {part: vectors.count for part, vectors in parts.items()} for token, parts in embeddings.items()}
 
 
 def modules_of(surroundings: Surroundings) -> ModuleTable | None:

@@ -17,6 +17,7 @@ from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.embedding import (
     Embedding,
+    Vectors,
     identify_embedding,
     place_embedding,
     require_embedding,
@@ -47,8 +48,8 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
         constants={"token": core.token, "target": inversion.target},
         sources={"weights": core.source},
         scale=1.0,
-        tensors=core.tensors,
-        tokens={core.token: tuple(core.tensors or ())} if core.token else {},
+        tensors=None if core.placed is None else dict.fromkeys(core.placed, 1),
+        tokens={core.token: {part: each.count for part, each in (core.placed or {}).items()}} if core.token else {},
         origin=origin,
     )
 
@@ -57,19 +58,18 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
 class _Core:
     source: AnySource
     token: str | None
-    tensors: Mapping[str, int] | None
+    placed: Mapping[str, Vectors] | None
 
 
 def _decide(name: str, inversion: TextualInversion, modules: ModuleTable | None, surroundings: Surroundings) -> _Core:
     source = find_weights_file(inversion, surroundings, USUAL)
-    token, tensors = inversion.token, None
+    token, placed = inversion.token, None
     embedding = _embedding(source, f"adapter {name}")
     if embedding is not None:
         token = token or token_of(embedding, f"adapter {name}")
         if modules is not None:
             placed = place_embedding(embedding, modules, target=inversion.target, label=f"adapter {name}")
-            tensors = dict.fromkeys(placed, 1)
-    return _Core(source=source, token=token, tensors=tensors)
+    return _Core(source=source, token=token, placed=placed)
 
 
 def _embedding(source: AnySource, label: str) -> Embedding | None:

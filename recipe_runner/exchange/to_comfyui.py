@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from recipe_runner.errors import Problem
 from recipe_runner.exchange.emphasis import escaped
 from recipe_runner.exchange.exported import Exported, ExportRefused
 from recipe_runner.exchange.size import picture_size
+from recipe_runner.learned_tokens import occurrences
 from recipe_runner.record.described import scheduler_of
 from recipe_runner.record.samplers import comfyui_names
 from recipe_runner.sources.source import Source
@@ -190,6 +190,8 @@ def _file_name(adapter: ResolvedAdapter) -> str:
 
 def _embedded(text: str, tokens: Mapping[str, str]) -> str:
     """`text` with each token of an embedding as ComfyUI writes it."""
-    for token, name in tokens.items():
-        text = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", f"embedding:{name.rpartition('.')[0]}", text)
-    return text
+    written, done = "", 0
+    for found in occurrences(text, tokens):
+        written += f"{text[done : found.start]}embedding:{tokens[found.token].rpartition('.')[0]}"
+        done = found.end
+    return written + text[done:]

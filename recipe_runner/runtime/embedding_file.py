@@ -22,6 +22,7 @@ from recipe_runner.weights.formats import require_weights
 from recipe_runner.weights.modules import ModuleTable
 
 _PICKLED = "string_to_param"
+_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,23 @@ def read_learned(adapter: TextualInversionModel, modules: ModuleTable, *, allow_
     )
     token = adapter.token or token_of(embedding, label)
     placed = place_embedding(embedding, modules, target=adapter.target, label=label)
-    vectors = {}
-    for component, place in placed.items():
-        tensor = tensors[place.key]
-        if not bool(torch.isfinite(tensor).all()):
-            raise misfit("E625", f"{label}: vectors for {component} hold numbers that are not finite", _NEW)
-        vectors[component] = tensor.reshape(-1, place.width)
+    vectors = {
+        part: vectors_of(tensors[place.key], f"{label}: `{token}` of the {part}") for part, place in placed.items()
+    }
     return Learned(token, vectors)
 
 
-_NEW = "the file is spoilt or its training failed: use another"
+def vectors_of(tensor: torch.Tensor, label: str) -> torch.Tensor:
+    """The vectors of a file's tensor, [number, width], in float32 or wider.
+
+    Raises:
+        WeightsError: E625 they are not finite.
+    """
+    wide = tensor.float() if tensor.itemsize < _FLOAT32_BYTES else tensor
+    if not bool(torch.isfinite(wide).all()):
+        hint = "the file is spoilt or its training failed: use another"
+        raise misfit("E625", f"{label} has numbers that are not finite", hint)
+    return wide.reshape(-1, wide.shape[-1])
 
 
 def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | None]:
@@ -89,6 +97,8 @@ def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | Non
         tensors = {f"{_PICKLED}.{key}": value for key, value in held.items()} if isinstance(held, dict) else {}
     else:
         tensors = {str(key): value for key, value in tree.items()}
+    # Numbers and texts beside the vectors, such as a training step, say nothing that is applied.
+    tensors = {key: value for key, value in tensors.items() if not isinstance(value, (str, int, float, type(None)))}
     foreign = [key for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if foreign:
         message = f"{label}: the file is no textual inversion: {foreign[0]} holds no tensor"

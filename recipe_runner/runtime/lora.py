@@ -11,8 +11,8 @@ import torch
 
 from recipe_runner.handle import LoraModel
 from recipe_runner.runtime.changes import Change, Difference, Factor, tucker_down
+from recipe_runner.runtime.embedding_file import vectors_of
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_tensors
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
@@ -74,11 +74,9 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
 
 def _tokens(label: str, layout: LoraLayout, tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
     found: dict[str, dict[str, torch.Tensor]] = {}
-    for token, keys in layout.embeddings.items():
-        for part, key in keys.items():
-            if not bool(torch.isfinite(tensors[key]).all()):
-                raise misfit("E625", f"{label}: the vectors of `{token}` hold numbers that are not finite")
-            found.setdefault(token, {})[part] = tensors[key].reshape(-1, tensors[key].shape[-1])
+    for token, parts in layout.embeddings.items():
+        for part, vectors in parts.items():
+            found.setdefault(token, {})[part] = vectors_of(tensors[vectors.key], f"{label}: `{token}` of the {part}")
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import AddedToken
+from transformers import AddedToken
 
 from recipe_runner.learned_tokens import occurrences
 

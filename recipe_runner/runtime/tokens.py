@@ -55,7 +55,7 @@ def _window(pipeline: Any, tokenizer: Any, max_sequence_length: int | None) -> i
 
 def _lost(tokenizer: Any, text: str, window: int) -> str:
     """What stands past the window, in quotes; nothing when all of `text` is read."""
-    exact = bool(tokenizer.is_fast)
+    exact = bool(getattr(tokenizer, "is_fast", False))
     encoded = tokenizer(text, padding=False, truncation=False, **({"return_offsets_mapping": True} if exact else {}))
     if len(encoded.input_ids) <= window:
         return ""

@@ -39,6 +39,11 @@ def many(tmp_path: Path) -> TextualInversionModel:
     return embedding_model(a1111(tmp_path / "many.safetensors", MANY), token="EasyNegative")  # noqa: S106
 
 
+def with_numbers(path: Path) -> Path:
+    torch.save({"<any>": torch.nn.Parameter(MANY), "global_step": 500, "base": "sd"}, path)
+    return path
+
+
 def layouts(folder: Path) -> list[Path]:
     """The vectors of MANY, in every layout with one tensor."""
     parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(MANY)})
@@ -48,6 +53,7 @@ def layouts(folder: Path) -> list[Path]:
         one_key(folder / "one.safetensors", "<any>", MANY),
         one_key(folder / "one.bin", "<any>", MANY),
         one_key(folder / "half.safetensors", "<any>", MANY.bfloat16()),
+        with_numbers(folder / "numbers.bin"),
         a1111(folder / "a.safetensors", MANY),
         a1111(folder / "a.pt", MANY, "any"),
         folder / "old.pt",
@@ -175,10 +181,10 @@ def refused(base: Path, *adapters: AdapterModel) -> Any:
     [
         ([torch.ones(32), torch.ones(32)], "E621", "it is a list of 2, not one token's tensor"),
         (5, "E621", "it is a int, not one token's tensor"),
-        ({"string_to_param": {"*": 3}}, "E621", "string_to_param.* holds no tensor"),
+        ({"string_to_param": {"*": [3]}}, "E621", "string_to_param.* holds no tensor"),
         ({"<a>": torch.ones(32), "<b>": torch.ones(32)}, "E621", "it holds 2 tensors"),
         ({"<a>": torch.ones(32, dtype=torch.int64)}, "E621", "<a> holds torch.int64, which are no vectors"),
-        ({"<a>": torch.full((2, 32), torch.nan)}, "E625", "vectors for text_encoder hold numbers that are not finite"),
+        ({"<a>": torch.full((2, 32), torch.nan)}, "E625", "`<t>` of the text_encoder has numbers that are not finite"),
         ({"<a>": torch.ones(48)}, "E622", "<a> has vectors of width 48, and text_encoder has 32"),
         ({"x.lora_down.weight": torch.ones(4, 32)}, "E621", "it is a LoRA: use `kind: lora`"),
         ({}, "E621", "it holds no tensors"),

@@ -29,6 +29,6 @@ def misfit(shape: Shape, component: str, table: ModuleTable) -> str:
     width = token_width(modules)
     if width is None:
         return f"the base's {component} has no table of tokens"
-    if len(shape) not in (1, 2) or shape[-1] != width:
+    if len(shape) not in (1, 2) or 0 in shape or shape[-1] != width:
         return f"the vectors are {'x'.join(map(str, shape))} and the {component}'s tokens are {width} wide"
     return ""

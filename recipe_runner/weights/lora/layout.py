@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.modules import Shape
 
 Kind = Literal["lora", "loha", "lokr", "full", "norm"]
@@ -69,7 +70,7 @@ class LoraLayout:
         unmatched: key and reason of every tensor that lands nowhere.
         dropped: key and reason of tensors that are rightly not used (another component than the target's, a second
             copy under another name).
-        embeddings: learned tokens inside the file: token to component to key.
+        embeddings: learned tokens inside the file: token to component to its vectors.
         advice: what the mismatch is about as a whole (`this LoRA is for SDXL …`), or empty.
         tensor_count: how many tensors the file has.
     """
@@ -78,7 +79,7 @@ class LoraLayout:
     modules: tuple[LoraModule, ...]
     unmatched: Reasoned = ()
     dropped: Reasoned = ()
-    embeddings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    embeddings: Mapping[str, Mapping[str, Vectors]] = field(default_factory=dict)
     advice: str = ""
     tensor_count: int = 0
 
@@ -88,6 +89,6 @@ class LoraLayout:
         for module in self.modules:
             keys.setdefault(module.component, {}).update(dict.fromkeys(module.tensors.values()))
         for parts in self.embeddings.values():
-            for component, key in parts.items():
-                keys.setdefault(component, {})[key] = None
+            for component, vectors in parts.items():
+                keys.setdefault(component, {})[vectors.key] = None
         return {component: len(found) for component, found in keys.items()}

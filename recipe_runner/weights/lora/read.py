@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.lora.embeddings import embedding_of, misfit
 from recipe_runner.weights.lora.family import advice
 from recipe_runner.weights.lora.fit import Clash, dora_axis, rank_of
@@ -66,9 +67,9 @@ def read_layout(
 
 def _embeddings(
     shapes: Mapping[str, Shape], modules: ModuleTable, metadata: Mapping[str, str], account: Account
-) -> tuple[dict[str, dict[str, str]], dict[str, Shape]]:
-    """Learned tokens (token to component to key), and the keys that are none."""
-    found: dict[str, dict[str, str]] = {}
+) -> tuple[dict[str, dict[str, Vectors]], dict[str, Shape]]:
+    """Learned tokens (token to component to vectors), and the keys that are none."""
+    found: dict[str, dict[str, Vectors]] = {}
     rest: dict[str, Shape] = {}
     for key, shape in shapes.items():
         embedding = embedding_of(key, metadata)
@@ -78,22 +79,22 @@ def _embeddings(
         token, component = embedding
         reason = misfit(shape, component, modules)
         if not reason and component in found.get(token, {}):
-            reason = f"{found[token][component]} holds the same token"
+            reason = f"{found[token][component].key} holds the same token"
         if reason:
             account.refuse([key], reason)
         else:
-            found.setdefault(token, {})[component] = key
+            found.setdefault(token, {})[component] = Vectors(key=key, shape=shape, component=component)
     return found, rest
 
 
-def _only(target: str, embeddings: dict[str, dict[str, str]], account: Account) -> dict[str, dict[str, str]]:
-    kept: dict[str, dict[str, str]] = {}
+def _only(target: str, embeddings: dict[str, dict[str, Vectors]], account: Account) -> dict[str, dict[str, Vectors]]:
+    kept: dict[str, dict[str, Vectors]] = {}
     for token, parts in embeddings.items():
-        for component, key in parts.items():
+        for component, vectors in parts.items():
             if component == target:
-                kept.setdefault(token, {})[component] = key
+                kept.setdefault(token, {})[component] = vectors
             else:
-                account.drop([key], for_another(component, target))
+                account.drop([vectors.key], for_another(component, target))
     return kept
 
 
