@@ -11,6 +11,28 @@ _CLASSES: tuple[tuple[str, str], ...] = (
 """In this order: the first whose part is in the name says what it is."""
 
 
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    ("StableDiffusionXL", "sdxl"), ("StableDiffusion3", "sd3"),
+    ("StableVideoDiffusion", "svd"), ("StableCascade", "cascade"), ("SD3", "sd3"), ("Flux3", "flux3"),
+    ("Flux2", "flux2"),
+    ("Flux", "flux1"), ("Chroma", "chroma"), ("QwenImage21", "qwen-image-2.1"), ("QwenImage", "qwen-image"),
+    ("ZImage", "z-image"), ("Wan", "wan"), ("HunyuanVideo15", "hunyuan-video-1.5"), ("HunyuanVideo", "hunyuan-video"),
+    ("HunyuanImage", "hunyuan-image"), ("HunyuanDiT", "hunyuan-dit"), ("LTX2", "ltx2"), ("LTX", "ltx"),
+    ("Lumina2", "lumina2"), ("AuraFlow", "auraflow"), ("PixArt", "pixart"), ("Sana", "sana"),
+    ("CogVideoX", "cogvideox"),
+    ("CogView", "cogview"), ("Kandinsky5", "kandinsky"), ("Kandinsky6", "kandinsky"), ("Kandinsky", "kandinsky2"),
+    ("HiDream", "hidream"), ("Mochi", "mochi"), ("Cosmos", "cosmos"), ("Kolors", "kolors"),
+    ("AutoencoderDC", "sana"),
+)  # fmt: skip
+"""Families by what the names of their classes begin with, or of autoencoders go on with; the first has it."""
+
+
+def family_of_class(name: str | None) -> str | None:
+    """The family that a class of diffusers is made for; None where several use it."""
+    plain = (name or "").removeprefix("AutoencoderKL")
+    return next((family for part, family in _FAMILIES if plain.startswith(part)), None)
+
+
 def kind_of_class(name: str | None) -> str | None:
     """The kind of component that a class is; None where its name does not tell."""
     if name is None:

@@ -7,7 +7,7 @@ A family is a small table of marks (`denoiser_families`). Names are compared in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.weights.modules import Shape
@@ -26,6 +26,7 @@ class Mark:
         blocks: how many blocks the list that its first number counts has, from and to; None: any.
         ratio: outputs divided by inputs; 0: any.
         without: no module's name may contain this.
+        needs: some other module's name must contain this.
     """
 
     pattern: str
@@ -33,6 +34,7 @@ class Mark:
     blocks: tuple[int, int] | None = None
     ratio: float = 0
     without: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ class Outline:
         """The first name that bears the mark, with the shape that does; None when none does."""
         if mark.without and any(re.search(mark.without, name) for name in self.kin):
             return None
+        if mark.needs and not any(re.search(mark.needs, name) for name in self.kin):
+            return None
         for name, kin in self.kin.items():
             counted = mark.blocks is None or mark.blocks[0] <= kin.blocks <= mark.blocks[1]
             if counted and re.search(mark.pattern, name):
@@ -89,24 +93,3 @@ def outline(modules: Iterable[tuple[str, Shape]]) -> Outline:
             number = _NUMBER.search(name)
             found.blocks = max(found.blocks, int(number[0]) + 1 if number else 0)
     return Outline(kin)
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyFound:
-    """A family, and the sentence on what told it."""
-
-    family: DenoiserFamily
-    reason: str
-
-
-def family_of(modules: Outline, families: Sequence[DenoiserFamily]) -> FamilyFound | None:
-    """The first family one of whose marks the modules bear."""
-    for family in families:
-        for mark in family.marks:
-            found = modules.find(mark)
-            if found is not None:
-                name, shape = found
-                shown = "x".join(map(str, shape))
-                blocks = f" in {modules.kin[name].blocks} blocks" if mark.blocks else ""
-                return FamilyFound(family, f"{name}{blocks} is {shown or 'there'}, as in {family.title}")
-    return None

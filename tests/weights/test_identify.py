@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import struct
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.containers import gguf_bytes, torch_zip
 from support.key_tables import expand, read_key_table, shorten
 from support.safetensors_bytes import whole
 
@@ -139,13 +138,6 @@ class Hostile:
         return os.system, (f"touch {self.path}",)
 
 
-def torch_zip(path: Path, data: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", data)
-        archive.writestr("archive/version", "3\n")
-    return path
-
-
 def test_a_malicious_pickle_shows_what_it_would_run_and_nothing_runs(tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     data = pickle.dumps({"state_dict": Hostile(proof)}, protocol=2)
@@ -187,23 +179,10 @@ def test_a_pickle_of_the_old_layout_a_module_and_a_parameter_dict(tmp_path: Path
     assert identify_file(hyper).kind == "hypernetwork"
 
 
-def gguf(tensors: Mapping[str, tuple[int, ...]], values: dict[str, str]) -> bytes:
-    def text(value: str) -> bytes:
-        return struct.pack("<Q", len(value)) + value.encode()
-
-    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
-    for name, value in values.items():
-        out += text(name) + struct.pack("<I", 8) + text(value)
-    for name, shape in tensors.items():
-        out += text(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", n) for n in reversed(shape))
-        out += struct.pack("<IQ", 12, 0)
-    return out
-
-
 def test_a_gguf_file_is_told_by_its_tensors(tmp_path: Path) -> None:
     shapes = {f"single_blocks.{n}.linear1.weight": (21504, 3072) for n in range(38)}
     path = tmp_path / "flux.gguf"
-    path.write_bytes(gguf(shapes, {"general.architecture": "flux"}))
+    path.write_bytes(gguf_bytes(shapes, {"general.architecture": "flux"}))
     identity = identify_file(path)
     assert (identity.kind, identity.family) == ("transformer", "flux1")
     assert identity.tree["quantisation"] == "gguf Q4_K"
@@ -212,38 +191,6 @@ def test_a_gguf_file_is_told_by_its_tensors(tmp_path: Path) -> None:
     for cut in (5, 30, len(whole_file) // 2, len(whole_file) - 1):
         path.write_bytes(whole_file[:cut])
         assert identify_file(path).broken
-
-
-@pytest.mark.parametrize(
-    ("data", "told"),
-    [
-        (b"", "empty"),
-        (b"ab", "a stub too short"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "a Git LFS pointer"),
-        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
-        (b"PK\x03\x04 cut short", "its zip directory cannot be read"),
-        (b"\x80\x02}q\x00(X\x05\x00", "it is cut short"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(20), "a picture"),
-        ((9).to_bytes(8, "little") + b'{"a": 1}', "its header is 9 bytes long and only 8 follow"),
-    ],
-)
-def test_what_is_broken_says_so(tmp_path: Path, data: bytes, told: str) -> None:
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(data)
-    identity = identify_file(path)
-    assert told in identity.broken
-    assert identity.kind == "unknown"
-    assert identity.reasons[0].verdict == "broken"
-
-
-def test_half_a_lora_and_half_an_ip_adapter_are_broken() -> None:
-    stems = [f"lora_unet_down_blocks_{n}_attentions_0_transformer_blocks_0_attn2_to_k" for n in range(3)]
-    half = of_shapes({f"{stem}.lora_down.weight": (4, 768) for stem in stems})
-    assert (half.kind, half.family) == ("lora", None)
-    assert half.broken.startswith("3 of 3 modules lack factors")
-    adapter = of_shapes({"ip_adapter.1.to_k_ip.weight": (320, 768), "ip_adapter.1.to_v_ip.weight": (320, 768)})
-    assert adapter.kind == "ip_adapter"
-    assert "it has no image projection" in adapter.broken
 
 
 def component(folder: Path, shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], shards: int = 1) -> Path:
@@ -296,16 +243,3 @@ def test_a_folder_of_files_tells_each(tmp_path: Path) -> None:
     ]
     (nothing,) = identify(Path(tmp_path / "none"))
     assert "there is no such file" in nothing.broken
-
-
-def test_a_lie_in_the_zip_directory_is_no_crash(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02}.")
-    data = bytearray(buffer.getvalue())
-    path = tmp_path / "a.pt"
-    for place in range(len(data)):
-        changed = data.copy()
-        changed[place] ^= 0xFF
-        path.write_bytes(changed)
-        identify_file(path)

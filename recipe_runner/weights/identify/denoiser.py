@@ -17,6 +17,9 @@ _PARTS: tuple[tuple[str, str], ...] = (
     ("text_encoder_2", r"^(?:conditioner\.embedders\.1|text_encoders\.clip_g)\."),
     ("text_encoder_3", r"^text_encoders\.t5xxl\."),
 )
+_TRANSFORMER = r"^(?:[\w.]*\.)?(?:transformer_blocks|blocks|layers)\.0\.(?:attn\d?|attention|self_attention)\.to_q\."
+_PROJECTION = r"^(?:[\w.]*\.)?(?:proj_out|final_layer|norm_out|final_linear)\b"
+_FEWEST_TENSORS = 20
 _DIFFUSERS = (
     r"^(?:single_)?transformer_blocks\.|\.attn\d?\.to_q\.|\.attention\.to_q\.|attention\.to_query|^(?:down|up)_blocks\."
 )
@@ -89,30 +92,53 @@ def _alone(evidence: Evidence, kind: str) -> Verdict:
 
 
 def _denoiser(evidence: Evidence) -> Match | NotMine:
-    prefix = re.escape(evidence.prefix)
-    if evidence.factor is not None:
-        return NotMine(f"{evidence.factor} is a factor of a LoRA, not a weight")
-    unet = evidence.find(_UNET.format(prefix=prefix))
-    if other := evidence.find(
-        r"^(?:control_model\.|controlnet_|control_layers\.|control_blocks\.|zero_convs\.|lora_controlnet|adapter\.body\.)"
-    ):
-        return NotMine(f"{other} is of a network that steers a model, not of a model")
-    if unet is not None and not _whole_unet(evidence, prefix):
-        return NotMine(f"{unet} is of a UNet's blocks, and its time embedding and last convolution are missing")
-    family = evidence.family
-    if unet is None and (family is None or (family.family.component == "unet" and family.family.name != "cascade")):
-        return NotMine("its names and shapes are of no denoiser known here")
-    kind = "unet" if unet is not None or family is None else family.family.component
-    if unet is None and family is not None and kind == "transformer" and not _large(evidence):
-        return NotMine(f"{family.reason}, but it holds {len(evidence.shapes)} tensors alone")
+    if reason := _other(evidence):
+        return NotMine(reason)
+    unet, family = _unet(evidence), evidence.family
+    if unet is not None:
+        told = family.reason if family is not None else f"it has a UNet's blocks ({unet}), of no family known here"
+        return _match(evidence, "unet", told)
+    if family is None:
+        first = evidence.find(_TRANSFORMER)
+        if first is None or evidence.find(_PROJECTION) is None:
+            return NotMine("its names and shapes are of no denoiser known here")
+        return _match(evidence, "transformer", f"it has a transformer's blocks ({first}), of no family known here")
+    blockless = family.family.component == "unet" and family.family.name != "cascade"
+    if blockless or len(evidence.shapes) < _FEWEST_TENSORS:
+        lacks = "it has no UNet's blocks" if blockless else f"it holds {len(evidence.shapes)} tensors alone"
+        return NotMine(f"{family.reason}, but {lacks}")
+    return _match(evidence, family.family.component, family.reason)
+
+
+def _match(evidence: Evidence, kind: str, reason: str) -> Match:
     return Match(
         kind=kind,
         layout=_layout(evidence, kind),
-        family=None if family is None else family.family.name,
+        family=None if evidence.family is None else evidence.family.family.name,
         variety=_variety(evidence, kind),
         details=_details(evidence),
-        reason=family.reason if family is not None else f"it has a UNet's blocks ({unet}), of no family known here",
+        reason=reason,
     )
+
+
+def _other(evidence: Evidence) -> str:
+    """Why the file is of something else beside a model; empty when nothing speaks for that."""
+    if evidence.factor is not None:
+        return f"{evidence.factor} is a factor of a LoRA, not a weight"
+    steering = evidence.find(
+        r"^(?:control_model\.|controlnet_|control_layers\.|control_blocks\.|zero_convs\.|lora_controlnet|adapter\.body\.)"
+    )
+    if steering is not None:
+        return f"{steering} is of a network that steers a model, not of a model"
+    prefix = re.escape(evidence.prefix)
+    unet = _unet(evidence)
+    if unet is not None and not _whole_unet(evidence, prefix):
+        return f"{unet} is of a UNet's blocks, and its time embedding and last convolution are missing"
+    return ""
+
+
+def _unet(evidence: Evidence) -> str | None:
+    return evidence.find(_UNET.format(prefix=re.escape(evidence.prefix)))
 
 
 def _whole_unet(evidence: Evidence, prefix: str) -> bool:
@@ -120,13 +146,6 @@ def _whole_unet(evidence: Evidence, prefix: str) -> bool:
         evidence.find(rf"^{prefix}(?:time_embed\.0|time_embedding\.linear_1|time_proj|time_embedding)\b") is not None
         and evidence.find(rf"^{prefix}(?:out\.2|conv_out)\.weight$") is not None
     )
-
-
-_FEWEST_TENSORS = 20
-
-
-def _large(evidence: Evidence) -> bool:
-    return len(evidence.shapes) >= _FEWEST_TENSORS
 
 
 def _layout(evidence: Evidence, kind: str) -> str:

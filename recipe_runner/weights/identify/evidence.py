@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from recipe_runner.weights.contents import Contents
-from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
-from recipe_runner.weights.denoisers import FamilyFound, family_of, outline
+from recipe_runner.weights.denoiser_family import FamilyFound, family_of
+from recipe_runner.weights.denoisers import outline
 from recipe_runner.weights.modules import Shape
 
 DENOISER_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")
@@ -93,7 +93,7 @@ class Evidence:
     @cached_property
     def family(self) -> FamilyFound | None:
         """The family that the names and shapes of whole weights show; None where they show none."""
-        return family_of(outline(self._denoiser_modules()), DENOISER_FAMILIES)
+        return family_of(outline(self._denoiser_modules()))
 
     def _denoiser_modules(self) -> Iterator[tuple[str, Shape]]:
         for name, shape in self.shapes.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.errors import WeightsError
-from recipe_runner.weights.component_kinds import kind_of_class
+from recipe_runner.weights.component_kinds import family_of_class, kind_of_class
 from recipe_runner.weights.contents import Contents, read_contents
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.identify.identity import Identity, Reason, identify_contents, identify_file
@@ -106,13 +106,13 @@ def _with_class(found: Identity, config: Mapping[str, Any]) -> Identity:
     name = _class_of(config, ("_class_name", "architectures"))
     if name is None:
         return found
-    said = kind_of_class(name)
     details = found.tree.get("details")
     details = {**(details if isinstance(details, Mapping) else {}), "class": name}
-    if found.kind == "unknown" and not found.broken and said is not None:
-        reason = Reason(said, "match", f"its config.json says {name}")
-        return replace(found, kind=said, reasons=(reason, *found.reasons), tree={**found.tree, "details": details})
-    return replace(found, tree={**found.tree, "details": details})
+    kind, family, reasons = found.kind, found.family or family_of_class(name), found.reasons
+    said = kind_of_class(name)
+    if kind == "unknown" and not found.broken and said is not None:
+        kind, reasons = said, (Reason(said, "match", f"its config.json says {name}"), *reasons)
+    return replace(found, kind=kind, family=family, reasons=reasons, tree={**found.tree, "details": details})
 
 
 def _shards(path: Path) -> Contents | None:
@@ -169,17 +169,18 @@ def _pipeline(path: Path) -> Identity:
         if name in _DENOISERS:
             family = family or part.family
     said = index.get("_class_name")
+    said = said if isinstance(said, str) else None
     reason = Reason("pipeline", "match", f"its model_index.json says {said}")
     return Identity(
         path=str(path),
         kind="pipeline",
         layout="diffusers",
-        family=family,
+        family=family or family_of_class(said),
         tensor_count=tensors,
         broken="; ".join(problems),
         reasons=(reason, *(Reason("pipeline", "broken", problem) for problem in problems)),
         tree={
             "format": "folder", "variety": None, "parameters": parameters,
-            "details": {"class": said if isinstance(said, str) else None, "components": components},
+            "details": {"class": said, "components": components},
         },
     )  # fmt: skip

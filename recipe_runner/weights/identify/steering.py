@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
-from recipe_runner.weights.denoisers import family_of, outline
+from recipe_runner.weights.denoiser_family import family_of
+from recipe_runner.weights.denoisers import outline
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Match, NotMine, Verdict
 
@@ -21,7 +21,6 @@ _CONTROLNETS: tuple[tuple[str, str, str], ...] = (
     (r"^(?:ctrl_|control_add_embedding|down_zero_convs|controlnet_)", "diffusers", ""),
     (r"\.ctrl_midblock\.|^base_conv_in\.|\.base_to_ctrl\.", "diffusers", "xs"),
 )
-_FEWEST_OF_SD1 = 4
 
 
 def look_controlnet(evidence: Evidence) -> Verdict:
@@ -52,7 +51,7 @@ def _family(evidence: Evidence) -> str | None:
             if name.endswith(".up"):
                 continue
         modules.append((plain.removesuffix(".weight"), shape))
-    found = family_of(outline(modules), DENOISER_FAMILIES)
+    found = family_of(outline(modules))
     if found is None and evidence.find(r"_transformer_blocks_[2-9]_"):
         return "sdxl"
     return found.family.name if found is not None else None
@@ -98,7 +97,7 @@ def look_motion(evidence: Evidence) -> Verdict:
     return Match(
         kind="motion_adapter",
         layout=layout,
-        family="sd1" if len(blocks) >= _FEWEST_OF_SD1 else "sdxl",
+        family={4: "sd1", 3: "sdxl"}.get(len(blocks)),
         details={"version": version},
         reason=f"{first} is of AnimateDiff's motion modules, in {len(blocks)} down blocks",
     )

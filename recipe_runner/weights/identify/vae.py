@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recipe_runner.canonical import Json
+from recipe_runner.weights.component_kinds import family_of_class
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Match, NotMine, Verdict
 
@@ -26,11 +27,6 @@ _TABLE: tuple[tuple[str, str, str, str | None], ...] = (
 )
 _CONFIG_FAMILIES = {0.18215: "sd1", 0.13025: "sdxl", 1.5305: "sd3", 0.3611: "flux1"}
 """`scaling_factor` of the published configurations; SD 1.x and 2.x share theirs."""
-_CLASS_FAMILIES = {
-    "AutoencoderKLWan": "wan", "AutoencoderKLQwenImage": "qwen-image", "AutoencoderKLCogVideoX": "cogvideox",
-    "AutoencoderKLHunyuanVideo": "hunyuan-video", "AutoencoderKLMochi": "mochi", "AutoencoderKLFlux2": "flux2",
-    "AutoencoderKLLTXVideo": "ltx", "AutoencoderDC": "sana", "AutoencoderKLCosmos": "cosmos",
-}  # fmt: skip
 _FLUX2_LATENTS = 32
 
 
@@ -53,7 +49,7 @@ def _match(evidence: Evidence, layout: str, variety: str, family: str | None) ->
     latent = _latent_channels(evidence)
     config = evidence.config
     if family is None:
-        family = _CLASS_FAMILIES.get(str(config.get("_class_name")))
+        family = family_of_class(str(config.get("_class_name")))
     if family is None and latent == _FLUX2_LATENTS and evidence.find(r"^(?:vae\.)?bn\.running_mean$"):
         family = "flux2"
     scaling = config.get("scaling_factor")

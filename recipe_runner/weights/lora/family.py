@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
-from recipe_runner.weights.denoisers import FamilyFound, family_of, outline
+from recipe_runner.weights.denoiser_family import FamilyFound, family_called, family_of
+from recipe_runner.weights.denoisers import outline
 from recipe_runner.weights.embedding import Embedding, identify_embedding
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas
 from recipe_runner.weights.modules import ModuleTable, Shape
@@ -22,7 +22,7 @@ _CROSS = re.compile(r"attn2[._]to_[kv]$")
 def family_of_deltas(deltas: Sequence[Delta]) -> FamilyFound | None:
     """The family that the modules a file changes are of; None where they show none."""
     modules = [(plain_name(delta), delta.made) for delta in deltas if delta.claim.component in DENOISERS]
-    return family_of(outline(modules), DENOISER_FAMILIES) or _by_depth([name for name, _ in modules])
+    return family_of(outline(modules)) or _by_depth([name for name, _ in modules])
 
 
 def family_of_indexed(shapes: Mapping[str, Shape]) -> FamilyFound | None:
@@ -30,7 +30,7 @@ def family_of_indexed(shapes: Mapping[str, Shape]) -> FamilyFound | None:
     widths = {shape[1] for component, shape, _ in indexed_deltas(shapes) if component == "unet"}
     for name, width in (("sd1", 768), ("sd2", 1024), ("sdxl", 2048)):
         if width in widths:
-            family = next(family for family in DENOISER_FAMILIES if family.name == name)
+            family = family_called(name)
             return FamilyFound(family, f"the UNet's text is {width} wide, as in {family.title}")
     return None
 
@@ -49,14 +49,14 @@ def _by_depth(names: Sequence[str]) -> FamilyFound | None:
     deep = re.search(r"(?:^|_)(?:down|up|input|output)_blocks_.*transformer_blocks_[2-9]_", text, re.MULTILINE)
     if deep is None:
         return None
-    sdxl = next(family for family in DENOISER_FAMILIES if family.name == "sdxl")
+    sdxl = family_called("sdxl")
     return FamilyFound(sdxl, f"{deep[0].strip('_')} is as deep as in {sdxl.title}")
 
 
 def family_of_base(table: ModuleTable) -> FamilyFound | None:
     """The family of a base, from the modules of its denoiser."""
     denoiser = next((table[name] for name in ("unet", "transformer") if name in table), {})
-    return family_of(outline(denoiser.items()), DENOISER_FAMILIES)
+    return family_of(outline(denoiser.items()))
 
 
 def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
