@@ -67,7 +67,25 @@ def weights_memory(variant: ResolvedVariant) -> Weights | None:
                 if file.name.endswith(".safetensors"):
                     count = sum(count for _, count in _counts(found, file.name, "adapters"))
                     components["adapters"] = components.get("adapters", 0) + count * DTYPE_BYTES[base.dtype]
-    return Weights(dtype=base.dtype, components=components)
+    return Weights(dtype=base.dtype, components=components | _encoders(variant))
+
+
+def _encoders(variant: ResolvedVariant) -> dict[str, int]:
+    """Bytes of the image encoders that IP-Adapters bring along, each once."""
+    found = {
+        shown.encoder.source.digest: shown.encoder
+        for adapter in variant.adapters
+        for shown in adapter.image_prompts.values()
+        if shown.encoder is not None
+    }
+    sizes = [
+        sum(count for _, count in _counts(encoder.source, file.name, "image_encoder")) * DTYPE_BYTES[encoder.dtype]
+        for encoder in found.values()
+        if isinstance(encoder.source, Source)
+        for file in encoder.source.files
+        if file.name.endswith(".safetensors")
+    ]
+    return {"image encoders": sum(sizes)} if sizes else {}
 
 
 def _is_here(base: ResolvedBase) -> bool:

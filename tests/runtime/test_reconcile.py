@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from support import lycoris as kinds
 from support.embeddings import one_key, vectors
-from support.handles import base_model, embedding_model, handle, lora_model
+from support.handles import base_model, embedding_model, handle, ip_adapter_model, lora_model
+from support.ip_adapters import tiny_shapes, write_ip_adapter
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import MergeModel
+from recipe_runner.runtime import image_prompts as image_prompts_part
+from recipe_runner.runtime import ip_adapter_file
 from recipe_runner.runtime import loras as loras_part
+from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.tuners import Tuners
 
@@ -41,9 +45,14 @@ FILES: dict[str, Callable[[Any, Path], object]] = {
     "tokens": lambda pipeline, path: tokens_file(path, factors(pipeline, 4, ("text_encoder",), rank=2)),
     "<x>": lambda _, path: one_key(path, "<x>", vectors(5)),
     "Easy": lambda _, path: one_key(path, "Easy", vectors(6, 3)),
+    "look": lambda pipeline, path: write_ip_adapter(path, tiny_shapes("base", pipeline.unet), 9),
+    "plus": lambda pipeline, path: write_ip_adapter(path, tiny_shapes("plus", pipeline.unet, depth=1), 10),
+    "face": lambda pipeline, path: write_ip_adapter(path, tiny_shapes("faceid", pipeline.unet, lora=2), 11),
 }
 """An adapter of each sort: how its file is written."""
 EMBEDDINGS = ("<x>", "Easy")
+SHOWN = {"look": (1, 1, 24), "plus": (1, 2, 5, 16), "face": (1, 1, 512)}
+"""Shape of what each IP-Adapter is shown: one image of features, two of patches, a face."""
 PROMPT = "a bear <x> of easy and <S1>"
 NAMES = (*FILES, "merge")
 
@@ -81,15 +90,23 @@ def loras(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     pipeline = plain_pipeline(sd15_folder)
     for name, write in FILES.items():
         write(pipeline, folder / f"{name}.safetensors")
-    found: dict[str, AdapterModel] = {
-        name: (embedding_model if name in EMBEDDINGS else lora_model)(folder / f"{name}.safetensors", name)
-        for name in FILES
-    }
+    found: dict[str, AdapterModel] = {name: model_of(name)(folder / f"{name}.safetensors", name) for name in FILES}
     members = tuple(lora_model(folder / f"{name}.safetensors", name) for name in "ab")
     found["merge"] = MergeModel(
         key="m", name="merge", members=members, weights=(0.5, 2.0), scales=(1.0, 0.5), combination_type="svd"
     )
     return found
+
+
+def model_of(name: str) -> Callable[..., AdapterModel]:
+    """What makes the model of an adapter of FILES."""
+    return embedding_model if name in EMBEDDINGS else ip_adapter_model if name in SHOWN else lora_model
+
+
+def shown(name: str) -> ImageConditioning:
+    """Random embeddings for an IP-Adapter, and random negative ones."""
+    generator = torch.Generator().manual_seed(len(name))
+    return ImageConditioning(Pair(*(torch.randn(SHOWN[name], generator=generator) / 4 for _ in range(2))))
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +123,8 @@ def picture(live: LivePipeline, state: State, bases: list[BaseModel], loras: dic
     """One image in a state."""
     base, active = state
     wanted = handle(bases[base], *(loras[name] for name, _ in active), **dict(active))
-    return our_picture(live, wanted, PROMPT, 3, **STEPS)
+    images = [shown(name) for name, scale in active if name in SHOWN and scale]
+    return our_picture(live, wanted, PROMPT, 3, images=images, **STEPS)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
@@ -120,6 +138,8 @@ def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
 ) -> None:
     monkeypatch.setattr(loras_part, "MOST_LOADED", most)
     monkeypatch.setattr(loras_part, "MOST_TRANSLATED", most)
+    monkeypatch.setattr(image_prompts_part, "MOST_BUILT", most)
+    monkeypatch.setattr(ip_adapter_file, "MOST_READ", max(most, 1))
     live = LivePipeline("cpu", "strict", 1)
     made = [picture(live, state, bases, loras) for state in sequence]
     fresh = picture(LivePipeline("cpu", "strict", 1), sequence[-1], bases, loras)
