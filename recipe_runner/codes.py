@@ -198,6 +198,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W751": Code("a prompt is longer than what an encoder reads"),
         "W753": Code("a text encoder that has not learned a token"),
         "W752": Code("the safety checker made a picture black"),
+        "W758": Code("a mask of another shape than the pictures"),
         "W760": Code("the weights are larger than the device's memory"),
         "W761": Code("the device does not compute in this dtype"),
         "W762": Code("a source that was not checked"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.adapters.masks import mask_warnings
 from recipe_runner.document import Document
 from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
 from recipe_runner.load import read_document
@@ -64,6 +65,7 @@ def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
 def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
     """What a resolved recipe is warned of: prompts that are too long, weights that are too large."""
     yield from window_warnings(resolved)
+    yield from mask_warnings(resolved)
     yield from memory_warnings(resolved)
     yield from _other_families(resolved)
 

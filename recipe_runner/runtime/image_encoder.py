@@ -13,14 +13,17 @@ from transformers import CLIPVisionModelWithProjection
 
 from recipe_runner.handle import ComponentModel
 from recipe_runner.runtime.environment import quiet
-from recipe_runner.runtime.parts import load_part
+from recipe_runner.runtime.parts import declared_class, load_part
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.watch import Watch
 from recipe_runner.weights.ip_adapter import Features
+from recipe_runner.weights.ip_adapter.encoder import WHOLE
 
 MOST_LOADED = 2
 """Image encoders kept on the device at once."""
 _PREPROCESSOR = "preprocessor_config.json"
+_TEXT = ("text_model.", "text_projection.", "logit_scale")
+"""Tensors of a whole CLIP model that are not the image encoder's."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class ImageEncoders:
                 dtype=component.dtype or "float32",
                 variant=component.variant,
                 allow_pickle=allow_pickle,
+                beside=_TEXT if declared_class(folder) == WHOLE else (),
             )
             size = model.config.image_size
             processor = CLIPImageProcessor(size=size, crop_size=size)

@@ -11,6 +11,7 @@ import torch
 from diffusers.image_processor import IPAdapterMaskProcessor
 from diffusers.models.embeddings import MultiIPAdapterImageProjection
 
+from recipe_runner.canonical import Json, digest
 from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
 from recipe_runner.placed import placed
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
@@ -25,6 +26,8 @@ from recipe_runner.weights.modules import Modules
 
 MOST_BUILT = 4
 """IP-Adapters kept on the device at once; those unused longest leave first."""
+MOST_EXPANDED = 256
+"""Scales that were spread over the attentions, kept so that a sweep does it once."""
 
 _Scales = tuple[tuple[float, ...], ...]
 _Instance = tuple[str, int]
@@ -47,6 +50,7 @@ class ImagePrompts:
         self._places = unet_attentions(modules)
         self._fitted: dict[str, None] = {}
         self._built: OrderedDict[_Instance, Built] = OrderedDict()
+        self._expanded: OrderedDict[str, dict[str, float]] = OrderedDict()
         self._standing: tuple[_Instance, ...] = ()
         self._scales: _Scales = ()
         self._processors: dict[str, Any] = {}
@@ -182,15 +186,22 @@ class ImagePrompts:
         self._originals, self._processors = {}, {}
 
     def _scale(self, handle: ModelHandle, adapters: Sequence[IpAdapterModel]) -> None:
-        scales = [
-            expand_ip_scale(handle.scale(each.name), self._places, self._modules, label=f"adapter {each.name}")
-            for each in adapters
-        ]
+        scales = [self._expand(each, handle.scale(each.name)) for each in adapters]
         state = tuple(tuple(each[module] for module in self._processors) for each in scales)
         if state != self._scales:
             for module, made in self._processors.items():
                 made.scale = [each[module] for each in scales]
             self._scales = state
+
+    def _expand(self, adapter: IpAdapterModel, scale: Json) -> dict[str, float]:
+        said = digest(scale)
+        if said not in self._expanded:
+            with placed(adapter.origin):
+                label = f"adapter {adapter.name}"
+                self._expanded[said] = expand_ip_scale(scale, self._places, self._modules, label=label)
+            while len(self._expanded) > MOST_EXPANDED:
+                self._expanded.popitem(last=False)
+        return self._expanded[said]
 
 
 def active(handle: ModelHandle) -> list[IpAdapterModel]:

@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recipe_runner.adapters.masks import stretched
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.errors import Problem
@@ -21,6 +22,7 @@ from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.encode_image import ImageConditioning
+from recipe_runner.runtime.image_prompts import active
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.settings import Level
 
@@ -125,7 +127,11 @@ class Workshop:
         conditionings = [inputs[f"conditioning.{number}"] for number in range(len(seeds))]
         sampling = cast("Mapping[str, Json]", node.constants["sampling"])
         images = [_images(inputs, number) for number in range(len(seeds))]
-        return self._live.denoise(inputs["model"], conditionings, seeds, sampling, self._on_step, images=images)
+        model: ModelHandle = inputs["model"]
+        latents = self._live.denoise(model, conditionings, seeds, sampling, self._on_step, images=images)
+        for adapter in active(model):
+            self._warn(node, stretched(adapter.name, adapter.masks, latents.width, latents.height))
+        return latents
 
     def _decode(self, node: Node, inputs: Mapping[str, Any]) -> NDArray[np.uint8]:
         # One at a time also from a batch: decoding a batch at once gives other bits than decoding its members.

@@ -31,8 +31,19 @@ _LOADER_ERRORS = (
 """What the loaders raise for broken or foreign files; a wrong shape is among them."""
 
 
-def load_part(name: str, cls: type[Any], folder: Path, *, dtype: str, variant: str | None, allow_pickle: bool) -> Any:
+def load_part(
+    name: str,
+    cls: type[Any],
+    folder: Path,
+    *,
+    dtype: str,
+    variant: str | None,
+    allow_pickle: bool,
+    beside: tuple[str, ...] = (),
+) -> Any:
     """The component `name` of class `cls` from `folder`: a model with all its parameters, a tokenizer, a scheduler.
+
+    `beside` are beginnings of the names of tensors that belong to another part, of a file that holds several.
 
     Raises:
         WeightsError: E501 to E504 when file and model do not match, E513 when the part cannot be loaded at all,
@@ -53,7 +64,8 @@ def load_part(name: str, cls: type[Any], folder: Path, *, dtype: str, variant: s
         local_files_only=True,
         output_loading_info=True,
     )
-    check_report(name, report)
+    others = [key for key in report["unexpected_keys"] if not str(key).startswith(beside)]
+    check_report(name, {**report, "unexpected_keys": others})
     if len(files) > 1 and issubclass(cls, ModelMixin) and files[-1].endswith(".safetensors"):
         # An index and its shards.
         check_shards(name, model, (key for file in files[1:] for key in read_header(folder / file).tensors))

@@ -40,6 +40,14 @@ def check_picture(path: Path, shown: str) -> None:
     _opened(path, shown, check)
 
 
+def picture_size(path: Path, shown: str) -> tuple[int, int]:
+    """Width and height in pixels, from the picture's header.
+
+    Raises: as `check_picture`.
+    """
+    return _opened(path, shown, lambda picture: picture.size)
+
+
 def read_picture(path: Path, shown: str) -> Image.Image:
     """The picture as `diffusers.utils.load_image` gives it: turned as its EXIF data say, in RGB.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from support.embeddings import one_key, vectors
 from support.ip_adapters import (
     build_image_encoder,
     tensors_of,
@@ -18,6 +19,7 @@ from support.ip_adapters import (
 from support.loras import diffusers_file, factors
 from support.parity import recipe_pictures, scripts_pictures
 from support.plain import plain_pipeline
+from support.tiny import build_sd15
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,8 +88,10 @@ matrix:
 adapters:
   look: {kind: ip_adapter, model: models/look-plus.safetensors, scale: 0.6, image: bear.png}
   style: {kind: lora, model: style.safetensors, scale: 0.8}
-prompts: [{prompt: a red star}]
+  hat: {kind: textual_inversion, model: hat.safetensors}
+prompts: [{prompt: a red <hat>}]
 seeds: [1]
+matrix: {base.model: [model, dreambooth]}
 """,
 }
 
@@ -101,6 +105,8 @@ def files(sd15_folder: Path, sdxl_folder: Path, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("ip_adapters")
     (folder / "model").symlink_to(sd15_folder)
     (folder / "sdxl").symlink_to(sdxl_folder)
+    build_sd15(folder / "dreambooth", seed=11)
+    one_key(folder / "hat.safetensors", "<hat>", vectors(3, 2))
     for name in ("models", "sdxl_models", "faces"):
         (folder / name).mkdir()
     build_image_encoder(folder / "models" / "image_encoder")

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from diffusers.utils import load_image
+from PIL import Image
 from support.handles import base_model, file_source, handle, ip_adapter_model, lora_model, shown_picture, source
 from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_mask, write_picture
 from support.loras import diffusers_file, factors
-from support.plain import our_picture, plain_pipeline
+from support.plain import our_picture, plain_picture, plain_pipeline
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelWithProjection
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import ComponentModel
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
+from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile
 from recipe_runner.runtime.live import LivePipeline
+from recipe_runner.sources.pictures import read_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -246,3 +251,57 @@ def test_a_picture_overwritten_while_it_is_used_is_noticed(folder: Path, tmp_pat
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu").encode_image(prompt)
     assert caught.value.problems[0].code == "E508"
+
+
+def test_a_whole_clip_model_gives_its_image_encoder(folder: Path, tmp_path: Path) -> None:
+    alone = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder")
+    text = CLIPTextConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=9
+    )
+    whole = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=alone.config.to_dict(), projection_dim=24))
+    whole.vision_model.load_state_dict(alone.vision_model.state_dict())
+    whole.visual_projection.load_state_dict(alone.visual_projection.state_dict())
+    whole.save_pretrained(tmp_path / "clip")
+    made = [
+        LivePipeline("cpu").encode_image(
+            shown_picture("look", ComponentModel(source=source(path), dtype="float32"), folder / "bear.png")
+        )
+        for path in (folder / "encoder", tmp_path / "clip")
+    ]
+    assert torch.equal(made[0].embeds.positive, made[1].embeds.positive)
+
+
+@pytest.mark.parametrize("form", ["turned", "grey", "with alpha", "palette"])
+def test_pictures_are_read_as_diffusers_reads_them(form: str, folder: Path, tmp_path: Path) -> None:
+    picture = Image.open(folder / "bear.png")
+    path = tmp_path / "picture.png"
+    if form == "turned":
+        exif = Image.Exif()
+        exif[274] = 6
+        picture.save(path, exif=exif)
+    else:
+        picture.convert({"grey": "L", "with alpha": "RGBA", "palette": "P"}[form]).save(path)
+    made = read_picture(path, "picture")
+    assert np.array_equal(np.asarray(made), np.asarray(load_image(str(path))))
+    assert made.size == ((20, 24) if form == "turned" else (24, 20))
+
+
+def test_half_precision(sd15_folder: Path, folder: Path, adapters: dict[str, Any]) -> None:
+    half = base_model(sd15_folder, dtype="bfloat16")
+    encoder = ComponentModel(source=source(folder / "encoder"), dtype="bfloat16")
+    live = LivePipeline("cpu", "strict", 1)
+    bear = live.encode_image(shown_picture("plus", encoder, folder / "bear.png", hidden=True))
+    made = picture(live, half, adapters, {"plus": bear}, plus=0.8)
+    with quiet():
+        pipeline = plain_pipeline(sd15_folder, dtype=torch.bfloat16)
+        write_ip_adapter(folder / "plus-4.safetensors", tiny_shapes("plus", pipeline.unet), 12)
+    deep = {"plus": ip_adapter_model(folder / "plus-4.safetensors", "plus")}
+    assert not np.array_equal(picture(live, half, deep, {"plus": bear}, plus=0.8), made)
+    with quiet():
+        vision = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder", dtype=torch.bfloat16)
+        pipeline.register_modules(image_encoder=vision)
+        pipeline.load_ip_adapter(str(folder), subfolder="", weight_name="plus-4.safetensors")
+        pipeline.set_ip_adapter_scale(0.8)
+    shown = load_image(str(folder / "bear.png"))
+    expected = plain_picture(pipeline, "a bear", 3, ip_adapter_image=shown, **STEPS)
+    assert np.array_equal(picture(live, half, deep, {"plus": bear}, plus=0.8), expected)

@@ -18,8 +18,11 @@ from support.ip_adapters import (
 from support.plain import plain_pipeline
 
 import recipe_runner
+from recipe_runner.adapters import faces
 from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.preflight import fit_warnings
 from recipe_runner.record.manifest import read_manifest
+from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -267,3 +270,59 @@ def test_the_manifest_names_every_picture_and_counts_every_tensor(folder: Path) 
     }
     again = recipe_runner.run_recipe(run.folder / "resolved.yaml", runs=folder / "again")
     assert again.plan_digest == run.plan_digest
+
+
+def test_the_base_s_encoder_is_the_one_that_encodes(folder: Path) -> None:
+    build_image_encoder(folder / "own", seed=3) if not (folder / "own").exists() else None
+    path = folder / "recipe.yaml"
+    pictures = []
+    for overrides in (
+        ["base.components={image_encoder: {model: own}}"],
+        ["adapters.look.image_encoder={model: own}"],
+        [],
+    ):
+        path.write_text(HEAD + LOOK + TAIL.replace("[1, 2]", "[1]"))
+        run = recipe_runner.run_recipe(path, overrides, runs=folder / "runs")
+        pictures.append(read_manifest(run.folder / "manifest.json").images[0].pixel_sha256)
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_a_mask_of_another_shape_is_told(folder: Path) -> None:
+    adapters = entry("base", "image: bear.png, mask: left.png")
+    wide = TAIL.replace("num_inference", "height: 16, width: 32, num_inference").replace("[1, 2]", "[1]")
+    assert [problem.code for problem in fit_warnings(plan_of(folder, adapters, wide).recipe)] == ["W758"]
+    square = wide.replace("width: 32", "width: 16")
+    assert list(fit_warnings(plan_of(folder, adapters, square).recipe)) == []
+    run = recipe_runner.run_recipe(folder / "recipe.yaml", ["sampling.width=32"], runs=folder / "runs")
+    assert any("left.png has 16x16 pixels, and is stretched over pictures of 32x16" in each for each in run.warnings)
+
+
+def test_a_plan_goes_on_without_what_was_not_fetched(folder: Path) -> None:
+    hub = (
+        "  look: {kind: ip_adapter, model: h94/IP-Adapter, subfolder: models, weight_name: ip-adapter_sd15.safetensors,"
+    )
+    plan = plan_of(folder, hub + " image: bear.png}\n")
+    missing = [role for role, source in plan.sources().items() if not isinstance(source, Source)]
+    assert missing == ["adapters.look", "adapters.look.image_encoder"]
+    face = hub.replace("ip-adapter_sd15", "ip-adapter-faceid_sd15")
+    plan = plan_of(folder, face + " image_embeds: face.npy}\n")
+    assert [role for role, source in plan.sources().items() if not isinstance(source, Source)] == ["adapters.look"]
+
+
+def test_finding_faces_tells_what_it_lacks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = entry("faceid", "image: bear.png", "")
+    with pytest.raises(RecipeRunnerError) as caught:
+        plan_of(folder, adapters)
+    assert "pip install 'recipe-runner[faceid]'" in caught.value.problems[0].hint
+    monkeypatch.setattr(faces, "find_spec", lambda _: object())
+    monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
+    with pytest.raises(RecipeRunnerError) as caught:
+        plan_of(folder, adapters)
+    assert "are not in" in caught.value.problems[0].message
+    assert "non-commercial" in caught.value.problems[0].hint
+    (tmp_path / "models" / "buffalo_l").mkdir(parents=True)
+    (tmp_path / "models" / "buffalo_l" / "w600k_r50.onnx").write_bytes(b"model")
+    before = plan_of(folder, adapters)
+    assert before.sources()["adapters.look.faces"].address == "insightface/buffalo_l"
+    (tmp_path / "models" / "buffalo_l" / "w600k_r50.onnx").write_bytes(b"another")
+    assert plan_of(folder, adapters).digest != before.digest

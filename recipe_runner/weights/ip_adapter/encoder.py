@@ -9,6 +9,8 @@ from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
 from recipe_runner.weights.problems import misfit
 
 CLASS = "CLIPVisionModelWithProjection"
+WHOLE = "CLIPModel"
+"""A CLIP model with both its encoders, of which the image encoder is taken."""
 _KNOWN: Mapping[tuple[str, int], str] = {
     ("projection_dim", 1024): "the ViT-H in models/image_encoder of h94/IP-Adapter",
     ("hidden_size", 1280): "the ViT-H in models/image_encoder of h94/IP-Adapter",
@@ -26,8 +28,9 @@ def check_encoder(layout: IpAdapterLayout, config: Mapping[str, Any], label: str
     """
     vision = config.get("vision_config") if isinstance(config.get("vision_config"), Mapping) else config
     named = (config.get("architectures") or [None])[0]
-    if isinstance(named, str) and named not in (CLASS, "CLIPModel", "CLIPVisionModel"):
-        raise misfit("E644", f"{label}: the image encoder is a {named}, and a {CLASS} is wanted", "")
+    if isinstance(named, str) and named not in (CLASS, WHOLE):
+        hint = f"name the folder of one, or of a whole {WHOLE}"
+        raise misfit("E644", f"{label}: the image encoder is a {named}, and a {CLASS} is wanted", hint)
     key = "hidden_size" if layout.reads_hidden_states else "projection_dim"
     # transformers' own defaults for what a config.json leaves out (CLIPVisionConfig).
     width = (vision or config).get(key, 768 if key == "hidden_size" else 512)
