@@ -23,9 +23,10 @@ _CONFIGS = str(files("recipe_runner") / "configs")
 class BaseCode:
     """The statement that loads one base; `names` are what it imports from diffusers and transformers."""
 
-    def __init__(self, base: ResolvedBase, place: Place) -> None:
-        """Of this base, with paths as `place` writes them."""
+    def __init__(self, base: ResolvedBase, place: Place, *, image_encoder: Code | None = None) -> None:
+        """Of this base, with paths as `place` writes them, and an image encoder that IP-Adapters need."""
         self._base = base
+        self._image_encoder = image_encoder
         self._place = place
         self.pipeline = "DiffusionPipeline" if base.pipeline == "auto" else base.pipeline
         self.names: dict[str, list[str]] = {"diffusers": [self.pipeline], "transformers": []}
@@ -46,6 +47,9 @@ class BaseCode:
                 named["use_safetensors"] = True
         for name, component in base.components.items():
             named[name] = None if component is None else Code(self._component(name, component))
+        if self._image_encoder is not None and "image_encoder" not in base.components:
+            self.names["transformers"].append("CLIPVisionModelWithProjection")
+            named["image_encoder"] = self._image_encoder
         if base.components.get("safety_checker", ...) is None:
             named["requires_safety_checker"] = False
         return call(f"pipeline = {self.pipeline}.{function}", where, **named)

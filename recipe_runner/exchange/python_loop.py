@@ -54,6 +54,8 @@ def loop(columns: Columns, *, batch: int, embeds: bool) -> str:
         lines += [f"pipeline = {columns['load'].use()}()", "own_scheduler = pipeline.scheduler"]
         lines += ["for variant in VARIANTS:"] if several else []
     body = [*_scheduler(columns["scheduler"]), *_scales(columns["scales"])]
+    looks = columns["looks"]
+    body += [f"pipeline.set_ip_adapter_scale({looks.use()})"] if any(looks.values) else []
     body += _batches(columns, batch) if batch > 1 else _pictures(columns, embeds=embeds)
     indent = "    " if several else ""
     return "\n".join([*lines, *(indent + line for line in body)]) + "\n"

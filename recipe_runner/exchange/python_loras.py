@@ -87,8 +87,6 @@ def _kinds(layout: LoraLayout) -> Iterator[str]:
         yield "diffusers drops the dora_scale of this layout"
     if roles - _FACTORS - {"dora_scale", "lora_magnitude_vector"}:
         yield f"diffusers does not load {', '.join(sorted(roles - _FACTORS))}"
-    if layout.embeddings:
-        yield "diffusers does not load the learned tokens in the file"
 
 
 def _scale(adapter: ResolvedAdapter, layout: LoraLayout, modules: ModuleTable) -> Iterator[str]:

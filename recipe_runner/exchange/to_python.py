@@ -16,8 +16,17 @@ from recipe_runner.compile import Plan
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.python_base import BaseCode
 from recipe_runner.exchange.python_code import Code, Pair, Place, as_tuple, laid_out, literal
+from recipe_runner.exchange.python_images import (
+    encoder_argument,
+    image_adapters,
+    images_of,
+    left_out,
+    load_lines,
+    shown_images,
+)
 from recipe_runner.exchange.python_loop import Column, loop, saving
 from recipe_runner.exchange.python_loras import differences, load_call
+from recipe_runner.exchange.python_tokens import token_code, wrong_tokens
 
 if TYPE_CHECKING:
     from recipe_runner.resolved import ResolvedBase, ResolvedVariant
@@ -60,8 +69,12 @@ class _Script:
         self._description = description
         self._wrong: dict[str, None] = {}
         self._notes: dict[str, None] = {}
-        self._imports: dict[str, dict[str, None]] = {"diffusers": {}, "transformers": {}}
+        self._imports: dict[str, dict[str, None]] = {
+            library: {}
+            for library in ("diffusers", "diffusers.utils", "huggingface_hub", "safetensors.torch", "transformers")
+        }
         self._loaders: dict[str, str] = {}
+        self._shown = shown_images(plan.recipe)
 
     def exported(self) -> Exported:
         variants = self._recipe.variants
@@ -72,7 +85,8 @@ class _Script:
             "load": loads,
             "scheduler": schedulers,
             "scales": Column("scales", [self._scales(variant) for variant in variants]),
-            "prompts": Column("prompts", [{p.id: dict(p.texts) for p in variant.prompts} for variant in variants]),
+            "looks": Column("looks", [self._looks(variant) for variant in variants]),
+            "prompts": Column("prompts", [self._prompts(variant) for variant in variants]),
             "seeds": Column("seeds", [list(variant.seeds) for variant in variants]),
             "arguments": Column("arguments", [self._arguments(variant) for variant in variants]),
             "save": Column("save", [saving(variant.output) for variant in variants]),
@@ -159,21 +173,29 @@ class _Script:
 
     def _loader(self, variant: ResolvedVariant) -> str:
         """The name of the function that loads this variant's base and adapters."""
-        base = BaseCode(variant.base, self._place)
+        base = BaseCode(variant.base, self._place, image_encoder=encoder_argument(variant, self._shown, self._place))
         lines = [base.load(), "pipeline.to(DEVICE)"]
+        tokens = token_code(variant, self._place)
+        # Image prompts first: loading one switches the LoRAs that are there off.
+        lines += [*load_lines(variant, self._shown, self._place), *tokens.lines]
+        self._notes.update(dict.fromkeys(tokens.notes))
+        for function in tokens.functions:
+            self._imports["safetensors.torch" if function == "load_file" else "huggingface_hub"][function] = None
+        self._wrong.update(dict.fromkeys(left_out(variant, self._shown)))
         for library, names in base.names.items():
             self._imports[library].update(dict.fromkeys(names))
         self._wrong.update(dict.fromkeys(base.problems()))
         self._notes.update(dict.fromkeys(base.notes()))
         for adapter in variant.adapters:
+            if adapter.kind == "merge":
+                self._wrong[f"adapter {adapter.name}: diffusers merges no adapters, so it is left out"] = None
             if adapter.kind != "lora":
-                self._wrong[f"adapter {adapter.name}: kind {adapter.kind} is not exported yet"] = None
                 continue
             if adapter.tensors is None:
                 self._notes[
                     f"adapter {adapter.name}: not on this machine, so what diffusers does with it is not checked"
                 ] = None
-            for sentence in differences(adapter, variant.base):
+            for sentence in (*differences(adapter, variant.base), *wrong_tokens(adapter)):
                 self._wrong[f"adapter {adapter.name}: {sentence}"] = None
             lines.append(load_call(adapter, self._place))
         body = "\n    ".join(lines)
@@ -190,6 +212,20 @@ class _Script:
 
     def _scales(self, variant: ResolvedVariant) -> object:
         return {adapter.name: adapter.scale for adapter in variant.adapters if adapter.kind == "lora"}
+
+    def _looks(self, variant: ResolvedVariant) -> list[object]:
+        return [adapter.scale for adapter in image_adapters(variant, self._shown)]
+
+    def _prompts(self, variant: ResolvedVariant) -> dict[str, dict[str, object]]:
+        tokens = token_code(variant, self._place)
+        found: dict[str, dict[str, object]] = {}
+        for prompt in variant.prompts:
+            found[prompt.id] = {name: tokens.said(text) for name, text in prompt.texts.items()}
+            images = images_of(variant, prompt.id, self._shown, self._place)
+            if images:
+                self._imports["diffusers.utils"]["load_image"] = None
+                found[prompt.id]["ip_adapter_image"] = images
+        return found
 
     def _arguments(self, variant: ResolvedVariant) -> dict[str, object]:
         defaults = diffusers_table.call_defaults(variant.base.pipeline)
