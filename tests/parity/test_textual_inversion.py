@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 from support.embeddings import a1111, by_encoder, one_key, vectors
 from support.loras import diffusers_file, factors
-from support.parity import recipe_pictures, script_pictures
+from support.parity import HEAD, recipe_pictures, scripts_pictures
 from support.plain import plain_pipeline
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from numpy.typing import NDArray
 
+ROOT = Path(__file__).parents[2]
 ROWS = {
     "textual_inversion": """\
 adapters:
@@ -62,35 +68,54 @@ seeds: [1]
 }
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """The embedding files of every row."""
-    (tmp_path / "concept").mkdir()
-    one_key(tmp_path / "concept" / "learned_embeds.safetensors", "<gta5-artwork>", vectors(1)[0])
-    one_key(tmp_path / "concept" / "learned_embeds-step-500.safetensors", "<gta5-artwork>", vectors(11)[0])
-    one_key(tmp_path / "cat.bin", "<cat>", vectors(2))
-    a1111(tmp_path / "herge.safetensors", vectors(3, 4))
-    a1111(tmp_path / "bad-artist.pt", vectors(4, 2), "bad-artist")
-    a1111(tmp_path / "bad-artist-2.pt", vectors(5, 3), "bad-artist-2")
-    a1111(tmp_path / "EasyNegative.safetensors", vectors(6, 8))
-    by_encoder(tmp_path / "both.safetensors", vectors(7, 2), vectors(8, 2))
-    return tmp_path
+@pytest.fixture(scope="module")
+def files(sd15_folder: Path, sdxl_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models and files of every row."""
+    folder = tmp_path_factory.mktemp("embeddings")
+    (folder / "model").symlink_to(sd15_folder)
+    shutil.copytree(sdxl_folder, folder / "sdxl")
+    # As in the published configuration.
+    config = folder / "sdxl" / "text_encoder_2" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token_id": 2}))
+    (folder / "concept").mkdir()
+    one_key(folder / "concept" / "learned_embeds.safetensors", "<gta5-artwork>", vectors(1)[0])
+    one_key(folder / "concept" / "learned_embeds-step-500.safetensors", "<gta5-artwork>", vectors(11)[0])
+    one_key(folder / "cat.bin", "<cat>", vectors(2))
+    a1111(folder / "herge.safetensors", vectors(3, 4))
+    a1111(folder / "bad-artist.pt", vectors(4, 2), "bad-artist")
+    a1111(folder / "bad-artist-2.pt", vectors(5, 3), "bad-artist-2")
+    a1111(folder / "EasyNegative.safetensors", vectors(6, 8))
+    by_encoder(folder / "both.safetensors", vectors(7, 2), vectors(8, 2))
+    style = diffusers_file(folder / "style.safetensors", factors(plain_pipeline(sd15_folder), 1))
+    bundled = {"bundle_emb.<s1>.emb_params": vectors(9, 2), "bundle_emb.<s2>.emb_params": vectors(10)}
+    save_file({**style, **bundled}, folder / "bundle.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(files: Path) -> dict[str, NDArray[np.uint8]]:
+    """What the plain scripts make."""
+    return scripts_pictures(files, list(ROWS))
+
+
+OVERRIDES = {"negative_embedding": ["sampling.num_inference_steps=50"], "textual_inversion_sdxl": ["base.model=sdxl"]}
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_row_of_the_guide(row: str, files: Path, request: pytest.FixtureRequest) -> None:
-    sdxl = row.endswith("sdxl")
-    shutil.copytree(request.getfixturevalue("sdxl_folder" if sdxl else "sd15_folder"), files / "model")
-    if sdxl:
-        # As in the published configuration.
-        config = files / "model" / "text_encoder_2" / "config.json"
-        config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token_id": 2}))
-    if row.startswith("lora"):
-        style = diffusers_file(files / "style.safetensors", factors(plain_pipeline(files / "model"), 1))
-        bundled = {"bundle_emb.<s1>.emb_params": vectors(9, 2), "bundle_emb.<s2>.emb_params": vectors(10)}
-        save_file({**style, **bundled}, files / "bundle.safetensors")
-    expected = script_pictures(files, row)
-    steps = 50 if row == "negative_embedding" else 3
-    overrides = ("runtime.allow_pickle=true", f"sampling.num_inference_steps={steps}")
-    assert np.array_equal(recipe_pictures(files, ROWS[row], *overrides), expected)
-    assert expected.std() > 5
+def test_a_row_of_the_guide(row: str, files: Path, plain: dict[str, NDArray[np.uint8]]) -> None:
+    overrides = ["runtime.allow_pickle=true", *OVERRIDES.get(row, ())]
+    assert np.array_equal(recipe_pictures(files, ROWS[row], *overrides), plain[row])
+    assert plain[row].std() > 5
+
+
+def test_the_hash_seed_decides_nothing(files: Path, plain: dict[str, NDArray[np.uint8]]) -> None:
+    row = "textual_inversion_multi"
+    (files / "seeds.yaml").write_text(HEAD + ROWS[row])
+    for seed in ("1", "2"):
+        runs = files / f"runs-{seed}"
+        command = [sys.executable, "-m", "recipe_runner", "run", str(files / "seeds.yaml"), "--runs", str(runs)]
+        command += ["--set", "runtime.allow_pickle=true"]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        (image,) = (Path(done.stdout.splitlines()[-1]) / "images").iterdir()
+        assert np.array_equal(np.asarray(Image.open(image))[None], plain[row])

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 
-pipeline = DiffusionPipeline.from_pretrained(folder / "model")
+pipeline = DiffusionPipeline.from_pretrained(folder / "sdxl")
 pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
 vectors = load_file(folder / "both.safetensors")
 for key, encoder, tokenizer in (
