@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from recipe_runner.adapters.faces import NOTICE as FACES_NOTICE
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.record.folder import RunFolder
-from recipe_runner.record.gallery import Gallery
+from recipe_runner.record.gallery import IN_FOLDER, Gallery
+from recipe_runner.record.state import plan_state
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.report.views import write_views
 from recipe_runner.sources.source import Source
@@ -27,15 +28,28 @@ if TYPE_CHECKING:
     from recipe_runner.api import Prepared
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """What a run did about one image: made it, or reused it, and why. `path` is relative to the run folder."""
+
+    path: str
+    action: Literal["made", "reused"]
+    why: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run left: its folder, and how many images it made and how many were there already."""
+    """What a run left: its folder, and how many images it made and how many were there already.
+
+    `actions` says of every image of the plan whether it was made or reused, and why.
+    """
 
     folder: Path
     plan_digest: str
     made: int
     reused: int
     warnings: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = ()
 
 
 def execute_plan(
@@ -58,15 +72,42 @@ def execute_plan(
     with make_progress(len(plan.images)) as progress, folder.locked(wait=wait, on_wait=progress.say):
         gallery = Gallery(prepared.document, prepared.overrides, plan, folder)
         if gallery.is_complete():
-            return Run(folder=folder.path, plan_digest=plan.digest, made=0, reused=len(plan.images))
+            actions = tuple(_reused(folder, image, IN_FOLDER) for image in plan.images)
+            return Run(folder=folder.path, plan_digest=plan.digest, made=0, reused=len(actions), actions=actions)
         missing = gallery.collect()
         reused = len(plan.images) - len(missing)
+        actions = tuple(_actions(plan, folder, runs, gallery))
         progress.begin(reused)
+        for action in actions:
+            progress.explain(f"{action.path}: {'to make' if action.action == 'made' else 'reused'}: {action.why}")
         warnings: tuple[str, ...] = ()
         if missing:
             warnings = _make(folder, prepared, gallery, missing, progress)
         write_views(folder, plan, gallery.finish())
-    return Run(folder=folder.path, plan_digest=plan.digest, made=len(missing), reused=reused, warnings=warnings)
+    return Run(
+        folder=folder.path,
+        plan_digest=plan.digest,
+        made=len(missing),
+        reused=reused,
+        warnings=warnings,
+        actions=actions,
+    )
+
+
+def _actions(plan: Plan, folder: RunFolder, runs: Path, gallery: Gallery) -> Iterator[Action]:
+    """What is about to happen to each image, and why. Several images of one key are made once."""
+    reasons: Sequence[str | None] = ()
+    for index, image in enumerate(plan.images):
+        path = folder.image_path(image.path)
+        if path in gallery.reused:
+            yield _reused(folder, image, gallery.reused[path])
+            continue
+        reasons = reasons or plan_state(plan, runs).reasons
+        yield Action(path=path, action="made", why=reasons[index] or "the run's own copy is lost")
+
+
+def _reused(folder: RunFolder, image: PlannedImage, where: str) -> Action:
+    return Action(path=folder.image_path(image.path), action="reused", why=f"nothing it depends on changed ({where})")
 
 
 def require_sources(plan: Plan, recipe: str) -> None:

@@ -154,6 +154,16 @@ def test_an_edited_recipe_makes_only_what_changed(recipe: Path, capsys: pytest.C
     )
     second = recipe_runner.run_recipe(recipe)
     assert (second.made, second.reused) == (2, 2)
+    assert [(action.path, action.action, action.why) for action in second.actions] == [
+        ("images/bear-1.png", "reused", "nothing it depends on changed (it is in the store)"),
+        ("images/bear-2.png", "reused", "nothing it depends on changed (it is in the store)"),
+        ("images/film-1.png", "made", second.actions[2].why),
+        ("images/film-2.png", "made", second.actions[2].why),
+    ]
+    assert second.actions[2].why.startswith("changed: encode_prompt.texts.prompt: film photo of a circle → photo of")
+    told = call(capsys, "run", str(recipe), "--verbose", "--set", "seeds=[1, 3]").err
+    assert "images/bear-1.png: reused: nothing it depends on changed (it is in the store)" in told
+    assert "images/film-3.png: to make: no earlier run made this prompt, seed and variant" in told
     assert first.folder != second.folder
     old, new = manifest(first)["images"], manifest(second)["images"]
     assert [a["pixel_sha256"] == b["pixel_sha256"] for a, b in zip(old, new, strict=True)] == [True, True, False, False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 
 from recipe_runner.cli.options import add_format, add_lock_use, add_recipe, add_runs, lock_use, may_fetch
 
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             "made": result.made,
             "reused": result.reused,
             "images": [f"images/{image.path}" for image in prepared.plan.images],
+            "actions": [asdict(action) for action in result.actions],
             "warnings": list(result.warnings),
         }
         print(json.dumps(answer, indent=2))  # noqa: T201

@@ -32,6 +32,10 @@ OnImage = Callable[[str], None]
 """Told the path of an image that is whole."""
 
 
+IN_FOLDER, IN_STORE = "it is in the run folder", "it is in the store"
+"""Where a reused image was found."""
+
+
 class Gallery:
     """The images of `plan` in the run folder `folder`, whose lock the caller holds."""
 
@@ -40,6 +44,8 @@ class Gallery:
         self._document, self._overrides, self._plan, self._folder = document, tuple(overrides), plan, folder
         self._describer = Describer(plan)
         self._entries: Entries = {}
+        self.reused: dict[str, str] = {}
+        """Where each image was found that was there already, by its path."""
         self._environment: Mapping[str, Json] | None = None
         self._started = datetime.now(UTC)
         self._made: list[str] = []
@@ -77,12 +83,17 @@ class Gallery:
             entry = journal.get(path)
             if entry and entry.node_key == image.key and not self._folder.image_fault(path, entry.file_sha256):
                 self._entries[path] = entry
+                self.reused[path] = IN_FOLDER
                 continue
             found = self._folder.store.get(image.key)
             if isinstance(found, Absent):
                 missing.setdefault(image.key, image)
                 continue
-            fresh.append(self._write(image, found.image, found.data))
+            self.reused[path] = IN_STORE
+            made = self._write(image, found.image, found.data)
+            # A file that was lost after its line was written is there again, and the line is as it was.
+            if made != entry:
+                fresh.append(made)
         self._folder.journal.append(fresh)
         return list(missing.values())
 

@@ -27,6 +27,9 @@ class Progress(Protocol):
     def say(self, message: str) -> None:
         """Tell the user a sentence."""
 
+    def explain(self, message: str) -> None:
+        """Tell who wants to know what happens to an image, and why."""
+
     def begin(self, reused: int) -> None:
         """So many images are there already; the rest is made from here on."""
 
@@ -50,6 +53,9 @@ class Quiet:
     def say(self, message: str) -> None:
         """Show nothing."""
 
+    def explain(self, message: str) -> None:
+        """Show nothing."""
+
     def begin(self, reused: int) -> None:
         """Show nothing."""
 
@@ -71,6 +77,11 @@ class Plain(Quiet):
     def say(self, message: str) -> None:
         """Write the sentence."""
         print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+    def explain(self, message: str) -> None:
+        """Say it when every image is told of."""
+        if self._every:
+            self.say(message)
 
     def begin(self, reused: int) -> None:
         """Say what is there."""

@@ -7,7 +7,7 @@ recipe's order, no clock time, nothing about the machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -185,7 +185,10 @@ def installed_libraries() -> dict[str, str]:
     found = {}
     for name in LIBRARIES:
         try:
-            found[name] = version(name).partition("+")[0]
+            text = distribution(name).read_text("METADATA") or ""
         except PackageNotFoundError:
             continue
+        # Not `version(name)`, which parses the whole text as an e-mail: that takes longer than checking a lock.
+        line = next((line for line in text.splitlines() if line.startswith("Version:")), "Version: unknown")
+        found[name] = line.partition(":")[2].strip().partition("+")[0]
     return found

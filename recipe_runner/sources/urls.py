@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -64,12 +66,12 @@ def find_url(url: str) -> Path:
         (wanted,) = pin.files
         path = downloaded_path(wanted.sha256, wanted.name)
         if path.is_file() and path.stat().st_size == wanted.size:
-            return path
+            return _used(path)
     else:
         wanted = None
         given = recall(url)
         if given is not None and not (granted.may_fetch(url) and granted.newest):
-            return downloaded_path(given.sha256, given.name)
+            return _used(downloaded_path(given.sha256, given.name))
     if not granted.may_fetch(url):
         message = f"{url}: not downloaded yet"
         raise SourceMissing(Problem(code="E403", message=message, hint="`recipe-runner fetch` downloads it"))
@@ -84,15 +86,33 @@ def find_url(url: str) -> Path:
 
 def recall(url: str) -> Given | None:
     """What `url` gave last, when that file is still there."""
+    given = _read_record(record_path(url))
+    return given if given is not None and given.url == url else None
+
+
+def recorded_file(record: Path) -> Path | None:
+    """The file that a record names, when it is still there."""
+    given = _read_record(record)
+    return None if given is None else downloaded_path(given.sha256, given.name)
+
+
+def _read_record(record: Path) -> Given | None:
     try:
-        tree = json.loads(record_path(url).read_bytes())
+        tree = json.loads(record.read_bytes())
         given = Given(url=tree["url"], name=tree["name"], size=tree["size"], sha256=tree["sha256"])
-        if given.url != url or not _SHA256.fullmatch(given.sha256) or not _NAME.fullmatch(given.name):
+        if not _SHA256.fullmatch(given.sha256) or not _NAME.fullmatch(given.name):
             return None
-        path = downloaded_path(given.sha256, given.name)
-        return given if path.stat().st_size == given.size else None
+        return given if downloaded_path(given.sha256, given.name).stat().st_size == given.size else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _used(path: Path) -> Path:
+    """`path` itself; when it was last used is noted on its folder, for `gc`: on the file it would cost its digest."""
+    # A cache that cannot be written is no reason to fail.
+    with suppress(OSError):
+        os.utime(path.parent)
+    return path
 
 
 def record_bytes(given: Given) -> bytes:

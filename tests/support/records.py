@@ -29,18 +29,22 @@ class Killed(BaseException):
 
 
 class FailingSystem(atomic.System):
-    """The real system calls, but the call with the number `fails_at` (from 0) raises `error` instead."""
+    """The real system calls, but the call with the number `fails_at` (from 0) raises `error` instead.
 
-    def __init__(self, fails_at: int, error: BaseException | None = None) -> None:
+    Unless `whole`, each write takes half of what it is given, so that a failure tears the file.
+    """
+
+    def __init__(self, fails_at: int, error: BaseException | None = None, *, whole: bool = False) -> None:
         """Count from here."""
+        self._whole = whole
         self.calls = 0
         self._fails_at = fails_at
         self._error = error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write half of it, so that a failure tears the file."""
+        """Write some of it, or fail."""
         self._count()
-        return super().write(descriptor, data[: (len(data) + 1) // 2])
+        return super().write(descriptor, data if self._whole else data[: (len(data) + 1) // 2])
 
     def flush(self, descriptor: int) -> None:
         """Flush, or fail."""

@@ -1,0 +1,146 @@
+"""The runs below a folder, and the images of one of them as rows: for people, programs and spreadsheets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipe_runner.canonical import Json, canonical
+from recipe_runner.document import Document, parse_document
+from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.matrix import variants
+from recipe_runner.paths import prompt_id
+from recipe_runner.record.folder import JOURNAL, MANIFEST, RESOLVED, STORE, TELEMETRY
+from recipe_runner.record.journal import Journal
+from recipe_runner.record.manifest import Manifest, read_manifest
+from recipe_runner.record.telemetry import read_telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run folder. `status` is complete, failed, unfinished (it was cut off) or unreadable (with a `fault`).
+
+    `started` is when it was last at work, UTC in ISO 8601; None when it does not say.
+    """
+
+    folder: Path
+    name: str
+    plan_digest: str
+    status: str
+    images: int
+    device: str | None
+    overrides: tuple[str, ...]
+    started: str | None
+    size_bytes: int
+    fault: str | None = None
+
+
+def find_runs(runs: Path) -> list[RunSummary]:
+    """Every run below `runs`, by name and then as they were last at work."""
+    folders = [
+        folder
+        for folder in sorted(runs.glob("*/*"))
+        if folder.parent.name != STORE and folder.is_dir() and any((folder / n).is_file() for n in (MANIFEST, JOURNAL))
+    ]
+    found = [_summary(folder) for folder in folders]
+    return sorted(found, key=lambda run: (run.name, run.started or "", run.folder.name))
+
+
+def _summary(folder: Path) -> RunSummary:
+    told = read_telemetry(folder / TELEMETRY)
+    started = str(told[-1].get("started")) if told else None
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    common: dict[str, Any] = {"folder": folder, "started": started, "size_bytes": size}
+    try:
+        manifest = read_manifest(folder / MANIFEST)
+    except RecipeRunnerError as error:
+        cut_off = not (folder / MANIFEST).is_file()
+        return RunSummary(
+            **common,
+            name=folder.parent.name,
+            plan_digest=folder.name,
+            status="unfinished" if cut_off else "unreadable",
+            images=len(journal_keys(folder)),
+            device=None,
+            overrides=(),
+            fault=None if cut_off else error.problems[0].message,
+        )
+    return RunSummary(
+        **common,
+        name=manifest.name,
+        plan_digest=manifest.plan_digest,
+        status=manifest.status,
+        images=len(manifest.images),
+        device=manifest.environment.device,
+        overrides=manifest.overrides,
+        fault=manifest.failure.message if manifest.failure else None,
+    )
+
+
+def journal_keys(folder: Path) -> set[str]:
+    """Node keys of the images that a run's journal says are whole; none when it cannot be read."""
+    try:
+        return {entry.node_key for entry in Journal(folder / JOURNAL).read()}
+    except RecipeRunnerError:
+        return set()
+
+
+def image_rows(run: Path) -> list[Mapping[str, Json]]:
+    """One flat row for each image of the run folder `run`: where it lies, what was asked for, and its digests.
+
+    Axes and arguments have columns by their paths in the recipe (`sampling.guidance_scale`, `adapters.film.scale`).
+
+    Raises:
+        RecordError: E802, E804 there is no manifest that can be read.
+    """
+    manifest = read_manifest(run / MANIFEST)
+    asked = _asked(run)
+    rows = [_row(image, asked, manifest) for image in manifest.images]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def _row(image: Any, asked: Mapping[bytes, Mapping[str, Json]], manifest: Manifest) -> Mapping[str, Json]:
+    environment = image.environment or manifest.environment
+    row: dict[str, Json] = {"path": image.path, "prompt_id": image.prompt, "seed": image.seed}
+    row |= {name: _cell(value) for name, value in image.variant.items()}
+    row |= {n: v for n, v in asked.get(_place(image.prompt, image.variant), {}).items() if n not in row}
+    row |= {"width": image.width, "height": image.height, "device": environment.device}
+    return row | {
+        "pixel_sha256": image.pixel_sha256,
+        "file_sha256": image.file_sha256,
+        "node_key": image.node_key,
+        "plan_digest": manifest.plan_digest,
+    }
+
+
+def _asked(run: Path) -> Mapping[bytes, Mapping[str, Json]]:
+    """What resolved.yaml says of each prompt of each variant; nothing where it is not there or broken."""
+    try:
+        document = parse_document((run / RESOLVED).read_bytes(), RESOLVED)
+        return dict(_said(document))
+    except (OSError, RecipeRunnerError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _said(document: Document) -> Iterator[tuple[bytes, Mapping[str, Json]]]:
+    for variant in variants(document):
+        tree: Any = variant.tree
+        shared: dict[str, Json] = {f"sampling.{name}": _cell(value) for name, value in tree["sampling"].items()}
+        for name, adapter in tree.get("adapters", {}).items():
+            shared[f"adapters.{name}.scale"] = _cell(adapter.get("scale", 1.0))
+        for position, entry in enumerate(tree["prompts"]):
+            texts = {name: value for name, value in entry.items() if isinstance(value, str) and name != "id"}
+            yield _place(prompt_id(entry, position), variant.values), {**texts, **shared}
+
+
+def _place(prompt: str, values: Mapping[str, Json]) -> bytes:
+    return canonical([prompt, dict(values)])
+
+
+def _cell(value: Json) -> Json:
+    """A value that fits into one cell: a scalar as it is, anything else as JSON."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)

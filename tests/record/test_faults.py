@@ -1,0 +1,155 @@
+"""A whole run, stopped at every single system call that writes: the next one ends with the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import resolved
+from support.power import Power
+from support.records import FailingSystem, Killed
+
+from recipe_runner.compile import Plan, compile_plan
+from recipe_runner.disk import atomic
+from recipe_runner.document import parse_document
+from recipe_runner.errors import RecordError
+from recipe_runner.record.folder import RunFolder
+from recipe_runner.record.gallery import Gallery
+from recipe_runner.record.manifest import read_manifest
+from recipe_runner.record.store import Found
+from recipe_runner.sources.source import Source, SourceFile
+
+RECIPE = "recipe: 1\nname: test\nbase: {model: base}\nprompts: [{id: bear, prompt: bear}]\n"
+ENVIRONMENT: dict[str, Any] = {
+    "versions": {"torch": "2"},
+    "device": "cpu",
+    "reproducibility": "strict",
+    "determinism": {},
+}
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """A prompt and two seeds on a base that is one small file."""
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    file = SourceFile(name="weights.bin", size=7, sha256=hashlib.sha256(b"weights").hexdigest())
+    source = Source(address="base", root=tmp_path, files=(file,))
+    prompts = (resolved.prompt("bear"),)
+    return compile_plan(resolved.recipe(resolved.variant(base=resolved.base(source=source), prompts=prompts)))
+
+
+def perform(plan: Plan, root: Path) -> int:
+    """A run of `plan` below `root`, but for the pictures, which are made from their keys; how many were made."""
+    folder = RunFolder(root / "runs", "test", plan.digest)
+    with folder.locked():
+        gallery = Gallery(parse_document(RECIPE, str(root / "recipe.yaml")), (), plan, folder)
+        if gallery.is_complete():
+            return 0
+        missing = gallery.collect()
+        gallery.begin(ENVIRONMENT)
+        for made, image in enumerate(missing):
+            seed = int(image.key[:8], 16)
+            pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            gallery.add(image.key, pixels, on_image=lambda _: None)
+            MADE.append(made)
+        gallery.finish()
+    return len(missing)
+
+
+MADE: list[int] = []
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    """Every file below `root` that a reader may look at."""
+    found = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+@contextmanager
+def on(system: atomic.System, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(atomic, "system", system)
+    try:
+        yield
+    finally:
+        monkeypatch.setattr(atomic, "system", atomic.System())
+
+
+def check_whole(plan: Plan, root: Path) -> None:
+    """Nothing that a reader would believe is half written."""
+    folder = RunFolder(root / "runs", "test", plan.digest)
+    for image in plan.images:
+        found = folder.store.get(image.key)
+        assert isinstance(found, Found) or not found.damaged or "sha256" in found.reason or "bytes" in found.reason
+    if (folder.path / "manifest.json").exists():
+        manifest = read_manifest(folder.path / "manifest.json")
+        assert len(manifest.images) == len(plan.images)
+
+
+def stopping(how: str, number: int) -> Power | FailingSystem:
+    """System calls that stop at the one with this number."""
+    if how == "power":
+        return Power(number)
+    return FailingSystem(number, Killed() if how == "killed" else None, whole=True)
+
+
+@pytest.mark.parametrize("how", ["full disk", "killed", "power"])
+def test_stopped_at_any_call_it_goes_on_to_the_same_bytes(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    perform(plan, tmp_path / "expected")
+    expected = everything(tmp_path / "expected")
+    dice = random.Random(17)
+    number, most = 0, 0
+    while True:
+        root = tmp_path / str(number)
+        system = stopping(how, number)
+        MADE.clear()
+        try:
+            with on(system, monkeypatch):
+                perform(plan, root)
+        except (RecordError, Killed) as error:
+            assert how == "full disk" or isinstance(error, Killed)  # noqa: PT017 - the loop ends when nothing fails
+        else:
+            break
+        if isinstance(system, Power):
+            system.lose(dice)
+        check_whole(plan, root)
+        # What was made before is made again only where its picture did not reach the store: one at the most.
+        before = len(MADE)
+        again = perform(plan, root)
+        most = max(most, before + again)
+        assert everything(root) == expected
+        number += 1
+    assert number > 40
+    assert most <= len(plan.images) + 1
+
+
+def test_an_unwritable_folder_is_told_and_costs_nothing(plan: Plan, tmp_path: Path) -> None:
+    perform(plan, tmp_path)
+    before = everything(tmp_path)
+    folders = [path for path in (tmp_path, *tmp_path.rglob("*")) if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65_534)
+        with pytest.raises(RecordError) as caught:
+            perform(plan, tmp_path / "elsewhere")
+    finally:
+        os.seteuid(user)
+        for folder in folders:
+            folder.chmod(0o755)
+    problem = caught.value.problems[0]
+    assert problem.code == "E801"
+    assert os.strerror(errno.EACCES) in problem.message
+    assert problem.hint.startswith("You may not write there.")
+    assert everything(tmp_path) == before
