@@ -21,8 +21,9 @@ from recipe_runner.rules.view import View
 from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.lock_file import lock_beside, read_lock
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.digests import unhashed
-from recipe_runner.weights.header import read_header, remembered_headers
+from recipe_runner.weights.header import remembered_headers
 from recipe_runner.weights.lora.family import advice
 
 
@@ -77,13 +78,14 @@ def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
         for adapter in variant.adapters:
             place = id(variant.base), adapter.name
             source = adapter.sources.get("weights")
-            if adapter.kind != "lora" or not adapter.tensors or place in told or not isinstance(source, Source):
+            lands = adapter.kind == "lora" and "transformer" in (adapter.tensors or {})
+            if not lands or place in told or not isinstance(source, Source):
                 continue
             told[place] = None
             modules = base_modules(variant.base)
-            if modules is None or "transformer" not in modules:
+            if modules is None:
                 continue
-            said = advice(read_header(source.path(source.files[0].name)).shapes, modules)
+            said = advice(read_contents(source.path(source.files[0].name)).shapes, modules)
             if said:
                 origin = adapter.origin
                 yield Problem(

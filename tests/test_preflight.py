@@ -208,3 +208,17 @@ def test_torch_is_not_imported(folder: Path) -> None:
     assert answer.status == 0
     imported = {line.rpartition("|")[2].strip() for line in answer.err.splitlines() if line.startswith("import time:")}
     assert not imported & {"torch", "transformers", "diffusers", "huggingface_hub", "numpy"}
+
+
+def test_a_plan_counts_what_a_target_leaves_out(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    unet = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora"
+    text = "text_encoder.encoder.layers.0.mlp.fc1.lora"
+    lora = {f"{unet}_A.weight": (4, 320), f"{unet}_B.weight": (320, 4)}
+    lora |= {f"{text}_A.weight": (4, 768), f"{text}_B.weight": (3072, 4)}
+    (folder / "both.safetensors").write_bytes(whole(lora))
+    path = recipe(folder, "base: {model: sd1}\nadapters: {s: {kind: lora, model: both.safetensors, target: unet}}\n")
+    with unhashed():
+        answer = call(capsys, "plan", str(path), "--runs", str(tmp_path))
+    assert "  adapter s: 2 of 4 tensors, unet 2\n" in answer.out

@@ -14,8 +14,8 @@ from recipe_runner.placed import placed
 from recipe_runner.recipe import Lora, LoraScale
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.embedding import Vectors
-from recipe_runner.weights.header import read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_whole
 from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
@@ -91,10 +91,10 @@ def scale_of(scale: float | LoraScale) -> Json:
 
 def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | None) -> LoraLayout | None:
     """Where the file's tensors land; None while the file or the base's modules are not known."""
-    if modules is None or not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
+    if modules is None or not isinstance(source, Source):
         return None
-    header = read_header(source.path(source.files[0].name))
-    layout = read_layout(header.shapes, modules, target=lora.target, metadata=header.metadata)
+    contents = read_contents(source.path(source.files[0].name))
+    layout = read_layout(contents.shapes, modules, target=lora.target, metadata=contents.metadata)
     require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")
     return layout

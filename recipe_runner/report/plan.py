@@ -40,7 +40,7 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
     if adapters := list(adapters_of(plan).values()):
         yield "adapters"
         for adapter in adapters:
-            yield f"  adapter {adapter.name}: {landing_text(adapter.tensors)}"
+            yield f"  adapter {adapter.name}: {landing_text(adapter)}"
     for weights in memory_of(plan):
         parts = ", ".join(f"{name} {gib(size)}" for name, size in weights.components.items())
         yield f"weights in memory: {gib(weights.total)} in {weights.dtype} ({parts})"
@@ -153,12 +153,15 @@ def adapters_of(plan: Plan) -> dict[str, ResolvedAdapter]:
     return found
 
 
-def landing_text(tensors: Mapping[str, int] | None) -> str:
-    """`24 of 24 tensors, unet 20, text_encoder 4`."""
+def landing_text(adapter: ResolvedAdapter) -> str:
+    """`20 of 24 tensors, unet 20`: four are for a text encoder, and the adapter's `target` is the UNet."""
+    tensors = adapter.tensors
     if tensors is None:
         return "not on this machine yet"
-    total = sum(tensors.values())
-    return f"{total} of {total} tensors, {', '.join(f'{name} {count}' for name, count in tensors.items())}"
+    landed = sum(tensors.values())
+    # What several modules share, and a merge of several files, is counted once for each.
+    total = max(landed, adapter.layout.tensor_count if adapter.layout is not None else 0)
+    return f"{landed} of {total} tensors, {', '.join(f'{name} {count}' for name, count in tensors.items())}"
 
 
 def _edges(node: Node) -> list[tuple[str, str]]:

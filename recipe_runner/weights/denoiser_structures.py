@@ -13,6 +13,8 @@ STRUCTURES: tuple[tuple[str, Mark], ...] = (
         r"^single_transformer_blocks_#_(?:attn_to_[qkv]|proj_mlp|norm_linear)$|^single_blocks_#_linear[12]$",
         without=r"^joint_transformer_blocks|_token_refiner|^single_transformer_blocks_#_attn_to_out",
     )),
+    # Nunchaku's quantised weights have shapes of their own.
+    ("flux1", Mark(r"^single_transformer_blocks_#_(?:mlp_fc1|qkv_proj)$")),
     ("sd3", Mark(r"^transformer_blocks_#_attn_add_[qkv]_proj$", needs=r"^pos_embed_proj$")),
     ("z-image", Mark(r"^(?:layers|noise_refiner)_#_attention_to_[qkv]$")),
     ("lumina2", Mark(r"^(?:layers|noise_refiner)_#_attn_to_[qkv]$")),

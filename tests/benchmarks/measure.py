@@ -6,6 +6,7 @@ asserted.
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -20,6 +21,17 @@ def process_seconds(arguments: Sequence[str]) -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
     return time.perf_counter() - start
+
+
+def processor_seconds(arguments: Sequence[str]) -> float:
+    """Processor seconds, user and system, of one Python process with these arguments, run in the checkout.
+
+    On a machine that is shared with other work this is what a process takes; wall time is what the others left it.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def best(rounds: int, **blocks: Callable[[], object]) -> dict[str, float]:

@@ -57,14 +57,13 @@ def plan_of(folder: Path, adapters: str) -> Plan:
 
 
 ADAPTERS = {
-    "diffusers": ("{kind: lora, model: diffusers.safetensors}", ["diffusers"], True),
-    "one component": ("{kind: lora, model: kohya.safetensors, target: text_encoder}", ["kohya:text_encoder"], True),
-    "lycoris": ("{kind: lora, model: mixed.safetensors}", ["mixed"], True),
-    # What lies in a pickled file is known when it is read.
-    "pickled": ("{kind: lora, model: pickled.bin}", ["kohya"], False),
-    "merge": ("{kind: merge, adapters: [a, b], weights: [1, 2]}", ["kohya", "rank-2:unet"], True),
+    "diffusers": ("{kind: lora, model: diffusers.safetensors}", ["diffusers"]),
+    "one component": ("{kind: lora, model: kohya.safetensors, target: text_encoder}", ["kohya:text_encoder"]),
+    "lycoris": ("{kind: lora, model: mixed.safetensors}", ["mixed"]),
+    "pickled": ("{kind: lora, model: pickled.bin}", ["kohya"]),
+    "merge": ("{kind: merge, adapters: [a, b], weights: [1, 2]}", ["kohya", "rank-2:unet"]),
 }
-"""An adapter, the files (and their only component) whose tensors land, and whether the plan knows it."""
+"""An adapter, the files (and their only component) whose tensors land."""
 MEMBERS = """\
   a: {kind: lora, model: kohya.safetensors}
   b: {kind: lora, model: rank-2.safetensors, target: unet}
@@ -85,11 +84,11 @@ def count(folder: Path, names: list[str]) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_plan_foretells_what_lands(name: str, folder: Path) -> None:
-    entry, files, known = ADAPTERS[name]
+    entry, files = ADAPTERS[name]
     plan = plan_of(folder, f"adapters:\n  x: {entry}\n{MEMBERS if name == 'merge' else ''}")
     expected = count(folder, files)
     (resolved,) = plan.recipe.variants[0].adapters
-    assert resolved.tensors == (expected if known else None)
+    assert resolved.tensors == expected
     (node,) = (node for node in plan.graph if node.operation == resolved.operation and not is_member(plan, node.key))
     adapter = ADAPTER_MODELS[node.operation](node, resolved)
     live = LivePipeline("cpu", "strict", 1)

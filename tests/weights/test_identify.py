@@ -243,3 +243,47 @@ def test_a_folder_of_files_tells_each(tmp_path: Path) -> None:
     ]
     (nothing,) = identify(Path(tmp_path / "none"))
     assert "there is no such file" in nothing.broken
+
+
+def test_an_index_stands_for_its_shards(tmp_path: Path) -> None:
+    folder = component(tmp_path / "vae", TINY_VAE, {"_class_name": "AutoencoderKL"}, shards=2)
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    shards = sorted(path.name for path in folder.glob("*.safetensors"))
+    index.write_text(json.dumps({"weight_map": dict(zip(TINY_VAE, [shards[0], shards[1], shards[0]], strict=True))}))
+    (identity,) = identify(index)
+    assert (identity.kind, identity.tensor_count) == ("vae", 3)
+    (folder / shards[1]).unlink()
+    (identity,) = identify(index)
+    assert identity.broken == f"it names 1 of 2 shards that are not there: {shards[1]}"
+    index.write_text("{}")
+    assert "has no weight_map" in identify(index)[0].broken
+
+
+def test_cloneofsimo_s_pickled_lists(tmp_path: Path) -> None:
+    import torch
+
+    pairs = [torch.zeros(320, 4), torch.zeros(4, 320), torch.zeros(320, 4), torch.zeros(4, 768)]
+    torch.save(pairs, tmp_path / "a.pt")
+    identity = identify_file(tmp_path / "a.pt")
+    assert (identity.kind, identity.layout, identity.family) == ("lora", "cloneofsimo", "sd1")
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "variety"),
+    [
+        ("flux1", {"x_embedder.weight": (3072, 384)}, "fill"),
+        ("flux1-bfl", {"img_in.weight": (3072, 128)}, "control"),
+        ("unet-sd1", {"conv_in.weight": (320, 9, 3, 3)}, "inpainting"),
+        ("checkpoint-sd2", {"model.diffusion_model.input_blocks.0.0.weight": (320, 5, 3, 3)}, "depth"),
+        ("wan-14b", {"blocks.0.attn2.add_k_proj.weight": (5120, 5120)}, "image to video"),
+    ],
+)
+def test_varieties_of_a_model(table: str, changes: dict[str, tuple[int, ...]], variety: str) -> None:
+    tensors = read_key_table(TABLES[0].with_name(f"{table}.json"))["tensors"]
+    assert of_shapes({**tensors, **changes}).tree["variety"] == variety
+
+
+def test_flux_schnell_has_no_guidance() -> None:
+    tensors = read_key_table(TABLES[0].with_name("flux1.json"))["tensors"]
+    plain = {name: shape for name, shape in tensors.items() if "guidance" not in name}
+    assert of_shapes(plain).tree["variety"] == "schnell (no guidance)"

@@ -171,9 +171,21 @@ def _variety(evidence: Evidence, kind: str) -> str:
         parts.append("vace")
     if evidence.find(r"blocks\.0\.(?:cross_attn\.k_img|attn2\.add_k_proj)\."):
         parts.append("image to video")
+    if evidence.family is not None and evidence.family.family.name == "flux1":
+        parts += _flux(evidence)
     if evidence.quantisation:
         parts.append(evidence.quantisation)
     return ", ".join(parts)
+
+
+def _flux(evidence: Evidence) -> list[str]:
+    """What FLUX.1's input says: Fill reads a picture and mask beside the latents, Control another picture."""
+    entry = evidence.shape(r"(?:^|\.)(?:x_embedder|img_in)\.weight$")[1:2]
+    found = [{384: "fill", 128: "control"}[entry[0]]] if entry and entry[0] in (384, 128) else []
+    whole = entry and evidence.find(r"(?:^|\.)(?:time_in\.in_layer|time_text_embed\.timestep_embedder)\b")
+    if whole and not evidence.find(r"(?:^|\.)(?:guidance_in\.|time_text_embed\.guidance_embedder\.)"):
+        found.append("schnell (no guidance)")
+    return found
 
 
 def _details(evidence: Evidence) -> dict[str, Json]:

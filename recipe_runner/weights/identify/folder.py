@@ -25,6 +25,8 @@ _PLAIN = {
 
 def identify(path: Path) -> tuple[Identity, ...]:
     """What is at `path`: a file; a pipeline, component or adapter folder; else each weights file of a folder."""
+    if path.name.endswith(".index.json"):
+        return (_indexed(path),)
     if not path.is_dir():
         return (identify_file(path, _config_beside(path)),)
     if (path / "model_index.json").is_file():
@@ -36,6 +38,23 @@ def identify(path: Path) -> tuple[Identity, ...]:
     if not files:
         return (_broken(path, "a folder without a model_index.json, a config.json or a weights file"),)
     return tuple(identify_file(file) for file in files)
+
+
+def _indexed(path: Path) -> Identity:
+    """The shards that an index lists, as one."""
+    tree = _json(path)
+    named = tree.get("weight_map") if isinstance(tree, Mapping) else None
+    if not isinstance(named, Mapping) or not all(isinstance(shard, str) for shard in named.values()):
+        return _broken(path, tree if isinstance(tree, str) else f"{path.name} has no weight_map of tensors to files")
+    shards = sorted({str(shard) for shard in named.values()})
+    absent = [shard for shard in shards if "/" in shard or not (path.parent / shard).is_file()]
+    if absent:
+        return _broken(path, f"it names {len(absent)} of {len(shards)} shards that are not there: {absent[0]}")
+    try:
+        contents = _joined([read_contents(path.parent / shard) for shard in shards])
+    except WeightsError as error:
+        return _broken(path, error.problems[0].message)
+    return identify_contents(str(path), contents, _config_beside(path))
 
 
 def _broken(path: Path, reason: str) -> Identity:

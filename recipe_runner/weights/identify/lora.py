@@ -9,7 +9,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.weights.denoiser_family import FamilyFound
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
-from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, layout_of
+from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, layout_of, listed_deltas
 from recipe_runner.weights.lora.embeddings import embedding_of
 from recipe_runner.weights.lora.family import DENOISERS, family_of_deltas, family_of_indexed
 from recipe_runner.weights.lora.indexed import is_indexed
@@ -34,7 +34,7 @@ _SPATIAL = 4
 
 def look(evidence: Evidence) -> Verdict:
     """Whether the file is a LoRA or LyCORIS."""
-    if is_indexed(evidence.shapes):
+    if is_indexed(evidence.shapes) or listed_deltas(evidence.shapes):
         return _indexed(evidence)
     if reason := _not_factors(evidence):
         return NotMine(reason)
@@ -115,6 +115,8 @@ def _variety(evidence: Evidence, deltas: Sequence[Delta]) -> tuple[str, str]:
         parts, kind = [*(["lora"] if plain else []), *found], "lycoris"
     if any("dora_scale" in delta.roles for delta in deltas):
         parts.append("dora")
+    if evidence.find(r"motion_modules"):
+        parts.append("motion")
     return " + ".join(parts), kind
 
 
@@ -156,6 +158,7 @@ def _targets(deltas: Sequence[Delta], found: FamilyFound | None) -> dict[str, in
 
 def _indexed(evidence: Evidence) -> Match:
     deltas = list(indexed_deltas(evidence.shapes))
+    deltas += [("unet", shape, rank) for shape, rank in listed_deltas(evidence.shapes)]
     found = family_of_indexed(evidence.shapes)
     counts: dict[str, Json] = {}
     for component in sorted({component for component, _, _ in deltas}):

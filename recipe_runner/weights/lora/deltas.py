@@ -92,6 +92,20 @@ def indexed_deltas(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Shape, in
             yield match["component"], (up[0], shape[1]), shape[0]
 
 
+def listed_deltas(shapes: Mapping[str, Shape]) -> list[tuple[Shape, int]]:
+    """Made shape and rank of cloneofsimo's pickled lists, which are up and down in turn; empty for other files."""
+    pairs = len(shapes) // 2
+    if not pairs or list(shapes) != [str(number) for number in range(2 * pairs)]:
+        return []
+    found: list[tuple[Shape, int]] = []
+    for number in range(pairs):
+        up, down = shapes[str(2 * number)], shapes[str(2 * number + 1)]
+        if len(up) < 2 or len(down) < 2 or up[1] != down[0]:  # noqa: PLR2004
+            return []
+        found.append(((up[0], down[1]), down[0]))
+    return found
+
+
 def layout_of(deltas: list[Delta]) -> str:
     """The trainer's layout, by how most of the names are written."""
     counts: dict[str, int] = {}

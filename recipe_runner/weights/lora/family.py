@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from recipe_runner.weights.denoiser_family import FamilyFound, family_called, family_of
 from recipe_runner.weights.denoisers import outline
 from recipe_runner.weights.embedding import Embedding, identify_embedding
-from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas
+from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, listed_deltas
 from recipe_runner.weights.modules import ModuleTable, Shape
 
 CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
@@ -28,6 +28,7 @@ def family_of_deltas(deltas: Sequence[Delta]) -> FamilyFound | None:
 def family_of_indexed(shapes: Mapping[str, Shape]) -> FamilyFound | None:
     """The family of a file that counts its modules by number, by the width of the text that its UNet reads."""
     widths = {shape[1] for component, shape, _ in indexed_deltas(shapes) if component == "unet"}
+    widths |= {shape[1] for shape, _ in listed_deltas(shapes)}
     for name, width in (("sd1", 768), ("sd2", 1024), ("sdxl", 2048)):
         if width in widths:
             family = family_called(name)
