@@ -49,8 +49,8 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
         yield ""
         yield paint("head", "images")
         yield f"  {counts(difference.cost)}"
-        for fate, reason, count in list(reasons(difference.cost))[:SHOWN]:
-            yield f"  {count} {fate}: {reason}" if count == 1 else f"  {count} {_plural(fate)}: {reason}"
+        whys = [f"{n} {fate if n == 1 else _plural(fate)}: {why}" for fate, why, n in reasons(difference.cost)]
+        yield from (f"  {text}" for text in _cut(whys))
         for reason in difference.cost.provisional:
             yield f"  provisional: {reason}"
     if difference.pairs:
@@ -158,6 +158,6 @@ def diff_github(difference: Difference) -> str:
 def _summary(difference: Difference) -> str:
     if difference.cost is None:
         return ""
-    why = [f"{reason} ({count})" for _, reason, count in list(reasons(difference.cost))[:SHOWN]]
+    why = _cut([f"{reason} ({count})" for _, reason, count in reasons(difference.cost)])
     held = " (provisional)" if difference.cost.provisional else ""
     return f"{counts(difference.cost)}{held}" + (f": {'; '.join(why)}" if why else "")

@@ -47,6 +47,7 @@ def _cost(cost: Cost) -> Iterator[str]:
         yield "| images | fate | reason |"
         yield "|--:|---|---|"
         yield from (f"| {count} | {fate} | {_plain(reason)} |" for fate, reason, count in listed[:SHOWN])
+        yield from (f"| | | … and {len(listed) - SHOWN} more |" for _ in listed[SHOWN : SHOWN + 1])
         yield ""
     for reason in cost.provisional:
         yield f"> provisional: {_plain(reason)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def test_axes_can_be_picked(tab: Tab) -> None:
     tab.page.get_by_label("cereal.scale", exact=True).select_option("rows")
     assert [len(row) for row in names(tab)] == [1] * 8
     assert tab.seen.errors == []
+
+
+def test_the_script_draws_the_sheet_that_was_written(tab: Tab) -> None:
+    write_run(Path("a"))
+    write_run(Path("b"), plan_digest="f" * 64)
+    opened(tab, "a", "b")
+    # Titles, classes and spans of one are left to either.
+    plain = re.compile(r' (title|class|(col|row)span)="(1|[^"]*[^"0-9][^"]*|)"|\s')
+    html = "document.querySelector('.images').outerHTML"
+    written = plain.sub("", tab.page.evaluate(html))
+    seeds = tab.page.get_by_label("seed", exact=True)
+    seeds.select_option("columns")
+    seeds.select_option("rows")
+    assert plain.sub("", tab.page.evaluate(html)) == written
 
 
 def test_an_image_is_looked_at_with_the_keyboard_alone(tab: Tab) -> None:

@@ -88,7 +88,7 @@ const sheet = (() => {
 
   // One image is a tab stop; the arrow keys go on from there.
   const focusable = (number) => {
-    for (const figure of figures) figure.querySelector("a").tabIndex = -1;
+    if (figures[here]) figures[here].querySelector("a").tabIndex = -1;
     here = number;
     if (figures[number]) figures[number].querySelector("a").tabIndex = 0;
   };
@@ -153,6 +153,7 @@ const sheet = (() => {
       box.setAttribute("aria-label", `compare ${page.images[number].name}`);
       box.addEventListener("change", () => mark(number, box.checked));
       figure.append(make("label", { className: "mark" }, box));
+      figure.querySelector("a").tabIndex = -1;
     }
     table.addEventListener("keydown", keyed);
     table.addEventListener("click", (event) => {
