@@ -38,25 +38,30 @@ class Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """An address of a picture or embedding, the path in the recipe that gives it, and its place."""
+    """An address of a picture, or of an embedding if `embeds`, the path in the recipe that gives it, and its place."""
 
     address: str
     role: str
     origin: Origin
+    embeds: bool
 
 
 def given(path: tuple[str | int, ...], value: str | Sequence[str] | None, origin: Origin) -> tuple[Given, ...]:
     """The addresses that `value`, at `path` of the recipe, holds."""
     role = format_path(path)
-    if value is None or isinstance(value, str):
-        return () if value is None else (Given(address=value, role=role, origin=origin),)
+    addresses = [] if value is None else [value] if isinstance(value, str) else value
     return tuple(
-        Given(address=address, role=f"{role}[{index}]" if len(value) > 1 else role, origin=origin)
-        for index, address in enumerate(value)
+        Given(
+            address=address,
+            role=f"{role}[{index}]" if len(addresses) > 1 else role,
+            origin=origin,
+            embeds=path[-1] == "image_embeds" or (path[-1] != "mask" and is_embeds(address)),
+        )
+        for index, address in enumerate(addresses)
     )
 
 
-def find_each(files: Sequence[Given], surroundings: Surroundings, *, pictures: bool = False) -> list[AnySource]:
+def find_each(files: Sequence[Given], surroundings: Surroundings) -> list[AnySource]:
     """The source of each; what is a picture is read through once. A URL that was not fetched is left unresolved.
 
     Raises:
@@ -68,14 +73,14 @@ def find_each(files: Sequence[Given], surroundings: Surroundings, *, pictures: b
             source = find_input(file.address, surroundings.folder)
         except SourceMissing as error:
             return unresolved(error, address=file.address)
-        if pictures or not is_embeds(file.address):
+        if not file.embeds:
             check_picture(source.path(source.files[0].name), file.address)
         return source
 
     found = []
     for file in files:
         with placed(file.origin):
-            found.append(surroundings.once(("input", file.address), partial(find, file)))
+            found.append(surroundings.once(("input", file.address, file.embeds), partial(find, file)))
     return found
 
 
@@ -90,8 +95,8 @@ def image_prompt(
         RecipeRunnerError: E4xx, E643 to E648, E651; at the place in the recipe that is at fault.
     """
     found = find_each(files, surroundings)
-    embeds = [(file, source) for file, source in zip(files, found, strict=True) if is_embeds(file.address)]
-    pictures = [(file, source) for file, source in zip(files, found, strict=True) if not is_embeds(file.address)]
+    embeds = [(file, source) for file, source in zip(files, found, strict=True) if file.embeds]
+    pictures = [(file, source) for file, source in zip(files, found, strict=True) if not file.embeds]
     label, origin = f"adapter {reader.name}", files[0].origin
     with placed(origin):
         shown = _shown(reader, len(pictures), embeds, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +53,13 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
         # For its problems alone: executing expands the scale again, on the UNet that is really there.
         with placed(surroundings.origin("scale")):
             expand_ip_scale(scale, *core.places, label=f"adapter {name}")
-    prompts = _image_prompts(name, adapter, core, surroundings)
+    shown = json.dumps([adapter.image, adapter.image_embeds])
+    prompts = surroundings.once(
+        ("image prompts", name, shown),
+        lambda: _image_prompts(name, adapter, core, surroundings),
+        core,
+        surroundings.prompts,
+    )
     return ResolvedAdapter(
         name=name,
         kind="ip_adapter",
@@ -104,7 +111,7 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
         constants={"shortcut": _shortcut(adapter, weights)},
         sources={
             "weights": weights,
-            **dict(zip([mask.role for mask in masks], find_each(masks, surroundings, pictures=True), strict=True)),
+            **dict(zip([mask.role for mask in masks], find_each(masks, surroundings), strict=True)),
         },
         tensors=None if layout is None else layout.landed(),
         places=None if places is None or modules is None else (places, modules),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from recipe_runner.sources.address import is_path, locate, refused
+from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.source import Source, SourceFile
 from recipe_runner.weights.digests import file_sha256
 
@@ -20,7 +22,12 @@ def find_input(address: str, folder: Path) -> Source:
         WeightsError: E414, E415 the file changes or cannot be read.
     """
     local = address if is_path(address) or "://" in address else f"./{address}"
-    located = locate(local, folder)
+    try:
+        located = locate(local, folder)
+    except SourceMissing as error:
+        # As the recipe writes it.
+        said = (replace(problem, message=problem.message.removeprefix("./")) for problem in error.problems)
+        raise SourceMissing(*said) from error
     if located.file is None:
         raise refused("E405", f"{address}: this is a folder, and one file is wanted", "name a file in it")
     path = located.root / located.file

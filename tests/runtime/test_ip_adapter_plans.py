@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from support.ip_adapters import (
     build_image_encoder,
     lora_shapes,
@@ -78,6 +79,7 @@ def folder(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pair": (2, 1, 5, 16),
     }.items():
         np.save(folder / f"{name}.npy", np.ones(shape, np.float32))
+    torch.save([torch.ones(1, 1, 24)], folder / "embeds.ipadpt")
     np.save(folder / "whole.npy", np.ones(512, np.int64))
     np.save(folder / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     return folder
@@ -124,10 +126,15 @@ CASES: dict[str, tuple[str, str, str]] = {
     "narrow face": (entry("faceid", "image_embeds: narrow.npy", ""), "E646", "reads 512 features"),
     "whole numbers": (entry("faceid", "image_embeds: whole.npy", ""), "E646", "of type int64"),
     "pickled objects": (entry("faceid", "image_embeds: objects.npy", ""), "E646", "without unpickling"),
+    "saved by torch": (entry("base", "image_embeds: embeds.ipadpt"), "E646", "write the embedding with numpy.save"),
     "no negative": (entry("plus", "image_embeds: patches.npy"), "E646", "guidance needs the negative"),
     "masks": (entry("base", "image: bear.png, mask: [left.png, right.png]"), "E647", "2 masks for 1 image"),
     "mask missing": (entry("base", "image: bear.png, mask: up.png"), "E401", "no such file"),
-    "picture missing": (entry("base", "image: bare.png"), "E401", "did you mean bear.png"),
+    "picture missing": (
+        entry("base", "image: bare.png"),
+        "E401",
+        "bare.png: there is no such file or folder beside the recipe did you mean bear.png",
+    ),
     "picture is a folder": (entry("base", "image: models"), "E405", "one file is wanted"),
     "no picture": (entry("base", "image: notes.png"), "E648", "no picture of a format"),
     "cut png": (entry("base", "image: cut.png"), "E648", "cannot be read"),

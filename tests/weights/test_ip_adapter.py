@@ -91,6 +91,7 @@ SD3 = {"image_proj.latents": (1, 64, 1280), "ip_adapter.0.norm_ip_q.weight": (8,
         (FLUX, "XLabs for Flux"),
         (BIASED, "an IP-Adapter for Flux"),
         (SD3, "an IP-Adapter for SD 3"),
+        ({"unet.conv_in.weight": (1,), "image_proj_model.proj.weight": (8, 4)}, "a checkpoint of IP-Adapter's trainer"),
     ],
 )
 def test_what_is_no_ip_adapter_here_is_named(shapes: dict[str, Shape], words: str) -> None:

@@ -11,6 +11,7 @@ from recipe_runner.weights.problems import misfit
 CLASS = "CLIPVisionModelWithProjection"
 WHOLE = "CLIPModel"
 """A CLIP model with both its encoders, of which the image encoder is taken."""
+_FACE = 512
 _KNOWN: Mapping[tuple[str, int], str] = {
     ("projection_dim", 1024): "the ViT-H in models/image_encoder of h94/IP-Adapter",
     ("hidden_size", 1280): "the ViT-H in models/image_encoder of h94/IP-Adapter",
@@ -38,4 +39,6 @@ def check_encoder(layout: IpAdapterLayout, config: Mapping[str, Any], label: str
         message = f"{label}: this {layout.name} reads {layout.image_width} features of an image encoder's {key}"
         known = _KNOWN.get((key, layout.image_width or 0))
         hint = f"it was made for an encoder such as {known}" if known else "name the encoder that it was trained with"
+        if (layout.variant, layout.image_width) == ("plus", _FACE):
+            hint = "it looks like InstantID's, which reads face embeddings and works with a ControlNet of its own"
         raise misfit("E644", f"{message}, and this encoder has {width}", hint)

@@ -14,6 +14,7 @@ from recipe_runner.weights.problems import misfit
 IMAGE, ATTENTION = "image_proj.", "ip_adapter."
 _KEY_VALUE = re.compile(r"ip_adapter\.(\d{1,4})\.to_([kv])_ip\.weight")
 _LORA = re.compile(r"ip_adapter\.(\d{1,4})\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
+_TRAINED = ("image_proj_model.", "adapter_modules.")
 _MATRIX = 2
 _SHOWN = 3
 
@@ -37,6 +38,8 @@ def identify_ip_adapter(shapes: Mapping[str, Shape]) -> IpAdapterLayout | str:
     for pattern, what in _OTHERS:
         if any(pattern.search(key) for key in shapes):
             return f"it is {what}; IP-Adapters are applied to the UNets of Stable Diffusion 1, 2 and SDXL"
+    if any(key.startswith(_TRAINED) for key in shapes):
+        return "it is a checkpoint of IP-Adapter's trainer, which its authors' README says how to convert"
     image = {key.removeprefix(IMAGE): shape for key, shape in shapes.items() if key.startswith(IMAGE)}
     if not image:
         return _no_projection(shapes)
