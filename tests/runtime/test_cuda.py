@@ -17,6 +17,8 @@ import pytest
 import torch
 from PIL import Image
 from support.command import ROOT, process
+from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_mask, write_picture
+from support.plain import plain_pipeline
 from support.tiny import sd15_folder, sdxl_folder
 
 import recipe_runner
@@ -93,6 +95,22 @@ def test_bases_are_swapped_on_the_device(sd15_folder: Path, sdxl_folder: Path, t
     found = [image["pixel_sha256"] for image in manifest(run.folder)["images"]]
     assert found[:3] == found[6:]
     assert found[:3] != found[3:6]
+
+
+def test_image_prompts_and_masks_are_like_the_cpus(sd15_folder: Path, tmp_path: Path) -> None:
+    write_ip_adapter(tmp_path / "look.safetensors", tiny_shapes("plus", plain_pipeline(sd15_folder).unet), 1)
+    build_image_encoder(tmp_path / "image_encoder")
+    write_picture(tmp_path / "bear.png", 1)
+    write_mask(tmp_path / "left.png", left=True)
+    recipe = write(tmp_path, sd15_folder)
+    look = "{kind: ip_adapter, model: look.safetensors, image: bear.png, mask: left.png, scale: 0.6}"
+    recipe.write_text(recipe.read_text() + f"adapters: {{look: {look}}}\n")
+    on_cuda = [recipe_runner.run_recipe(recipe, runs=runs) for runs in ("one", "two")]
+    on_cpu = recipe_runner.run_recipe(recipe, ["runtime.device=cpu"], runs="cpu")
+    shas = [[image["pixel_sha256"] for image in manifest(run.folder)["images"]] for run in on_cuda]
+    assert shas[0] == shas[1]
+    for one, other in zip(pixels(on_cuda[0]), pixels(on_cpu), strict=True):
+        assert np.abs(one - other).mean() < 1.0
 
 
 def test_a_device_that_is_not_there(sd15_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from diffusers.utils import load_image
 from PIL import Image
+from safetensors.torch import save_file
 from support.handles import base_model, file_source, handle, ip_adapter_model, lora_model, shown_picture, source
 from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_mask, write_picture
 from support.loras import diffusers_file, factors
@@ -16,13 +18,14 @@ from support.plain import our_picture, plain_picture, plain_pipeline
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelWithProjection
 
 from recipe_runner.errors import RecipeRunnerError
-from recipe_runner.handle import ComponentModel
+from recipe_runner.handle import ComponentModel, ImagePrompt
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.sources.pictures import read_picture
+from recipe_runner.weights.ip_adapter import Shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -305,3 +308,27 @@ def test_half_precision(sd15_folder: Path, folder: Path, adapters: dict[str, Any
     shown = load_image(str(folder / "bear.png"))
     expected = plain_picture(pipeline, "a bear", 3, ip_adapter_image=shown, **STEPS)
     assert np.array_equal(picture(live, half, deep, {"plus": bear}, plus=0.8), expected)
+
+
+def test_embeddings_are_read_from_both_formats_and_joined(tmp_path: Path) -> None:
+    faces = np.random.default_rng(1).normal(size=(2, 512)).astype(np.float32)
+    np.save(tmp_path / "faces.npy", faces)
+    save_file({"face": torch.from_numpy(faces[1]).half()}, tmp_path / "one.safetensors")
+    shown = Shown(count=3, features=None, faces=False, patches=False, negative=True)
+    sources = (file_source(tmp_path / "faces.npy"), file_source(tmp_path / "one.safetensors"))
+    made = LivePipeline("cpu").encode_image(ImagePrompt(name="face", shown=shown, embeds=sources)).embeds
+    assert made.positive.shape == (1, 3, 512)
+    assert torch.equal(made.positive[0, :2], torch.from_numpy(faces))
+    assert torch.equal(made.positive[0, 2], made.positive[0, 1].half().float())
+    assert made.negative is not None
+    assert not made.negative.any()
+    np.save(tmp_path / "pair.npy", np.stack([faces, faces * 2])[:, None])
+    shown = replace(shown, patches=True)
+    pair = ImagePrompt(name="plus", shown=shown, embeds=(file_source(tmp_path / "pair.npy"),))
+    made = LivePipeline("cpu").encode_image(pair).embeds
+    assert made.negative is not None
+    assert torch.equal(made.negative * 2, made.positive)
+    np.save(tmp_path / "bad.npy", faces * np.nan)
+    with pytest.raises(RecipeRunnerError) as caught:
+        LivePipeline("cpu").encode_image(replace(pair, embeds=(file_source(tmp_path / "bad.npy"),)))
+    assert caught.value.problems[0].code == "E646"

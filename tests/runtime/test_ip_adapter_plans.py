@@ -333,3 +333,15 @@ def test_finding_faces_tells_what_it_lacks(folder: Path, tmp_path: Path, monkeyp
     assert before.sources()["adapters.look.faces"].address == "insightface/buffalo_l"
     (tmp_path / "models" / "buffalo_l" / "w600k_r50.onnx").write_bytes(b"another")
     assert plan_of(folder, adapters).digest != before.digest
+
+
+def test_a_prompt_gives_face_id_plus_both_of_what_it_reads(folder: Path) -> None:
+    tail = TAIL.replace("a red star}", "a red star, images: {look: [face.npy, fox.jpg]}}").replace("[1, 2]", "[1]")
+    pictures = []
+    for shown in ("image: fox.jpg, image_embeds: face.npy", "image: bear.png, image_embeds: face.npy"):
+        for after in (TAIL.replace("[1, 2]", "[1]"), tail):
+            path = folder / "recipe.yaml"
+            path.write_text(HEAD + entry("faceid_plus", shown) + after)
+            run = recipe_runner.run_recipe(path, runs=folder / "runs")
+            pictures.append(read_manifest(run.folder / "manifest.json").images[0].pixel_sha256)
+    assert pictures[0] == pictures[1] == pictures[3] != pictures[2]
