@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from recipe_runner.runtime.multiplied import Roles, glora, ia3, oft
 from recipe_runner.weights.lora import Kind, Rows
 
 
@@ -83,8 +84,11 @@ class Difference:
         if not roles.keys() - {"alpha", *_OF_BIAS}:
             return None
         # At the size of a whole model every pass over memory counts, so the large tensor is changed in place.
-        made = _DELTAS[self.kind](roles)
-        delta = self._own(made.flatten(1) if made.ndim > 1 else made).reshape(base.shape)
+        if self.kind in _OF_BASE:
+            delta = _OF_BASE[self.kind](roles, base.double())
+        else:
+            made = _DELTAS[self.kind](roles)
+            delta = self._own(made.flatten(1) if made.ndim > 1 else made).reshape(base.shape)
         if self.factor != 1.0:
             delta = delta.mul_(self.factor)
         if self.dora_axis is None:
@@ -115,7 +119,6 @@ class Difference:
 
 
 Change = Factor | Difference
-Roles = Mapping[str, torch.Tensor]
 
 _OF_BIAS = ("up_bias", "diff_b", "b_norm")
 
@@ -188,3 +191,6 @@ _DELTAS: Mapping[Kind, Callable[[Roles], torch.Tensor]] = {
     "norm": _norm,
 }
 """`weights.lora.FORMULAS` without alpha / rank: the delta as a matrix [out, in * kh * kw], or a vector."""
+
+_OF_BASE: Mapping[Kind, Callable[[Roles, torch.Tensor], torch.Tensor]] = {"glora": glora, "ia3": ia3, "oft": oft}
+"""The same where the delta depends on the base's weight."""

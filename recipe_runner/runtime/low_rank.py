@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import torch
 
-from recipe_runner.runtime.changes import Change, Difference, Factor, Roles, kron, loha_factor, lokr_block, lokr_factor
+from recipe_runner.runtime.changes import Change, Difference, Factor, kron, loha_factor, lokr_block, lokr_factor
+from recipe_runner.runtime.multiplied import Roles
 from recipe_runner.weights.modules import Shape
 
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -50,7 +51,13 @@ def low_rank(change: Change, shape: Shape) -> Factor:
 
 
 _NAMES = {"loha": "LoHa", "lokr": "LoKr"}
-_REASONS = {"full": "it is a whole difference", "norm": "it is the difference of a norm"}
+_REASONS = {
+    "full": "it is a whole difference",
+    "norm": "it is the difference of a norm",
+    "glora": "it is a GLoRA, made of the base's weight",
+    "ia3": "it is an IA3, made of the base's weight",
+    "oft": "it is an OFT, made of the base's weight",
+}
 
 
 def _other(change: Difference) -> str:

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from lycoris import LycorisNetwork, create_lycoris
+from lycoris.modules.diag_oft import DiagOFTModule
 from lycoris.modules.full import FullModule
+from lycoris.modules.glora import GLoRAModule
+from lycoris.modules.ia3 import IA3Module
 from lycoris.modules.locon import LoConModule
 from lycoris.modules.loha import LohaModule
 from lycoris.modules.lokr import LokrModule
@@ -17,6 +21,7 @@ from peft.tuners import lora as peft_lora
 from safetensors.torch import save_file
 from support import lycoris as kinds
 from support.handles import lora_model
+from support.plain import plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime.lora import Translated, translate
@@ -185,6 +190,11 @@ LYCORIS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "dora per input": (LoConModule, {"weight_decompose": True, "wd_on_out": False}),
     "dora of a loha": (LohaModule, {"weight_decompose": True}),
     "dora of a lokr": (LokrModule, {"factor": 2, "weight_decompose": True}),
+    "glora": (GLoRAModule, {}),
+    "ia3": (IA3Module, {}),
+    "ia3 on inputs": (IA3Module, {"train_on_input": True}),
+    "oft": (DiagOFTModule, {"lora_dim": 4}),
+    "oft rescaled": (DiagOFTModule, {"lora_dim": 4, "rescaled": True, "constraint": 0.01}),
 }
 
 
@@ -211,6 +221,62 @@ def test_what_lycoris_saves_does_what_lycoris_does(case: str, module: str, tmp_p
     tuners = loaded(model, x=translated(model, tensors, tmp_path / "x.safetensors"))
     tuners.activate([("x", {module: 1.0})])
     assert error(model.get_submodule(module)(inputs(module)), expected) < 2e-6
+
+
+@pytest.mark.parametrize("case", ["glora", "ia3", "ia3 on inputs", "oft"])
+def test_what_is_made_of_the_base_goes_in_a_straight_line_too(case: str, tmp_path: Path) -> None:
+    model = kinds.Small()
+    made, settings = LYCORIS[case]
+    trained = made("x", model.conv3, **{"multiplier": 1.0, "lora_dim": 4, "alpha": 2.0, **settings})
+    for parameter in trained.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    tensors = {f"lycoris_conv3.{role}": tensor.detach().clone() for role, tensor in trained.state_dict().items()}
+    own, weight = model.conv3, model.conv3.weight
+    tuners = loaded(model, x=translated(model, tensors, tmp_path / "x.safetensors"))
+    found = {}
+    for scale in (1.0, 0.25, 0.0):
+        tuners.activate([("x", {"conv3": scale})])
+        found[scale] = own.weight.detach().double() - weight.double()
+    assert error(found[0.25], found[1.0] / 4) < 1e-6
+    assert own.weight is weight
+
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "lora": {"use_tucker": True, "train_norm": True},
+    "loha": {"dora_wd": True, "wd_on_out": False},
+    "lokr": {"factor": 4, "unbalanced_factorization": True, "dora_wd": True},
+    "full": {"train_norm": True},
+    "glora": {},
+    "ia3": {},
+    "diag-oft": {"rescaled": True},
+    "boft": {"rescaled": True, "constraint": 0.01},
+}
+
+
+@pytest.mark.parametrize("algo", NETWORKS)
+def test_what_lycoris_saves_of_a_whole_unet_does_what_lycoris_does(
+    algo: str, sd15_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TARGET_REPLACE_MODULE", "ENABLE_CONV"):
+        monkeypatch.setattr(LycorisNetwork, name, getattr(LycorisNetwork, name))
+    LycorisNetwork.apply_preset({"target_module": ["Transformer2DModel", "ResnetBlock2D"], "enable_conv": True})
+    theirs, ours = (plain_pipeline(sd15_folder).unet for _ in range(2))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = create_lycoris(theirs, 1.0, linear_dim=2, linear_alpha=1.0, algo=algo, **NETWORKS[algo])
+        network.apply_to()
+        for parameter in network.parameters():
+            parameter.data += torch.randn_like(parameter) * 0.1
+    file = translated(ours, {key: tensor.detach() for key, tensor in network.state_dict().items()}, tmp_path / "x")
+    tuners = loaded(ours, x=file)
+    tuners.activate([("x", {change.module: 1.0 for change in file.parts["unet"]})])
+    generator = torch.Generator().manual_seed(1)
+    latents, text = torch.randn(1, 4, 8, 8, generator=generator), torch.randn(1, 7, 32, generator=generator)
+    with torch.no_grad():
+        expected, found = (unet(latents, 5, text).sample for unet in (theirs, ours))
+        untouched = plain_pipeline(sd15_folder).unet(latents, 5, text).sample
+    assert error(found, expected.double()) < 3e-6
+    assert error(untouched, expected.double()) > 0.01
 
 
 @pytest.mark.parametrize("module", ["linear", "square"])

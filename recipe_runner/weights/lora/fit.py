@@ -157,7 +157,46 @@ def _norm(shapes: Mapping[str, Shape], weight: Shape) -> int:
     return 0
 
 
-_RANKS = {"lora": _lora, "loha": _loha, "lokr": _lokr, "full": _full, "norm": _norm}
+def _glora(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    first, second = shapes["a1"], shapes["a2"]
+    if first[:2] != second[1::-1] or first[0] != weight[1]:
+        reason = f"its a1 {_show(first)} and a2 {_show(second)} do not go round the module's {weight[1]} inputs"
+        raise Clash(reason)
+    own = {"up": shapes["b1"], "down": shapes["b2"]} | ({"mid": shapes["bm"]} if "bm" in shapes else {})
+    return _lora(own, weight)
+
+
+def _ia3(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    if prod(shapes["scaling"]) not in weight[:2] or prod(shapes["on_input"]) != 1:
+        reason = f"its numbers are {_show(shapes['scaling'])} and the module is {_show(weight)}"
+        raise Clash(reason)
+    return 0
+
+
+def _oft(shapes: Mapping[str, Shape], weight: Shape) -> int:
+    blocks = shapes["oft_blocks"]
+    stages = blocks[0] if len(blocks) == 4 else 1  # noqa: PLR2004 - BOFT
+    number, size = blocks[-3:-1] if len(blocks) in (3, 4) else (0, 0)
+    whole = len(blocks) == 3 or (size % 2 == 0 and weight[0] % (2 ** (stages - 1) * size) == 0)  # noqa: PLR2004
+    if not size or blocks[-1] != size or number * size != weight[0] or not whole:
+        reason = f"its oft_blocks are {_show(blocks)} and the module has {weight[0]} outputs"
+        raise Clash(reason)
+    if "rescale" in shapes and prod(shapes["rescale"]) != weight[0]:
+        reason = f"its rescale is {_show(shapes['rescale'])} and the module has {weight[0]} outputs"
+        raise Clash(reason)
+    return 0
+
+
+_RANKS = {
+    "lora": _lora,
+    "loha": _loha,
+    "lokr": _lokr,
+    "full": _full,
+    "norm": _norm,
+    "glora": _glora,
+    "ia3": _ia3,
+    "oft": _oft,
+}
 
 
 def _same(made: Shape, weight: Shape) -> None:

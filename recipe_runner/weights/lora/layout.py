@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.modules import Shape
 
-Kind = Literal["lora", "loha", "lokr", "full", "norm"]
+Kind = Literal["lora", "loha", "lokr", "full", "norm", "glora", "ia3", "oft"]
 Rows: TypeAlias = tuple[tuple[int, int], ...]
 Reasoned: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -24,6 +24,10 @@ FORMULAS: Mapping[Kind, str] = {
     "trailing dimensions of w2 are flattened into its columns; s = alpha / rank, or 1 when both factors are whole",
     "full": "delta = diff, bias delta = diff_b; no alpha",
     "norm": "delta = w_norm, bias delta = b_norm; no alpha",
+    "glora": "delta = s * (W @ a1 @ a2 + b1 @ b2), with a Tucker core `bm` in b2 as in lora; s = alpha / rank",
+    "ia3": "delta = W * scaling, per input where `on_input` is 1, else per output; no alpha",
+    "oft": "delta = R W - W, R the Cayley transform of `oft_blocks` (block-diagonal, or of several stages in butterfly "
+    "order: BOFT) and `rescale` per output; alpha is a constraint on the blocks' norm",
 }
 """How each kind's delta is computed from its roles, before the adapter's scale. In all kinds an `up_bias` is added to
 the bias times s, a `diff_b` is added to the bias as it is, and a `dora_scale` m renormalises: W' = m * (W + delta) /

@@ -129,6 +129,9 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
     weight = whole_shape(group.target, modules)
     rank = rank_of(kind, own, weight)
     axis = dora_axis(own, weight)
+    if kind in ("glora", "ia3", "oft") and len(group.target.pieces) > 1:
+        reason = "it works on the weight itself, and what is one weight in the file are several modules here"
+        raise Clash(reason)
     if axis == 1 and len(group.target.pieces) > 1:
         reason = "its dora_scale is per input, and normalises weights that are several modules here as one"
         raise Clash(reason)

@@ -31,6 +31,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], dict[str, str]], ...] = tuple(
         (rf"\.(?P<role>lora_magnitude_vector){_ADAPTER}(?:\.weight)?$", {}),
         (r"\.(?P<role>dora_scale|diff|diff_b|w_norm|b_norm)$", {}),
         (r"\.(?P<role>hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))$", {}),
+        (r"\.(?P<role>a1|a2|b1|b2|bm)\.weight$", {}),
+        (r"\.(?P<role>oft_blocks|rescale|on_input)$", {}),
         (r"\.(?P<role>down|up)\.weight$", {}),  # XLabs: processor.qkv_lora1.down.weight
     )
 )
@@ -38,10 +40,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], dict[str, str]], ...] = tuple(
 _FOREIGN_KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
-        (r"\.on_input$|\.ia3_|^(?:lora_\w+|lycoris_\w+)\.weight$", "IA3"),
-        (r"\.oft_(?:blocks|diag|r)|\.oft_R|\.rescale$", "OFT"),
-        (r"\.boft_", "BOFT"),
-        (r"\.(?:a1|a2|b1|b2|bm)\.weight$", "GLoRA"),
+        (r"\.ia3_", "PEFT's IA3"),
+        (r"\.oft_", "PEFT's or an old OFT"),
+        (r"\.boft_", "PEFT's BOFT"),
         (r"\.vera_lambda_", "VeRA"),
         (r"\.(?:ip_adapter|image_proj)\b|^(?:ip_adapter|image_proj)\.", "an IP-Adapter"),
     )
@@ -57,6 +58,9 @@ ROLES: dict[Kind, tuple[frozenset[str], ...]] = {
     ),
     "full": (frozenset({"diff"}), frozenset({"diff_b"}), frozenset({"diff", "diff_b"})),
     "norm": (frozenset({"w_norm"}), frozenset({"b_norm"}), frozenset({"w_norm", "b_norm"})),
+    "glora": (frozenset({"a1", "a2", "b1", "b2"}),),
+    "ia3": (frozenset({"scaling", "on_input"}),),
+    "oft": (frozenset({"oft_blocks"}),),
 }
 """The roles each kind is made of, in every form it comes in."""
 
@@ -66,6 +70,9 @@ OPTIONAL: dict[Kind, frozenset[str]] = {
     "lokr": frozenset({"alpha", "dora_scale", "diff_b"}),
     "full": frozenset({"alpha"}),
     "norm": frozenset({"alpha"}),
+    "glora": frozenset({"bm", "alpha"}),
+    "ia3": frozenset(),
+    "oft": frozenset({"rescale", "alpha"}),
 }
 
 
@@ -76,7 +83,9 @@ def split_key(key: str) -> Split | None:
         if match and match.start():
             role = match["role"]
             return Split(key[: match.start()], roles.get(role, role))
-    return None
+    # LyCORIS's IA3: a name of a whole module, with underscores for dots, has no weight of any other kind.
+    match = re.fullmatch(r"((?:lora|lycoris)_\w+)\.weight", key)
+    return Split(match[1], "scaling") if match else None
 
 
 def foreign_reason(key: str) -> str:
