@@ -197,6 +197,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E708": Code("noise that the seed does not decide", COULD_NOT),
         "W751": Code("a prompt is longer than what an encoder reads"),
         "W753": Code("a text encoder that has not learned a token"),
+        "W754": Code("no prompt uses the tokens that a LoRA brings along"),
         "W752": Code("the safety checker made a picture black"),
         "W758": Code("a mask of another shape than the pictures"),
         "W760": Code("the weights are larger than the device's memory"),

@@ -12,6 +12,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from unicodedata import normalize
+
+_WORD = r"[\w\u0300-\u036f]"
+"""A letter, digit or underscore, or an accent on one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Occurrence:
 
 def same_token(token: str) -> str:
     """What two spellings of one token have in common."""
-    return token.casefold()
+    return normalize("NFC", token).casefold()
 
 
 def occurrences(text: str, tokens: Iterable[str]) -> Iterator[Occurrence]:
@@ -48,6 +52,8 @@ def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _alone(token: str) -> str:
-    before = r"(?<!\w)" if re.match(r"\w", token[0]) else ""
-    after = r"(?!\w)" if re.match(r"\w", token[-1]) else ""
-    return f"{before}({re.escape(token)}){after}"
+    before = rf"(?<!{_WORD})" if re.match(_WORD, token[0]) else ""
+    after = rf"(?!{_WORD})" if re.match(_WORD, token[-1]) else ""
+    # A letter with its accent is one character or two; CLIP reads both as one.
+    forms = dict.fromkeys((token, normalize("NFC", token), normalize("NFD", token)))
+    return f"{before}({'|'.join(re.escape(form) for form in forms)}){after}"

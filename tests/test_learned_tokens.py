@@ -24,6 +24,8 @@ from recipe_runner.learned_tokens import occurrences, same_token, uses
         ("x<cat-toy>y <CAT-TOY><cat-toy>", ["<cat-toy>"], ["<cat-toy>", "<CAT-TOY>", "<cat-toy>"]),
         ("a.b a*b [x", ["a*b", "[x"], ["a*b", "[x"]),
         ("Größe GRÖSSE größe", ["größe"], ["Größe", "größe"]),
+        ("caf\u00e9 cafe\u0301 cafe", ["caf\u00e9"], ["caf\u00e9", "cafe\u0301"]),
+        ("caf\u00e9 cafe\u0301 cafe", ["cafe"], ["cafe"]),
         ("nothing", [], []),
     ],
 )  # fmt: skip

@@ -17,6 +17,8 @@ import recipe_runner
 from recipe_runner.api import prepare
 from recipe_runner.compile import Plan
 from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.record.state import plan_state
+from recipe_runner.report.plan import adapters_of, plan_text
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "recipes" / "demo" / "model"
@@ -95,7 +97,7 @@ def test_a_token_that_only_the_file_names_is_missed_in_the_prompts(tmp_path: Pat
     path = written(tmp_path, "  x: {kind: textual_inversion, model: a.safetensors}\n", "prompt: a star")
     (warning,) = prepare(path).warnings
     assert (warning.code, warning.line) == ("W331", 5)
-    assert warning.message == "no prompt uses `<a>`, which the file of `x` names, so it changes nothing"
+    assert warning.message == "no prompt uses `<a>`, which the file of `x` names"
     assert (
         prepare(written(tmp_path, "  x: {kind: textual_inversion, model: a.safetensors}\n", "prompt: a<A>")).warnings
         == ()
@@ -172,3 +174,24 @@ def test_two_files_that_name_one_token_are_refused_while_planning(tmp_path: Path
     (problem,) = caught.value.problems
     assert (problem.code, problem.line) == ("E624", 6)
     assert problem.message == "a and b both stand for `<A>` in the text_encoder"
+
+
+def test_a_plan_says_which_tokens_there_are(tmp_path: Path) -> None:
+    embedding(tmp_path, "a.safetensors", "<a>")
+    layer = "text_encoder.encoder.layers.0.self_attn.q_proj"
+    factors = {f"{layer}.lora_A.weight": (1, WIDTH), f"{layer}.lora_B.weight": (WIDTH, 1)}
+    (tmp_path / "b.safetensors").write_bytes(whole({**factors, "bundle_emb.<s1>.emb_params": (3, WIDTH)}))
+    adapters = "  a: {kind: textual_inversion, model: a.safetensors}\n  b: {kind: lora, model: b.safetensors}\n"
+    prepared = prepare(written(tmp_path, adapters, "prompt: a <a>"))
+    found = adapters_of(prepared.plan)
+    assert {name: adapter.tokens for name, adapter in found.items()} == {
+        "a": {"<a>": {"text_encoder": 2}},
+        "b": {"<s1>": {"text_encoder": 3}},
+    }
+    text = plan_text(prepared.plan, plan_state(prepared.plan, tmp_path / "runs"))
+    assert "  adapter a: 1 of 1 tensors, text_encoder 1; token <a> (2 vectors)\n" in text
+    assert "  adapter b: 3 of 3 tensors, text_encoder 3; token <s1> (3 vectors)\n" in text
+    (warning,) = prepared.warnings
+    assert (warning.code, warning.line) == ("W754", 6)
+    assert warning.message == "no prompt uses `<s1>`, which `b` was trained with"
+    assert prepare(written(tmp_path, adapters, "prompt: a <a> <S1>")).warnings == ()

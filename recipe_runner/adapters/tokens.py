@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from recipe_runner.errors import Problem, WeightsError
-from recipe_runner.learned_tokens import same_token
+from recipe_runner.learned_tokens import same_token, uses
 from recipe_runner.placed import placed
 from recipe_runner.resolved import ResolvedAdapter, ResolvedRecipe
 
@@ -33,23 +33,33 @@ def refuse_shared_tokens(adapters: Sequence[ResolvedAdapter]) -> None:
 
 
 def unused_tokens(recipe: ResolvedRecipe, names: Collection[str]) -> Iterator[Problem]:
-    """W331, where only the file said the token: of the adapters called `names`, those whose token is in no prompt."""
+    """Tokens that stand in no prompt and that only a file names, so that the recipe alone did not show it.
+
+    W331 for the textual inversions called `names`, which leave their token to the file; W754 for LoRAs.
+    """
     unused: dict[str, ResolvedAdapter | None] = {}
     for variant in recipe.variants:
         for adapter in variant.adapters:
-            if adapter.name not in names or unused.get(adapter.name, ()) is None:
+            told = adapter.kind == "lora" or adapter.name in names
+            if not told or not adapter.tokens or unused.get(adapter.name, ()) is None:
                 continue
-            used = any(adapter.acts_on(prompt.texts) for prompt in variant.prompts)
-            unused[adapter.name] = None if used else adapter
+            texts = [text for prompt in variant.prompts for text in prompt.texts.values()]
+            unused[adapter.name] = None if any(uses(text, adapter.tokens) for text in texts) else adapter
     for adapter in filter(None, unused.values()):
-        token = adapter.constants["token"]
+        tokens = " or ".join(f"`{token}`" for token in adapter.tokens)
+        if adapter.kind == "lora":
+            code, message = "W754", f"no prompt uses {tokens}, which `{adapter.name}` was trained with"
+            hint = "Write them into a prompt, as the file's author does; without them the adapter may do little."
+        else:
+            code, message = "W331", f"no prompt uses {tokens}, which the file of `{adapter.name}` names"
+            hint = "Write it into a prompt or negative prompt, or delete the adapter: it changes nothing."
         yield Problem(
-            code="W331",
-            message=f"no prompt uses `{token}`, which the file of `{adapter.name}` names, so it changes nothing",
+            code=code,
+            message=message,
             path=adapter.origin.path,
             line=adapter.origin.line,
             column=adapter.origin.column,
             source_line=adapter.origin.source_line,
-            hint="Write it into a prompt or negative prompt, or delete the adapter.",
+            hint=hint,
             severity="warning",
         )

@@ -40,7 +40,7 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
     if adapters := list(adapters_of(plan).values()):
         yield "adapters"
         for adapter in adapters:
-            yield f"  adapter {adapter.name}: {landing_text(adapter)}"
+            yield f"  adapter {adapter.name}: {landing_text(adapter)}{_tokens_text(adapter)}"
     for weights in memory_of(plan):
         parts = ", ".join(f"{name} {gib(size)}" for name, size in weights.components.items())
         yield f"weights in memory: {gib(weights.total)} in {weights.dtype} ({parts})"
@@ -78,7 +78,7 @@ def _tree(plan: Plan, state: State) -> Json:
             {"role": role, "address": source.address, "digest": source.digest} for role, source in sources.items()
         ],
         "adapters": [
-            {"name": adapter.name, "kind": adapter.kind, "tensors": adapter.tensors}
+            {"name": adapter.name, "kind": adapter.kind, "tensors": adapter.tensors, "tokens": adapter.tokens}
             for adapter in adapters_of(plan).values()
         ],
         "weights": [
@@ -162,6 +162,13 @@ def landing_text(adapter: ResolvedAdapter) -> str:
     # What several modules share, and a merge of several files, is counted once for each.
     total = max(landed, adapter.layout.tensor_count if adapter.layout is not None else 0)
     return f"{landed} of {total} tensors, {', '.join(f'{name} {count}' for name, count in tensors.items())}"
+
+
+def _tokens_text(adapter: ResolvedAdapter) -> str:
+    """`; token <cat> (2 vectors)`, or nothing."""
+    counts = {token: max(parts.values()) for token, parts in adapter.tokens.items() if parts}
+    said = [f"{token} ({count} vector{'s' * (count != 1)})" for token, count in counts.items()]
+    return f"; token{'s' * (len(said) != 1)} {', '.join(said)}" if said else ""
 
 
 def _edges(node: Node) -> list[tuple[str, str]]:
