@@ -17,6 +17,7 @@ from recipe_runner.report.diff_lines import (
     measure_text,
     name_of,
     reasons,
+    safe,
     sections,
     verdicts,
 )
@@ -35,7 +36,7 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
     def paint(role: str, text: str) -> str:
         return f"{_COLOURS[role]}{text}{_COLOURS['plain']}" if colour else text
 
-    yield paint("head", f"{difference.kind}: {difference.old} → {difference.new}")
+    yield paint("head", f"{difference.kind}: {safe(difference.old)} → {safe(difference.new)}")
     if difference.same:
         yield f"  {SAME}"
     for section, lines in sections(difference.changes):
@@ -52,7 +53,7 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
         whys = [f"{n} {fate if n == 1 else _plural(fate)}: {why}" for fate, why, n in reasons(difference.cost)]
         yield from (f"  {text}" for text in _cut(whys))
         for reason in difference.cost.provisional:
-            yield f"  provisional: {reason}"
+            yield f"  provisional: {safe(reason)}"
     if difference.pairs:
         yield ""
         yield paint("head", "images")
@@ -60,7 +61,7 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
         yield from (f"  {text}" for text in _cut([_pair_text(pair) for pair in unequal(difference)]))
     if difference.notes:
         yield ""
-        yield from (f"note: {note}" for note in difference.notes)
+        yield from (f"note: {safe(note)}" for note in difference.notes)
 
 
 def _marked(piece: Word, paint: Any, mark: bool) -> str:  # noqa: FBT001
@@ -81,7 +82,7 @@ def unequal(difference: Difference) -> list[ImagePair]:
 
 
 def _pair_text(pair: ImagePair) -> str:
-    told = [pair.verdict, measure_text(pair), *(f"because of {reason}" for reason in pair.reasons[:3])]
+    told = [pair.verdict, measure_text(pair), *(f"because of {safe(reason)}" for reason in pair.reasons[:3])]
     return f"{name_of(pair)}: {'; '.join(text for text in told if text)}"
 
 
@@ -143,11 +144,11 @@ def diff_github(difference: Difference) -> str:
     """One notice for each change, at its line of the new file, and one for the images."""
     notices = []
     for change in difference.changes:
-        entry = line(change)
+        entry, path = line(change), safe(change.path)
         told = "".join(_marked(piece, None, mark=True) if change.words else piece.text for piece in entry.pieces)
         on_new = change.place is not None and change.place.new
         place = (change.place.path, change.place.line, change.place.column) if change.place and on_new else (("", 0, 0))
-        notices.append(annotation("notice", f"{change.path} {change.what}", f"{change.path}: {told}", place))
+        notices.append(annotation("notice", f"{path} {change.what}", f"{path}: {told}", place))
     if difference.cost is not None:
         notices.append(annotation("notice", "images", _summary(difference), ("", 0, 0)))
     if difference.pairs:

@@ -39,7 +39,7 @@ def line(change: Change) -> Line:
     """What is said of one change."""
     sign: Sign = SIGNS.get(change.what, "~")
     pieces: tuple[Word, ...]
-    path = change.path.removeprefix(f"{change.section}.")
+    path = safe(change.path.removeprefix(f"{change.section}."))
     if change.what == "added":
         pieces = (Word("+", shown(change.new)),)
     elif change.what == "removed":
@@ -47,7 +47,7 @@ def line(change: Change) -> Line:
     elif change.what == "renamed":
         pieces = (Word(" ", "renamed from "), Word("-", shown(change.old)))
     elif change.words:
-        pieces = tuple(Word(word.sign, _safe(word.text)) for word in change.words)
+        pieces = tuple(Word(word.sign, safe(word.text)) for word in change.words)
     else:
         pieces = (Word("-", shown(change.old)), Word(" ", " → "), Word("+", shown(change.new)))
         pieces = (Word(" ", "order "), *pieces) if change.what == "reordered" else pieces
@@ -59,10 +59,10 @@ def shown(value: Json) -> str:
     if isinstance(value, list) and value and all(type(item) is int for item in value):
         return _ranges(value)
     if isinstance(value, list) and all(not isinstance(item, (list, Mapping)) for item in value):
-        return _safe(", ".join(shown(item) for item in value))
+        return safe(", ".join(shown(item) for item in value))
     if isinstance(value, str) and len(value) == _DIGEST and set(value) <= set("0123456789abcdef"):
         return value[:12]
-    text = _safe(value if isinstance(value, str) and value else written(value))
+    text = safe(value if isinstance(value, str) and value else written(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
@@ -82,7 +82,7 @@ def _ranges(numbers: Sequence[int]) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """A control character would do to a terminal what it stands for; a line break is told as one."""
     return "".join(c if c.isprintable() else "⏎" if c == "\n" else "\ufffd" for c in text)
 
@@ -102,7 +102,7 @@ def counts(cost: Cost) -> str:
 def reasons(cost: Cost) -> Iterator[tuple[Fate, str, int]]:
     """Why images change, appear or vanish, and how many for each reason."""
     for (fate, reason), count in cost.reasons().items():
-        yield fate, _safe(reason), count
+        yield fate, safe(reason), count
 
 
 def verdicts(difference: Difference) -> str:
@@ -115,7 +115,7 @@ def verdicts(difference: Difference) -> str:
 
 def name_of(pair: ImagePair) -> str:
     """`star, seed 1, outline.scale 0.5`."""
-    return _safe(image_name(pair.prompt, pair.seed, pair.variant))
+    return safe(image_name(pair.prompt, pair.seed, pair.variant))
 
 
 def measure_text(pair: ImagePair) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from recipe_runner.diff.difference import Cost, Difference, Word
 from recipe_runner.report.diff import SAME, unequal
-from recipe_runner.report.diff_lines import SHOWN, counts, measure_text, name_of, reasons, sections, verdicts
+from recipe_runner.report.diff_lines import SHOWN, counts, measure_text, name_of, reasons, safe, sections, verdicts
 
 _SIGNS = {"+": "added", "-": "removed", "~": "changed"}
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&:])")
@@ -73,7 +73,7 @@ def _pairs(difference: Difference) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Text that no reader of Markdown takes for markup, a mention or a link."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.splitlines())).replace("\\@", "@\u200b").replace("\\:", ":")
+    return _MARKUP.sub(r"\\\1", safe(" ".join(text.splitlines()))).replace("\\@", "@\u200b").replace("\\:", ":")
 
 
 def _dressed(piece: Word) -> str:

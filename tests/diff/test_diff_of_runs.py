@@ -121,6 +121,22 @@ def test_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "diff", "a", "b", "--format", "markdown").out.count("different") == 2
 
 
+def test_what_a_manifest_says_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    bell = "\x1b]0;title\x07"
+    environment = manifest().environment.model_copy(update={"versions": {f"torch{bell}": f"2{bell}"}})
+    write_run(Path("a"))
+    made = write_run(Path("b"), environment=environment)
+    update = {"variant": {f"a{bell}": bell}, "prompt": bell, "file_sha256": "0" * 64, "pixel_sha256": "0" * 64}
+    images = tuple(image.model_copy(update=update) for image in made.images)
+    Path("b/manifest.json").write_bytes(manifest_bytes(made.model_copy(update={"images": images})))
+    for output_format in ("human", "markdown", "github"):
+        out = call(capsys, "diff", "a", "b", "--format", output_format).out
+        assert "environment.versions.torch" in out.replace("\\", "")
+        assert "8 different" in out
+        assert "\x1b" not in out
+        assert "\x07" not in out
+
+
 def test_a_manifest_that_is_none_is_3(capsys: pytest.CaptureFixture[str]) -> None:
     write_run(Path("a"))
     Path("b").mkdir()
