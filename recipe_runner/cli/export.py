@@ -79,7 +79,11 @@ def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exp
 def _problems(exported: Exported, path: str) -> list[Problem]:
     from recipe_runner.errors import Problem  # noqa: PLC0415
 
-    wrong = [Problem(code="E860", message=sentence, path=path) for sentence in exported.wrong]
+    hint = "`recipe-runner export-adapter` writes a file that plain diffusers loads"
+    wrong = [
+        Problem(code="E860", message=sentence, path=path, hint=hint if sentence.startswith("adapter ") else "")
+        for sentence in exported.wrong
+    ]
     notes = [Problem(code="W851", message=sentence, path=path, severity="warning") for sentence in exported.notes]
     return [*wrong, *notes]
 

@@ -6,10 +6,12 @@ and every node that it does not need is named as lost.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.exchange.comfy_graph import ComfyNode, Graph, graph_of
+from recipe_runner.exchange.comfy_graph import ComfyNode, Graph, api_graph
+from recipe_runner.exchange.comfy_workflow import workflow_graph
 from recipe_runner.exchange.foreign_json import integer_of, mapping, number_of, text_of
 from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation
 from recipe_runner.exchange.prompt_syntax import plain_prompt
@@ -27,11 +29,18 @@ _WORTH_NOTHING = (
 )  # fmt: skip
 _FLOW = ("Flux", "SD3", "AuraFlow", "DualCLIPLoader", "TripleCLIPLoader", "QwenImage", "Chroma", "HiDream", "Lumina")
 _MOST_SENTENCES = 40
+_MOST_STACKED = 50
+_MOST_SAMPLERS = 50
+_MOST_HOPS = 1_000
 
 
 def read_comfyui(tree: Mapping[str, Any]) -> Generation | None:
     """What a graph in the API or the editor's format says; None where it is none or samples nothing."""
-    graph = graph_of(tree)
+    inner = tree.get("prompt")
+    if isinstance(inner, Mapping):
+        # The body of a request, and what a file of Civitai's has.
+        return read_comfyui(inner)
+    graph = workflow_graph(tree) or api_graph(tree)
     if graph is None:
         return None
     reader = _Reader(graph)
@@ -49,7 +58,7 @@ class _Reader:
 
     def first_sampler(self) -> ComfyNode | None:
         """The sampler that the others build on: one whose latents come from no other sampler, else the first."""
-        samplers = [node for node in self._graph.values() if _is_sampler(node)]
+        samplers = [node for node in self._graph.values() if _is_sampler(node)][:_MOST_SAMPLERS]
         for node in samplers:
             if not any(_is_sampler(other) for other in self._upstream(node, _LATENTS)):
                 return node
@@ -83,7 +92,7 @@ class _Reader:
 
     def _source(self, value: Any, name: str = "") -> ComfyNode | None:
         """The node behind a link, past reroutes and bypassed nodes."""
-        for _ in range(len(self._graph) + 1):
+        for _ in range(_MOST_HOPS):
             node = self._graph.get(value[0]) if isinstance(value, tuple) else None
             if node is None or node.kind not in ("Reroute", "bypassed", "PrimitiveReroute", "Reroute (rgthree)"):
                 return node
@@ -130,7 +139,7 @@ class _Reader:
         guider = self._source(sampler.inputs.get("guider"))
         node = self._source(sampler.inputs.get("model") or (guider.inputs.get("model") if guider else None), "model")
         base = None
-        for _ in range(len(self._graph)):
+        for _ in range(_MOST_HOPS):
             if node is None:
                 break
             self._used.add(node.key)
@@ -161,13 +170,18 @@ class _Reader:
 
     def _texts(self, link: Any, side: str) -> Iterator[str]:
         """Every text that a conditioning is made of, nearest first."""
-        pending, seen = [link], set()
+        pending, seen = deque([link]), set()
         while pending:
-            node = self._source(pending.pop(0))
+            node = self._source(pending.popleft())
             if node is None or node.key in seen:
                 continue
             seen.add(node.key)
             self._used.add(node.key)
+            own = node.inputs.get(side)
+            if isinstance(own, str):
+                # A loader that encodes its own texts.
+                yield own
+                continue
             if "clip" in node.inputs or "Encode" in node.kind or "Prompt" in node.kind:
                 texts = [text for text in (self._text(node, name) for name in _TEXTS) if text is not None]
                 if texts:
@@ -218,9 +232,12 @@ class _Reader:
 
     def _size(self, sampler: ComfyNode) -> tuple[int | None, int | None, int | None]:
         for node in self._upstream(sampler, _LATENTS):
-            if "width" in node.inputs and "height" in node.inputs and not any(True for _ in _pixels(node)):
+            before = "empty_latent_" if "empty_latent_width" in node.inputs else ""
+            sized = f"{before}width" in node.inputs and f"{before}height" in node.inputs
+            if sized and not any(True for _ in _pixels(node)):
                 self._used.add(node.key)
-                size = [integer_of(self._value(node, name)) for name in ("height", "width", "batch_size")]
+                names = (f"{before}height", f"{before}width", "batch_size")
+                size = [integer_of(self._value(node, name)) for name in names]
                 return size[0], size[1], size[2]
             if any(True for _ in _pixels(node)):
                 self._lose(node, "the latents come from an image:")
@@ -242,14 +259,14 @@ class _Reader:
 
     def _upstream(self, node: ComfyNode, names: tuple[str, ...]) -> list[ComfyNode]:
         """The nodes above `node` along inputs of these names, nearest first."""
-        found: list[ComfyNode] = []
-        pending = [link for name, link in node.links() if name in names]
+        found: dict[str, ComfyNode] = {}
+        pending = deque(link for name, link in node.links() if name in names)
         while pending:
-            source = self._source(pending.pop(0))
-            if source is not None and source not in found and source is not node:
-                found.append(source)
+            source = self._source(pending.popleft())
+            if source is not None and source.key not in found and source is not node:
+                found[source.key] = source
                 pending += [link for name, link in source.links() if name in names]
-        return found
+        return list(found.values())
 
     def _lose(self, node: ComfyNode, how: str) -> None:
         self._lost.append(f"{how} {_shown(node)}")
@@ -276,7 +293,16 @@ def _loras(node: ComfyNode) -> list[ForeignAdapter]:
     """LoRAs that one node applies: LoraLoader, and stacks whose inputs are objects (`lora_1: {on, lora, strength}`)."""
     entries = [mapping(value) for value in node.inputs.values() if "lora" in mapping(value)]
     if "lora_name" in node.inputs:
-        entries = [{**node.inputs, "lora": node.inputs["lora_name"]}]
+        strengths = {"strength_model": node.inputs.get("lora_model_strength", 1)} if "ckpt_name" in node.inputs else {}
+        entries = [{**strengths, **node.inputs, "lora": node.inputs["lora_name"]}]
+    for number in range(1, _MOST_STACKED + 1):
+        # Stacks with a name and a strength for each place.
+        name = node.inputs.get(f"lora_name_{number}", node.inputs.get(f"lora_{number}_name"))
+        if name is not None and node.inputs.get(f"switch_{number}", "On") not in ("Off", False):
+            keys = (f"model_weight_{number}", f"model_str_{number}", f"lora_wt_{number}", f"lora_{number}_strength")
+            entries.append(
+                {"lora": name, "strength": next((node.inputs[key] for key in keys if key in node.inputs), 1)}
+            )
     found = []
     for entry in entries:
         name, model = text_of(entry.get("lora")), number_of(entry.get("strength_model", entry.get("strength", 1)))

@@ -19,9 +19,12 @@ from recipe_runner.exchange.prompt_syntax import plain_prompt
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
 
-_KEY = re.compile(r"[\s,]*(\w[\w \-/.()]{0,80}?)\s*:\s*")
+_KEY = re.compile(r"(\w[\w \-/.()]{0,80}?)\s{0,9}:\s{0,99}")
 _NEGATIVE = "Negative prompt:"
 _FEWEST_PAIRS = 3
+_BETWEEN = ", \t\r\n"
+_LONGEST = 1_000_000
+"""Characters that are looked through for parameters."""
 _LAST_LINES = 100
 """Where parameters are looked for: extensions write lines after them, and values with line breaks."""
 _DECODER = json.JSONDecoder()
@@ -55,7 +58,10 @@ def split_parameters(text: str) -> Parts | None:
     for number in range(len(lines) - 1, max(-1, len(lines) - _LAST_LINES), -1):
         if ":" not in lines[number]:
             continue
-        values = _pairs("\n".join(lines[number:]))
+        tail = "\n".join(lines[number:])
+        if len(tail) > _LONGEST:
+            return None
+        values = _pairs(tail)
         if len(values) >= _FEWEST_PAIRS and ("Steps" in values or "Sampler" in values or "Seed" in values):
             head = lines[:number]
             # Civitai writes texts without a prompt whose first line is the parameters.
@@ -70,6 +76,9 @@ def _pairs(text: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     place = 0
     while place < len(text):
+        if text[place] in _BETWEEN:
+            place += 1
+            continue
         match = _KEY.match(text, place)
         if match is None:
             # A part without a key, as a comma inside an unquoted value leaves it.

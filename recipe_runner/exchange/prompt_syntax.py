@@ -27,6 +27,8 @@ _DYNAMIC = re.compile(r"\{[^{}|]{0,2000}\|[^{}]{0,2000}\}|__[\w/*-]{1,100}__")
 _COMPEL = re.compile(
     r"(?<=[\w)\"'])(?:\+{1,6}|-{2,6})(?=[\s,.)\"']|$)|\)\s*\.(?:blend|and|swap)\(|\.(?:blend|and|swap)\("
 )
+_LOOKED_AT = 20_000
+"""Characters that are looked through for notations: a recipe holds no longer prompt."""
 _WORD = {"BREAK": r"\bBREAK\b", "AND": r"\bAND\b"}
 
 
@@ -49,7 +51,7 @@ def plain_prompt(text: str, syntax: Syntax, what: str = "the prompt") -> PlainPr
         found = _embeddings(found)
     lost = [*found.lost]
     for notation, sentence in _NOTATIONS[syntax]:
-        shown = notation(found.text)
+        shown = notation(found.text[:_LOOKED_AT])
         if shown:
             lost.append(f"{what}: {sentence.format(_short(shown))}")
     words = found.text if syntax == "invokeai" else _ESCAPED.sub(r"\1", found.text)

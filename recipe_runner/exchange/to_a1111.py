@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from recipe_runner import diffusers_table
-from recipe_runner.exchange.emphasis import escaped
 from recipe_runner.exchange.exported import Exported
+from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
 from recipe_runner.exchange.size import picture_size
 from recipe_runner.record.described import Describer
 from recipe_runner.record.infotext import parameters_text
@@ -35,8 +35,11 @@ def to_a1111(plan: Plan) -> Exported:
         height, width = picture_size(variant.base, variant.sampling)
         made = _known_hashes(describer.generation(image, width, height))
         notes.update(dict.fromkeys(_scheduler(made)))
-        negative = None if made.negative_prompt is None else escaped(made.negative_prompt, "a1111")
-        text = parameters_text(replace(made, prompt=escaped(made.prompt, "a1111"), negative_prompt=negative))
+        negative = None if made.negative_prompt is None else foreign_prompt(made.negative_prompt, variant, "a1111")
+        prompt = foreign_prompt(made.prompt, variant, "a1111")
+        text = parameters_text(
+            replace(made, prompt=prompt, negative_prompt=negative, embeddings=_embeddings(made, variant))
+        )
         # The brackets are escaped as A1111 wants them; in this package's own pictures they stand as they are.
         texts[image.path.rpartition(".")[0] + ".txt"] = text.replace(_OWN_VERSION, "") + "\n"
     return Exported(texts=texts, notes=tuple(notes))
@@ -51,6 +54,16 @@ def _known_hashes(made: Generation) -> Generation:
         loras=tuple(replace(lora, autov3=_digest(lora.autov3) or "") for lora in made.loras),
         embeddings=tuple((token, _digest(sha256) or "") for token, sha256 in made.embeddings),
     )
+
+
+def _embeddings(made: Generation, variant: ResolvedVariant) -> tuple[tuple[str, str], ...]:
+    """Embeddings by the name of their file, which is what stands in the prompt."""
+    names = {
+        str(adapter.constants.get("token")): file_name(adapter).rpartition(".")[0]
+        for adapter in variant.adapters
+        if adapter.kind == "textual_inversion"
+    }
+    return tuple((names.get(token, token), sha256) for token, sha256 in made.embeddings)
 
 
 def _digest(value: str | None) -> str | None:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from recipe_runner import diffusers_table
 from recipe_runner.errors import Problem
-from recipe_runner.exchange.emphasis import escaped
 from recipe_runner.exchange.exported import Exported, ExportRefused
+from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
 from recipe_runner.exchange.size import picture_size
-from recipe_runner.learned_tokens import occurrences
 from recipe_runner.record.described import scheduler_of
 from recipe_runner.record.samplers import comfyui_names
-from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
@@ -80,10 +78,7 @@ class _Graph:
         skip = sampling.get("clip_skip")
         if isinstance(skip, int):
             clip = [self._add("CLIPSetLastLayer", stop_at_clip_layer=-(skip + 1), clip=clip), 0]
-        tokens = {
-            str(a.constants.get("token")): _file_name(a) for a in variant.adapters if a.kind == "textual_inversion"
-        }
-        texts = {key: _embedded(escaped(text, "comfyui"), tokens) for key, text in prompt.texts.items()}
+        texts = {key: foreign_prompt(text, variant, "comfyui") for key, text in prompt.texts.items()}
         height, width = picture_size(base, sampling)
         latent = [self._add(_FAMILIES[base.pipeline], width=width, height=height, batch_size=1), 0]
         positive, negative = (
@@ -122,12 +117,12 @@ class _Graph:
             return model, clip
         strengths = self._strengths(adapter)
         if adapter.constants.get("target") is not None or strengths[1] is None:
-            name = _file_name(adapter)
+            name = file_name(adapter)
             key = self._add("LoraLoaderModelOnly", lora_name=name, strength_model=strengths[0], model=model)
             return [key, 0], clip
         key = self._add(
             "LoraLoader",
-            lora_name=_file_name(adapter), strength_model=strengths[0], strength_clip=strengths[1], model=model,
+            lora_name=file_name(adapter), strength_model=strengths[0], strength_clip=strengths[1], model=model,
             clip=clip,
         )  # fmt: skip
         return [key, 0], [key, 1]
@@ -179,19 +174,3 @@ class _Graph:
         for adapter in variant.adapters:
             if adapter.kind not in ("lora", "textual_inversion"):
                 self._notes[f"adapter {adapter.name}: kind {adapter.kind} has no node among ComfyUI's own"] = None
-
-
-def _file_name(adapter: ResolvedAdapter) -> str:
-    source = adapter.sources.get("weights")
-    named = source.files[0].name if isinstance(source, Source) else source.weight_name if source is not None else None
-    name = PurePosixPath(named or adapter.name).name
-    return name if "." in name else f"{name}.safetensors"
-
-
-def _embedded(text: str, tokens: Mapping[str, str]) -> str:
-    """`text` with each token of an embedding as ComfyUI writes it."""
-    written, done = "", 0
-    for found in occurrences(text, tokens):
-        written += f"{text[done : found.start]}embedding:{tokens[found.token].rpartition('.')[0]}"
-        done = found.end
-    return written + text[done:]

@@ -171,6 +171,27 @@ def test_completion_scripts(capsys: pytest.CaptureFixture[str], shell: str) -> N
     assert "quiet" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("export x.yaml --to ", {"python", "comfyui", "a1111"}),
+        ("export x.yaml --t", {"--to"}),
+        ("im", {"import"}),
+        ("import --mo", {"--models"}),
+        ("log --ml", {"--mlflow"}),
+    ],
+)
+def test_completion_knows_what_commands_take(typed: str, offered: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("completion.bash").write_text(call(capsys, "completion", "bash").out)
+    words = ["recipe-runner", *typed.split(" ")]
+    script = (
+        f"source completion.bash; COMP_WORDS=({' '.join(words[:-1])} '{words[-1]}'); COMP_CWORD={len(words) - 1}; "
+        '_shtab_recipe_runner "" "${COMP_WORDS[COMP_CWORD]}"; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False)
+    assert {line.strip() for line in done.stdout.split()} == offered, done.stderr
+
+
 def test_completion_in_a_real_bash(capsys: pytest.CaptureFixture[str]) -> None:
     Path("completion.bash").write_text(call(capsys, "completion", "bash").out)
     script = (

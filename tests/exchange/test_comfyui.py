@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recipe_runner.exchange.comfyui import read_comfyui
+from recipe_runner.exchange.recipe_text import Surroundings, recipe_of
 
 API: dict[str, Any] = {
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sub\\dream.safetensors"}},
@@ -206,3 +210,111 @@ def test_circles_end() -> None:
     found = read_comfyui(graph)
     assert found is not None
     assert found.base is None
+
+
+def test_a_graph_inside_a_node_is_laid_out() -> None:
+    inner = {
+        "id": "a-uuid",
+        "nodes": [
+            {"id": 2, "type": "CLIPTextEncode", "inputs": [
+                {"name": "clip", "link": 11}, {"name": "text", "link": 12, "widget": {"name": "text"}}],
+             "widgets_values": ["the inner text"]},
+            {"id": 3, "type": "CLIPTextEncode", "inputs": [{"name": "clip", "link": 13}], "widgets_values": ["blurry"]},
+        ],
+        "links": [
+            {"id": 11, "origin_id": -10, "origin_slot": 0, "target_id": 2, "target_slot": 0},
+            {"id": 12, "origin_id": -10, "origin_slot": 1, "target_id": 2, "target_slot": 1},
+            {"id": 13, "origin_id": -10, "origin_slot": 0, "target_id": 3, "target_slot": 0},
+            {"id": 14, "origin_id": 2, "origin_slot": 0, "target_id": -20, "target_slot": 0},
+            {"id": 15, "origin_id": 3, "origin_slot": 0, "target_id": -20, "target_slot": 1},
+        ],
+    }  # fmt: skip
+    outer = copy.deepcopy(WORKFLOW)
+    outer["nodes"] = [node for node in outer["nodes"] if node["id"] not in (2, 3)]
+    outer["nodes"].append({
+        "id": 20, "type": "a-uuid", "widgets_values": ["the outer text"],
+        "inputs": [{"name": "clip", "link": 1}, {"name": "text", "link": None, "widget": {"name": "text"}}],
+    })  # fmt: skip
+    ends = {4: [4, 20, 0, 5, 1, "CONDITIONING"], 5: [5, 20, 1, 5, 2, "CONDITIONING"], 1: [1, 1, 1, 20, 0, "CLIP"]}
+    outer["links"] = [ends.get(link[0], link) for link in outer["links"] if link[0] != 2]
+    found = read_comfyui({**outer, "definitions": {"subgraphs": [inner]}})
+    assert found is not None
+    assert found.prompts == {"prompt": "the outer text", "negative_prompt": "blurry"}
+    assert found.lost == ()
+
+
+def test_a_graph_inside_itself_ends() -> None:
+    node = {"id": 1, "type": "me", "inputs": []}
+    tree = {
+        "nodes": [node, node],
+        "links": [],
+        "definitions": {"subgraphs": [{"id": "me", "nodes": [node] * 9, "links": []}]},
+    }
+    assert read_comfyui(tree) is None
+
+
+def test_loaders_that_do_everything() -> None:
+    found = read_comfyui(
+        {
+            "1": {
+                "class_type": "Efficient Loader",
+                "inputs": {
+                    "ckpt_name": "dream.safetensors", "lora_name": "style.safetensors", "lora_model_strength": 0.5,
+                    "positive": "a bear", "negative": "blurry", "empty_latent_width": 512, "empty_latent_height": 640,
+                },
+            },
+            "3": {
+                "class_type": "LoRA Stacker",
+                "inputs": {"lora_name_1": "a.safetensors", "lora_wt_1": 0.4, "lora_name_2": "None", "model": ["1", 0]},
+            },
+            "2": {
+                "class_type": "KSampler (Efficient)",
+                "inputs": {
+                    "seed": 5, "steps": 20, "cfg": 7, "sampler_name": "euler", "scheduler": "normal", "denoise": 1,
+                    "model": ["3", 0], "positive": ["1", 1], "negative": ["1", 2], "latent_image": ["1", 3],
+                },
+            },
+        }
+    )  # fmt: skip
+    assert found is not None
+    assert found.prompts == {"prompt": "a bear", "negative_prompt": "blurry"}
+    assert (found.sampling["height"], found.sampling["width"]) == (640, 512)
+    assert [(each.model.name, each.scale) for each in found.adapters] == [
+        ("style.safetensors", 0.5),
+        ("a.safetensors", 0.4),
+    ]
+
+
+SCRAPS: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers(-5, 9) | st.floats() | st.text(max_size=9) | st.just({}) | st.just([])
+)
+LINKS: st.SearchStrategy[Any] = st.tuples(st.sampled_from([*API, "99"]), st.integers(-1, 3)).map(list)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.sampled_from(sorted(API)), st.integers(0, 9), SCRAPS | LINKS), max_size=8),
+    kinds=st.dictionaries(st.sampled_from(sorted(API)), st.sampled_from(["Reroute", "KSampler", "X", "FluxGuidance"])),
+)
+def test_any_change_of_a_graph_is_read_or_not(changes: list[tuple[str, int, Any]], kinds: dict[str, str]) -> None:
+    graph = copy.deepcopy(API)
+    for key, number, value in changes:
+        names = sorted(graph[key]["inputs"])
+        graph[key]["inputs"][names[number % len(names)]] = value
+    for key, kind in kinds.items():
+        graph[key]["class_type"] = kind
+    found = read_comfyui(graph)
+    if found is not None:
+        recipe_of(found, "x", Surroundings(folder=Path()))
+
+
+def test_a_huge_graph_costs_no_time() -> None:
+    graph: dict[str, Any] = {
+        f"x{n}": {"class_type": "Reroute", "inputs": {"": [f"x{n + 1}", 0], "latent_image": [f"x{n + 1}", 0]}}
+        for n in range(30_000)
+    }
+    samplers = {
+        f"s{n}": {"class_type": "KSampler", "inputs": {"latent_image": ["x0", 0], "positive": ["x0", 0]}}
+        for n in range(3_000)
+    }
+    assert read_comfyui(graph | samplers) is not None

@@ -138,3 +138,12 @@ def test_our_own_text_says_what_was_written(
     }  # fmt: skip
     assert [(each.model.name, each.scale) for each in found.adapters] == [("outline", scale)]
     assert found.lost == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["," * 900_000, " " * 900_000, "a:" * 400_000, "a" + " " * 900_000, "\n".join(["a: b"] * 200_000), '"' * 900_000],
+)
+def test_hostile_texts_cost_no_time(text: str) -> None:
+    assert read_parameters(f"{text}\nx") is None
+    read_parameters(f"Steps: 1, Seed: 2, Size: 8x8, {text}")

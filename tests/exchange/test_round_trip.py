@@ -114,3 +114,14 @@ def test_what_comfyui_and_a1111_cannot_say_is_listed(capsys: pytest.CaptureFixtu
     foreign = call(capsys, "export", blocks, "--to", "comfyui", "--set", "base.pipeline=StableDiffusionPAGPipeline")
     assert foreign.status == 1
     assert "error[E861]: ComfyUI has no nodes for StableDiffusionPAGPipeline" in foreign.err
+
+
+def test_embeddings_go_by_the_names_of_their_files(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = str(ROOT / "recipes" / "negative-embedding.yaml")
+    a1111 = call(capsys, "export", recipe, "--to", "a1111", "--set", "seeds=[1]")
+    assert "Negative prompt: bad-shape\n" in a1111.out
+    assert 'TI hashes: "bad-shape: ' in a1111.out
+    comfyui = call(capsys, "export", recipe, "--to", "comfyui", "--set", "seeds=[1]")
+    assert '"text": "embedding:bad-shape"' in comfyui.out
+    back = load_recipe(import_bytes(comfyui.out.encode(), "x.json", HERE).text)
+    assert [adapter.kind for adapter in back.adapters.values()] in ([], ["textual_inversion"])

@@ -1,0 +1,42 @@
+"""Prompts as other programs want them: brackets escaped, because they read emphasis there, and embeddings by file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from recipe_runner.learned_tokens import occurrences
+from recipe_runner.sources.source import Source
+
+if TYPE_CHECKING:
+    from recipe_runner.resolved import ResolvedAdapter, ResolvedVariant
+
+_BRACKETS = {"a1111": r"[()\[\]\\]", "comfyui": r"[()\\]"}
+_EMBEDDING = {"a1111": "{}", "comfyui": "embedding:{}"}
+
+
+def foreign_prompt(text: str, variant: ResolvedVariant, syntax: Literal["a1111", "comfyui"]) -> str:
+    """`text` for a program that finds an embedding by the name of its file, whatever the recipe's token is."""
+    tokens = {
+        str(adapter.constants["token"]): file_name(adapter).rpartition(".")[0]
+        for adapter in variant.adapters
+        if adapter.kind == "textual_inversion" and adapter.constants.get("token")
+    }
+    parts, last = [], 0
+    for found in occurrences(text, tokens):
+        parts += [_escaped(text[last : found.start], syntax), _EMBEDDING[syntax].format(tokens[found.token])]
+        last = found.end
+    return "".join([*parts, _escaped(text[last:], syntax)])
+
+
+def file_name(adapter: ResolvedAdapter) -> str:
+    """The name of an adapter's file; its own name with a suffix where the file is not known."""
+    source = adapter.sources.get("weights")
+    named = source.files[0].name if isinstance(source, Source) else source.weight_name if source is not None else None
+    name = PurePosixPath(named or adapter.name).name
+    return name if "." in name else f"{name}.safetensors"
+
+
+def _escaped(text: str, syntax: Literal["a1111", "comfyui"]) -> str:
+    return re.sub(_BRACKETS[syntax], r"\\\g<0>", text)
