@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 from support.ip_adapters import SD15_WIDTHS, attention_shapes, lora_shapes, projection_shapes
 
 from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.weights.ip_adapter import (
     IpAdapterLayout,
     fit_ip_adapter,
@@ -147,3 +150,14 @@ def test_a_file_for_another_unet(variant: str, modules: dict[str, Shape], words:
         fit_ip_adapter(read_ip_adapter(shapes, "adapter look"), shapes, modules, "adapter look")
     assert caught.value.problems[0].code == "E642"
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("family", "count"), [("sd1", 16), ("sd2", 16), ("sdxl", 70)])
+def test_the_order_of_attentions_is_that_of_true_unets(family: str, count: int) -> None:
+    config = bundled_config(family)
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(config.root / "unet"))
+    modules = {n: tuple(m.weight.shape) for n, m in unet.named_modules() if getattr(m, "weight", None) is not None}
+    places = unet_attentions(modules)
+    assert [f"{place.module}.processor" for place in places] == list(unet.attn_processors)
+    assert [place.number for place in places if place.cross] == list(range(1, 2 * count, 2))

@@ -105,11 +105,17 @@ def _layout(sizes: Sizes, image: Mapping[str, Shape], shapes: Mapping[str, Shape
         resampler=sizes.resampler,
         projection_hidden=sizes.hidden,
         projection={f"{IMAGE}{key}": names for key, (_, names) in rows.items()},
-        attentions={number: sum(next(iter(pair.values()))[:1]) for number, pair in sorted(pairs.items())},
+        attentions={number: _width(pair) for number, pair in sorted(pairs.items())},
         lora={place: pair["down"][0] for place, pair in sorted(factors.items()) if pair.get("down")},
         faults=tuple(faults),
         tensor_count=len(shapes),
     )
+
+
+def _width(pair: Mapping[str, Shape]) -> int:
+    """Width of an attention's keys, or of its values where it has no keys; 0 of what is no matrix."""
+    shape = next(iter(pair.values()))
+    return shape[0] if shape else 0
 
 
 def _differences(rows: Mapping[str, tuple[Shape, tuple[str, ...]]], image: Mapping[str, Shape]) -> Iterator[str]:
