@@ -8,7 +8,7 @@ from pathlib import Path
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.locking import pins_of
 from recipe_runner.sources.access import Access, Meter, access, reach
-from recipe_runner.sources.address import locate
+from recipe_runner.sources.address import is_path, locate
 from recipe_runner.sources.lock_file import Lock, LockedFile, LockedSource
 from recipe_runner.weights.digests import file_sha256
 
@@ -40,7 +40,7 @@ def fetch_locked(lock: Lock, folder: Path, meter: Meter) -> None:
 def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
     if is_bundled(entry):
         return
-    located = locate(entry.address, folder, entry.revision)
+    located = locate(locked_address(entry), folder, entry.revision)
     if located.repository is not None:
         located.repository.require([file.name for file in entry.files])
     for file in entry.files:
@@ -49,6 +49,12 @@ def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
             if located.repository is None:
                 hint = "put the file back that was locked, or accept the new one with `recipe-runner lock`"
             yield Problem(code="E430", message=f"{role}: {entry.address}: {fault}", hint=hint)
+
+
+def locked_address(entry: LockedSource) -> str:
+    """The address of a locked source: one without a commit is no Hub repository, however it is written."""
+    local = entry.commit is None and "://" not in entry.address and not is_path(entry.address)
+    return f"./{entry.address}" if local else entry.address
 
 
 def is_bundled(entry: LockedSource) -> bool:

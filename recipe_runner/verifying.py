@@ -15,7 +15,7 @@ from typing import Any
 from recipe_runner.canonical import Json
 from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import Problem, RecipeRunnerError, RecordError, ResolutionError
-from recipe_runner.fetching import fault_of, is_bundled
+from recipe_runner.fetching import fault_of, is_bundled, locked_address
 from recipe_runner.locking import pins_of
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import IDENTICAL, Tolerance, Verdict, compare_files
@@ -42,12 +42,12 @@ class Origin:
     def address(self, role: str, entry: LockedSource, run: Path) -> tuple[str, Path]:
         """The address of a locked source now, and the folder that it is relative to."""
         if self.lock_folder is not None:
-            return entry.address, self.lock_folder
+            return locked_address(entry), self.lock_folder
         holder: Any = self.document.tree
         for part in role.split("."):
             holder = holder.get(part) if isinstance(holder, Mapping) else None
         model = holder.get("model") if isinstance(holder, Mapping) else holder
-        return (model if isinstance(model, str) else entry.address), run
+        return (model if isinstance(model, str) else locked_address(entry)), run
 
 
 def origin_of(run: Path, root: Path | None = None) -> Origin:

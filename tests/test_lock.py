@@ -269,6 +269,10 @@ def test_validate_warns_of_what_can_move(capsys: pytest.CaptureFixture[str]) -> 
     Path("recipe.yaml").write_text(pinned)
     answer = call(capsys, "validate", "recipe.yaml")
     assert re.findall(r"W430\]: (.*)", answer.out) == ["what this URL gives can change, and no lock pins it"]
+    # A picture is a path, never a repository, however it is written.
+    look = f"  look: {{kind: ip_adapter, model: org/look, revision: {'b' * 40}, image: inputs/bear.png}}\nprompts:"
+    Path("recipe.yaml").write_text(RECIPE.replace("prompts:", look))
+    assert "bear" not in call(capsys, "validate", "recipe.yaml").out
 
 
 NO_SOCKETS = """\

@@ -36,6 +36,7 @@ COMMANDS = {
     "export-adapter": "write a LoRA or merge of a recipe as a file that plain diffusers loads",
     "log": "log runs to MLflow, with parameters, digests and pictures",
     "runs": "list runs, and show the images of one with their parameters and digests",
+    "manifest": "print a run's manifest, also as an in-toto Statement or an RO-Crate",
     "gc": "delete stored pictures that no run uses, and downloads that nobody used for long",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",

@@ -72,7 +72,10 @@ def _addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str,
         revision = entry.get("revision")
         for key in ("model", "config", "image", "image_embeds", "mask"):
             address = entry.get(key)
-            if isinstance(address, str) and (revision is None or isinstance(revision, str)):
+            if not isinstance(address, str) or not (revision is None or isinstance(revision, str)):
+                continue
+            # A picture is never looked for on the Hub.
+            if key in ("model", "config") or "://" in address:
                 yield (*path, key), address, revision if key == "model" else None
     for axis, values in _mapping(document.tree.get("matrix")).items():
         if axis.rpartition(".")[2] == "model" and isinstance(values, list):
