@@ -117,9 +117,17 @@ class _Encoders:
 
     def __init__(self) -> None:
         self._made: dict[tuple[tuple[str, bytes], ...], Any] = {}
+        self._lost: dict[tuple[int, str, tuple[tuple[str, int], ...]], str] = {}
 
     def lost(self, reader: _Reader, text: str, vectors: Mapping[str, int]) -> str:
         """What of `text` stands past the window; empty when all of it is read."""
+        # Variants share their base's readers and most of their prompts.
+        key = id(reader), text, tuple(vectors.items())
+        if key not in self._lost:
+            self._lost[key] = self._cut(reader, text, vectors)
+        return self._lost[key]
+
+    def _cut(self, reader: _Reader, text: str, vectors: Mapping[str, int]) -> str:
         room = reader.window - reader.marks
         # No token is shorter than a byte, and a learned one not longer than its vectors.
         if len(text.encode()) + sum(vectors.values()) * len(text) * bool(vectors) <= room:

@@ -28,6 +28,7 @@ from recipe_runner.placed import placed
 from recipe_runner.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.resolve_base import resolve_base
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.weights.header import remembered_headers
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ def resolve(document: Document, variants: Sequence[Variant]) -> ResolvedRecipe:
     tree = cast("Mapping[str, Any]", document.tree)
     runtime = Runtime.model_validate(tree.get("runtime", {}))
     resolver.allow_pickle = runtime.allow_pickle
-    resolved = resolver.variants(variants)
+    with remembered_headers():
+        resolved = resolver.variants(variants)
     return ResolvedRecipe(
         name=tree["name"],
         variants=resolved,

@@ -157,7 +157,8 @@ def landing_text(adapter: ResolvedAdapter) -> str:
     """`20 of 24 tensors, unet 20`: four are for a text encoder, and the adapter's `target` is the UNet."""
     tensors = adapter.tensors
     if tensors is None:
-        return "not on this machine yet"
+        here = all(isinstance(source, Source) for source in adapter.sources.values())
+        return "where they land is known once the base is loaded" if here else "not on this machine yet"
     landed = sum(tensors.values())
     # What several modules share, and a merge of several files, is counted once for each.
     total = max(landed, adapter.layout.tensor_count if adapter.layout is not None else 0)

@@ -96,8 +96,9 @@ _KNOWN: ContextVar[dict[Path, Header] | None] = ContextVar("known", default=None
 
 @contextmanager
 def remembered_headers() -> Iterator[None]:
-    """In the block each header is read once: all that is asked of a file is then asked of the same one."""
-    token = _KNOWN.set({})
+    """In the block, and blocks inside it, each header is read once: all is then asked of the same one."""
+    known = _KNOWN.get()
+    token = _KNOWN.set({} if known is None else known)
     try:
         yield
     finally:

@@ -82,6 +82,7 @@ _BFL = (
     r"^(?:double_blocks\.\d+\.(?:img|txt)_(?:attn\.(?:qkv|proj)|mlp\.\d|mod\.lin)|"
     r"single_blocks\.\d+\.(?:linear[12]|modulation\.lin))$"
 )
+_HUNYUAN = r"_attn_(?:qkv|proj)$|mlp\.fc|linear\d$|_mod\.linear$"
 _CONVOLUTIONS = r"attn\d\.to_[qkv]$|\.conv[12]$|proj_in$|time_emb_proj$"
 
 
@@ -215,6 +216,23 @@ LORAS: dict[str, tuple[str, dict[str, Any], Build]] = {
         "diffusers",
         _expect("lora", "diffusers", "wan"),
         Build("wan-14b", _dotted("transformer."), PEFT),
+    ),
+    "lora-z-image-comfyui": (
+        "ComfyUI's LoraSave",
+        _expect("lora", "comfyui", "z-image"),
+        Build("z-image-comfyui", _dotted("diffusion_model."), COMFY, r"attention\.(?:qkv|out)$|feed_forward"),
+    ),
+    "lora-lumina2-comfyui": (
+        "ComfyUI's LoraSave",
+        _expect("lora", "comfyui", "lumina2"),
+        Build("lumina2-original", _dotted("diffusion_model."), COMFY, r"attention\.(?:qkv|out)$|feed_forward|adaLN"),
+    ),
+    "lora-hunyuan-video-kohya": (
+        "musubi-tuner",
+        _expect("lora", "kohya", "hunyuan-video"),
+        Build(
+            "hunyuan-video-original", _flat("lora_unet_"), KOHYA, r"_attn_(?:qkv|proj)$|mlp\.fc|linear\d$|_mod\.linear$"
+        ),
     ),
     "lora-wan-14b-kohya": (
         "musubi-tuner",

@@ -43,8 +43,8 @@ LANDS_ON_OTHERS = {
     ("lora-cogvideox-diffusers", "mochi"),
 }  # fmt: skip
 """Adapters that land whole on a base of another family, which is then warned of (W763)."""
-NOT_TRANSLATED = {"lora-flux2-ai-toolkit", "lora-wan-14b-kohya", "lora-wan-1.3b-ai-toolkit", "lora-sd1-cloneofsimo"}
-"""Names of an original code that are not translated to diffusers' (or, of cloneofsimo's, a part of a file)."""
+OTHER_SIZE = {"lora-wan-1.3b-ai-toolkit", "lora-sd1-cloneofsimo"}
+"""Of the family, and made for a model of another size (or, of cloneofsimo's, a part of a file)."""
 
 
 @cache
@@ -70,7 +70,7 @@ def test_an_adapter_fits_the_bases_of_its_family_and_no_other(name: str) -> None
         layout = read_layout(tree["tensors"], base(family))
         lands = bool(layout.modules) and not layout.unmatched
         if family == own:
-            assert lands == (name not in NOT_TRANSLATED), (name, family, layout.unmatched[:2])
+            assert lands == (name not in OTHER_SIZE), (name, family, layout.unmatched[:2])
             continue
         assert lands == ((name, family) in LANDS_ON_OTHERS), (name, family)
         if layout.unmatched:

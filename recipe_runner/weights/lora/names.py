@@ -12,11 +12,12 @@ from typing import Literal
 
 from recipe_runner.weights.lora.flux_names import flux_names
 from recipe_runner.weights.lora.layout import Rows
+from recipe_runner.weights.lora.original_names import original_names
 from recipe_runner.weights.lora.sd3_names import sd3_names
 from recipe_runner.weights.lora.sgm_names import sgm_names
 from recipe_runner.weights.modules import TEXT_MODEL, Modules
 
-Origin = Literal["", "sgm", "bfl", "xlabs", "mmdit"]
+Origin = Literal["", "sgm", "bfl", "xlabs", "mmdit", "original"]
 """Whose names they are; diffusers' and transformers' own have none."""
 Piece = tuple[str, Rows | None]
 """A module, and the rows of the file's delta that it gets (None: all)."""
@@ -84,6 +85,8 @@ def _other_names(component: str, modules: Modules) -> Iterator[tuple[str, Target
         yield name, Target(pieces, "xlabs" if ".processor." in name else "bfl")
     for name, pieces in sd3_names(modules):
         yield name, Target(pieces, "mmdit")
+    for name, pieces in original_names(modules):
+        yield name, Target(pieces, "original")
 
 
 def _spellings(name: str) -> Iterator[str]:

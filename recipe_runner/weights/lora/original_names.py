@@ -1,0 +1,205 @@
+"""Names of transformers' modules in their original code, as data: FLUX.2, Wan, Z-Image, Lumina 2 and HunyuanVideo.
+
+Trainers that work on the original code (ai-toolkit, musubi-tuner, ComfyUI) write them into LoRA files. Source: the
+functions `convert_…_to_diffusers` of these families in diffusers' `loaders/single_file_utils.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from recipe_runner.weights.lora.flux_names import fused
+from recipe_runner.weights.lora.layout import Rows
+from recipe_runner.weights.modules import Modules
+
+_Pieces = tuple[tuple[str, Rows | None], ...]
+_QKV = ("to_q", "to_k", "to_v")
+_ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Code:
+    """One family's original code.
+
+    `probe` are modules of diffusers that the family alone has together. `lists` maps diffusers' lists of blocks to the
+    original ones with the parts of a block: original name to diffusers' modules, several where the original has one
+    tensor for all. `outside` are the other modules; of those in `swapped` the halves change places.
+    """
+
+    probe: tuple[str, ...]
+    lists: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]]
+    outside: Mapping[str, str] = field(default_factory=dict)
+    swapped: Mapping[str, str] = field(default_factory=dict)
+
+
+def _side(prefix: str, attention: tuple[str, ...], out: str, feed: str) -> dict[str, tuple[str, ...]]:
+    return {
+        f"{prefix}_attn.qkv": attention,
+        f"{prefix}_attn.proj": (out,),
+        f"{prefix}_mlp.0": (f"{feed}.linear_in",),
+        f"{prefix}_mlp.2": (f"{feed}.linear_out",),
+    }
+
+
+def _hunyuan_side(
+    prefix: str, attention: tuple[str, ...], out: str, feed: str, norm: str
+) -> dict[str, tuple[str, ...]]:
+    return {
+        f"{prefix}_attn_qkv": attention,
+        f"{prefix}_attn_proj": (out,),
+        f"{prefix}_mlp.fc1": (f"{feed}.net.0.proj",),
+        f"{prefix}_mlp.fc2": (f"{feed}.net.2",),
+        f"{prefix}_mod.linear": (f"{norm}.linear",),
+    }
+
+
+_IMAGE = tuple(f"attn.{name}" for name in _QKV)
+_NEXT_DIT = ("layers", "noise_refiner", "context_refiner")
+_LUMINA = {
+    "attention.qkv": _IMAGE,
+    "attention.out": ("attn.to_out.0",),
+    "feed_forward.w1": ("feed_forward.linear_1",),
+    "feed_forward.w2": ("feed_forward.linear_2",),
+    "feed_forward.w3": ("feed_forward.linear_3",),
+    "adaLN_modulation.1": ("norm1.linear",),
+}
+_Z_IMAGE = {"attention.qkv": tuple(f"attention.{name}" for name in _QKV), "attention.out": ("attention.to_out.0",)}
+_WAN = {
+    **{f"self_attn.{letter}": (f"attn1.to_{letter}",) for letter in "qkv"},
+    **{f"cross_attn.{letter}": (f"attn2.to_{letter}",) for letter in "qkv"},
+    "self_attn.o": ("attn1.to_out.0",),
+    "cross_attn.o": ("attn2.to_out.0",),
+    "cross_attn.k_img": ("attn2.add_k_proj",),
+    "cross_attn.v_img": ("attn2.add_v_proj",),
+    "ffn.0": ("ffn.net.0.proj",),
+    "ffn.2": ("ffn.net.2",),
+}
+
+
+def _two_layers(theirs: str, first: str, second: str, own: str) -> dict[str, str]:
+    return {f"{theirs}.{first}": f"{own}.linear_1", f"{theirs}.{second}": f"{own}.linear_2"}
+
+
+_CODES: tuple[_Code, ...] = (
+    _Code(
+        probe=("single_transformer_blocks.0.attn.to_qkv_mlp_proj",),
+        lists={
+            "transformer_blocks": (
+                "double_blocks",
+                _side("img", _IMAGE, "attn.to_out.0", "ff") | _side("txt", _ADDED, "attn.to_add_out", "ff_context"),
+            ),
+            "single_transformer_blocks": (
+                "single_blocks",
+                {"linear1": ("attn.to_qkv_mlp_proj",), "linear2": ("attn.to_out",)},
+            ),
+        },
+        outside={
+            "img_in": "x_embedder",
+            "txt_in": "context_embedder",
+            **_two_layers("time_in", "in_layer", "out_layer", "time_guidance_embed.timestep_embedder"),
+            **_two_layers("guidance_in", "in_layer", "out_layer", "time_guidance_embed.guidance_embedder"),
+            "double_stream_modulation_img.lin": "double_stream_modulation_img.linear",
+            "double_stream_modulation_txt.lin": "double_stream_modulation_txt.linear",
+            "single_stream_modulation.lin": "single_stream_modulation.linear",
+            "final_layer.linear": "proj_out",
+        },
+        swapped={"final_layer.adaLN_modulation.1": "norm_out.linear"},
+    ),
+    _Code(
+        probe=("blocks.0.attn1.to_q", "condition_embedder.time_proj"),
+        lists={"blocks": ("blocks", _WAN)},
+        outside={
+            **_two_layers("text_embedding", "0", "2", "condition_embedder.text_embedder"),
+            **_two_layers("time_embedding", "0", "2", "condition_embedder.time_embedder"),
+            "time_projection.1": "condition_embedder.time_proj",
+            "head.head": "proj_out",
+        },
+    ),
+    _Code(
+        probe=("layers.0.attention.to_q", "layers.0.feed_forward.w1"),
+        lists={name: (name, _Z_IMAGE) for name in _NEXT_DIT},
+        outside={
+            "x_embedder": "all_x_embedder.2-1",
+            "final_layer.linear": "all_final_layer.2-1.linear",
+            "final_layer.adaLN_modulation.1": "all_final_layer.2-1.adaLN_modulation.1",
+        },
+    ),
+    _Code(
+        probe=("layers.0.attn.to_q", "layers.0.feed_forward.linear_1"),
+        lists={name: (name, _LUMINA) for name in _NEXT_DIT},
+        outside={
+            "cap_embedder.1": "time_caption_embed.caption_embedder.1",
+            **_two_layers("t_embedder.mlp", "0", "2", "time_caption_embed.timestep_embedder"),
+            "final_layer.adaLN_modulation.1": "norm_out.linear_1",
+            "final_layer.linear": "norm_out.linear_2",
+        },
+    ),
+    _Code(
+        probe=("context_embedder.token_refiner.refiner_blocks.0.attn.to_q", "single_transformer_blocks.0.proj_mlp"),
+        lists={
+            "transformer_blocks": (
+                "double_blocks",
+                _hunyuan_side("img", _IMAGE, "attn.to_out.0", "ff", "norm1")
+                | _hunyuan_side("txt", _ADDED, "attn.to_add_out", "ff_context", "norm1_context"),
+            ),
+            "single_transformer_blocks": (
+                "single_blocks",
+                {
+                    "linear1": (*_IMAGE, "proj_mlp"),
+                    "linear2": ("proj_out",),
+                    "modulation.linear": ("norm.linear",),
+                },
+            ),
+            "context_embedder.token_refiner.refiner_blocks": (
+                "txt_in.individual_token_refiner.blocks",
+                {
+                    "self_attn_qkv": _IMAGE,
+                    "self_attn_proj": ("attn.to_out.0",),
+                    "mlp.fc1": ("ff.net.0.proj",),
+                    "mlp.fc2": ("ff.net.2",),
+                    "adaLN_modulation.1": ("norm_out.linear",),
+                },
+            ),
+        },
+        outside={
+            "img_in.proj": "x_embedder.proj",
+            "txt_in.input_embedder": "context_embedder.proj_in",
+            **_two_layers("txt_in.t_embedder.mlp", "0", "2", "context_embedder.time_text_embed.timestep_embedder"),
+            **_two_layers(
+                "txt_in.c_embedder", "linear_1", "linear_2", "context_embedder.time_text_embed.text_embedder"
+            ),
+            **_two_layers("time_in.mlp", "0", "2", "time_text_embed.timestep_embedder"),
+            **_two_layers("guidance_in.mlp", "0", "2", "time_text_embed.guidance_embedder"),
+            **_two_layers("vector_in", "in_layer", "out_layer", "time_text_embed.text_embedder"),
+            "final_layer.linear": "proj_out",
+        },
+        swapped={"final_layer.adaLN_modulation.1": "norm_out.linear"},
+    ),
+)
+
+
+def original_names(modules: Modules) -> Iterator[tuple[str, _Pieces]]:
+    """Pairs of the original name and the modules it stands for, each with its rows of the original tensor."""
+    for code in _CODES:
+        if any(module not in modules for module in code.probe):
+            continue
+        yield from _in_blocks(code, modules)
+        for name, module in code.outside.items():
+            if module in modules:
+                yield name, ((module, None),)
+        for name, module in code.swapped.items():
+            if module in modules:
+                half = modules[module][0] // 2
+                yield name, ((module, ((half, 2 * half), (0, half))),)
+
+
+def _in_blocks(code: _Code, modules: Modules) -> Iterator[tuple[str, _Pieces]]:
+    for own, (theirs, parts) in code.lists.items():
+        block = re.compile(rf"{re.escape(own)}\.(\d+)\.")
+        for number in dict.fromkeys(match[1] for name in modules if (match := block.match(name))):
+            for part, names in parts.items():
+                pieces = fused(modules, [f"{own}.{number}.{name}" for name in names])
+                if pieces:
+                    yield f"{theirs}.{number}.{part}", pieces

@@ -1,0 +1,40 @@
+"""Original names of transformers' modules lead where diffusers' own converters put their weights, row by row."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from diffusers.loaders import single_file_utils as theirs
+from support.original_names import ORIGINALS, original_table
+
+from recipe_runner.weights.lora.original_names import original_names
+
+NAMES = ["flux2-bfl", "wan-14b-original", "z-image-comfyui", "lumina2-original", "hunyuan-video-original"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_those_of_the_converter(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # One block of each list, true rows, one column: the converters cut rows.
+    tensors = {
+        key: torch.randn(shape[0], *(1 for _ in shape[1:]), generator=generator)
+        for key, shape in original_table(name).items()
+        if all(number == "0" for number in re.findall(r"(?:blocks|layers|refiner)\.(\d+)\.", key))
+    }
+    converted = getattr(theirs, ORIGINALS[name][3])(dict(tensors))
+    modules = {
+        key.removesuffix(".weight"): tuple(tensor.shape)
+        for key, tensor in converted.items()
+        if key.endswith(".weight") and tensor.ndim > 1
+    }
+    reached: dict[str, None] = {}
+    for original, pieces in original_names(modules):
+        for module, rows in pieces:
+            whole = tensors[f"{original}.weight"]
+            own = whole if rows is None else torch.cat([whole[start:stop] for start, stop in rows])
+            assert torch.equal(own, converted[f"{module}.weight"]), (original, module)
+            reached[module] = None
+    # All others have one name on both sides.
+    assert not [module for module in modules if module not in reached and f"{module}.weight" not in tensors]
