@@ -163,6 +163,8 @@ def test_what_does_not_fit_is_told_while_planning(
         recipe_runner.compile_recipe(path)
     (problem,) = caught.value.problems
     assert (problem.code, problem.line, said in problem.message) == (code, 5, True), problem
+    if code == "E620":
+        assert problem.hint == "write `token: x`, or any other word without spaces, and use it in a prompt"
 
 
 def test_two_files_that_name_one_token_are_refused_while_planning(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def _decide(name: str, inversion: TextualInversion, modules: ModuleTable | None,
     source = find_weights_file(inversion, surroundings, USUAL)
     token, placed = inversion.token, None
     embedding = _embedding(source, f"adapter {name}")
-    if embedding is not None:
-        token = token or token_of(embedding, f"adapter {name}")
+    if embedding is not None and isinstance(source, Source):
+        token = token or token_of(embedding, source.files[0].name, f"adapter {name}")
         if modules is not None:
             placed = place_embedding(embedding, modules, target=inversion.target, label=f"adapter {name}")
     return _Core(source=source, token=token, placed=placed)

@@ -60,7 +60,7 @@ def read_learned(adapter: TextualInversionModel, modules: ModuleTable, *, allow_
         ),
         label,
     )
-    token = adapter.token or token_of(embedding, label)
+    token = adapter.token or token_of(embedding, adapter.weight_name, label)
     placed = place_embedding(embedding, modules, target=adapter.target, label=label)
     vectors = {
         part: vectors_of(tensors[place.key], f"{label}: `{token}` of the {part}") for part, place in placed.items()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.weights.modules import TEXT_MODEL, Modules, ModuleTable, Shape
@@ -146,8 +147,8 @@ def require_embedding(found: Embedding | str, label: str) -> Embedding:
     raise _misfit("E621", label, f"the file is no textual inversion: {found}", "use the file of one learned token")
 
 
-def token_of(embedding: Embedding, label: str) -> str:
-    """The token that the file names.
+def token_of(embedding: Embedding, file_name: str, label: str) -> str:
+    """The token that the file names inside, which its own name need not be.
 
     Raises:
         WeightsError: E620 it names none.
@@ -155,7 +156,9 @@ def token_of(embedding: Embedding, label: str) -> str:
     if embedding.token is not None:
         return embedding.token
     message = f"the file ({embedding.layout}) does not name the token that stands for it in prompts"
-    raise _misfit("E620", label, message, "write `token`, such as the name that its author gives it")
+    stem = PurePosixPath(file_name).stem
+    usual = f"`token: {stem}`" if _TOKEN.fullmatch(stem) else "`token`"
+    raise _misfit("E620", label, message, f"write {usual}, or any other word without spaces, and use it in a prompt")
 
 
 def token_width(modules: Modules) -> int | None:

@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=2 PYTHONPATH=tests .venv/bin/python tests/benchmarks/adapters.py
 
 Each figure is the best of many rounds in which all take turns, since machines are noisy. A LoRA on every attention and
-convolution of UNet and text encoder stands for plain LoRA, a LoKr on the same modules for whole differences.
+convolution of UNet and text encoder stands for plain LoRA, a LoKr on the same modules for whole differences. Two
+trained embeddings stand for textual inversions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from measure import ROOT
 from safetensors.torch import save_file
 from support import lycoris as kinds
-from support.handles import base_model, handle, lora_model
+from support.handles import base_model, embedding_model, handle, lora_model
 from support.loras import diffusers_file, factors
 from support.plain import plain_pipeline
 
@@ -71,6 +72,8 @@ class Bench:
         seconds = self.seconds
         step = (seconds["image"] - seconds["one step"]) / (STEPS - 1)
         print(f"a denoising step with guidance: {step * 1000:.1f} ms")
+        swap = seconds["token swapped"]
+        print(f"textual inversion: a swap {swap * 1000:.3f} ms, {swap / step:.2%} of a step")
         for kind in KINDS:
             change, zero = seconds[f"{kind} rescaled"], seconds[f"{kind} at 0"]
             swap, load = seconds[f"{kind} swapped"], seconds[f"{kind} loaded"]
@@ -87,12 +90,17 @@ def main() -> None:
         bench, alone = Bench(live), handle(base)
         conditioning = live.encode(alone, PROMPT)
         first, second = next(source), next(source)
+        words = [embedding_model(MODEL.parent / "embeddings" / f"{name}.safetensors") for name in ("teal", "brown")]
+        colours = [handle(base, word) for word in words]
+        for colour in colours:
+            live.require(colour)
 
         def image(wanted: ModelHandle, steps: int = STEPS) -> None:
             live.denoise(wanted, [conditioning], [0], {"num_inference_steps": steps, "guidance_scale": 4.0})
 
         for number in range(ROUNDS):
             fresh = next(source)
+            bench.measure("token swapped", colours[0], partial(live.require, colours[1]))
             bench.measure("one step", alone, partial(image, alone, 1))
             bench.measure("image", alone, partial(image, alone))
             for kind in KINDS:

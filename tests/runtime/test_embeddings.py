@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from support.embeddings import a1111, by_encoder, one_key, vectors
 from support.handles import base_model, embedding_model, handle, lora_model
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_picture, plain_pipeline
+from support.tiny import clip_tokenizer
 
 import recipe_runner
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
+from recipe_runner.runtime.reading import reading_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +168,39 @@ def test_a_long_prompt_counts_vectors_and_says_the_user_s_words(sd15_folder: Pat
     (warning,) = encoded.warnings
     assert (warning.code, "it does not see `EasyNegative, Blurry Film`" in warning.message) == ("W751", True)
     assert "(of `EasyNegative` it reads 2 of 5 vectors)" in warning.message
+
+
+PIECES = (
+    "<cat-toy>",
+    "<CAT-toy>",
+    "<gta5-artwork>",
+    "a",
+    "red",
+    "bear",
+    " ",
+    "  ",
+    "\n",
+    ",",
+    ".",
+    "<",
+    ">",
+    "-",
+    "_1",
+    "9",
+)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(text=st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_tokens_in_brackets_are_read_as_plain_added_tokens_are(text: str) -> None:
+    ours, plain = reading_copy(clip_tokenizer()), clip_tokenizer()
+    ours.add_vectors(3)
+    ours.tokens = {"<cat-toy>": range(1), "<gta5-artwork>": range(1, 3)}
+    plain.add_tokens(["<cat-toy>", "<gta5-artwork>", "<second>"])
+    # diffusers says the second vector after a space.
+    said = text.replace("<gta5-artwork>", "<gta5-artwork> <second>")
+    assert ours(text, padding="max_length", truncation=True) == plain(said, padding="max_length", truncation=True)
+    assert ours([text, text]).input_ids == [plain(said).input_ids] * 2
 
 
 # -- what does not fit
