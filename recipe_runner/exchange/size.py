@@ -26,6 +26,15 @@ def picture_size(base: ResolvedBase, sampling: Mapping[str, Json]) -> tuple[int,
     return (height if isinstance(height, int) else own), (width if isinstance(width, int) else own)
 
 
+def size_note(base: ResolvedBase, sampling: Mapping[str, Json]) -> str | None:
+    """A sentence where the size is a guess."""
+    source = base.config if base.weight_name is not None else base.source
+    if (sampling.get("height") and sampling.get("width")) or isinstance(source, Source):
+        return None
+    height, width = picture_size(base, sampling)
+    return f"the base is not on this machine, so its own size is not known: {width}x{height} is written"
+
+
 def _own_size(base: ResolvedBase) -> int:
     usual = 512 if base.pipeline == _FIRST_STABLE_DIFFUSION else 1024
     source = base.config if base.weight_name is not None else base.source

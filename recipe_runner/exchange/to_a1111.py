@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recipe_runner import diffusers_table
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
-from recipe_runner.exchange.size import picture_size
+from recipe_runner.exchange.size import picture_size, size_note
 from recipe_runner.record.described import Describer
 from recipe_runner.record.infotext import parameters_text
 from recipe_runner.record.samplers import sampler_name, schedule_type, scheduler_named
@@ -33,6 +33,8 @@ def to_a1111(plan: Plan) -> Exported:
         variant = plan.recipe.variants[image.variant]
         notes.update(dict.fromkeys(_unsaid(variant)))
         height, width = picture_size(variant.base, variant.sampling)
+        if guess := size_note(variant.base, variant.sampling):
+            notes[guess] = None
         made = _known_hashes(describer.generation(image, width, height))
         notes.update(dict.fromkeys(_scheduler(made)))
         negative = None if made.negative_prompt is None else foreign_prompt(made.negative_prompt, variant, "a1111")

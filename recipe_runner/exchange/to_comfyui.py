@@ -11,7 +11,7 @@ from recipe_runner import diffusers_table
 from recipe_runner.errors import Problem
 from recipe_runner.exchange.exported import Exported, ExportRefused
 from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
-from recipe_runner.exchange.size import picture_size
+from recipe_runner.exchange.size import picture_size, size_note
 from recipe_runner.record.described import scheduler_of
 from recipe_runner.record.samplers import comfyui_names
 
@@ -80,6 +80,8 @@ class _Graph:
             clip = [self._add("CLIPSetLastLayer", stop_at_clip_layer=-(skip + 1), clip=clip), 0]
         texts = {key: foreign_prompt(text, variant, "comfyui") for key, text in prompt.texts.items()}
         height, width = picture_size(base, sampling)
+        if guess := size_note(base, sampling):
+            self._notes[guess] = None
         latent = [self._add(_FAMILIES[base.pipeline], width=width, height=height, batch_size=1), 0]
         positive, negative = (
             self._text(clip, texts, "", (height, width)),

@@ -27,6 +27,7 @@ from recipe_runner.exchange.python_images import (
 from recipe_runner.exchange.python_loop import Column, loop, saving
 from recipe_runner.exchange.python_loras import differences, load_call
 from recipe_runner.exchange.python_tokens import token_code, wrong_tokens
+from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
     from recipe_runner.resolved import ResolvedBase, ResolvedVariant
@@ -91,6 +92,11 @@ class _Script:
             "arguments": Column("arguments", [self._arguments(variant) for variant in variants]),
             "save": Column("save", [saving(variant.output) for variant in variants]),
         }
+        for role, source in self._plan.sources().items():
+            if isinstance(source, Source) and "://" in source.address:
+                self._notes[f"{role} was fetched from {source.address}; the script reads the copy on this machine"] = (
+                    None
+                )
         embeds = any(self._embeds(variant) for variant in variants)
         body = loop(columns, batch=self._batch, embeds=embeds)
         if self._batch > 1:

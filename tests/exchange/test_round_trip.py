@@ -125,3 +125,12 @@ def test_embeddings_go_by_the_names_of_their_files(capsys: pytest.CaptureFixture
     assert '"text": "embedding:bad-shape"' in comfyui.out
     back = load_recipe(import_bytes(comfyui.out.encode(), "x.json", HERE).text)
     assert [adapter.kind for adapter in back.adapters.values()] in ([], ["textual_inversion"])
+
+
+def test_a_size_that_is_a_guess_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = str(ROOT / "recipes" / "hub" / "negative-embedding.yaml")
+    for target in ("a1111", "comfyui"):
+        answer = call(capsys, "export", recipe, "--to", target)
+        assert "so its own size is not known: 1024x1024 is written" in answer.err
+        sized = call(capsys, "export", recipe, "--to", target, "--set", "sampling={height: 512, width: 768}")
+        assert "its own size" not in sized.err
