@@ -95,6 +95,17 @@ class Place:
         relative = Path(os.path.relpath(path.absolute(), self.folder.absolute())).as_posix()
         return Code("FOLDER" if relative == "." else f"FOLDER / {_quoted(relative)}")
 
+    def file(self, source: AnySource) -> tuple[object, dict[str, object]]:
+        """Where a weights file is: the first argument of a loader, and what narrows it down."""
+        if isinstance(source, Source) and source.commit is None:
+            return self.path(source.path(source.files[0].name)), {}
+        if isinstance(source, Source):
+            folder, _, name = source.files[0].name.rpartition("/")
+            given = {"revision": source.commit, "subfolder": folder or None, "weight_name": name}
+        else:
+            given = {"revision": source.revision, "subfolder": source.subfolder, "weight_name": source.weight_name}
+        return source.address, {key: value for key, value in given.items() if value is not None}
+
     def source(self, source: AnySource) -> tuple[object, dict[str, object]]:
         """Where a repository or folder is: the first argument of from_pretrained, and its revision."""
         if isinstance(source, Source) and source.commit is None:

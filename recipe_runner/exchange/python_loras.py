@@ -26,19 +26,7 @@ _FACTORS = {"down", "up", "alpha", "rows_up", "rows_down"}
 def load_call(adapter: ResolvedAdapter, place: Place) -> str:
     """The statement that loads a LoRA under its own name."""
     target = adapter.constants.get("target")
-    source = adapter.sources["weights"]
-    named: dict[str, object] = {}
-    where: object
-    if isinstance(source, Source) and source.commit is None:
-        where = place.path(source.path(source.files[0].name))
-    elif isinstance(source, Source):
-        folder, _, name = source.files[0].name.rpartition("/")
-        where, named = source.address, {"revision": source.commit, "weight_name": name}
-        named |= {"subfolder": folder} if folder else {}
-    else:
-        where = source.address
-        given = {"revision": source.revision, "subfolder": source.subfolder, "weight_name": source.weight_name}
-        named = {key: value for key, value in given.items() if value is not None}
+    where, named = place.file(adapter.sources["weights"])
     if target is None:
         return call("pipeline.load_lora_weights", where, **named, adapter_name=adapter.name)
     prefix = None if _layout_name(adapter) == "bare" else str(target)

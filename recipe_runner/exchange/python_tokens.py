@@ -62,11 +62,9 @@ def _load(code: TokenCode, adapter: ResolvedAdapter, variant: ResolvedVariant, p
     source, token = adapter.sources["weights"], adapter.constants.get("token")
     vectors = _vectors(adapter, variant.base)
     if not isinstance(source, Source) or vectors is None:
-        where, more = place.source(source)
-        given = {} if isinstance(source, Source) else {"subfolder": source.subfolder, "weight_name": source.weight_name}
-        named = {**more, **given, "token": token}
-        kept = {key: value for key, value in named.items() if value is not None}
-        code.lines.append(call("pipeline.load_textual_inversion", where, **kept))
+        where, named = place.file(source)
+        named |= {} if token is None else {"token": token}
+        code.lines.append(call("pipeline.load_textual_inversion", where, **named))
         code.notes.append(f"adapter {adapter.name}: not on this machine, so how diffusers reads it is not checked")
         return
     path = source.path(source.files[0].name)
