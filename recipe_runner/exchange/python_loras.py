@@ -73,6 +73,8 @@ def _kinds(layout: LoraLayout) -> Iterator[str]:
     roles = {role for module in layout.modules if module.kind == "lora" for role in module.tensors}
     if "dora_scale" in roles:
         yield "diffusers drops the dora_scale of this layout"
+    if "lora_magnitude_vector" in roles:
+        yield "diffusers rounds a DoRA otherwise, and scales it inside its norm, so that only scale 1 is the same"
     if roles - _FACTORS - {"dora_scale", "lora_magnitude_vector"}:
         yield f"diffusers does not load {', '.join(sorted(roles - _FACTORS))}"
 

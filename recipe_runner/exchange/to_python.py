@@ -194,7 +194,8 @@ class _Script:
         self._notes.update(dict.fromkeys(base.notes()))
         for adapter in variant.adapters:
             if adapter.kind == "merge":
-                self._wrong[f"adapter {adapter.name}: diffusers merges no adapters, so it is left out"] = None
+                told = "diffusers merges no adapters, so it is left out; `export-adapter` writes it as one LoRA"
+                self._wrong[f"adapter {adapter.name}: {told}"] = None
             if adapter.kind != "lora":
                 continue
             if adapter.tensors is None:

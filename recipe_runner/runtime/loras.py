@@ -94,9 +94,9 @@ class Loras:
         busy = [name for name, _, _ in active]
         idle = [name for name in tuners.names if name not in busy]
         for name in idle:
-            size = sum(map(tuners.size_bytes, tuners.names))
-            if len(tuners.names) > MOST_LOADED or size > MOST_BYTES:
-                tuners.remove(name)
+            if len(tuners.names) <= MOST_LOADED and tuners.size_bytes <= MOST_BYTES:
+                break
+            tuners.remove(name)
 
     def _scales(self, handle: ModelHandle, adapter: _Model) -> tuple[_Scales, str]:
         """The adapter's scale for every module, by component, and a digest of what the recipe says."""

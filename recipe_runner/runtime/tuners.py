@@ -23,15 +23,17 @@ class Tuners:
         self._layers = Layers(model)
         self._patches = Patches(model)
         self._changes: dict[str, tuple[Change, ...]] = {}
+        self._sizes_bytes: dict[str, int] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The adapters that are loaded, active or not, in the order they came."""
         return tuple(self._changes)
 
-    def size_bytes(self, name: str) -> int:
-        """Memory that the tensors of a loaded adapter take."""
-        return sum(change.size_bytes for change in self._changes[name])
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the tensors of all loaded adapters take."""
+        return sum(self._sizes_bytes.values())
 
     def add(self, name: str, changes: Sequence[Change]) -> None:
         """Load an adapter, inactive. `name` is one that peft takes (no dots) and not loaded yet.
@@ -43,6 +45,7 @@ class Tuners:
         self._layers.add(name, [change for change in kept if isinstance(change, Factor)])
         self._patches.add(name, [change for change in kept if isinstance(change, Difference)])
         self._changes[name] = kept
+        self._sizes_bytes[name] = sum(change.size_bytes for change in kept)
 
     def holds(self, name: str) -> int:
         """How many of the changes of the adapter called `name` stand whole, tensor for tensor, value for value."""
@@ -63,7 +66,7 @@ class Tuners:
         """Unload an adapter that is not at work."""
         self._layers.remove(name)
         self._patches.remove(name)
-        del self._changes[name]
+        del self._changes[name], self._sizes_bytes[name]
 
     def _as_applied(self, change: Change) -> Change:
         if isinstance(change, Factor) and not takes_layer(own_module(self._model, change.module)):
