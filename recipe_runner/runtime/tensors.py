@@ -37,6 +37,9 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
     if isinstance(tree, dict) and tree and all(isinstance(part, dict) for part in tree.values()):
         # IP-Adapters are pickled in two parts, whose names a safetensors file has as prefixes.
         tree = {f"{part}.{name}": value for part, inner in tree.items() for name, value in inner.items()}
+    if isinstance(tree, list):
+        # The first versions of cloneofsimo's trainer wrote the factors without any names.
+        tree = {str(number): value for number, value in enumerate(tree)}
     if not isinstance(tree, dict) or not all(isinstance(value, torch.Tensor) for value in tree.values()):
         raise misfit("E607", f"{path.name} is not a mapping of names to tensors")
     return {str(name): value for name, value in tree.items()}

@@ -216,6 +216,37 @@ def test_a_pickled_lora_needs_leave(sd15_folder: Path, tmp_path: Path) -> None:
     assert live.landing(handle(base, lora_model(tmp_path / "a.bin")))["style"]["unet"][0] > 0
 
 
+@pytest.mark.parametrize(("part", "target"), [("unet", None), ("text_encoder", None), ("unet", "unet")])
+def test_a_pickled_list_is_up_and_down_in_turn(
+    part: str, target: str | None, sd15_folder: Path, tmp_path: Path
+) -> None:
+    # cloneofsimo's first files name nothing: CLIP's attentions, or the UNet's with each feed-forward's first layer.
+    pipeline = plain_pipeline(sd15_folder)
+    numbered = numbered_modules(part, pipeline)
+    made = factors(pipeline, 1, (part,), rank=2, ends=[name.split(".", 1)[1] for name in numbered])
+    torch.save([tensor for name in numbered for tensor in reversed(made[name])], tmp_path / "lora_weight.pt")
+    diffusers_file(tmp_path / "named.safetensors", made)
+    live, base = LivePipeline("cpu", "strict", 1), base_model(sd15_folder, allow_pickle=True)
+    listed = handle(base, lora_model(tmp_path / "lora_weight.pt", target=target))
+    expected = our_picture(live, handle(base, lora_model(tmp_path / "named.safetensors")), "a bear", 3, **STEPS)
+    assert np.array_equal(our_picture(live, listed, "a bear", 3, **STEPS), expected)
+    assert live.landing(listed) == {"style": {part: (2 * len(numbered), 2 * len(numbered))}}
+
+
+def numbered_modules(part: str, pipeline: Any) -> list[str]:
+    """Modules in the order in which cloneofsimo's trainer met them."""
+    if part == "text_encoder":
+        layers = range(pipeline.text_encoder.config.num_hidden_layers)
+        return [f"text_encoder.encoder.layers.{n}.self_attn.{x}_proj" for n in layers for x in ("k", "v", "q", "out")]
+    blocks = [
+        name for name, module in pipeline.unet.named_modules() if type(module).__name__ == "BasicTransformerBlock"
+    ]
+    blocks.sort(key=lambda name: ("down", "up", "mid").index(name.split("_")[0]))
+    ends = [f"attn1.{x}" for x in ("to_q", "to_k", "to_v", "to_out.0")] + ["ff.net.0.proj"]
+    ends += [f"attn2.{x}" for x in ("to_q", "to_k", "to_v", "to_out.0")]
+    return [f"unet.{block}.{end}" for block in blocks for end in ends]
+
+
 def test_nothing_in_a_pickle_runs(sd15_folder: Path, tmp_path: Path) -> None:
     class Harm:
         def __reduce__(self) -> tuple[Any, ...]:

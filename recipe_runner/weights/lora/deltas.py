@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from recipe_runner.weights.lora.dialects import Claim, claim
+from recipe_runner.weights.lora.indexed import is_list
 from recipe_runner.weights.lora.roles import kind_of, split_key
 from recipe_runner.weights.modules import Shape
 
@@ -94,9 +95,9 @@ def indexed_deltas(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Shape, in
 
 def listed_deltas(shapes: Mapping[str, Shape]) -> list[tuple[Shape, int]]:
     """Made shape and rank of cloneofsimo's pickled lists, which are up and down in turn; empty for other files."""
-    pairs = len(shapes) // 2
-    if not pairs or list(shapes) != [str(number) for number in range(2 * pairs)]:
+    if not is_list(shapes):
         return []
+    pairs = len(shapes) // 2
     found: list[tuple[Shape, int]] = []
     for number in range(pairs):
         up, down = shapes[str(2 * number)], shapes[str(2 * number + 1)]

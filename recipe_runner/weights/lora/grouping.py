@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from recipe_runner.weights.lora.dialects import Claim, claim
 from recipe_runner.weights.lora.fit import Clash, rank_of
-from recipe_runner.weights.lora.indexed import indexed_modules, is_indexed
+from recipe_runner.weights.lora.indexed import indexed_modules, is_indexed, is_list, listed_modules
 from recipe_runner.weights.lora.names import Names, Target, names_of
 from recipe_runner.weights.lora.roles import ROLES, foreign_reason, kind_of, split_key
 from recipe_runner.weights.modules import Modules, ModuleTable, Shape
@@ -54,7 +54,7 @@ def group_tensors(shapes: Mapping[str, Shape], table: ModuleTable, target: str |
     """All tensors by module, in the file's order; `account` gets every key whose name means no module."""
     names = {component: names_of(component, modules) for component, modules in table.items()}
     file = _File(shapes, table, names, target, account)
-    groups = _numbered(file) if is_indexed(shapes) else _named(file)
+    groups = _numbered(file) if is_indexed(shapes) or is_list(shapes) else _named(file)
     for group in groups:
         if target not in (None, group.component):
             account.drop(group.tensors.values(), for_another(group.component, target))
@@ -76,7 +76,10 @@ def whole_shape(target: Target, modules: Modules) -> Shape:
 
 
 def _numbered(file: _File) -> list[Group]:
-    landed, reasons = indexed_modules(file.shapes, file.table)
+    if is_list(file.shapes):
+        landed, reasons = listed_modules(file.shapes, file.table, file.target)
+    else:
+        landed, reasons = indexed_modules(file.shapes, file.table)
     groups: dict[tuple[str, str], Group] = {}
     for key in file.shapes:
         if key in landed:

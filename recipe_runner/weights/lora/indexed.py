@@ -34,6 +34,27 @@ def is_indexed(shapes: Mapping[str, Shape]) -> bool:
     return any(_KEY.fullmatch(key) for key in shapes)
 
 
+def is_list(shapes: Mapping[str, Shape]) -> bool:
+    """Whether the file is a pickled list, as the first versions wrote it: up and down of each module in turn."""
+    return len(shapes) % 2 == 0 and bool(shapes) and list(shapes) == [str(number) for number in range(len(shapes))]
+
+
+def listed_modules(
+    shapes: Mapping[str, Shape], table: ModuleTable, target: str | None
+) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
+    """As `indexed_modules`, of a list: it is for `target` or, since it does not say, for the first that it fits."""
+    pairs = {number: {"up": str(2 * number), "down": str(2 * number + 1)} for number in range(len(shapes) // 2)}
+    components = [target] if target is not None else list(table)
+    orders = {component: _fitting(shapes, pairs, component, table) for component in components}
+    # One whose modules are all there before one that has more.
+    for component, order in sorted(orders.items(), key=lambda item: len(item[1]) != len(pairs)):
+        if not isinstance(order, str):
+            return {
+                key: (component, order[number], role) for number, roles in pairs.items() for role, key in roles.items()
+            }, {}
+    return {}, dict.fromkeys(shapes, str(next(iter(orders.values()), "the base has no modules")))
+
+
 def indexed_modules(
     shapes: Mapping[str, Shape], table: ModuleTable
 ) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
