@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from recipe_runner.adapters.base_parts import weights_of
 from recipe_runner.errors import Problem
+from recipe_runner.placed import warning_at
 from recipe_runner.resolved import ResolvedBase, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint import identify_checkpoint
@@ -137,16 +138,14 @@ def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
             continue
         told[id(base)] = None
         weights = weights_memory(variant)
-        place = {"path": base.origin.path, "line": base.origin.line, "column": base.origin.column,
-                 "source_line": base.origin.source_line}  # fmt: skip
         if weights is not None and weights.total > device.memory_bytes:
             takes = f"the weights take {gib(weights.total)} in {weights.dtype}"
             message = f"{takes}; {device.name} has {gib(device.memory_bytes)}"
             hint = "choose a smaller `base.dtype`, a smaller model, or another device"
-            yield Problem(code="W760", message=message, hint=hint, severity="warning", **place)  # type: ignore[arg-type]
+            yield warning_at(base.origin, "W760", message, hint)
         if base.dtype == "bfloat16" and 0 < device.capability < _AMPERE:
             message = f"{device.name} (compute capability {device.capability}) does not compute in bfloat16 itself"
-            yield Problem(code="W761", message=message, hint="use float16", severity="warning", **place)  # type: ignore[arg-type]
+            yield warning_at(base.origin, "W761", message, "use float16")
 
 
 def gib(size: int) -> str:

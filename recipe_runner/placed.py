@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.errors import Problem, RecipeRunnerError
 from recipe_runner.graph import Origin
 
 
@@ -16,3 +16,17 @@ def placed(origin: Origin) -> Iterator[None]:
         yield
     except RecipeRunnerError as error:
         raise error.at(origin.path, origin.line, origin.column, origin.source_line) from error
+
+
+def warning_at(origin: Origin, code: str, message: str, hint: str) -> Problem:
+    """A warning at the place `origin` of the recipe."""
+    return Problem(
+        code=code,
+        message=message,
+        path=origin.path,
+        line=origin.line,
+        column=origin.column,
+        source_line=origin.source_line,
+        hint=hint,
+        severity="warning",
+    )

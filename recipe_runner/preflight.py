@@ -13,6 +13,7 @@ from recipe_runner.load import read_document
 from recipe_runner.locking import pins_of
 from recipe_runner.matrix import variants
 from recipe_runner.memory import memory_warnings
+from recipe_runner.placed import warning_at
 from recipe_runner.prompt_window import window_warnings
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe
@@ -87,17 +88,8 @@ def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
                 continue
             said = advice(read_contents(source.path(source.files[0].name)).shapes, modules)
             if said:
-                origin = adapter.origin
-                yield Problem(
-                    code="W763",
-                    message=f"adapter {adapter.name}: every tensor lands, but {said}",
-                    path=origin.path,
-                    line=origin.line,
-                    column=origin.column,
-                    source_line=origin.source_line,
-                    hint="use an adapter that was trained on this family",
-                    severity="warning",
-                )
+                message = f"adapter {adapter.name}: every tensor lands, but {said}"
+                yield warning_at(adapter.origin, "W763", message, "use an adapter that was trained on this family")
 
 
 def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem]:

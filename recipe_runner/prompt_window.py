@@ -9,10 +9,12 @@ from typing import Any
 
 from recipe_runner.errors import Problem
 from recipe_runner.learned_tokens import occurrences
+from recipe_runner.placed import warning_at
 from recipe_runner.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
 
-_T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
+T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
+"""Default `max_sequence_length` of the pipelines that have a T5 encoder."""
 _NUMBERS = ("", "_2", "_3")
 _LONGEST_WINDOW = 10_000
 """Tokenizers without a limit state absurd ones."""
@@ -49,17 +51,8 @@ def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
 
 def _warning(prompt: ResolvedPrompt, reader: _Reader, name: str, lost: str) -> Problem:
     encoder = f"text encoder{reader.number.replace('_', ' ')}"
-    origin = prompt.origin
-    return Problem(
-        code="W751",
-        message=f"prompt {prompt.id}: {name}: {encoder} reads {reader.window} tokens; it does not see `{lost}`",
-        path=origin.path,
-        line=origin.line,
-        column=origin.column,
-        source_line=origin.source_line,
-        hint="shorten the prompt, or put what matters first",
-        severity="warning",
-    )
+    message = f"prompt {prompt.id}: {name}: {encoder} reads {reader.window} tokens; it does not see `{lost}`"
+    return warning_at(prompt.origin, "W751", message, "shorten the prompt, or put what matters first")
 
 
 def _read(prompt: ResolvedPrompt, number: str, variant: ResolvedVariant) -> Iterator[tuple[str, str]]:
@@ -86,7 +79,7 @@ def _readers(variant: ResolvedVariant) -> Iterator[_Reader]:
             continue
         is_t5 = "T5" in str(config.get("tokenizer_class"))
         asked = variant.sampling.get("max_sequence_length") if is_t5 else config.get("model_max_length")
-        window = asked if isinstance(asked, int) else _T5_LENGTH.get(base.pipeline, 512) if is_t5 else 0
+        window = asked if isinstance(asked, int) else T5_LENGTH.get(base.pipeline, 512) if is_t5 else 0
         if 0 < window < _LONGEST_WINDOW:
             yield _Reader(number, files, window, 1 if is_t5 else 2)
 

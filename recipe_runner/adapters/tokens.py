@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.learned_tokens import same_token, uses
-from recipe_runner.placed import placed
+from recipe_runner.placed import placed, warning_at
 from recipe_runner.resolved import ResolvedAdapter, ResolvedRecipe
 
 
@@ -53,13 +53,4 @@ def unused_tokens(recipe: ResolvedRecipe, names: Collection[str]) -> Iterator[Pr
         else:
             code, message = "W331", f"no prompt uses {tokens}, which the file of `{adapter.name}` names"
             hint = "Write it into a prompt or negative prompt, or delete the adapter: it changes nothing."
-        yield Problem(
-            code=code,
-            message=message,
-            path=adapter.origin.path,
-            line=adapter.origin.line,
-            column=adapter.origin.column,
-            source_line=adapter.origin.source_line,
-            hint=hint,
-            severity="warning",
-        )
+        yield warning_at(adapter.origin, code, message, hint)

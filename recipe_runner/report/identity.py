@@ -61,10 +61,10 @@ def _lines(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool) -> 
         yield f"  broken: {identity.broken}"
     tree = identity.tree
     if identity.tensor_count:
-        yield f"  tensors: {identity.tensor_count}, {_count(tree.get('parameters'))} parameters, {_dtypes(tree)}"
+        said = [f"{identity.tensor_count}", f"{_count(tree.get('parameters'))} parameters", _dtypes(tree)]
+        yield f"  tensors: {', '.join(part for part in said if part)}"
     for name, value in _pairs(tree.get("details")):
-        if value not in (None, {}, []):
-            yield f"  {name.replace('_', ' ')}: {_plain(value)}"
+        yield from _detail(name, value)
     if words := tree.get("trigger_words"):
         yield f"  trigger words: {_plain(words)}"
     yield from _metadata(tree.get("metadata"), verbose=verbose)
@@ -77,6 +77,19 @@ def _lines(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool) -> 
     told = identity.reasons if verbose or identity.kind == "unknown" else identity.reasons[:_FEW_REASONS]
     for reason in told:
         yield f"  {'because' if reason.verdict == 'match' else f'{reason.verdict}, {reason.kind}'}: {reason.reason}"
+
+
+def _detail(name: str, value: Json) -> Iterator[str]:
+    if value in (None, {}, []):
+        return
+    shown = name.replace("_", " ")
+    if name in ("ranks", "alphas"):
+        yield f"  {shown}: {', '.join(f'{number} in {count}' for number, count in _pairs(value))} of the modules"
+    elif isinstance(value, Mapping) and any(isinstance(part, Mapping) for part in value.values()):
+        yield f"  {shown}"
+        yield from (f"    {part}: {_plain(told)}" for part, told in _pairs(value))
+    else:
+        yield f"  {shown}: {_plain(value)}"
 
 
 def _pairs(value: Json) -> Iterator[tuple[str, Json]]:
@@ -120,7 +133,7 @@ def _count(value: Json) -> str:
 
 def _plain(value: Json) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_plain(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(_plain(item) for item in value)
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -7,11 +7,9 @@ from typing import Any
 
 from recipe_runner.errors import Problem
 from recipe_runner.learned_tokens import same_token, uses
+from recipe_runner.prompt_window import T5_LENGTH
 from recipe_runner.runtime.problems import warning
 from recipe_runner.runtime.reading import Reading, Rewritten
-
-_T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
-"""Default `max_sequence_length` of the pipelines that have a T5 encoder."""
 
 
 def prompt_warnings(
@@ -49,7 +47,7 @@ def _read(pipeline: Any, given: Mapping[str, str], *, guided: bool) -> Iterator[
 
 def _window(pipeline: Any, tokenizer: Any, max_sequence_length: int | None) -> int:
     if "T5" in type(tokenizer).__name__:
-        return max_sequence_length or _T5_LENGTH.get(type(pipeline).__name__, 512)
+        return max_sequence_length or T5_LENGTH.get(type(pipeline).__name__, 512)
     return int(tokenizer.model_max_length)
 
 

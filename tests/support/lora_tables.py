@@ -82,7 +82,6 @@ _BFL = (
     r"^(?:double_blocks\.\d+\.(?:img|txt)_(?:attn\.(?:qkv|proj)|mlp\.\d|mod\.lin)|"
     r"single_blocks\.\d+\.(?:linear[12]|modulation\.lin))$"
 )
-_HUNYUAN = r"_attn_(?:qkv|proj)$|mlp\.fc|linear\d$|_mod\.linear$"
 _CONVOLUTIONS = r"attn\d\.to_[qkv]$|\.conv[12]$|proj_in$|time_emb_proj$"
 
 

@@ -171,6 +171,7 @@ def _pipeline(path: Path) -> Identity:
     components: dict[str, Json] = {}
     problems: list[str] = []
     family, tensors, parameters = None, 0, 0
+    dtypes: dict[str, int] = {}
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[1] is None:  # noqa: PLR2004
             continue
@@ -182,6 +183,8 @@ def _pipeline(path: Path) -> Identity:
         if part.broken:
             problems.append(f"{name}: {part.broken}")
         tensors += part.tensor_count
+        for dtype, count in _counts(part.tree.get("dtypes")):
+            dtypes[dtype] = dtypes.get(dtype, 0) + count
         own = part.tree.get("parameters", 0)
         parameters += own if isinstance(own, int) else 0
         components[name] = {"class": value[1], "kind": part.kind, "tensor_count": part.tensor_count}
@@ -199,7 +202,12 @@ def _pipeline(path: Path) -> Identity:
         broken="; ".join(problems),
         reasons=(reason, *(Reason("pipeline", "broken", problem) for problem in problems)),
         tree={
-            "format": "folder", "variety": None, "parameters": parameters,
+            "format": "folder", "variety": None, "parameters": parameters, "dtypes": dict[str, Json](dtypes),
             "details": {"class": said, "components": components},
         },
     )  # fmt: skip
+
+
+def _counts(value: Json) -> list[tuple[str, int]]:
+    found = value.items() if isinstance(value, Mapping) else ()
+    return [(name, count) for name, count in found if isinstance(count, int)]

@@ -91,8 +91,12 @@ def _match(deltas: Sequence[Delta], kind: str, variety: str, tokens: list[str], 
         variety=variety,
         details=details,
         notes=tuple(notes),
-        reason=f"{len(deltas)} modules have factors of a {variety or kind}; {reason}",
+        reason=f"{_modules(len(deltas))} of a {variety or kind}; {reason}",
     )
+
+
+def _modules(count: int) -> str:
+    return "1 module has factors" if count == 1 else f"{count} modules have factors"
 
 
 def _counted(values: Sequence[int]) -> dict[str, Json]:
