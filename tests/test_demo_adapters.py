@@ -5,8 +5,12 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from support.demo import pictures
-from training.judge import background_fall, bands, colour_error, interior_fill, judge
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.demo import DEMO, pictures
+from training.judge import background_fall, bands, colour_error, interior_fill, judge, nearest_colour
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +46,12 @@ def test_two_loras_each_do_their_part_and_grow_with_their_scales(tmp_path: Path)
     assert fills[0] > fills[1] > fills[2]
 
 
+def test_a_merged_lora_keeps_both_effects(tmp_path: Path) -> None:
+    for picture in pictures("merge", tmp_path, "seeds=[1]")["star"]:
+        assert background_fall(picture) > 0.15
+        assert interior_fill(picture, "star") < 0.9
+
+
 def test_the_lokr_grows_with_its_scale(tmp_path: Path) -> None:
     for seen in pictures("lycoris", tmp_path).values():
         falls = [background_fall(picture) for picture in seen]
@@ -63,3 +73,60 @@ def test_the_negative_embedding_sharpens(tmp_path: Path) -> None:
     }
     edges = {prompt: mean(verdict.edge for verdict in verdicts) for prompt, verdicts in seen.items()}
     assert edges["negative"] < 0.95 * edges["plain"]
+
+
+def seen_of(name: str) -> torch.Tensor:
+    """An image prompt: [3, H, W] in 0..1."""
+    with Image.open(DEMO / "inputs" / name) as opened:
+        return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1) / 255.0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "prompts"),
+    [
+        ("ip-adapter", {"alone": "yellow-star", "heart": "red-heart"}),
+        ("ip-adapter-plus", {"ring": "purple-ring", "cross": "green-cross"}),
+    ],
+)
+def test_pictures_follow_their_image_prompt_more_at_a_higher_scale(
+    recipe: str, prompts: dict[str, str], tmp_path: Path
+) -> None:
+    found = pictures(recipe, tmp_path, "seeds=[1]")
+    distances = [0.0, 0.0, 0.0]
+    for prompt, shown in prompts.items():
+        colour, shape = shown.split("-")
+        image = seen_of(f"{shown}.png")
+        distances = [
+            distance + float((picture - image).abs().mean())
+            for distance, picture in zip(distances, found[prompt], strict=True)
+        ]
+        verdict = judge(found[prompt][2])
+        assert (verdict.shape, verdict.colour, verdict.background) == (shape, colour, judge(image).background)
+    none, some, full = distances
+    assert none > some > full
+
+
+def test_words_overrule_the_image_prompt(tmp_path: Path) -> None:
+    found = pictures("ip-adapter", tmp_path, "matrix={}")
+    verdict = judge(found["green"][0])
+    assert (verdict.shape, verdict.background) == ("star", "green")
+
+
+def test_each_mask_keeps_its_image_prompt_in_its_half(tmp_path: Path) -> None:
+    for picture in pictures("ip-adapter-masks", tmp_path)["halves"]:
+        edges = picture[:, :, :4], picture[:, :, -4:]
+        assert [nearest_colour(edge.flatten(1).median(dim=1).values) for edge in edges] == ["blue", "orange"]
+
+
+def test_a_silhouette_gives_the_shape_and_words_the_colours(tmp_path: Path) -> None:
+    for (shape, colour, background), seen in zip(
+        (("star", "red", "white"), ("heart", "yellow", "blue")), pictures("face-id", tmp_path).values(), strict=True
+    ):
+        verdict = judge(seen[2])
+        assert (verdict.shape, verdict.colour, verdict.background) == (shape, colour, background)
+
+
+def test_all_kinds_work_together_on_both_bases(tmp_path: Path) -> None:
+    for picture in pictures("together", tmp_path)["star"]:
+        assert colour_error(picture, "teal") < 60
+        assert background_fall(picture) > 0.1

@@ -24,6 +24,7 @@ from .shapes import HELD_OUT_SUBJECTS, RADII, SEEN_SUBJECTS, Subject, seeded
 SEED: Final = 1000
 STEPS: Final = 20
 GUIDANCE: Final = 4.0
+BATCH: Final = 16
 FACTS: Final = ("shape", "colour", "background", "size")
 
 Report = dict[str, str | float | dict[str, float]]
@@ -81,12 +82,13 @@ def sample(
         image_embeds: For an IP-Adapter, the picture that stands for none and then one for each caption (1 + n, …).
     """
     pictures = []
-    for first in range(0, len(captions), 16):
-        part = captions[first : first + 16]
+    # The pipeline takes the image prompts of one call for those of every picture in it.
+    batch = BATCH if image_embeds is None else 1
+    for first in range(0, len(captions), batch):
+        part = captions[first : first + batch]
         embeds = None
         if image_embeds is not None:
-            shown = image_embeds[1 + first : 1 + first + len(part)]
-            embeds = [torch.cat([image_embeds[:1].expand_as(shown), shown])]
+            embeds = [torch.cat([image_embeds[:1], image_embeds[1 + first : 2 + first]])]
         result = pipeline(
             part,
             negative_prompt=None if negative is None else [negative] * len(part),
