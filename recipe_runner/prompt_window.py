@@ -12,6 +12,7 @@ from recipe_runner.learned_tokens import occurrences
 from recipe_runner.placed import warning_at
 from recipe_runner.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
+from recipe_runner.words import rest_of
 
 T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
 """Default `max_sequence_length` of the pipelines that have a T5 encoder."""
@@ -135,7 +136,7 @@ class _Encoders:
             begins += [found.start] * vectors[found.token]
             place = found.end
         begins += _begins(tokenizer, text, place, len(text))
-        return text[begins[room] :].strip() if len(begins) > room else ""
+        return rest_of(text, begins[room]) if len(begins) > room else ""
 
     def _tokenizer(self, reader: _Reader) -> Any:
         key = tuple(sorted((name, data) for name, data in reader.files.items() if name != "tokenizer_config.json"))

@@ -45,3 +45,10 @@ def written(value: object) -> str:
     if isinstance(value, str) and value and not set(value) & set("{}[],&*#?|<>=!%@`\"'\\\n\t") and ": " not in value:
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+def rest_of(text: str, start: int) -> str:
+    """What follows in `text`, from the beginning of the word that `start` is in."""
+    while 0 < start < len(text) and text[start - 1].isalnum() and text[start].isalnum():
+        start -= 1
+    return text[start:].strip()

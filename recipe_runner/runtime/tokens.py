@@ -10,6 +10,7 @@ from recipe_runner.learned_tokens import same_token, uses
 from recipe_runner.prompt_window import T5_LENGTH
 from recipe_runner.runtime.problems import warning
 from recipe_runner.runtime.reading import Reading, Rewritten
+from recipe_runner.words import rest_of
 
 
 def prompt_warnings(
@@ -62,7 +63,7 @@ def _lost(tokenizer: Any, text: str, window: int) -> str:
         return f"`{str(tokenizer.decode(encoded.input_ids[window - 1 : -1])).strip()}`"
     written = tokenizer.rewrite(text) if isinstance(tokenizer, Reading) else Rewritten(text)
     begins = [start for start, _ in encoded.offset_mapping[1:-1]]
-    lost = f"`{text[written.original(begins[window - 2]) :].strip()}`"
+    lost = f"`{rest_of(text, written.original(begins[window - 2]))}`"
     cut = written.learned(begins[window - 2])
     if cut is None:
         return lost

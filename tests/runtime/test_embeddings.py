@@ -166,6 +166,9 @@ def test_a_long_prompt_counts_vectors_and_says_the_user_s_words(sd15_folder: Pat
         handle(base_model(sd15_folder), many), {"prompt": "a red " * 8 + "EasyNegative, Blurry Film"}
     )
     (warning,) = encoded.warnings
+    # A word that is cut in two is told whole.
+    (cut,) = live().encode(handle(base_model(sd15_folder)), {"prompt": "a red " * 8 + "a Zebra"}).warnings
+    assert cut.message.endswith("it does not see `Zebra`")
     assert (warning.code, "it does not see `EasyNegative, Blurry Film`" in warning.message) == ("W751", True)
     assert "(of `EasyNegative` it reads 2 of 5 vectors)" in warning.message
 
