@@ -10,11 +10,11 @@ from recipe_runner.load import load_document
 from recipe_runner.locking import judge, no_lock, pins_of
 from recipe_runner.matrix import variants
 from recipe_runner.resolve import resolve
-from recipe_runner.sources.access import Access, reach
+from recipe_runner.sources.access import Access, Meter, reach
 from recipe_runner.sources.lock_file import lock_beside, read_lock
 
 
-def stale_entries(path: Path) -> Sequence[Problem]:
+def stale_entries(path: Path, meter: Meter) -> Sequence[Problem]:
     """What keeps the lock of a recipe from being current, and what is only worth a warning.
 
     That is E431 where there is none, E430 and E432 for each entry that is not what the recipe says and what is here.
@@ -26,7 +26,7 @@ def stale_entries(path: Path) -> Sequence[Problem]:
     lock = read_lock(lock_beside(path))
     if lock is None:
         return [no_lock(document)]
-    with reach(Access(pins=pins_of(lock))):
+    with reach(Access(pins=pins_of(lock), meter=meter)):
         resolved = resolve(document, variants(document))
     try:
         return judge(lock, resolved.sources(), document, "locked")

@@ -343,6 +343,19 @@ def test_fetch_proves_what_the_lock_names(files: HubServer, capsys: pytest.Captu
     assert "error[E437]: org/outline: outline.safetensors is not the file that commit" in answer.err
 
 
+@pytest.mark.usefixtures("recipe")
+def test_two_at_once_bring_the_same_files(hub: HubServer, files: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    url = files.put("style.safetensors", LORA)
+    Path("recipe.yaml").write_text(RECIPE.replace("prompts:", f"  far: {{kind: lora, model: '{url}'}}\nprompts:"))
+    locked(capsys)
+    home = hub.environment(Path("other").absolute())
+    running = [start("fetch", "recipe.yaml", "--quiet", cwd=None, **home) for _ in range(3)]
+    answers = [(each.communicate(timeout=120), each.returncode) for each in running]
+    assert [status for _, status in answers] == [0, 0, 0], answers
+    assert process("lock", "recipe.yaml", "--check", cwd=None, **home).status == 0
+    assert process("fetch", "recipe.yaml", cwd=None, **home).out.endswith("all here\n")
+
+
 @pytest.mark.parametrize("command", ["lock", "fetch"])
 @pytest.mark.usefixtures("recipe")
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(

@@ -67,13 +67,15 @@ def _write(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from recipe_runner.codes import NO  # noqa: PLC0415
     from recipe_runner.lock_check import stale_entries  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems, problem_json  # noqa: PLC0415
     from recipe_runner.sources.lock_file import lock_beside  # noqa: PLC0415
 
     problems: list[Problem] = []
     told: list[dict[str, Any]] = []
     for recipe in arguments.recipes:
-        found = stale_entries(recipe)
+        with make_meter(quiet=arguments.quiet) as meter:
+            found = stale_entries(recipe, meter)
         problems += found
         errors = [problem for problem in found if problem.severity == "error"]
         told.append({

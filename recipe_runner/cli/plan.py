@@ -26,13 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
-    from recipe_runner.api import prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.api import Terms, prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.preflight import fit_warnings  # noqa: PLC0415
     from recipe_runner.record.state import plan_state  # noqa: PLC0415
     from recipe_runner.report import plan as report  # noqa: PLC0415
+    from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
 
-    prepared = prepare(arguments.recipe, arguments.overrides)
+    with make_meter() as meter:
+        prepared = prepare(arguments.recipe, arguments.overrides, Terms(meter=meter))
     plan = prepared.plan
     print_problems([*prepared.warnings, *fit_warnings(plan.recipe)], "human", file=sys.stderr)
     if arguments.format in ("mermaid", "dot"):

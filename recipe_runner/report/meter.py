@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 PLAIN_SECONDS = 5.0
 """How often a line is written at the most."""
@@ -84,41 +84,19 @@ class PlainMeter(QuietMeter):
 
 
 class BarMeter(QuietMeter):
-    """A live bar for each file that takes its time."""
+    """A live bar for each file that takes its time; nothing is drawn, or imported, before one does."""
 
     def __init__(self) -> None:
-        """Draw nothing before something takes its time."""
-        from rich.console import Console  # noqa: PLC0415 - rich is slow to import and only a terminal needs it
-        from rich.progress import (  # noqa: PLC0415  # noqa: PLC0415
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        self._bars = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        """Nothing has come."""
+        self._bars: Progress | None = None
         self._lock = threading.Lock()
         self._began: dict[tuple[str, str], float] = {}
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
-    def __enter__(self) -> Self:
-        """Draw."""
-        self._bars.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
         """Take the bars away."""
-        self._bars.stop()
+        if self._bars is not None:
+            self._bars.stop()
 
     def downloading(self, name: str, done: int, total: int | None) -> None:
         """Move the file's bar."""
@@ -133,11 +111,29 @@ class BarMeter(QuietMeter):
         with self._lock:
             began = self._began.setdefault(key, now)
             task = self._tasks.get(key)
+            if task is None and now - began < PATIENCE_SECONDS:
+                return
+            if self._bars is None:
+                self._bars = _bars()
+                self._bars.start()
             if task is None:
-                if now - began < PATIENCE_SECONDS:
-                    return
                 task = self._tasks[key] = self._bars.add_task(f"{what} {name}", total=total)
             self._bars.update(task, completed=done, total=total, visible=done != total)
+
+
+def _bars() -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - rich is slow to import and only a terminal needs it
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415  # noqa: PLC0415
+
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
 def make_meter(*, quiet: bool = False) -> ShownMeter:

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from email.message import Message
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -41,6 +41,8 @@ ATTEMPTS = 5
 """How often in a row a download may bring nothing before it is given up."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 _PART, _NO_SUCH_RANGE = 206, 416
+_FLUSH_BYTES = 64 << 20
+"""How much a killed download loses at the most."""
 _LONGEST_WAIT = 60.0
 _TIMEOUT = httpx2.Timeout(30.0, connect=15.0)
 sleep = time.sleep
@@ -56,21 +58,26 @@ class _Again(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """Which version of the file is coming: its name, and what the server says to tell versions apart."""
+    """Which version of the file is coming: its name, and what the server says to tell versions apart.
+
+    `flushed` bytes of it are on the disk for good. What came after them may be nothing but zeros once the power has
+    failed, and is asked for again.
+    """
 
     name: str
     validator: str | None
+    flushed: int = 0
 
     def write(self, path: Path) -> None:
         """Remember it beside what has come."""
-        write_file(path, json.dumps({"name": self.name, "validator": self.validator}).encode(), durable=False)
+        write_file(path, json.dumps(asdict(self)).encode())
 
     @classmethod
     def read(cls, path: Path) -> _Version | None:
         """What is remembered."""
         try:
             tree = json.loads(path.read_bytes())
-            return cls(str(tree["name"]), tree["validator"])
+            return cls(str(tree["name"]), tree["validator"], int(tree["flushed"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -153,12 +160,10 @@ def _bring(url: str, part: Path, note: Path) -> _Version:
 
 
 def _attempt(client: httpx2.Client, url: str, part: Path, note: Path) -> _Version:
-    version, have = _Version.read(note), _size(part)
+    version, have = _Version.read(note), 0
     headers = {}
-    if version is not None and version.validator and have:
+    if version is not None and version.validator and (have := min(_size(part), version.flushed)):
         headers = {"Range": f"bytes={have}-", "If-Range": version.validator}
-    else:
-        have = 0
     with client.stream("GET", url, headers=headers) as answer:
         if answer.status_code == _NO_SUCH_RANGE:
             if version is not None and answer.headers.get("Content-Range") == f"bytes */{have}":
@@ -179,25 +184,39 @@ def _attempt(client: httpx2.Client, url: str, part: Path, note: Path) -> _Versio
         with writing(part):
             if not have:
                 part.unlink(missing_ok=True)
+            version = replace(version, flushed=have)
             version.write(note)
-            _receive(answer, part, have, total, version.name)
+            _receive(answer, part, note, version, total)
     return version
 
 
-def _receive(answer: httpx2.Response, part: Path, have: int, total: int | None, name: str) -> None:
-    meter = access().meter
+def _receive(answer: httpx2.Response, part: Path, note: Path, version: _Version, total: int | None) -> None:
+    meter, have = access().meter, version.flushed
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT, 0o666)
+
+    def keep() -> None:
+        nonlocal version
+        system.flush(descriptor)
+        version = replace(version, flushed=have)
+        version.write(note)
+
     try:
         os.ftruncate(descriptor, have)
         os.lseek(descriptor, have, os.SEEK_SET)
-        # In the pieces that come: what is gathered into larger ones is lost when the connection drops.
-        for block in answer.iter_raw():
-            rest = memoryview(block)
-            while rest:
-                rest = rest[system.write(descriptor, rest) :]
-            have += len(block)
-            meter.downloading(name, have, total)
-        system.flush(descriptor)
+        try:
+            # In the pieces that come: what is gathered into larger ones is lost when the connection drops.
+            for block in answer.iter_raw():
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[system.write(descriptor, rest) :]
+                have += len(block)
+                meter.downloading(version.name, have, total)
+                if have - version.flushed >= _FLUSH_BYTES:
+                    keep()
+        except httpx2.TransportError:
+            keep()
+            raise
+        keep()
     finally:
         os.close(descriptor)
     if total is not None and have < total:

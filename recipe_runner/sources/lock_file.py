@@ -17,6 +17,7 @@ from recipe_runner.document import parse_document
 from recipe_runner.errors import Problem, ResolutionError
 from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, Strictly
 from recipe_runner.schema import check_lock
+from recipe_runner.sources.access import access
 from recipe_runner.sources.source import Address, Source
 from recipe_runner.weights.digests import autov3
 from recipe_runner.yaml_text import to_yaml
@@ -166,11 +167,16 @@ def locked_source(source: Source) -> LockedSource:
             name=file.name,
             size=file.size,
             sha256=file.sha256,
-            autov3=autov3(source.path(file.name)) if file.name.endswith(".safetensors") else None,
+            autov3=_autov3(source, file.name) if file.name.endswith(".safetensors") else None,
         )
         for file in source.files
     )
     return LockedSource(address=source.address, **written, commit=source.commit, files=files)
+
+
+def _autov3(source: Source, name: str) -> str:
+    meter = access().meter
+    return autov3(source.path(name), lambda done, total: meter.hashing(name, done, total))
 
 
 def lock_text(lock: Lock, header: str = HEADER) -> str:
