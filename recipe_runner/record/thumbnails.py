@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from recipe_runner.disk.atomic import make_folder, write_file
+from recipe_runner.errors import RecordError
 from recipe_runner.record.metadata import UNREADABLE
 
 if TYPE_CHECKING:
@@ -41,13 +42,16 @@ def write_thumbnail(run: Path, pixel_sha256: str, pixels: NDArray[np.uint8]) -> 
 def write_thumbnails(run: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
     """Make the thumbnails of a run that are not there yet; each large image's path leads to its thumbnail's.
 
-    Of a picture that is not there, or cannot be read, the path leads to itself.
+    Of a picture that is not there, or cannot be read, the path leads to itself; of all where nothing can be written.
     """
     large = [image for image in images if max(image.width, image.height) > SIDE]
     wanted = {image.path: thumbnail_path(image.pixel_sha256) for image in large}
     missing = {name: path for path, name in wanted.items() if not (run / name).is_file()}
-    if missing:
-        make_folder(run / FOLDER)
+    try:
+        if missing:
+            make_folder(run / FOLDER)
+    except RecordError:
+        return {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         made = threads.map(lambda pair: _read_and_write(run / pair[1], run / pair[0]), missing.items())
         failed = {path for path, done in zip(missing.values(), made, strict=True) if not done}
@@ -61,7 +65,10 @@ def _read_and_write(image: Path, thumbnail: Path) -> bool:
             pixels = picture.convert("RGB")
     except UNREADABLE:
         return False
-    _write(pixels, thumbnail)
+    try:
+        _write(pixels, thumbnail)
+    except RecordError:
+        return False
     return True
 
 

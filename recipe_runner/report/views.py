@@ -54,7 +54,7 @@ def report_of(folders: Sequence[Path], page_folder: Path, *, embed: bool = False
 def _subject(run: RecordedRun) -> Subject:
     """The run with its build graph, compiled anew from its resolved recipe."""
     if run.resolved is None:
-        return Subject(run=run, graph=None, graph_note=f"{RESOLVED} is not beside the manifest.")
+        return Subject(run=run, graph=None, graph_note=f"{RESOLVED} is not beside the manifest, or of another version.")
     try:
         plan = compile_plan(resolve(run.resolved, variants(run.resolved)))
     except RecipeRunnerError as error:

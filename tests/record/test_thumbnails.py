@@ -34,6 +34,13 @@ def test_a_small_picture_has_none() -> None:
     assert not Path("run").exists()
 
 
+def test_where_nothing_can_be_written_pictures_stand_for_themselves() -> None:
+    made = write_run(Path("run"), {0: pixels(0, (300, 300))})
+    # A file where the folder should be: the same as a medium that cannot be written, and true for root too.
+    Path("run/thumbnails").write_text("")
+    assert write_thumbnails(Path("run"), made.images).get(made.images[0].path) is None
+
+
 @pytest.mark.parametrize("damaged", [b"", b"no picture"])
 def test_of_a_damaged_picture_there_is_none(damaged: bytes) -> None:
     made = write_run(Path("run"), {0: pixels(0, (300, 300))})

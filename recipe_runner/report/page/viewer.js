@@ -9,7 +9,7 @@ const viewer = (() => {
   // The page may lie anywhere: where the run is, is told by where the page was opened from.
   const command = (image) => {
     const run = page.runs[image.run];
-    if (!run.resolved) return "resolved.yaml is not beside the manifest: without it the image cannot be asked for";
+    if (!run.resolved) return "resolved.yaml is not beside the manifest, or of another version: the image cannot be asked for";
     const address = new URL(run.resolved, document.baseURI);
     const path = address.protocol === "file:" ? decodeURIComponent(address.pathname) : decodeURIComponent(run.resolved);
     return `recipe-runner run ${quoted(path)} --only ${quoted(image.file)} --runs again`;
