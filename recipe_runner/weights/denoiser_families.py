@@ -53,6 +53,14 @@ DENOISER_FAMILIES: tuple[DenoiserFamily, ...] = (
     ),
     _transformer("flux3", "FLUX.3", Mark(r"^(?:early|single)_stream_modulations_|^(?:txt_)?mode_blocks_")),
     _transformer(
+        "krea2",
+        "Krea 2",
+        Mark(r"^txtfusion_|^text_fusion_"),
+        Mark(r"^transformer_blocks_#_attn_to_gate$", (6144,)),
+        Mark(r"^transformer_blocks_#_attn_to_[kv]$", (6144,), ratio=0.25),
+        Mark(r"^blocks_#_attn_w[qkvo]$"),
+    ),
+    _transformer(
         "flux2",
         "FLUX.2",
         Mark(r"(?:double|single)_stream_modulation"),
@@ -187,7 +195,6 @@ DENOISER_FAMILIES: tuple[DenoiserFamily, ...] = (
         Mark(r"transformer_blocks_#_attn1_(?:add_[qkv]_proj|to_add_out)$"),
         Mark(r"^blocks_#_attn_(?:qkv|proj)_[xy]$"),
     ),
-    _transformer("krea2", "Krea 2", Mark(r"^txtfusion_|^text_fusion")),
     _transformer(
         "ltx2",
         "LTX-2",

@@ -216,6 +216,16 @@ LORAS: dict[str, tuple[str, dict[str, Any], Build]] = {
         _expect("lora", "diffusers", "wan"),
         Build("wan-14b", _dotted("transformer."), PEFT),
     ),
+    "lora-krea2-kohya": (
+        "sd-scripts",
+        _expect("lora", "kohya", "krea2"),
+        Build("krea2-original", _flat("lora_unet_"), KOHYA, "attn|mlp|first|tproj|projector|last"),
+    ),
+    "lora-krea2-diffusers": (
+        "diffusers",
+        _expect("lora", "diffusers", "krea2"),
+        Build("krea2", _dotted("transformer."), PEFT, r"^transformer_blocks.*attn\.to_[qkv]$"),
+    ),
     "lora-z-image-comfyui": (
         "ComfyUI's LoraSave",
         _expect("lora", "comfyui", "z-image"),

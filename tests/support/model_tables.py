@@ -29,6 +29,7 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30},
         {"kind": "transformer", "family": "wan"},
     ),
+    "krea2": ("Krea2Transformer2DModel", {}, {"kind": "transformer", "family": "krea2"}),
     "hunyuan-video": ("HunyuanVideoTransformer3DModel", {}, {"kind": "transformer", "family": "hunyuan-video"}),
     "ltx": ("LTXVideoTransformer3DModel", {}, {"kind": "transformer", "family": "ltx"}),
     "lumina2": ("Lumina2Transformer2DModel", {}, {"kind": "transformer", "family": "lumina2"}),

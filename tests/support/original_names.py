@@ -38,6 +38,7 @@ ORIGINALS: dict[str, tuple[str, str, str, str]] = {
         "model.diffusion_model.",
         "convert_sd3_transformer_checkpoint_to_diffusers",
     ),
+    "krea2-original": ("krea2", "krea2", "", "convert_krea2_transformer_checkpoint_to_diffusers"),
     "hunyuan-video-original": ("hunyuan-video", "hunyuan-video", "", "convert_hunyuan_video_transformer_to_diffusers"),
 }
 
@@ -292,6 +293,40 @@ def _hunyuan_video() -> Iterator[tuple[str, Shape]]:
     yield from _linear("final_layer.adaLN_modulation.1", 2 * width, width)
 
 
+def _krea2_block(block: str, width: int, kv: int, hidden: int, head: int) -> Iterator[tuple[str, Shape]]:
+    for name, rows, columns in (
+        ("attn.wq", width, width), ("attn.wk", kv, width), ("attn.wv", kv, width), ("attn.wo", width, width),
+        ("attn.gate", width, width), ("mlp.gate", hidden, width), ("mlp.up", hidden, width),
+        ("mlp.down", width, hidden),
+    ):  # fmt: skip
+        yield f"{block}.{name}.weight", (rows, columns)
+    yield f"{block}.attn.qknorm.qnorm.scale", (head,)
+    yield f"{block}.attn.qknorm.knorm.scale", (head,)
+    yield f"{block}.prenorm.scale", (width,)
+    yield f"{block}.postnorm.scale", (width,)
+
+
+def _krea2() -> Iterator[tuple[str, Shape]]:
+    width, text = 6144, 2560
+    yield from _linear("first", width, 64)
+    yield from _linear("tmlp.0", width, 256)
+    yield from _linear("tmlp.2", width, width)
+    yield from _linear("tproj.1", 6 * width, width)
+    yield "txtmlp.0.scale", (text,)
+    yield from _linear("txtmlp.1", width, text)
+    yield from _linear("txtmlp.3", width, width)
+    yield "txtfusion.projector.weight", (1, 12)
+    for name in ("layerwise_blocks", "refiner_blocks"):
+        for number in range(2):
+            yield from _krea2_block(f"txtfusion.{name}.{number}", text, text, 6912, 128)
+    for number in range(28):
+        yield from _krea2_block(f"blocks.{number}", width, 1536, 16384, 128)
+        yield f"blocks.{number}.mod.lin", (6 * width,)
+    yield "last.norm.scale", (width,)
+    yield "last.modulation.lin", (2, width)
+    yield from _linear("last.linear", 64, width)
+
+
 _TABLES: dict[str, Callable[[], Iterator[tuple[str, Shape]]]] = {
     "flux1-bfl": _flux1,
     "flux2-bfl": _flux2,
@@ -303,6 +338,7 @@ _TABLES: dict[str, Callable[[], Iterator[tuple[str, Shape]]]] = {
     "auraflow-original": _auraflow,
     "sd3-medium-original": _sd3,
     "hunyuan-video-original": _hunyuan_video,
+    "krea2-original": _krea2,
 }
 
 

@@ -27,7 +27,7 @@ BASES: dict[str, dict[str, str]] = {
             "flux2": "flux2", "qwen-image": "qwen-image", "z-image": "z-image", "wan": "wan-14b",
             "hunyuan-video": "hunyuan-video", "ltx": "ltx", "lumina2": "lumina2", "auraflow": "auraflow",
             "chroma": "chroma", "mochi": "mochi", "sana": "sana", "pixart": "pixart", "hidream": "hidream",
-            "cogvideox": "cogvideox-5b", "cogview": "cogview4", "kandinsky": "kandinsky5",
+            "krea2": "krea2", "cogvideox": "cogvideox-5b", "cogview": "cogview4", "kandinsky": "kandinsky5",
         }.items()
     },
 }  # fmt: skip

@@ -11,7 +11,14 @@ from support.original_names import ORIGINALS, original_table
 
 from recipe_runner.weights.lora.original_names import original_names
 
-NAMES = ["flux2-bfl", "wan-14b-original", "z-image-comfyui", "lumina2-original", "hunyuan-video-original"]
+NAMES = [
+    "flux2-bfl",
+    "wan-14b-original",
+    "z-image-comfyui",
+    "lumina2-original",
+    "hunyuan-video-original",
+    "krea2-original",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Names of transformers' modules in their original code, as data: FLUX.2, Wan, Z-Image, Lumina 2 and HunyuanVideo.
+"""Names of transformers' modules in their original code, as data: FLUX.2, Krea 2, Wan, Z-Image, and others.
 
 Trainers that work on the original code (ai-toolkit, musubi-tuner, ComfyUI) write them into LoRA files. Source: the
 functions `convert_…_to_diffusers` of these families in diffusers' `loaders/single_file_utils.py`.
@@ -82,7 +82,30 @@ def _two_layers(theirs: str, first: str, second: str, own: str) -> dict[str, str
     return {f"{theirs}.{first}": f"{own}.linear_1", f"{theirs}.{second}": f"{own}.linear_2"}
 
 
+_KREA2 = {
+    **{f"attn.w{letter}": (f"attn.to_{letter}",) for letter in "qkv"},
+    "attn.wo": ("attn.to_out.0",),
+    "attn.gate": ("attn.to_gate",),
+    **{f"mlp.{part}": (f"ff.{part}",) for part in ("gate", "up", "down")},
+}
+
 _CODES: tuple[_Code, ...] = (
+    _Code(
+        probe=("transformer_blocks.0.attn.to_gate", "text_fusion.projector"),
+        lists={
+            "transformer_blocks": ("blocks", _KREA2),
+            "text_fusion.layerwise_blocks": ("txtfusion.layerwise_blocks", _KREA2),
+            "text_fusion.refiner_blocks": ("txtfusion.refiner_blocks", _KREA2),
+        },
+        outside={
+            "first": "img_in",
+            **_two_layers("tmlp", "0", "2", "time_embed"),
+            "tproj.1": "time_mod_proj",
+            **_two_layers("txtmlp", "1", "3", "txt_in"),
+            "txtfusion.projector": "text_fusion.projector",
+            "last.linear": "final_layer.linear",
+        },
+    ),
     _Code(
         probe=("single_transformer_blocks.0.attn.to_qkv_mlp_proj",),
         lists={
