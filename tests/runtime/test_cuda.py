@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from support.command import ROOT, process
+from support.embeddings import a1111, vectors
 from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_mask, write_picture
 from support.plain import plain_pipeline
 from support.tiny import sd15_folder, sdxl_folder
@@ -105,6 +106,19 @@ def test_image_prompts_and_masks_are_like_the_cpus(sd15_folder: Path, tmp_path: 
     recipe = write(tmp_path, sd15_folder)
     look = "{kind: ip_adapter, model: look.safetensors, image: bear.png, mask: left.png, scale: 0.6}"
     recipe.write_text(recipe.read_text() + f"adapters: {{look: {look}}}\n")
+    on_cuda = [recipe_runner.run_recipe(recipe, runs=runs) for runs in ("one", "two")]
+    on_cpu = recipe_runner.run_recipe(recipe, ["runtime.device=cpu"], runs="cpu")
+    shas = [[image["pixel_sha256"] for image in manifest(run.folder)["images"]] for run in on_cuda]
+    assert shas[0] == shas[1]
+    for one, other in zip(pixels(on_cuda[0]), pixels(on_cpu), strict=True):
+        assert np.abs(one - other).mean() < 1.0
+
+
+def test_learned_tokens_are_like_the_cpus(sd15_folder: Path, tmp_path: Path) -> None:
+    a1111(tmp_path / "easy.safetensors", vectors(6, 8))
+    recipe = write(tmp_path, sd15_folder)
+    easy = "{kind: textual_inversion, model: easy.safetensors, token: EasyNegative}"
+    recipe.write_text(recipe.read_text().replace("blurry", "easynegative") + f"adapters: {{easy: {easy}}}\n")
     on_cuda = [recipe_runner.run_recipe(recipe, runs=runs) for runs in ("one", "two")]
     on_cpu = recipe_runner.run_recipe(recipe, ["runtime.device=cpu"], runs="cpu")
     shas = [[image["pixel_sha256"] for image in manifest(run.folder)["images"]] for run in on_cuda]
