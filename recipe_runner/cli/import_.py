@@ -24,8 +24,8 @@ examples:
   recipe-runner import - --base demo/model < parameters.txt
 
 Reads the texts in PNG, JPEG, WebP, AVIF and GIF pictures, and text files: parameters of A1111, Forge, SD.Next and
-Civitai; ComfyUI's API and workflow JSON; InvokeAI; Fooocus; SwarmUI; diffusers-workflow. What a recipe cannot say is
-listed on stderr and in comments of the recipe.
+Civitai; ComfyUI's API and workflow JSON; InvokeAI; Fooocus; SwarmUI; NovelAI; diffusers-workflow. What a recipe cannot
+say is listed on stderr and in comments of the recipe.
 """
 
 

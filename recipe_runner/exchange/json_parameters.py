@@ -1,9 +1,9 @@
-"""Parameters written as one JSON object: Fooocus and SwarmUI."""
+"""Parameters written as one JSON object: Fooocus, SwarmUI and NovelAI."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,19 @@ _SWARM = (
     "scheduler", "loras", "loraweights", "clipstopatlayer", "vae", "images", "aspectratio", "swarm_version", "date",
 )  # fmt: skip
 
+_NOVELAI = (
+    "prompt", "uc", "steps", "sampler", "noise_schedule", "scale", "seed", "width", "height", "version", "signed_hash",
+    "request_type", "v4_prompt", "v4_negative_prompt", "n_samples",
+)  # fmt: skip
 _NO_VAE = ("default", "none", "automatic")
 
 
 def read_json_parameters(tree: Mapping[str, Any]) -> Generation | None:
-    """What Fooocus's or SwarmUI's object says; None where it is neither's."""
+    """What Fooocus's, SwarmUI's or NovelAI's object says; None where it is nobody's."""
     if "sui_image_params" in tree:
-        return _swarm(mapping(tree["sui_image_params"]))
+        return _swarm(mapping(tree["sui_image_params"]), sequence(tree.get("sui_models")))
+    if "uc" in tree and "prompt" in tree and "scale" in tree:
+        return _novelai(tree)
     return _fooocus(tree) if "base_model" in tree and "prompt" in tree else None
 
 
@@ -57,9 +63,10 @@ def _fooocus(tree: Mapping[str, Any]) -> Generation:
     )
 
 
-def _swarm(tree: Mapping[str, Any]) -> Generation:
-    weights = [*sequence(tree.get("loraweights"))]
-    names = [str(each) for each in sequence(tree.get("loras"))]
+def _swarm(tree: Mapping[str, Any], models: Sequence[Any]) -> Generation:
+    files = [mapping(model) for model in models]
+    hashes = {(str(file.get("param")), _bare(file.get("name"))): file.get("hash") for file in files}
+    weights, names = _listed(tree.get("loraweights")), [str(each) for each in _listed(tree.get("loras"))]
     flux = number_of(tree.get("fluxguidancescale"))
     stop = integer_of(tree.get("clipstopatlayer"))
     named = {
@@ -67,14 +74,38 @@ def _swarm(tree: Mapping[str, Any]) -> Generation:
         "guidance": tree.get("cfgscale") if flux is None else flux,
         "skip": 0 if stop is None else -stop,
     }
+    loras = [
+        (name, weights[place] if place < len(weights) else 1, hashes.get(("loras", _bare(name))))
+        for place, name in enumerate(names)
+    ]
     found = _generation(
         "SwarmUI",
         {**tree, **named},
-        _named(tree.get("model"), None),
-        [(name, weights[place] if place < len(weights) else 1, None) for place, name in enumerate(names)],
+        _named(tree.get("model"), hashes.get(("model", _bare(tree.get("model"))))),
+        loras,
         _rest(tree, [key for key in tree if key not in _SWARM]),
     )
     return replace(found, flow=flux is not None)
+
+
+def _novelai(tree: Mapping[str, Any]) -> Generation:
+    named = {
+        "negative": tree.get("uc"),
+        "guidance": tree.get("scale"),
+        "skip": 0,
+        "scheduler": tree.get("noise_schedule"),
+    }
+    lost = ["NovelAI's model, which is not published", *_rest(tree, [key for key in tree if key not in _NOVELAI])]
+    return _generation("NovelAI", {**tree, **named}, None, [], lost)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    """A list, or a text of parts between commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) and value else sequence(value)
+
+
+def _bare(name: Any) -> str:
+    return re.sub(r"\.(safetensors|sft|ckpt)$", "", str(name))
 
 
 def _generation(

@@ -35,10 +35,12 @@ _READ = (
     "Lora hashes", "TI hashes", "Hashes", "Civitai resources", "Negative prompt",
 )  # fmt: skip
 _SAYS_NOTHING = (
-    "Version", "App", "User", "Parser", "Operations", "Civitai metadata", "Created Date", "Backend", "Module 1",
+    "Version", "App", "User", "Parser", "Operations", "Civitai metadata", "Created Date", "Backend", "LoRA networks",
     "Hashed prompt", "Hashed Negative prompt", "Emphasis", "Downcast alphas_cumprod", "NGMS", "Index", "Batch-index",
 )  # fmt: skip
-"""Keys that change no pixel, or only one that diffusers draws in the same way."""
+"""Keys that change no pixel, or that say again what others say."""
+_BEGINNINGS = ("Lora hash", "TI hash", "Module ")
+_KEYS = {key.casefold(): key for key in _READ}
 _NO_VAE = ("automatic", "none", "default", "baked")
 _OWN = "recipe_runner"
 
@@ -61,14 +63,32 @@ def split_parameters(text: str) -> Parts | None:
         tail = "\n".join(lines[number:])
         if len(tail) > _LONGEST:
             return None
-        values = _pairs(tail)
+        before, tail = _split_line(tail)
+        values = {_KEYS.get(key.casefold(), key): value for key, value in _pairs(tail).items()}
         if len(values) >= _FEWEST_PAIRS and ("Steps" in values or "Sampler" in values or "Seed" in values):
-            head = lines[:number]
-            # Civitai writes texts without a prompt whose first line is the parameters.
-            cut = next((place for place, line in enumerate(head) if line.strip().startswith(_NEGATIVE)), len(head))
-            negative = "\n".join(head[cut:]).strip().removeprefix(_NEGATIVE)
-            return Parts("\n".join(head[:cut]).strip(), negative.strip(), values)
+            prompt, negative = _prompts([*lines[:number], *([before] if before else [])])
+            return Parts(prompt, negative, values)
     return None
+
+
+def _split_line(text: str) -> tuple[str, str]:
+    """What stands before the parameters on their own first line: Civitai writes whole texts on one."""
+    line, _, _ = text.partition("\n")
+    first = _KEY.match(line.lstrip())
+    if first is not None and first[1].casefold() in _KEYS and first[1] != "Negative prompt":
+        return "", text
+    found = re.search(r"(?:^|(?<=\s))Steps: \d", line)
+    return ("", text) if found is None else (line[: found.start()].strip(), text[found.start() :])
+
+
+def _prompts(lines: list[str]) -> tuple[str, str]:
+    """The prompt and the negative prompt of the lines before the parameters."""
+    cut = next((place for place, line in enumerate(lines) if line.strip().startswith(_NEGATIVE)), None)
+    if cut is not None:
+        return "\n".join(lines[:cut]).strip(), "\n".join(lines[cut:]).strip().removeprefix(_NEGATIVE).strip()
+    text = "\n".join(lines)
+    prompt, _, negative = text.partition(f" {_NEGATIVE}") if text.count("\n") == 0 else (text, "", "")
+    return prompt.strip(), negative.strip()
 
 
 def _pairs(text: str) -> dict[str, Any]:
@@ -136,7 +156,7 @@ def read_parameters(text: str) -> Generation | None:
         seeds=() if seed is None else (seed,),
         sampling=sampling,
         sampler=text_of(values.get("Sampler")),
-        schedule=str(values.get("Schedule type", "")),
+        schedule=str(values.get("Schedule type", "" if named is None or named.endswith("Scheduler") else named)),
         scheduler=(named, {}) if named and named.endswith("Scheduler") else None,
         flow=distilled or (pipeline or "").startswith(("Flux", "StableDiffusion3", "Chroma")),
         base=base,
@@ -218,25 +238,30 @@ def _adapters(
         hashed = lora_hashes.pop(_hash_name(adapter.model.name), None)
         model = adapter.model if hashed is None else replace(adapter.model, hashes={"AutoV3": hashed})
         found.append(replace(adapter, model=model))
+    resources = [mapping(each) for each in sequence(values.get("Civitai resources"))]
+    weights = [number_of(each.get("weight")) for each in resources if each.get("type") in ("lora", "lycoris")]
+    # Names and numbers stand in no order that could be relied on; of one each there is no doubt.
+    known = weights[0] if len(weights) == len(lora_hashes) == 1 and not named else None
     for name, hashed in lora_hashes.items():
-        found.append(ForeignAdapter(kind="lora", model=ForeignModel(name=name, hashes={"AutoV3": hashed})))
-        lost.append(f"the text does not say at which scale the LoRA `{name[:60]}` was applied; 1.0 is written")
+        model = ForeignModel(name=name, hashes={"AutoV3": hashed})
+        found.append(ForeignAdapter(kind="lora", model=model, scale=1.0 if known is None else float(known)))
+        if known is None:
+            lost.append(f"the text does not say at which scale the LoRA `{name[:60]}` was applied; 1.0 is written")
     for name, hashed in token_hashes.items():
         model = ForeignModel(name=name, hashes={"sha256": hashed})
         found.append(ForeignAdapter(kind="textual_inversion", model=model, token=name))
-    if isinstance(values.get("Civitai resources"), list):
-        lost += _resources(sequence(values["Civitai resources"]), bool(found))
+    said = known is not None or (bool(named) and not lora_hashes)
+    lost += _resources(resources, have_loras=said)
     return tuple(found), lost
 
 
-def _resources(resources: Any, have_adapters: bool) -> list[str]:  # noqa: FBT001
+def _resources(resources: list[Mapping[str, Any]], *, have_loras: bool) -> list[str]:
     """Sentences about Civitai's own numbers, which say what to download and not what the file is called."""
     lost = []
-    for resource in resources:
-        entry = mapping(resource)
+    for entry in resources:
         kind = str(entry.get("type", "model"))[:20]
         number = entry.get("air") or entry.get("modelVersionId")
-        if number is None or (kind == "lora" and have_adapters):
+        if number is None or (kind in ("lora", "lycoris") and have_loras):
             continue
         name, weight = str(entry.get("modelName", "")), entry.get("weight")
         strength = "" if weight is None else f" at {weight}"
@@ -261,7 +286,7 @@ def _hash_name(name: str) -> str:
 def _lost_pairs(values: Mapping[str, Any]) -> list[str]:
     lost = []
     for key, value in values.items():
-        if key in _READ or key in _SAYS_NOTHING or key.startswith(("Lora hash", "TI hash")):
+        if key in _READ or key in _SAYS_NOTHING or key.startswith(_BEGINNINGS):
             continue
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         lost.append(f"{key}: {shown[:120]}")

@@ -68,6 +68,7 @@ def _without_tags(text: str, what: str) -> PlainPrompt:
             if kind in ("hypernet", "hypernetwork"):
                 lost.append(f"{what}: the hypernetwork `{_short(name)}` has no counterpart in diffusers")
                 return ""
+            lost.append(f"{what}: the tag `{_short(match[0])}` is read as plain words")
             return match[0]
         scale, odd = _tag_scale(weights)
         if not name.strip():

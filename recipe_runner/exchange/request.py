@@ -27,6 +27,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 _WHOLE = ("num_inference_steps", "clip_skip", "max_sequence_length")
 _SDXL_NAMES = ("xl", "pony", "illustrious", "noob", "animagine")
+_SMALLEST_SDXL = 850_000
+"""Pixels."""
 _LONGEST_LIST = 1_000
 
 
@@ -76,10 +78,21 @@ def sampling_of(made: Generation, pipeline: str | None) -> tuple[dict[str, Json]
         if name in ("height", "width") and checked != value:
             lost.append(f"{name} {value}, which is no multiple of 8; {checked} is written")
         found[name] = checked
-    base = made.base.name.lower() if made.base is not None else ""
-    if "clip_skip" in found and (any(mark in base for mark in _SDXL_NAMES) or "XL" in (pipeline or "")):
+    if "clip_skip" in found and made.flow:
+        lost.append(f"clip skip {found.pop('clip_skip')}, which flow-matching models do not have")
+    elif "clip_skip" in found and _looks_like_sdxl(made, pipeline):
         lost.append(f"clip skip {found.pop('clip_skip')}: those programs skip nothing more in SDXL, diffusers would")
     return found, lost
+
+
+def _looks_like_sdxl(made: Generation, pipeline: str | None) -> bool:
+    """By the pipeline or the base's name; where it has none, by a size that is no earlier model's."""
+    if pipeline is not None:
+        return "XL" in pipeline
+    if made.base is not None and made.base.name:
+        return any(mark in made.base.name.lower() for mark in _SDXL_NAMES)
+    height, width = made.sampling.get("height"), made.sampling.get("width")
+    return isinstance(height, int) and isinstance(width, int) and height * width > _SMALLEST_SDXL
 
 
 def _checked(name: str, value: Json) -> Json:
@@ -102,7 +115,7 @@ def scheduler_of(made: Generation) -> tuple[dict[str, Json], list[str]]:
     """The scheduler section: what the sampler's name stands for, as far as diffusers has it."""
     if made.scheduler is not None:
         return _known_scheduler(*made.scheduler)
-    if made.sampler is None or made.sampler.lower() in ("default", "", "none"):
+    if made.sampler is None or made.sampler.lower() in ("default", "undefined", "none", ""):
         return {}, []
     named = scheduler_named(made.sampler, made.schedule)
     shown = f"the sampler {made.sampler[:60]}{f' ({made.schedule[:40]})' if made.schedule else ''}"

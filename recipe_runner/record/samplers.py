@@ -48,7 +48,9 @@ _ROWS = (
     _Row("DPMSolverSinglestepScheduler", "DPM++ SDE", "dpmpp_sde", ("dpmpp_sde_gpu", "dpm++ 2s", "dpmpp_2s")),
     _Row("DPMSolverSDEScheduler", "DPM++ SDE", "dpmpp_sde"),
     _Row("DPMSolverSinglestepScheduler", "DPM++ 2S a", "dpmpp_2s_ancestral", ("k_dpmpp_2_a",), note="DPM++ 2S a"),
-    _Row("EulerAncestralDiscreteScheduler", "Euler a", "euler_ancestral", ("euler_a", "k_euler_a")),
+    _Row(
+        "EulerAncestralDiscreteScheduler", "Euler a", "euler_ancestral", ("euler_a", "k_euler_a", "k_euler_ancestral")
+    ),
     _Row("EulerDiscreteScheduler", "Euler", "euler", ("k_euler", "edm euler")),
     _Row("EDMEulerScheduler", "Euler", "euler"),
     _Row("FlowMatchEulerDiscreteScheduler", "Euler", "euler"),

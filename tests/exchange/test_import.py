@@ -66,6 +66,21 @@ def test_the_text_has_hashes_and_losses_as_comments() -> None:
     assert "base:\n  # Model hash 6ce0161689\n  model: dream.safetensors\n" in recipe.text
 
 
+@pytest.mark.parametrize(
+    ("parameters", "skip"),
+    [
+        ("Size: 512x768, Model: dream", 1),
+        ("Size: 1024x1024, Model: ponyDiffusionV6XL", None),
+        ("Size: 832x1216", None),
+        ("Size: 512x512", 1),
+        ("Size: 1024x1024, Model: flux_dev, Distilled CFG Scale: 3.5", None),
+    ],
+)
+def test_clip_skip_is_carried_over_where_diffusers_means_the_same(parameters: str, skip: int | None) -> None:
+    recipe = imported(f"a\nSteps: 20, Sampler: Euler, Seed: 1, Clip skip: 2, {parameters}")
+    assert recipe.sampling.clip_skip == skip
+
+
 @pytest.mark.skipif(not TEXTS.is_file(), reason="the texts of real pictures are not here")
 def test_real_texts_make_valid_recipes() -> None:
     entries = json.loads(TEXTS.read_text(encoding="utf-8"))

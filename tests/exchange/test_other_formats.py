@@ -134,3 +134,43 @@ def test_fooocus_and_swarmui() -> None:
     )  # fmt: skip
     assert swarm is not None
     assert (swarm.adapters[0].scale, swarm.sampling["clip_skip"]) == (0.5, 1)
+
+
+def test_swarmui_s_hashes_and_lists_as_text() -> None:
+    found = read_text(
+        json.dumps(
+            {
+                "sui_image_params": {
+                    "prompt": "office <segment:face,0.6> detail", "model": "dream", "seed": 1, "steps": 16,
+                    "cfgscale": 2.0,
+                    "loras": "styleA,turbo", "loraweights": "0.4,0.7", "initimagecreativity": 0.6,
+                },
+                "sui_models": [
+                    {"name": "dream.safetensors", "param": "model", "hash": "0x84fc41ea0821fa0a"},
+                    {"name": "styleA.safetensors", "param": "loras", "hash": "0xe8055d97ec312203"},
+                ],
+            }
+        )
+    )  # fmt: skip
+    assert found is not None
+    assert found.base is not None
+    assert dict(found.base.hashes) == {"hash": "0x84fc41ea0821fa0a"}
+    assert [(each.model.name, each.scale, dict(each.model.hashes)) for each in found.adapters] == [
+        ("styleA", 0.4, {"hash": "0xe8055d97ec312203"}),
+        ("turbo", 0.7, {}),
+    ]
+    assert found.lost == (
+        "the prompt: the tag `<segment:face,0.6>` is read as plain words",
+        "initimagecreativity: 0.6",
+    )
+
+
+def test_novelai() -> None:
+    text = {
+        "prompt": "gigantic, {{tall}}", "uc": "lowres", "steps": 28, "sampler": "k_euler_ancestral", "scale": 5.0,
+        "noise_schedule": "karras", "cfg_rescale": 0.4, "seed": 12345, "width": 832, "height": 1216,
+    }  # fmt: skip
+    found = read_text(json.dumps(text))
+    assert found is not None
+    assert (found.program, found.seeds, found.sampling["guidance_scale"]) == ("NovelAI", (12345,), 5)
+    assert found.lost == ("NovelAI's model, which is not published", "cfg_rescale: 0.4")

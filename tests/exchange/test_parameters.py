@@ -98,6 +98,47 @@ def test_what_a_recipe_does_not_hold_is_listed() -> None:
     assert found.lost[:3] == ("Hires upscale: 2", "ControlNet 0: Module: canny, Weight: 1", "ADetailer model: face.pt")
 
 
+def test_one_lora_and_one_weight_of_civitai_s_belong_together() -> None:
+    resources = '[{"type":"checkpoint","modelVersionId":1},{"type":"lora","weight":0.6,"modelVersionId":2}]'
+    found = read_parameters(f'a\n{LINE}, RNG: CPU, Lora hashes: "detail: e3f9c2b1a8d7", Civitai resources: {resources}')
+    assert found is not None
+    assert [(each.model.name, each.scale) for each in found.adapters] == [("detail", 0.6)]
+    assert found.lost == ("Civitai names a checkpoint by its number 1",)
+    two = read_parameters(f'a\n{LINE}, Lora hashes: "x: 0123, y: 4567", Civitai resources: {resources}')
+    assert two is not None
+    assert "Civitai names a lora by its number 2 at 0.6" in two.lost
+
+
+def test_a_whole_text_on_one_line() -> None:
+    found = read_parameters(
+        "a car in fog, Blade Runner Negative prompt: Steps: 23, Sampler: Undefined, CFG scale: 3.5, Seed: 1760020955, "
+        'Size: 832x1216, Civitai resources: [{"type":"checkpoint","modelVersionId":2442439,"modelName":"Z Image"}]'
+    )
+    assert found is not None
+    assert found.prompts == {"prompt": "a car in fog, Blade Runner"}
+    assert found.sampling["num_inference_steps"] == 23
+    assert found.lost == ("Civitai names a checkpoint Z Image by its number 2442439",)
+
+
+def test_keys_in_another_case_and_a_schedule_under_another_key() -> None:
+    found = read_parameters(
+        "a\nSteps: 20, Sampler: Euler, Scheduler: Karras, cfg scale: 1, Distilled CFG scale: 3.5, Seed: 7"
+    )
+    assert found is not None
+    assert (found.flow, found.schedule, found.sampling["guidance_scale"]) == (True, "Karras", 3.5)
+
+
+def test_sd_next_with_a_lora_outside_its_usual_range() -> None:
+    found = read_parameters(
+        "girl, ponytail,\n<lora:outline_xl:3.0>, line art\nNegative prompt: cropped\nSteps: 20, Size: 1312x1408, "
+        "Seed: 1561296656, CFG scale: 6, CFG rescale: 0.7, Model: hassakuXL_v21fix, Model hash: 847403d47a, "
+        "App: SD.Next, Version: 8b73cb6, Pipeline: StableDiffusionXLPipeline, Operations: txt2img, "
+        "LoRA networks: outline_xl"
+    )
+    assert found is not None
+    assert (found.sampling["guidance_rescale"], found.adapters[0].scale, found.lost) == (0.7, 3.0, ())
+
+
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=60).filter(
     lambda text: "<" not in text and not text.strip().startswith("Negative prompt:")
 )
