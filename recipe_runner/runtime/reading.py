@@ -61,6 +61,8 @@ class Reading:
             return
         self.add_tokens([AddedToken(text, normalized=False) for text in new])
         ids = self.convert_tokens_to_ids(new)
+        if not self.vectors:
+            self.first = ids[0]
         if ids != list(range(self.first + self.vectors, self.first + count)):
             message = f"BUG: vectors got the ids {ids}"
             raise AssertionError(message)

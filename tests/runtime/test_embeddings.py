@@ -206,6 +206,17 @@ def test_tokens_in_brackets_are_read_as_plain_added_tokens_are(text: str) -> Non
     assert ours([text, text]).input_ids == [plain(said).input_ids] * 2
 
 
+def test_a_base_with_tokens_of_its_own_keeps_them(
+    sd15_folder: Path, tmp_path: Path, many: TextualInversionModel
+) -> None:
+    plain = plain_pipeline(sd15_folder)
+    plain.load_textual_inversion({"<own>": vectors(9)})
+    plain.save_pretrained(tmp_path / "model")
+    made = our_picture(live(), handle(base_model(tmp_path / "model"), many), "a <own> EasyNegative", 1, **STEPS)
+    plain.load_textual_inversion({"<v>": MANY})
+    assert np.array_equal(made, plain_picture(plain, "a <own> <v>", 1, **STEPS))
+
+
 # -- what does not fit
 
 
