@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
@@ -33,21 +33,22 @@ from recipe_runner.yaml_text import to_yaml
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a run folder's recipe is found: its document, and the folder that its addresses are relative to."""
+    """Where a run folder's recipe is found.
+
+    Addresses of the document are relative to `root`, or to the run folder where that is None; those of the lock to
+    `lock_folder`, where it is known.
+    """
 
     document: Document
     lock: Lock
+    root: Path | None
     lock_folder: Path | None
 
     def address(self, role: str, entry: LockedSource, run: Path) -> tuple[str, Path]:
         """The address of a locked source now, and the folder that it is relative to."""
         if self.lock_folder is not None:
             return locked_address(entry), self.lock_folder
-        holder: Any = self.document.tree
-        for part in role.split("."):
-            holder = holder.get(part) if isinstance(holder, Mapping) else None
-        model = holder.get("model") if isinstance(holder, Mapping) else holder
-        return (model if isinstance(model, str) else locked_address(entry)), run
+        return (_written(self.document, role) or locked_address(entry)), run
 
 
 def origin_of(run: Path, root: Path | None = None) -> Origin:
@@ -66,10 +67,30 @@ def origin_of(run: Path, root: Path | None = None) -> Origin:
     document = parse_document(data, str((root or run) / name))
     lock = read_lock(run / LOCK)
     if lock is None:
-        raise RecordError(
-            Problem(code="E802", message=f"cannot read {run / LOCK}: there is no such file", path=str(run))
-        )
-    return Origin(document=document, lock=lock, lock_folder=root)
+        message = f"cannot read {run / LOCK}: there is no such file"
+        raise RecordError(Problem(code="E802", message=message, path=str(run)))
+    return Origin(document=document, lock=lock, root=root, lock_folder=root or _recipe_folder(run, document, lock))
+
+
+def _written(document: Document, role: str) -> str | None:
+    """The address that a resolved recipe has for a source; None of one that stands in a list or on an axis."""
+    holder: Any = document.tree
+    for part in role.split("."):
+        holder = holder.get(part) if isinstance(holder, Mapping) else None
+    address = holder.get("model") if isinstance(holder, Mapping) else holder
+    return address if isinstance(address, str) else None
+
+
+def _recipe_folder(run: Path, document: Document, lock: Lock) -> Path | None:
+    """The folder that the recipe lay in: resolved.yaml writes its paths from the run folder, the lock as they were."""
+    for role, entry in lock.sources.items():
+        now, was = _written(document, role), PurePosixPath(entry.address)
+        if now is None or entry.commit is not None or "://" in now or was.is_absolute():
+            continue
+        parts = PurePosixPath(now).parts
+        if ".." not in was.parts and parts[-len(was.parts) :] == was.parts:
+            return run.joinpath(*parts[: -len(was.parts)])
+    return None
 
 
 def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked], list[Problem]]:
@@ -95,8 +116,8 @@ def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked]
                 checked.append(Checked(subject=f"{role}: {entry.address}", fault=error.problems[0].message))
                 continue
             for file in entry.files:
-                fault = fault_of(located.root, file)
-                checked.append(Checked(subject=f"{role}: {entry.address}/{file.name}", fault=fault))
+                whole = entry.address if located.file is not None else f"{entry.address}/{file.name}"
+                checked.append(Checked(subject=f"{role}: {whole}", fault=fault_of(located.root, file)))
     return checked, missing
 
 
@@ -107,9 +128,9 @@ def _not_here(role: str, why: str) -> Problem:
 
 def portable_recipe(run: Path, origin: Origin, overrides: Sequence[str]) -> str:
     """The run's recipe with local addresses written out whole, so that it can be run from anywhere."""
-    document = origin.document.with_overrides(overrides) if origin.lock_folder else origin.document
+    document = origin.document.with_overrides(overrides) if origin.root else origin.document
     tree: Any = json.loads(json.dumps(document.tree))
-    folder = origin.lock_folder or run
+    folder = origin.root or run
     for holder, key in addresses(tree):
         holder[key] = _whole(holder[key], folder)
     for values in (tree.get("matrix") or {}).values():

@@ -17,6 +17,8 @@ from support.tiny import sd15_folder
 
 import recipe_runner
 from recipe_runner.record.manifest import Manifest, manifest_bytes, read_manifest
+from recipe_runner.sources.access import NoMeter
+from recipe_runner.verifying import check_inputs, origin_of
 
 __all__ = ["sd15_folder"]
 
@@ -135,6 +137,36 @@ def test_inputs_are_compared_with_the_lock(run: Path, capsys: pytest.CaptureFixt
         in answer.out
     )
     assert "base: model/unet/config.json: unet/config.json is not there" in answer.out
+
+
+def test_inputs_in_lists_and_on_axes_are_found_too() -> None:
+    files = {"a/w.bin": b"one", "b/w.bin": b"two", "in/left.png": b"left", "in/heart.png": b"heart"}
+    for name, data in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(data)
+    run = Path("runs/x/0123456789ab")
+    run.mkdir(parents=True)
+    roles = {
+        "base": "a/w.bin",
+        "base#2": "b/w.bin",
+        "adapters.h.mask[0]": "in/left.png",
+        "prompts.p.images.h": "in/heart.png",
+    }
+    sources = "".join(
+        f"  '{role}': {{address: {name}, files: [{{name: {Path(name).name}, size: {len(files[name])}, "
+        f"sha256: {hashlib.sha256(files[name]).hexdigest()}}}]}}\n"
+        for role, name in roles.items()
+    )
+    (run / "recipe.lock.yaml").write_text(f"lock: 1\nsources:\n{sources}")
+    (run / "resolved.yaml").write_text("recipe: 1\nname: x\nbase: {model: ../../../a/w.bin}\n")
+    origin = origin_of(run)
+    checked, missing = check_inputs(run, origin, NoMeter())
+    assert ([each.fault for each in checked], missing) == ([None] * 4, [])
+    Path("in/left.png").write_bytes(b"right")
+    Path("b/w.bin").unlink()
+    checked, missing = check_inputs(run, origin, NoMeter())
+    assert [each.subject for each in checked if each.fault] == ["adapters.h.mask[0]: in/left.png"]
+    assert [problem.code for problem in missing] == ["E810"]
 
 
 def test_made_again_it_is_identical_wherever_the_folder_lies(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

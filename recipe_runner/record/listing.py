@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json, canonical
@@ -138,7 +138,9 @@ def _said(document: Document) -> Iterator[tuple[bytes, Mapping[str, Json]]]:
 
 
 def _place(prompt: str, values: Mapping[str, Json]) -> bytes:
-    return canonical([prompt, dict(values)])
+    # resolved.yaml writes the paths of an axis as they are seen from the run folder: their last part is the same.
+    known = {axis: PurePosixPath(value).name if isinstance(value, str) else value for axis, value in values.items()}
+    return canonical([prompt, known])
 
 
 def _cell(value: Json) -> Json:

@@ -83,6 +83,14 @@ def test_the_images_of_a_run_are_rows(run: Path, capsys: pytest.CaptureFixture[s
     text = call(capsys, "runs", "show", str(run)).out.splitlines()
     assert "sampling.num_inference_steps: 10" in text
     assert text[-8].split()[:3] == [told[0]["path"], "bears", "33"]
+    # An axis of paths is written otherwise in the resolved recipe, which lies elsewhere.
+    axis = RESOLVED.replace("matrix: {", "matrix: {base.model: [../../../a/m], ")
+    (run / "resolved.yaml").write_text(axis)
+    told = manifest()
+    moved = [image.model_copy(update={"variant": {"base.model": "a/m", **image.variant}}) for image in told.images]
+    (run / "manifest.json").write_bytes(manifest_bytes(told.model_copy(update={"images": tuple(moved)})))
+    rows = list(csv.DictReader(io.StringIO(call(capsys, "runs", "show", str(run), "--format", "csv").out)))
+    assert (rows[0]["base.model"], rows[0]["prompt"]) == ("a/m", "two bears")
     # Without the recipe the manifest's own part is told.
     (run / "resolved.yaml").unlink()
     rows = list(csv.DictReader(io.StringIO(call(capsys, "runs", "show", str(run), "--format", "csv").out)))
