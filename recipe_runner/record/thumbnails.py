@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -25,6 +26,8 @@ FOLDER = "thumbnails"
 SIDE = 256
 """The longer side of a thumbnail in pixels; a picture that is no larger has none."""
 _QUALITY = 80
+SECONDS = 6.0
+"""How long thumbnails are made for one page at the most: it works without them, and the next one finds more."""
 
 
 def thumbnail_path(pixel_sha256: str) -> str:
@@ -42,8 +45,10 @@ def write_thumbnail(run: Path, pixel_sha256: str, pixels: NDArray[np.uint8]) -> 
 def write_thumbnails(run: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
     """Make the thumbnails of a run that are not there yet; each large image's path leads to its thumbnail's.
 
-    Of a picture that is not there, or cannot be read, the path leads to itself; of all where nothing can be written.
+    Of a picture that is not there, or cannot be read, the path leads to itself; so does that of every picture where
+    nothing can be written, and of those that `SECONDS` were too short for.
     """
+    end = time.monotonic() + SECONDS
     large = [image for image in images if max(image.width, image.height) > SIDE]
     wanted = {image.path: thumbnail_path(image.pixel_sha256) for image in large}
     missing = {name: path for path, name in wanted.items() if not (run / name).is_file()}
@@ -53,7 +58,9 @@ def write_thumbnails(run: Path, images: Iterable[ImageRecord]) -> dict[str, str]
     except RecordError:
         return {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        made = threads.map(lambda pair: _read_and_write(run / pair[1], run / pair[0]), missing.items())
+        made = threads.map(
+            lambda pair: time.monotonic() < end and _read_and_write(run / pair[1], run / pair[0]), missing.items()
+        )
         failed = {path for path, done in zip(missing.values(), made, strict=True) if not done}
     return {path: path if path in failed else name for path, name in wanted.items()}
 

@@ -41,6 +41,17 @@ def test_where_nothing_can_be_written_pictures_stand_for_themselves() -> None:
     assert write_thumbnails(Path("run"), made.images).get(made.images[0].path) is None
 
 
+def test_a_page_does_not_wait_long_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = {0: pixels(0, (300, 300)), 1: pixels(1, (300, 300))}
+    made = write_run(Path("run"), large)
+    paths = [made.images[number].path for number in large]
+    with monkeypatch.context() as patch:
+        patch.setattr("recipe_runner.record.thumbnails.SECONDS", 0.0)
+        assert write_thumbnails(Path("run"), made.images) == {path: path for path in paths}
+    assert set(write_thumbnails(Path("run"), made.images)) == set(paths)
+    assert len(list(Path("run/thumbnails").iterdir())) == len(large)
+
+
 @pytest.mark.parametrize("damaged", [b"", b"no picture"])
 def test_of_a_damaged_picture_there_is_none(damaged: bytes) -> None:
     made = write_run(Path("run"), {0: pixels(0, (300, 300))})
