@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     digests = [hashes_of(identity) if arguments.hash else {} for identity in found]
     if arguments.format == "json":
         trees = [identity_json(identity, hashes) for identity, hashes in zip(found, digests, strict=True)]
-        json.dump(trees[0] if len(trees) == 1 else {"files": trees}, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        text = json.dumps(trees[0] if len(trees) == 1 else {"files": trees}, indent=2, ensure_ascii=False)
+        # Half a surrogate pair, in a name that a file holds, becomes the escape that JSON has for it.
+        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     else:
         texts = [
             identity_text(identity, hashes, verbose=arguments.verbose)

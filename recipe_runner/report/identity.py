@@ -16,6 +16,15 @@ _SHOWN_METADATA = ("ss_base_model_version", "ss_network_module", "ss_network_dim
                    "modelspec.title", "modelspec.architecture", "modelspec.implementation", "modelspec.author",
                    "modelspec.license", "format")  # fmt: skip
 _WIDEST = 100
+_FEW_NUMBERS = 8
+
+
+_EMPTY: Mapping[str, Json] = {
+    "path": "", "kind": "unknown", "layout": None, "family": None, "variety": None, "broken": None, "tensor_count": 0,
+    "format": None, "details": {}, "parameters": 0, "size_bytes": 0, "tensor_bytes": 0, "dtypes": {},
+    "quantisation": None, "metadata": {}, "trigger_words": [], "notes": [], "values": {},
+}  # fmt: skip
+"""What every object has, in this order, also where nothing could be read."""
 
 
 def hashes_of(identity: Identity) -> dict[str, Json]:
@@ -35,6 +44,7 @@ def hashes_of(identity: Identity) -> dict[str, Json]:
 def identity_json(identity: Identity, hashes: Mapping[str, Json]) -> dict[str, Json]:
     """An identity as plain data."""
     return {
+        **_EMPTY,
         "path": identity.path,
         "kind": identity.kind,
         "layout": identity.layout,
@@ -52,7 +62,9 @@ def identity_json(identity: Identity, hashes: Mapping[str, Json]) -> dict[str, J
 
 def identity_text(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool = False) -> str:
     """An identity for a person; `verbose` adds every kind's reason and all metadata."""
-    return "\n".join(_lines(identity, hashes, verbose=verbose)) + "\n"
+    # What a file says may hold control characters, which would do to the terminal what they stand for.
+    lines = _lines(identity, hashes, verbose=verbose)
+    return "".join("".join(c if c.isprintable() else "\ufffd" for c in line) + "\n" for line in lines)
 
 
 def _lines(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool) -> Iterator[str]:
@@ -83,7 +95,10 @@ def _detail(name: str, value: Json) -> Iterator[str]:
     if value in (None, {}, []):
         return
     shown = name.replace("_", " ")
-    if name in ("ranks", "alphas"):
+    if name in ("ranks", "alphas") and isinstance(value, Mapping) and len(value) > _FEW_NUMBERS:
+        numbers = sorted(float(number) for number in value)
+        yield f"  {shown}: {len(value)} different ones, from {numbers[0]:g} to {numbers[-1]:g}"
+    elif name in ("ranks", "alphas"):
         yield f"  {shown}: {', '.join(f'{number} in {count}' for number, count in _pairs(value))} of the modules"
     elif isinstance(value, Mapping) and any(isinstance(part, Mapping) for part in value.values()):
         yield f"  {shown}"

@@ -167,6 +167,7 @@ DENOISER_FAMILIES: tuple[DenoiserFamily, ...] = (
         Mark(r"^time_caption_embed_caption_embedder_#$", (2304,)),
     ),
     _transformer("ernie-image", "ERNIE-Image", Mark(r"^layers_#_self_attention_to_", (3072,))),
+    _transformer("anima", "Anima", Mark(r"^llm_adapter_")),
     _transformer(
         "cosmos",
         "Cosmos",

@@ -29,6 +29,7 @@ from recipe_runner.weights.pickle_program import (
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_LEAVES = 200_000
 _LONGEST_VALUE = 200
+_WORD = 64
 
 _STORAGES = {
     "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "DoubleStorage": "F64",
@@ -134,6 +135,8 @@ def described(program: Program) -> TorchFile:
         tensor = _tensor(leaf)
         if tensor is not None:
             tensors[name] = tensor
+        elif isinstance(leaf, int) and leaf.bit_length() > _WORD:
+            values[name] = f"an integer of {leaf.bit_length()} bits"
         elif leaf is None or isinstance(leaf, (bool, int, float)):
             values[name] = leaf
         elif isinstance(leaf, str):

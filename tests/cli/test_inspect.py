@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from typing import TYPE_CHECKING
 
-from support.command import call, process
+import pytest
+from support.command import ROOT, call, process
 from support.safetensors_bytes import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 STEM = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 LORA = {f"{STEM}.lora_A.weight": (4, 2048), f"{STEM}.lora_B.weight": (640, 4)}
@@ -65,3 +65,41 @@ def test_torch_is_not_imported(tmp_path: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in answer.err.splitlines() if line.startswith("import time:")}
     heavy = {"torch", "safetensors", "numpy", "pydantic", "rich", "huggingface_hub", "yaml"}
     assert not imported & heavy
+
+
+def test_every_object_has_the_same_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    good.write_bytes(whole(LORA))
+    bad.write_bytes(b"<html></html>")
+    answer = call(capsys, "inspect", str(good), str(bad), "--format", "json")
+    first, second = json.loads(answer.out)["files"]
+    assert list(first) == list(second)
+    documented = (ROOT / "README.md").read_text().partition("| `inspect` | `")[2].partition("`;")[0]
+    assert list(first) == documented.split(", ")
+
+
+def test_what_a_file_says_cannot_harm_terminal_or_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(whole({**LORA, "\x1b[2Jodd \ud800": (1,)}, metadata={"modelspec.title": "\x1b]0;mine\x07"}))
+    answer = call(capsys, "inspect", str(path), "-v")
+    assert answer.status == 0
+    assert "\x1b" not in answer.out
+    tree = json.loads(call(capsys, "inspect", str(path), "--format", "json").out)
+    assert tree["metadata"]["modelspec.title"] == "\x1b]0;mine\x07"
+
+
+def test_numbers_that_json_cannot_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(pickle.dumps({"n": 10**6000, "x": float("nan"), "y": float("-inf"), "z": 2.5}, protocol=2))
+    tree = json.loads(call(capsys, "inspect", str(path), "--format", "json").out, parse_constant=pytest.fail)
+    assert tree["values"] == {"n": "an integer of 19932 bits", "x": "nan", "y": "-inf", "z": 2.5}
+
+
+def test_many_alphas_are_told_in_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lora: dict[str, tuple[int, int]] = {}
+    for number in range(1, 13):
+        stem = f"lora_unet_down_blocks_1_attentions_0_transformer_blocks_{number}_attn2_to_k"
+        lora |= {f"{stem}.lora_down.weight": (number, 2048), f"{stem}.lora_up.weight": (640, number)}
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(whole(lora))
+    assert "  ranks: 12 different ones, from 1 to 12\n" in call(capsys, "inspect", str(path)).out

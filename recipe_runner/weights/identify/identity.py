@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +119,24 @@ def _tree(
         "trigger_words": list[Json](trigger_words(contents.metadata)),
         "notes": list[Json](match.notes if match else ()),
     }
-    values = {key: cut(value) if isinstance(value, str) else value for key, value in contents.values.items()}
-    tree["values"] = dict(list(values.items())[:_MOST_VALUES])
+    tree["values"] = {key: _shown(value) for key, value in list(contents.values.items())[:_MOST_VALUES]}
     if contents.format in ("torch_zip", "pickle"):
         tree["foreign_globals"] = list[Json](contents.foreign)
     return tree
 
 
 _MOST_VALUES = 40
+
+
+def _shown(value: Any) -> Json:
+    """A value as JSON can hold it: long texts cut short, numbers that are not finite in words."""
+    if isinstance(value, str):
+        return cut(value)
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_shown(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
 def _alphas(path: Path, contents: Contents) -> dict[str, Json]:
