@@ -107,7 +107,7 @@ def train(model: Path, folder: Path) -> None:
         return velocity_loss(pipeline, torch.cat([latents[rows], kept[others]]), states)
 
     fit(list(pipeline.unet.parameters()), loss_of, seed=SEED, steps=STEPS, learning_rate=LEARNING_RATE)
-    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("unet"))
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("unet"), dirs_exist_ok=True)
     pipeline.unet.to(torch.float16).save_pretrained(folder / "unet")
     forget_paths(folder)
 

@@ -151,7 +151,7 @@ def train(folder: Path) -> None:
         if step % 500 == 0:
             right, error = accuracy(encoder, head)
             print(f"step {step} shape {right:.1%} colour off by {error:.1f} of 255", flush=True)
-            encoder.to(torch.float16).save_pretrained(folder) if step == STEPS else encoder.save_pretrained(folder)
+    encoder.to(torch.float16).save_pretrained(folder)
     build_processor().save_pretrained(folder)
     forget_paths(folder.parent)
 
