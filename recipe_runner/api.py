@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from recipe_runner import load
-from recipe_runner.adapters.tokens import unused_tokens
+from recipe_runner.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk.atomic import write_if_changed
 from recipe_runner.document import Document
@@ -90,7 +90,7 @@ def prepare(path: str | Path, overrides: Sequence[str] = (), terms: Terms | None
     warnings = judge(lock, resolved.sources(), document, terms.lock)
     check_pipelines(document, resolved)
     plan = compile_plan(resolved)
-    told = (*loaded.warnings, *unused_tokens(resolved, _without_token(document)), *warnings)
+    told = (*loaded.warnings, *unused_tokens(resolved, left_to_files(document)), *warnings)
     return Prepared(document=document, overrides=tuple(overrides), plan=plan, warnings=told)
 
 
@@ -106,17 +106,6 @@ def _resolved(document: Document, lock: Lock | None, terms: Terms) -> ResolvedRe
     judge(lock, resolved.sources(), document, terms.lock)
     with reach(Access(network=True, pins=pins, meter=terms.meter)):
         return resolve(document, every)
-
-
-def _without_token(document: Document) -> list[str]:
-    """The textual inversions whose token the recipe leaves to the file."""
-    tree = cast("Mapping[str, Any]", document.tree)
-    axes = tree.get("matrix") or {}
-    return [
-        name
-        for name, adapter in (tree.get("adapters") or {}).items()
-        if adapter["kind"] == "textual_inversion" and "token" not in adapter and f"adapters.{name}.token" not in axes
-    ]
 
 
 def compile_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:

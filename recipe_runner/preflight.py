@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.masks import mask_warnings
+from recipe_runner.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.document import Document
 from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
 from recipe_runner.load import read_document
@@ -43,7 +44,8 @@ def weights_problems(path: Path, overrides: Sequence[str] = (), *, network: bool
                 with reach(Access(pins=pins, network=True, headers=True)):
                     resolved = resolve(document, variants(document))
             check_pipelines(document, resolved)
-            return (*fit_warnings(resolved), *_unchecked(document, resolved))
+            unused = unused_tokens(resolved, left_to_files(document))
+            return (*unused, *fit_warnings(resolved), *_unchecked(document, resolved))
     except RecipeRunnerError as error:
         return error.problems
 

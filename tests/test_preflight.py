@@ -222,3 +222,11 @@ def test_a_plan_counts_what_a_target_leaves_out(
     with unhashed():
         answer = call(capsys, "plan", str(path), "--runs", str(tmp_path))
     assert "  adapter s: 2 of 4 tensors, unet 2\n" in answer.out
+
+
+def test_a_token_that_only_the_file_names_and_no_prompt_uses(folder: Path) -> None:
+    (folder / "named.safetensors").write_bytes(whole({"<cat>": (1, 768)}))
+    text = "base: {model: sd1}\nadapters: {cat: {kind: textual_inversion, model: named.safetensors}}\n"
+    assert told(folder, text, "a <cat>") == []
+    (problem,) = told(folder, text)
+    assert (problem.code, problem.severity) == ("W331", "warning")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, cast
 
+from recipe_runner.document import Document
 from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.learned_tokens import same_token, uses
 from recipe_runner.placed import placed, warning_at
@@ -30,6 +32,17 @@ def refuse_shared_tokens(adapters: Sequence[ResolvedAdapter]) -> None:
                 hint = "give one of them another `token`, or take one out of the recipe"
                 with placed(adapter.origin):
                     raise WeightsError(Problem(code="E624", message=message, hint=hint))
+
+
+def left_to_files(document: Document) -> list[str]:
+    """The textual inversions whose token the recipe leaves to the file."""
+    tree = cast("Mapping[str, Any]", document.tree)
+    axes = tree.get("matrix") or {}
+    return [
+        name
+        for name, adapter in (tree.get("adapters") or {}).items()
+        if adapter["kind"] == "textual_inversion" and "token" not in adapter and f"adapters.{name}.token" not in axes
+    ]
 
 
 def unused_tokens(recipe: ResolvedRecipe, names: Collection[str]) -> Iterator[Problem]:
