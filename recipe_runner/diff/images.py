@@ -15,6 +15,7 @@ from recipe_runner.compile import Plan
 from recipe_runner.diff.difference import Cost, Fate, ImageFate
 from recipe_runner.diff.recipe import spoken
 from recipe_runner.diff.walk import alike
+from recipe_runner.diff.words import compare_words
 from recipe_runner.document import Document
 from recipe_runner.matrix import variants
 from recipe_runner.paths import prompt_id
@@ -166,7 +167,11 @@ def _fate(fate: Fate, old: Picture | None, new: Picture | None, reasons: Sequenc
 
 def reasons_between(old: Inputs, new: Inputs) -> tuple[str, ...]:
     """What of an image's inputs differs; where nothing does, the batch decides, at level `fast`."""
-    phrases = changes(old.rest, new.rest)
+    texts = {name: text for name, text in new.rest.items() if name.startswith("prompts.")}
+    reworded = [name for name, text in texts.items() if old.rest.get(name, text) != text]
+    phrases = [f"{name}: {_words(str(old.rest[name]), str(new.rest[name]))}" for name in reworded]
+    rests = [{name: value for name, value in side.rest.items() if name not in reworded} for side in (old, new)]
+    phrases += changes(rests[0], rests[1])
     for name, adapter in new.adapters.items():
         phrases += changes(old.adapters[name], adapter) if name in old.adapters else [f"adapters.{name} (new)"]
     phrases += [f"adapters.{name} (gone)" for name in old.adapters if name not in new.adapters]
@@ -175,6 +180,13 @@ def reasons_between(old: Inputs, new: Inputs) -> tuple[str, ...]:
     if before != after:
         phrases.append(f"order of adapters: {', '.join(before)} → {', '.join(after)}")
     return tuple(phrases) or ("the images that share its batch",)
+
+
+def _words(old: str, new: str) -> str:
+    """The words that one text has and the other has not: of two long prompts the beginnings say nothing."""
+    words = compare_words(old, new)
+    sides = [" … ".join(word.text.strip() for word in words if word.sign == sign) for sign in ("-", "+")]
+    return " → ".join(text or "(nothing)" for text in sides)
 
 
 def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> Inputs:

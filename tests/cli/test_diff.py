@@ -82,7 +82,7 @@ prompts
 
 images
   2 images change; 2 images to make, 100 denoising steps
-  2 change: prompts.star.prompt: a *red* star → a <b>blue</b> star
+  2 change: prompts.star.prompt: *red* → <b>blue</b>
   2 change: adapters.outline.scale: 0.6 → 0.8
 """
     )
