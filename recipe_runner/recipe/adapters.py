@@ -162,7 +162,7 @@ class Merge(Strictly):
     weights: Annotated[tuple[Number, ...], Strict(strict=False)] = Field(
         min_length=1,
         title="Weights",
-        description="One weight for each adapter.",
+        description="One weight for each adapter; an adapter's own `scale` multiplies it.",
         examples=[[0.7, 0.3]],
     )
     combination_type: CombinationType = Field(

@@ -40,7 +40,8 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
     if adapters := list(adapters_of(plan).values()):
         yield "adapters"
         for adapter in adapters:
-            yield f"  adapter {adapter.name}: {landing_text(adapter)}{_tokens_text(adapter)}"
+            merged = f" (merge of {', '.join(each.name for each in adapter.members)})" if adapter.members else ""
+            yield f"  adapter {adapter.name}{merged}: {landing_text(adapter)}{_tokens_text(adapter)}"
     for weights in memory_of(plan):
         parts = ", ".join(f"{name} {gib(size)}" for name, size in weights.components.items())
         yield f"weights in memory: {gib(weights.total)} in {weights.dtype} ({parts})"
@@ -157,7 +158,8 @@ def landing_text(adapter: ResolvedAdapter) -> str:
     """`20 of 24 tensors, unet 20`: four are for a text encoder, and the adapter's `target` is the UNet."""
     tensors = adapter.tensors
     if tensors is None:
-        here = all(isinstance(source, Source) for source in adapter.sources.values())
+        sources = [source for each in adapter.with_members() for source in each.sources.values()]
+        here = all(isinstance(source, Source) for source in sources)
         return "where they land is known once the base is loaded" if here else "not on this machine yet"
     landed = sum(tensors.values())
     # What several modules share, and a merge of several files, is counted once for each.

@@ -20,10 +20,11 @@ from peft.tuners import lokr as peft_lokr
 from peft.tuners import lora as peft_lora
 from safetensors.torch import save_file
 from support import lycoris as kinds
-from support.handles import lora_model
+from support.handles import base_model, handle, lora_model
 from support.plain import plain_pipeline
 
 from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.lora import Translated, translate
 from recipe_runner.runtime.tuners import Tuners
 
@@ -239,6 +240,25 @@ def test_what_is_made_of_the_base_goes_in_a_straight_line_too(case: str, tmp_pat
         found[scale] = own.weight.detach().double() - weight.double()
     assert error(found[0.25], found[1.0] / 4) < 1e-6
     assert own.weight is weight
+
+
+def test_a_block_s_scale_is_its_modules_and_a_zero_leaves_the_base_s_own_weight(
+    sd15_folder: Path, tmp_path: Path
+) -> None:
+    unet = plain_pipeline(sd15_folder).unet
+    places = [
+        f"{block}_blocks.{n}.attentions.0.transformer_blocks.0.attn1.to_q" for block, n in (("down", 1), ("up", 0))
+    ]
+    tensors, made = kinds.file_of(dict.fromkeys(places, kinds.loha), unet, 1)
+    save_file(tensors, tmp_path / "x.safetensors")
+    live, base = LivePipeline("cpu", "strict", 1), base_model(sd15_folder)
+    own = {place: live.require(handle(base)).unet.get_submodule(place).weight for place in places}
+    scale = {"unet": {"down": 0.5, "up": {"block_0": 0.0}}}
+    changed = live.require(handle(base, lora_model(tmp_path / "x.safetensors"), style=scale)).unet
+    down, up = (changed.get_submodule(place).weight for place in places)
+    assert up is own[places[1]]
+    weight = own[places[0]].detach()
+    assert error(down.detach(), weight.double() + 0.5 * kinds.closed_form(made[places[0]], weight, 2.0)) < 1e-7
 
 
 NETWORKS: dict[str, dict[str, Any]] = {

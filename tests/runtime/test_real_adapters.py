@@ -32,6 +32,11 @@ def pair(tensors: Tensors, stem: str, down: str, up: str) -> torch.Tensor:
     return tensors[f"{stem}{up}.weight"].double() @ tensors[f"{stem}{down}.weight"].double()
 
 
+def numbered(tensors: Tensors, stem: str) -> torch.Tensor:
+    """Up times down of a module that cloneofsimo's trainer counted."""
+    return tensors[f"{stem}:up"].double() @ tensors[f"{stem}:down"].double()
+
+
 def kron(tensors: Tensors, stem: str) -> torch.Tensor:
     """The Kronecker product of a LoKr of rank 4; a convolution has its columns as (in, height, width)."""
     blocks = []
@@ -56,6 +61,13 @@ FILES: Mapping[str, tuple[str, int, Mapping[str, Callable[[Tensors], torch.Tenso
     "lora-kohya-prefixed": ("unet", 128, {
         f"{BLOCK}.attn1.to_q": lambda t: pair(t, f"lora_unet_unet_{UNDERSCORED}_attn1_to_q_lora", "_down", "_up"),
         f"{BLOCK}.attn2.to_k": lambda t: pair(t, f"lora_unet_unet_{UNDERSCORED}_attn2_to_k_lora", "_down", "_up"),
+    }),
+    "lora-cloneofsimo-disney": ("unet", 144, {
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": lambda t: numbered(t, "unet:0"),
+        "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj": lambda t: numbered(t, "unet:4"),
+    }),
+    "lora-cloneofsimo-disney text": ("text_encoder", 48, {
+        "encoder.layers.1.self_attn.v_proj": lambda t: numbered(t, "text_encoder:5"),
     }),
     "lycoris-lokr-smart-falcon-4": ("unet", 278, {
         f"{BLOCK}.attn1.to_q": lambda t: kron(t, f"lora_unet_{UNDERSCORED}_attn1_to_q"),
