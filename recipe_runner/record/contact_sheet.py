@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.labels import axis_names, cut, drawable, value_text, wrap
+from recipe_runner.record.labels import axis_names, cut, differing, drawable, value_text, wrap
 from recipe_runner.record.metadata import UNREADABLE
 
 if TYPE_CHECKING:
@@ -138,7 +138,11 @@ class _Layout:
             self._text(pen, (place, y), name, self._left, _SMALL)
             # One label over all neighbouring columns that share this value and those of the axes above.
             outer = self._axes[: level + 1]
-            keyed = [(canonical([variant[path] for path in outer]), variant[axis]) for variant in self._variants]
+            shown = differing([variant[axis] for variant in self._variants])
+            keyed = [
+                (canonical([variant[path] for path in outer]), value)
+                for variant, value in zip(self._variants, shown, strict=True)
+            ]
             x = 0
             for _, group in groupby(keyed, key=lambda pair: pair[0]):
                 columns = list(group)

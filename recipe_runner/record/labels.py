@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from recipe_runner.canonical import Json
+from recipe_runner.canonical import Json, canonical
 
 Measure = Callable[[str], float]
 """The width of a text in pixels."""
@@ -41,6 +39,20 @@ def value_text(value: Json) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(value_text(part) for part in value)}]"
     return json.dumps(value)
+
+
+def differing(values: Sequence[Json]) -> list[Json]:
+    """The values of an axis without what is the same in all of them, where they are mappings: what tells them apart."""
+    sections = [value for value in values if isinstance(value, Mapping)]
+    if len(sections) < len(values) or not sections:
+        return list(values)
+    first = sections[0]
+    same = {
+        key
+        for key, part in first.items()
+        if all(key in other and canonical(other[key]) == canonical(part) for other in sections)
+    }
+    return [{key: part for key, part in section.items() if key not in same} or section for section in sections]
 
 
 def image_name(prompt: str, seed: int, variant: Mapping[str, Json]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.labels import axis_names, value_text
+from recipe_runner.record.labels import axis_names, differing, value_text
 from recipe_runner.record.recorded import RecordedRun
 
 T = TypeVar("T")
@@ -90,6 +90,7 @@ def sheet_of(runs: Sequence[RecordedRun], names: Sequence[str]) -> Sheet:
         return number
 
     prompts = _prompts(runs)
+    labels = {path: _labels(runs, path) for path in paths}
     at: list[tuple[Keys, ...]] = []
     for number, run in enumerate(runs):
         rows: list[Keys] = []
@@ -97,7 +98,7 @@ def sheet_of(runs: Sequence[RecordedRun], names: Sequence[str]) -> Sheet:
             keys: list[int] = []
             for path in paths:
                 there = path in image.variant
-                label = value_text(image.variant[path]) if there else "—"
+                label = labels[path][canonical(image.variant[path])] if there else "—"
                 keys.append(place(path, [there, image.variant.get(path)], Value(label)))
             keys.append(place("run", number, Value(names[number])))
             keys.append(place("prompt", image.prompt, prompts[image.prompt]))
@@ -174,3 +175,10 @@ def _spans(axis: Axis, keys: Sequence[Keys], level: int) -> Iterator[tuple[int, 
         if index == len(keys) or keys[index][: level + 1] != keys[start][: level + 1]:
             yield start, Span(axis, axis.values[keys[start][level]], index - start)
             start = index
+
+
+def _labels(runs: Sequence[RecordedRun], path: str) -> Mapping[bytes, str]:
+    """The labels of an axis's values, by the values' canonical form."""
+    given = (image.variant[path] for run in runs for image in run.manifest.images if path in image.variant)
+    values = {canonical(value): value for value in given}
+    return dict(zip(values, map(value_text, differing(list(values.values()))), strict=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe_runner.record.labels import axis_names, cut, drawable, value_text, wrap
+from recipe_runner.record.labels import axis_names, cut, differing, drawable, value_text, wrap
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
@@ -37,6 +37,16 @@ def test_values_are_written_as_in_a_recipe() -> None:
         "[0.5, a]",
         "down: 0.5, up: block_0: 1",
     ]
+
+
+def test_sections_are_told_apart_by_what_differs() -> None:
+    cat: dict[str, Json] = {"kind": "merge", "weights": [1, 2]}
+    svd: dict[str, Json] = {**cat, "svd_rank": 8}
+    assert differing([cat | {"how": "cat"}, svd | {"how": "svd"}]) == [{"how": "cat"}, {"svd_rank": 8, "how": "svd"}]
+    assert differing([{"weights": 1}, {"weights": 1.0}]) == [{"weights": 1}, {"weights": 1.0}]
+    # A section that has no more than the others is shown whole.
+    assert differing([cat, svd]) == [cat, {"svd_rank": 8}]
+    assert differing([cat, 0.5]) == [cat, 0.5]
 
 
 def test_text_is_cut_at_either_end() -> None:
