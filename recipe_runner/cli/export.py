@@ -81,7 +81,12 @@ def _problems(exported: Exported, path: str) -> list[Problem]:
 
     hint = "`recipe-runner export-adapter` writes a file that plain diffusers loads"
     wrong = [
-        Problem(code="E860", message=sentence, path=path, hint=hint if sentence.startswith("adapter ") else "")
+        Problem(
+            code="E860",
+            message=sentence,
+            path=path,
+            hint=hint if sentence.startswith("adapter ") and "image" not in sentence and "Face" not in sentence else "",
+        )
         for sentence in exported.wrong
     ]
     notes = [Problem(code="W851", message=sentence, path=path, severity="warning") for sentence in exported.notes]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner import diffusers_table
-from recipe_runner.exchange.python_code import Code, Place, call
+from recipe_runner.exchange.python_code import Code, Place, call, literal
 from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.source import Source
 
@@ -49,10 +49,16 @@ class BaseCode:
             named[name] = None if component is None else Code(self._component(name, component))
         if self._image_encoder is not None and "image_encoder" not in base.components:
             self.names["transformers"].append("CLIPVisionModelWithProjection")
-            named["image_encoder"] = self._image_encoder
+            named["image_encoder"] = Code("image_encoder")
         if base.components.get("safety_checker", ...) is None:
             named["requires_safety_checker"] = False
-        return call(f"pipeline = {self.pipeline}.{function}", where, **named)
+        loading = call(f"pipeline = {self.pipeline}.{function}", where, **named)
+        encoder = named.get("image_encoder")
+        return (
+            f"image_encoder = {literal(self._image_encoder)}\n    {loading}"
+            if encoder == Code("image_encoder")
+            else loading
+        )
 
     def problems(self) -> Iterator[str]:
         """What this base is in diffusers that it is not here."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recipe_runner.exchange.python_code import Code, Place, call, literal
+from recipe_runner.exchange.size import picture_size
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.ip_adapter import is_off, read_ip_adapter
@@ -38,6 +39,9 @@ def left_out(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     for adapter in variant.adapters:
         if adapter.kind == "ip_adapter" and not is_off(adapter.scale):
             yield from (f"adapter {adapter.name}: {reason}" for reason in _reasons(adapter, variant, shown))
+    several = {prompt.adapter for prompt in _prompts_of(variant, shown) if prompt.count > 1}
+    for name in (adapter.name for adapter in variant.adapters if adapter.name in several):
+        yield f"adapter {name}: diffusers encodes several images together, a run one by one: the last bits may differ"
     encoders = {literal(_encoder_place(each)) for each in _prompts_of(variant, shown) if each.encoder is not None}
     if len(encoders) > 1:
         yield "a pipeline has one image encoder, and the IP-Adapters of this recipe need several"
@@ -48,23 +52,28 @@ def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str
     adapters = image_adapters(variant, shown)
     if not adapters:
         return []
-    roots, names = [], []
+    roots: list[object] = []
+    names: list[tuple[str, str]] = []
     for adapter in adapters:
         source = adapter.sources["weights"]
         if not isinstance(source, Source):
+            roots.append(source.address)
+            names.append((source.subfolder or "", source.weight_name or ""))
             continue
         folder, _, name = source.files[0].name.rpartition("/")
         roots.append(place.path(source.root / folder) if source.commit is None else source.address)
         names.append((folder if source.commit is not None else "", name))
-    return [
-        call(
-            "pipeline.load_ip_adapter",
-            roots,
-            subfolder=[folder for folder, _ in names],
-            weight_name=[name for _, name in names],
-            image_encoder_folder=None,
-        )
-    ]
+    # With the encoder at hand none is looked for.
+    encoder = {} if encoder_argument(variant, shown, place) is None else {"image_encoder_folder": None}
+    folders, files = [folder for folder, _ in names], [name for _, name in names]
+    return [call("pipeline.load_ip_adapter", roots, subfolder=folders, weight_name=files, **encoder)]
+
+
+def unchecked(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
+    """Sentences for the adapters that are not here."""
+    for adapter in image_adapters(variant, shown):
+        if not isinstance(adapter.sources["weights"], Source):
+            yield f"adapter {adapter.name}: not on this machine, so its kind of IP-Adapter is not checked"
 
 
 def encoder_argument(variant: ResolvedVariant, shown: Shown, place: Place) -> Code | None:
@@ -95,6 +104,20 @@ def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place)
     return found
 
 
+def masks_of(variant: ResolvedVariant, shown: Shown, place: Place) -> list[object]:
+    """The masks of each adapter, None for one without; empty where none has any."""
+    height, width = picture_size(variant.base, variant.sampling)
+    found: list[object] = []
+    for adapter in image_adapters(variant, shown):
+        files = [
+            place.path(source.path(source.files[0].name))
+            for role, source in adapter.sources.items()
+            if role.startswith("mask") and isinstance(source, Source)
+        ]
+        found.append(Code(f"masks({literal(files)}, {height}, {width})") if files else None)
+    return found if any(found) else []
+
+
 def _prompts_of(variant: ResolvedVariant, shown: Shown) -> list[ResolvedImagePrompt]:
     names = [adapter.name for adapter in image_adapters(variant, shown)]
     return [found for (adapter, _), found in shown.items() if adapter in names]
@@ -108,14 +131,14 @@ def _encoder_place(prompt: ResolvedImagePrompt) -> Sequence[object]:
 def _reasons(adapter: ResolvedAdapter, variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     """Why a script cannot have the adapter; none where it can."""
     source = adapter.sources["weights"]
-    if not isinstance(source, Source):
-        yield "not on this machine, so its kind is not known"
-        return
-    layout = read_ip_adapter(read_contents(source.path(source.files[0].name)).shapes, f"adapter {adapter.name}")
-    if layout.variant not in ("base", "plus", "full"):
-        yield f"{layout.name} needs code of its own, which is not written here"
-    if any(role.startswith("mask") for role in adapter.sources):
-        yield "masks are not written here"
+    if isinstance(source, Source):
+        layout = read_ip_adapter(read_contents(source.path(source.files[0].name)).shapes, f"adapter {adapter.name}")
+        if layout.variant not in ("base", "plus", "full"):
+            yield f"{layout.name} needs code of its own, which is not written here"
+    elif not source.weight_name:
+        yield "not on this machine, and the recipe does not name its file"
+    if not all(isinstance(each, Source) for role, each in adapter.sources.items() if role.startswith("mask")):
+        yield "one of its masks is not on this machine"
     for prompt in variant.prompts:
         given = shown.get((adapter.name, prompt.id))
         if given is None:

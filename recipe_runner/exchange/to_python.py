@@ -22,7 +22,9 @@ from recipe_runner.exchange.python_images import (
     images_of,
     left_out,
     load_lines,
+    masks_of,
     shown_images,
+    unchecked,
 )
 from recipe_runner.exchange.python_loop import Column, loop, saving
 from recipe_runner.exchange.python_loras import differences, load_call
@@ -43,6 +45,12 @@ def embed(pipeline, prompt, clip_skip):
     with torch.no_grad():
         states = encoder(tokens.input_ids.to(encoder.device), output_hidden_states=True).hidden_states
         return getattr(encoder, "text_model", encoder).final_layer_norm(states[-(clip_skip + 1)])
+'''
+_MASKS = '''
+def masks(paths, height, width):
+    """Black and white pictures that limit where the images of an IP-Adapter act."""
+    found = IPAdapterMaskProcessor().preprocess([load_image(str(path)) for path in paths], height=height, width=width)
+    return found.reshape(1, found.shape[0], found.shape[2], found.shape[3])
 '''
 _STRICT = """\
 # The same bits on the same hardware and versions: deterministic kernels, and no TF32.
@@ -72,7 +80,14 @@ class _Script:
         self._notes: dict[str, None] = {}
         self._imports: dict[str, dict[str, None]] = {
             library: {}
-            for library in ("diffusers", "diffusers.utils", "huggingface_hub", "safetensors.torch", "transformers")
+            for library in (
+                "diffusers",
+                "diffusers.image_processor",
+                "diffusers.utils",
+                "huggingface_hub",
+                "safetensors.torch",
+                "transformers",
+            )
         }
         self._loaders: dict[str, str] = {}
         self._shown = shown_images(plan.recipe)
@@ -175,6 +190,8 @@ class _Script:
         ]
         if any(self._embeds(variant) for variant in self._recipe.variants):
             functions.insert(0, _CLIP_SKIP.lstrip("\n").join(["\n", ""]))
+        if self._imports["diffusers.image_processor"]:
+            functions.insert(0, _MASKS)
         return functions
 
     def _loader(self, variant: ResolvedVariant) -> str:
@@ -188,6 +205,7 @@ class _Script:
         for function in tokens.functions:
             self._imports["safetensors.torch" if function == "load_file" else "huggingface_hub"][function] = None
         self._wrong.update(dict.fromkeys(left_out(variant, self._shown)))
+        self._notes.update(dict.fromkeys(unchecked(variant, self._shown)))
         for library, names in base.names.items():
             self._imports[library].update(dict.fromkeys(names))
         self._wrong.update(dict.fromkeys(base.problems()))
@@ -232,6 +250,10 @@ class _Script:
             if images:
                 self._imports["diffusers.utils"]["load_image"] = None
                 found[prompt.id]["ip_adapter_image"] = images
+            masks = masks_of(variant, self._shown, self._place)
+            if masks:
+                self._imports["diffusers.image_processor"]["IPAdapterMaskProcessor"] = None
+                found[prompt.id]["cross_attention_kwargs"] = {"ip_adapter_masks": masks}
         return found
 
     def _arguments(self, variant: ResolvedVariant) -> dict[str, object]:
