@@ -1,17 +1,32 @@
-"""Whether the lock of a recipe is current. Reaches no network and compiles nothing, so that it is quick."""
+"""Whether the lock of a recipe is current. Reaches no network and compiles nothing, so that it is quick.
+
+That a lock was found current is remembered in this user's cache folder, with what the disk said of every file and
+folder that was looked at: as long as all of it, the recipe and the lock are the same, nothing is asked (or imported).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import os
+import sysconfig
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recipe_runner.errors import Problem, ResolutionError
-from recipe_runner.load import load_document
-from recipe_runner.locking import judge, no_lock, pins_of
-from recipe_runner.matrix import variants
-from recipe_runner.resolve import resolve
-from recipe_runner.sources.access import Access, Meter, reach
-from recipe_runner.sources.lock_file import lock_beside, read_lock
+from recipe_runner import __version__
+from recipe_runner.disk.atomic import make_folder, write_file
+from recipe_runner.errors import Problem, RecordError, ResolutionError
+from recipe_runner.weights.digests import RACY_SECONDS, cache_folder
+
+if TYPE_CHECKING:
+    from recipe_runner.resolved import AnySource
+    from recipe_runner.sources.access import Meter
+
+_LOCATIONS = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
+"""What of the environment decides where sources are looked for."""
 
 
 def stale_entries(path: Path, meter: Meter) -> Sequence[Problem]:
@@ -22,13 +37,91 @@ def stale_entries(path: Path, meter: Meter) -> Sequence[Problem]:
     Raises:
         RecipeRunnerError: it is no recipe, or what it names is broken, refused or does not fit.
     """
+    question = _question(path)
+    if question is not None and _is_remembered(path, question):
+        return ()
+    began = time.time_ns()
+    problems, sources = _judged(path, meter)
+    if question is not None and not problems and question == _question(path):
+        _remember(path, question, sources, began)
+    return problems
+
+
+def _judged(path: Path, meter: Meter) -> tuple[Sequence[Problem], Iterable[AnySource]]:
+    from recipe_runner.load import load_document  # noqa: PLC0415 - these import pydantic
+    from recipe_runner.locking import judge, no_lock, pins_of  # noqa: PLC0415
+    from recipe_runner.matrix import variants  # noqa: PLC0415
+    from recipe_runner.resolve import resolve  # noqa: PLC0415
+    from recipe_runner.sources.access import Access, reach  # noqa: PLC0415
+    from recipe_runner.sources.lock_file import lock_beside, read_lock  # noqa: PLC0415
+
     document = load_document(path).document
     lock = read_lock(lock_beside(path))
     if lock is None:
-        return [no_lock(document)]
+        return [no_lock(document)], ()
     with reach(Access(pins=pins_of(lock), meter=meter)):
-        resolved = resolve(document, variants(document))
+        sources = resolve(document, variants(document)).sources()
     try:
-        return judge(lock, resolved.sources(), document, "locked")
+        return judge(lock, sources, document, "locked"), sources.values()
     except ResolutionError as error:
-        return error.problems
+        return error.problems, ()
+
+
+def _question(path: Path) -> str | None:
+    """All that the answer depends on beside the sources' files; None when a part of it cannot be read."""
+    try:
+        texts = [path.read_bytes(), path.with_name(f"{path.stem}.lock.yaml").read_bytes()]
+        # Libraries come and go as entries of this folder.
+        installed = os.stat(sysconfig.get_path("purelib")).st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return None
+    digests = [hashlib.sha256(text).hexdigest() for text in texts]
+    said = [__version__, str(path.absolute()), *digests, installed, *(os.environ.get(name) for name in _LOCATIONS)]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _record(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
+    return cache_folder() / "checks" / f"{name[:40]}.json"
+
+
+def _is_remembered(path: Path, question: str) -> bool:
+    try:
+        found = json.loads(_record(path).read_bytes())
+        return found["question"] == question and all(
+            _looks(place) == looked for place, looked in found["looks"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _remember(path: Path, question: str, sources: Iterable[AnySource], began: int) -> None:
+    """Remember that the lock is current, unless a source is not here or something was changed only just now."""
+    from recipe_runner.sources.source import Source  # noqa: PLC0415
+
+    places: dict[str, None] = {}
+    for source in sources:
+        if not isinstance(source, Source):
+            return
+        for file in source.files:
+            lies = source.path(file.name)
+            # A file that comes or goes beside a chosen one may be chosen instead: its folder's time tells.
+            folders = [folder for folder in lies.parents if folder.is_relative_to(source.root)]
+            places |= dict.fromkeys(map(str, (lies, *folders)))
+    looks = {place: _looks(place) for place in places}
+    if any(look is None or max(look[-2:]) > began - RACY_SECONDS * 1_000_000_000 for look in looks.values()):
+        return
+    record = _record(path)
+    # A cache that cannot be written is no reason to fail.
+    with suppress(RecordError):
+        make_folder(record.parent)
+        write_file(record, json.dumps({"question": question, "looks": looks}).encode(), durable=False)
+
+
+def _looks(place: str) -> list[int] | None:
+    """What the disk says of a file or folder; both times are the last."""
+    try:
+        status = os.stat(place)  # noqa: PTH116 - a thousand of them
+    except OSError:
+        return None
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

@@ -64,12 +64,15 @@ def _write(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _beside(recipe: Path) -> Path:
+    return recipe.with_name(f"{recipe.stem}.lock.yaml")
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from recipe_runner.codes import NO  # noqa: PLC0415
-    from recipe_runner.lock_check import stale_entries  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.lock_check import stale_entries  # noqa: PLC0415
     from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems, problem_json  # noqa: PLC0415
-    from recipe_runner.sources.lock_file import lock_beside  # noqa: PLC0415
 
     problems: list[Problem] = []
     told: list[dict[str, Any]] = []
@@ -79,12 +82,12 @@ def _check(arguments: argparse.Namespace) -> int:
         problems += found
         errors = [problem for problem in found if problem.severity == "error"]
         told.append({
-            "path": str(lock_beside(recipe)),
+            "path": str(_beside(recipe)),
             "current": not errors,
             "problems": [dict(problem_json(problem)) for problem in found],
         })  # fmt: skip
         if arguments.format == "human" and not errors:
-            sys.stderr.write(f"{lock_beside(recipe)} is current\n")
+            sys.stderr.write(f"{_beside(recipe)} is current\n")
     if arguments.format == "json":
         sys.stdout.write(json.dumps({"locks": told}, indent=2) + "\n")
     else:

@@ -86,9 +86,12 @@ def checking(folder: Path) -> None:
         [sys.executable, *command("lock", str(recipe), "--quiet")], cwd=ROOT, check=True, capture_output=True
     )
     seconds = time.perf_counter() - began
-    size = LORAS * LORA_BYTES
+    size = LORAS * LORA_BYTES / 1e9
     print(f"lock, {size:.0f} GB hashed for sha256 and for AutoV3: {seconds:.1f} s, {2 * size / seconds:.2f} GB/s")
-    print(f"lock --check: {both(5, 'lock', '--check', str(recipe))} (target: under 300 ms)")
+    check = ("lock", "--check", str(recipe))
+    time.sleep(3)  # Nor is what was found in a folder of just now.
+    print(f"lock --check, asked for the first time: {both(1, *check)}")
+    print(f"lock --check, again: {both(5, *check)} (target: under 300 ms)")
 
 
 def hashing(folder: Path) -> None:
