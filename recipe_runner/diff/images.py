@@ -19,8 +19,8 @@ from recipe_runner.diff.words import compare_words
 from recipe_runner.document import Document
 from recipe_runner.matrix import variants
 from recipe_runner.paths import prompt_id
-from recipe_runner.reasons import changes, flat
-from recipe_runner.resolved import ResolvedVariant
+from recipe_runner.reasons import changes, flat, inputs_of
+from recipe_runner.resolved import ResolvedAdapter, ResolvedVariant
 from recipe_runner.sources.source import Source
 
 
@@ -34,7 +34,7 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image that a recipe asks for. `inputs` is called only when its key has changed."""
+    """An image that a recipe asks for. `inputs` and `graph` (see `reasons`) are asked for when its key has changed."""
 
     key: str
     prompt: str
@@ -42,6 +42,7 @@ class Picture:
     variant: Mapping[str, Json]
     steps: int
     inputs: Callable[[], Inputs]
+    graph: Callable[[], Mapping[str, Json]] = dict
 
     @property
     def place(self) -> bytes:
@@ -65,6 +66,7 @@ def planned(plan: Plan) -> tuple[list[Picture], list[str]]:
             variant=plan.recipe.variants[image.variant].values,
             steps=_steps(plan.recipe.variants[image.variant].sampling),
             inputs=partial(inputs, image.variant, image.prompt),
+            graph=partial(inputs_of, plan.graph, image.key),
         )
         for image in plan.images
     ]
@@ -107,7 +109,9 @@ def cost(old: Sequence[Picture], new: Sequence[Picture], provisional: Sequence[s
         if picture.key in had:
             images.append(_fate("stays", had[picture.key], picture))
         elif (before := free.pop(picture.place, None)) is not None:
-            images.append(_fate("changes", before, picture, reasons_between(before.inputs(), picture.inputs())))
+            # What no path of a recipe says, such as which images share a batch, the build graph says.
+            why = reasons_between(before.inputs(), picture.inputs()) or changes(before.graph(), picture.graph())
+            images.append(_fate("changes", before, picture, why))
         else:
             images.append(_fate("appears", None, picture, known.lacks(picture)))
     now = _Known(new)
@@ -166,7 +170,7 @@ def _fate(fate: Fate, old: Picture | None, new: Picture | None, reasons: Sequenc
 
 
 def reasons_between(old: Inputs, new: Inputs) -> tuple[str, ...]:
-    """What of an image's inputs differs; where nothing does, the batch decides, at level `fast`."""
+    """What of an image's inputs differs, by the recipe's paths."""
     texts = {name: text for name, text in new.rest.items() if name.startswith("prompts.")}
     reworded = [name for name, text in texts.items() if old.rest.get(name, text) != text]
     phrases = [f"{name}: {_words(str(old.rest[name]), str(new.rest[name]))}" for name in reworded]
@@ -179,7 +183,7 @@ def reasons_between(old: Inputs, new: Inputs) -> tuple[str, ...]:
     after = [name for name in new.adapters if name in old.adapters]
     if before != after:
         phrases.append(f"order of adapters: {', '.join(before)} → {', '.join(after)}")
-    return tuple(phrases) or ("the images that share its batch",)
+    return tuple(phrases)
 
 
 def _words(old: str, new: str) -> str:
@@ -192,14 +196,7 @@ def _words(old: str, new: str) -> str:
 def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> Inputs:
     """The inputs of the images of a prompt; contents of files by their digest."""
     base = variant.base
-    adapters: dict[str, Json] = {
-        adapter.name: {
-            "contents": {role: source.digest for role, source in adapter.sources.items()},
-            "scale": adapter.scale,
-            **adapter.constants,
-        }
-        for adapter in variant.adapters
-    }
+    adapters: dict[str, Json] = {adapter.name: _adapter(adapter, prompt) for adapter in variant.adapters}
     rest: dict[str, Json] = {
         "base": {
             "contents": base.source.digest,
@@ -219,6 +216,19 @@ def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> In
         "runtime": {"reproducibility": reproducibility},
     }
     return _inputs(adapters, rest)
+
+
+def _adapter(adapter: ResolvedAdapter, prompt: str) -> Json:
+    """What of an adapter decides the images of a prompt."""
+    shown = adapter.image_prompts.get(prompt)
+    images = {} if shown is None else {name: source.digest for name, source in shown.sources.items()}
+    return {
+        "contents": {role: source.digest for role, source in adapter.sources.items()},
+        "scale": adapter.scale,
+        "members": {member.name: _adapter(member, prompt) for member in adapter.members},
+        "images": {**(shown.constants if shown else {}), "contents": images},
+        **adapter.constants,
+    }
 
 
 def _inputs(adapters: Mapping[str, Json], rest: Mapping[str, Json]) -> Inputs:

@@ -152,7 +152,7 @@ def _pair(old: _Run, new: _Run, before: ImageRecord | None, after: ImageRecord |
         reasons = tuple(changes(old.environment(before), new.environment(after)))
         if before.node_key != after.node_key:
             a, b = old.asked.get(_place(before)), new.asked.get(_place(after))
-            reasons += reasons_between(a.inputs(), b.inputs()) if a and b else ("other inputs",)
+            reasons += (reasons_between(a.inputs(), b.inputs()) if a and b else ()) or ("other inputs",)
         reasons = reasons or ("neither the inputs nor the environment",)
     return ImagePair(
         verdict=verdict,

@@ -174,6 +174,24 @@ def test_a_change_is_told_by_meaning_with_its_cost_and_reason(case: str) -> None
     assert (found.cost.to_make, found.cost.denoising_steps) == (made, 4 * made)
 
 
+def test_what_shares_a_batch_is_a_reason_at_level_fast() -> None:
+    fast = f"{RECIPE}runtime: {{reproducibility: fast, batch_size: 4}}\n"
+    found = difference(fast, fast.replace("batch_size: 4", "batch_size: 3"))
+    assert lines(found) == ["~ runtime batch_size: 4 → 3"]
+    assert found.cost is not None
+    assert found.cost.count()["changes"] == 4
+    assert ("changes", "denoise.seeds: [1, 2, 1, 2] → [1, 2, 1]") in found.cost.reasons()
+
+
+def test_the_members_of_a_merge_are_reasons() -> None:
+    merge = f"{ADAPTERS}{OTHER}  both: {{kind: merge, adapters: [outline, again], weights: [0.5, 0.5]}}\n"
+    text = edited((ADAPTERS, merge))
+    found = difference(text, text.replace("[0.5, 0.5]", "[0.5, 0.7]"))
+    assert found.cost is not None
+    assert found.cost.provisional == ()
+    assert dict(found.cost.reasons()) == {("changes", "adapters.both.weights: [0.5, 0.5] → [0.5, 0.7]"): 4}
+
+
 def test_comments_layout_and_written_defaults_are_no_difference() -> None:
     other = edited(
         ("recipe: 1", "# another comment\nrecipe: 1"),
