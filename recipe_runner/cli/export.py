@@ -25,6 +25,9 @@ others, a comment in it says so and the exit status is 1. ComfyUI and A1111 samp
 make is alike at best; what cannot be said there at all is listed on stderr.
 """
 
+_WRITABLE = ("alpha", "key layout", "merges no adapters")
+"""Words of the sentences about adapters that `export-adapter` puts right."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
@@ -79,14 +82,9 @@ def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exp
 def _problems(exported: Exported, path: str) -> list[Problem]:
     from recipe_runner.errors import Problem  # noqa: PLC0415
 
-    hint = "`recipe-runner export-adapter` writes a file that plain diffusers loads"
+    hint = "`recipe-runner export-adapter` writes a LoRA or merge as a file that plain diffusers loads"
     wrong = [
-        Problem(
-            code="E860",
-            message=sentence,
-            path=path,
-            hint=hint if sentence.startswith("adapter ") and "image" not in sentence and "Face" not in sentence else "",
-        )
+        Problem(code="E860", message=sentence, path=path, hint=hint if any(w in sentence for w in _WRITABLE) else "")
         for sentence in exported.wrong
     ]
     notes = [Problem(code="W851", message=sentence, path=path, severity="warning") for sentence in exported.notes]
