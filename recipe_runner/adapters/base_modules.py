@@ -6,7 +6,8 @@ from recipe_runner.resolved import ResolvedBase
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint import identify_checkpoint
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.ldm_modules import checkpoint_modules
 from recipe_runner.weights.modules import ModuleTable, Shape, component_modules
 
@@ -16,8 +17,8 @@ COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_enco
 def base_modules(base: ResolvedBase) -> ModuleTable | None:
     """Module names and weight shapes of each component; None where a header does not tell them before loading.
 
-    That is so for what is not on this machine, for pickled weights, and for a single-file checkpoint of a family whose
-    conversion is not known here.
+    That is so for what is not on this machine, and for a single-file checkpoint of a family whose conversion is not
+    known here.
 
     Raises:
         WeightsError: a weights file is broken.
@@ -49,19 +50,19 @@ def base_modules(base: ResolvedBase) -> ModuleTable | None:
 
 def _checkpoint_table(base: ResolvedBase, source: Source, weight_name: str) -> ModuleTable | None:
     """The modules of a single-file checkpoint, under the names they get when it is converted."""
-    if not weight_name.endswith(".safetensors") or any(name in base.components for name in COMPONENTS):
+    if any(name in base.components for name in COMPONENTS):
         return None
-    shapes = read_header(source.path(weight_name)).shapes
+    shapes = read_contents(source.path(weight_name)).weights
     checkpoint = identify_checkpoint(shapes)
     return None if isinstance(checkpoint, str) else checkpoint_modules(checkpoint.family, shapes)
 
 
 def _shapes(source: Source, prefix: str) -> dict[str, Shape] | None:
-    """The tensors of a component's safetensors files; None when it has none."""
-    names = [f.name for f in source.files if f.name.startswith(prefix) and f.name.endswith(".safetensors")]
+    """The tensors of a component's weights files; None when it has none."""
+    names = [f.name for f in source.files if f.name.startswith(prefix) and f.name.endswith(WEIGHTS_SUFFIXES)]
     if not names:
         return None
     shapes: dict[str, Shape] = {}
     for name in names:
-        shapes |= read_header(source.path(name)).shapes
+        shapes |= read_contents(source.path(name)).weights
     return shapes

@@ -94,7 +94,7 @@ def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | No
     if modules is None or not isinstance(source, Source):
         return None
     contents = read_contents(source.path(source.files[0].name))
-    layout = read_layout(contents.shapes, modules, target=lora.target, metadata=contents.metadata)
+    layout = read_layout(contents.weights, modules, target=lora.target, metadata=contents.metadata)
     require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")
     return layout

@@ -21,8 +21,9 @@ from recipe_runner.sources.component_files import (
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.source import Address, Source, SourceFile
 from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
+from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.digests import Progress, file_sha256
-from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, identify_format, require_weights
+from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, require_weights
 from recipe_runner.weights.header import read_header
 
 _CONFIG_NAMES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
@@ -112,11 +113,7 @@ def _identified(found: FoundBase, weight_name: str, left_out: Collection[str]) -
         ResolutionError: E417 the file is no base, E419 its family's configuration does not come with the package, E416
             it lacks components that the recipe does not replace.
     """
-    path = found.source.path(weight_name)
-    if identify_format(path) != "safetensors":
-        hint = "name a folder with its configuration as `base.config`, or use the safetensors file of the same model"
-        raise refused("E419", f"{weight_name}: what a pickled checkpoint is cannot be told before it is read", hint)
-    checkpoint = identify_checkpoint(read_header(path).shapes)
+    checkpoint = identify_checkpoint(read_contents(found.source.path(weight_name)).weights)
     if isinstance(checkpoint, str):
         hint = "" if "name " in checkpoint else "a base is a checkpoint of a text-to-image model"
         raise refused("E417", f"{weight_name} is no base: {checkpoint}", hint)

@@ -12,6 +12,8 @@ from recipe_runner.weights.formats import Format, identify_format, not_weights
 from recipe_runner.weights.header import DTYPE_BITS, Header, read_header
 from recipe_runner.weights.modules import Shape
 
+_WRAPPER = "state_dict."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
@@ -36,6 +38,14 @@ class Contents:
     size: int = 0
     header: Header | None = None
     foreign: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> Mapping[str, Shape]:
+        """The tensors that a run reads: those of `state_dict`, where a training framework wrote more beside them."""
+        found = self.shapes
+        while any(name.startswith(_WRAPPER) for name in found):
+            found = {name.removeprefix(_WRAPPER): shape for name, shape in found.items() if name.startswith(_WRAPPER)}
+        return found
 
     def parameters(self) -> int:
         """How many numbers the tensors hold."""

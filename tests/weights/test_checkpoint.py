@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from support.module_tables import SHARED
 from support.safetensors_bytes import whole
@@ -108,6 +109,20 @@ def test_a_single_file_brings_the_package_s_configuration(tmp_path: Path) -> Non
     assert found.config.digest == bundled_config("sd1").digest
     assert found.checkpoint is not None
     assert found.checkpoint.family == "sd1"
+
+
+@pytest.mark.parametrize("framework", [False, True], ids=["bare", "with training state"])
+def test_a_pickled_checkpoint_is_told_without_unpickling_it(framework: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    tensors = {name: torch.zeros(shape, dtype=torch.float16) for name, shape in SD1.items()}
+    beside = {"epoch": 3, "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}}]}
+    torch.save({"state_dict": tensors, **beside} if framework else tensors, tmp_path / "dog.ckpt")
+    found = find_base("dog.ckpt", folder=tmp_path, allow_pickle=True)
+    assert (found.weight_name, found.pipeline) == ("dog.ckpt", "StableDiffusionPipeline")
+    assert found.config is not None
+    assert found.config.digest == bundled_config("sd1").digest
+    with pytest.raises(RecipeRunnerError) as caught:
+        find_base("dog.ckpt", folder=tmp_path)
+    assert caught.value.problems[0].code == "E406"
 
 
 @pytest.mark.parametrize(
