@@ -119,6 +119,15 @@ class ResolvedPrompt:
     origin: Origin = field(compare=False)
 
 
+def numbered(found: Mapping[str, object], name: str, value: object) -> str:
+    """`name` where `found` has nothing else under it; where variants differ, the later ones carry `#2`, `#3`, …."""
+    place, number = name, 1
+    while place in found and found[place] != value:
+        number += 1
+        place = f"{name}#{number}"
+    return place
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResolvedVariant:
     """One combination of the matrix."""
@@ -152,11 +161,7 @@ class ResolvedRecipe:
         """
         found: dict[str, AnySource] = {}
         for role, source in self._roles():
-            name, number = role, 1
-            while name in found and found[name] != source:
-                number += 1
-                name = f"{role}#{number}"
-            found[name] = source
+            found[numbered(found, role, source)] = source
         return found
 
     def _roles(self) -> list[tuple[str, AnySource]]:

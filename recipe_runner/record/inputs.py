@@ -65,7 +65,13 @@ class ComponentMatch(Strictly):
 class AdapterRecord(Strictly):
     """One adapter as it was applied."""
 
-    name: str = Field(min_length=1, title="Name", description="Its name in the recipe.", examples=["cereal"])
+    name: str = Field(
+        min_length=1,
+        title="Name",
+        description="Its name in the recipe. Where variants differ in its files or in what lands, later ones carry "
+        "`#2`, `#3`, ….",
+        examples=["cereal", "cereal#2"],
+    )
     kind: Literal["lora", "textual_inversion", "ip_adapter", "merge"] = Field(
         title="Kind", description="Its kind in the recipe.", examples=["lora"]
     )
@@ -76,7 +82,7 @@ class AdapterRecord(Strictly):
     )
     scales: Annotated[tuple[Any, ...], Strict(strict=False)] = Field(
         title="Effective scales",
-        description="The scales that variants used, each once, in the order of the variants: a number, or the scale of "
+        description="The scales that its variants used, each once, in their order: a number, or the scale of "
         "every block written out.",
         examples=[[0.0, 0.5, 1.0]],
     )

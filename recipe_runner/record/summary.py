@@ -20,6 +20,7 @@ from recipe_runner.record.git import read_git
 from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, FileRecord, SourceRecord
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, ImageRecord, Manifest, read_manifest, write_manifest
+from recipe_runner.resolved import numbered
 from recipe_runner.sources.source import Source
 
 Entries = dict[str, JournalEntry]
@@ -113,24 +114,28 @@ def _sources(plan: Plan) -> list[SourceRecord]:
 
 
 def _adapters(plan: Plan) -> list[AdapterRecord]:
-    records: dict[str, AdapterRecord] = {}
-    scales: dict[str, list[Json]] = {}
+    """Each adapter once for all variants in which the same files of it land alike, with the scales that they use."""
+    found: dict[str, object] = {}
+    records: dict[str, dict[str, Any]] = {}
     for variant in plan.recipe.variants:
         for adapter in variant.adapters:
-            used = scales.setdefault(adapter.name, [])
-            if adapter.scale not in used:
-                used.append(adapter.scale)
-            tensors = adapter.tensors or {}
-            records[adapter.name] = AdapterRecord.model_validate(
+            tensors = dict(adapter.tensors or {})
+            same = adapter.kind, tensors, [each.sources for each in adapter.with_members()]
+            name = numbered(found, adapter.name, same)
+            found[name] = same
+            record = records.setdefault(
+                name,
                 {
-                    "name": adapter.name,
+                    "name": name,
                     "kind": adapter.kind,
                     # A run starts only when all of them land: see the adapter's layout.
-                    "tensors": {name: ComponentMatch(matched=n, total=n) for name, n in tensors.items()},
-                    "scales": used,
-                }
+                    "tensors": {part: ComponentMatch(matched=n, total=n) for part, n in tensors.items()},
+                    "scales": [],
+                },
             )
-    return list(records.values())
+            if adapter.scale not in record["scales"]:
+                record["scales"].append(adapter.scale)
+    return [AdapterRecord.model_validate(record) for record in records.values()]
 
 
 def _images(plan: Plan, folder: RunFolder, entries: Entries, common: Mapping[str, Json]) -> list[ImageRecord]:
