@@ -30,6 +30,7 @@ _TEXT = ("text_model.", "text_projection.", "logit_scale")
 class _Encoder:
     model: Any
     processor: Any
+    watch: Watch
 
 
 class ImageEncoders:
@@ -50,9 +51,17 @@ class ImageEncoders:
         a picture of zeros.
 
         Raises:
-            WeightsError: E5xx, the encoder cannot be loaded whole; E644, its preprocessing does not fit it.
+            WeightsError: E5xx, the encoder cannot be loaded whole, or was overwritten until now; E644, its
+                preprocessing does not fit it.
         """
         encoder = self._encoder(component, allow_pickle=allow_pickle)
+        found = self._encoded(encoder, pictures, features)
+        encoder.watch.check()
+        return found
+
+    def _encoded(
+        self, encoder: _Encoder, pictures: Sequence[Image.Image], features: Features
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad(), quiet():
             pixels = encoder.processor(list(pictures), return_tensors="pt").pixel_values
             size = encoder.model.config.image_size
@@ -76,15 +85,14 @@ class ImageEncoders:
     def _encoder(self, component: ComponentModel, *, allow_pickle: bool) -> _Encoder:
         key = component.source.digest, component.subfolder, component.variant, component.dtype
         if key not in self._loaded:
-            watch = Watch.begin(component.source)
             self._loaded[key] = self._load(component, allow_pickle=allow_pickle)
-            watch.check()
         self._loaded.move_to_end(key)
         while len(self._loaded) > MOST_LOADED:
             self._loaded.popitem(last=False)
         return self._loaded[key]
 
     def _load(self, component: ComponentModel, *, allow_pickle: bool) -> _Encoder:
+        watch = Watch.begin(component.source)
         folder = component.source.root / (component.subfolder or "")
         with quiet():
             # Importing it says which backend it falls back to; the manifest says so too.
@@ -110,4 +118,5 @@ class ImageEncoders:
                     variant=None,
                     allow_pickle=False,
                 )
-        return _Encoder(model.to(self._device), processor)
+        watch.check()
+        return _Encoder(model.to(self._device), processor, watch)

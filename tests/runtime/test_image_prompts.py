@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from recipe_runner.handle import ComponentModel, ImagePrompt
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.environment import quiet
+from recipe_runner.runtime.image_encoder import ImageEncoders
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.sources.pictures import read_picture
@@ -253,6 +255,20 @@ def test_a_picture_overwritten_while_it_is_used_is_noticed(folder: Path, tmp_pat
     write_picture(tmp_path / "bear.png", 2)
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu").encode_image(prompt)
+    assert caught.value.problems[0].code == "E508"
+
+
+def test_an_encoder_overwritten_while_it_is_mapped_is_noticed(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "encoder", tmp_path / "encoder")
+    component = ComponentModel(source=source(tmp_path / "encoder"), dtype="float32")
+    encoders = ImageEncoders(torch.device("cpu"))
+    pictures = [read_picture(folder / "bear.png", "bear.png")]
+    encoders.encode(component, pictures, "image_embeds", allow_pickle=False)
+    with (tmp_path / "encoder/model.safetensors").open("r+b") as file:
+        file.seek(-8, 2)
+        file.write(bytes(8))
+    with pytest.raises(RecipeRunnerError) as caught:
+        encoders.encode(component, pictures, "image_embeds", allow_pickle=False)
     assert caught.value.problems[0].code == "E508"
 
 
