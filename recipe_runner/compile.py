@@ -27,7 +27,7 @@ VERSIONS = {
     "add_lora": 1,
     "add_textual_inversion": 1,
     "merge_loras": 1,
-    "add_ip_adapter": 1,
+    "add_ip_adapter": 2,
     "set_scales": 1,
     "encode_prompt": 1,
     "encode_image": 1,

@@ -34,7 +34,11 @@ class Built:
 
 
 def build(file: IpAdapterFile, places: Sequence[AttentionPlace], device: torch.device, dtype: torch.dtype) -> Built:
-    """The modules for a file that was fitted to `places`, the UNet's attentions."""
+    """The modules for a file that was fitted to `places`, the UNet's attentions.
+
+    Their parameters require gradients, as diffusers' do: where they do not, torch multiplies the view of one image
+    among several, which masks need, by another kernel with other last bits.
+    """
     state = {name: tensor.to(device, dtype) for name, tensor in file.projection().items()}
     with torch.device("meta"):
         projection = _projection(file.layout)
@@ -59,7 +63,7 @@ def build(file: IpAdapterFile, places: Sequence[AttentionPlace], device: torch.d
             torch.equal(layer.weight, tensor.to(device, dtype))
             for layer, tensor in zip(pair, file.key_value(place.number) if pair else (), strict=True)
         )
-    return Built(file.layout, projection.eval().requires_grad_(requires_grad=False), layers, landed)
+    return Built(file.layout, projection.eval(), layers, landed)
 
 
 def processor(built: Sequence[Built], module: str) -> Any:
@@ -76,7 +80,7 @@ def processor(built: Sequence[Built], module: str) -> Any:
 def _linear(weight: torch.Tensor) -> torch.nn.Linear:
     with torch.device("meta"):
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    layer.weight = torch.nn.Parameter(weight)
     return layer
 
 
