@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recipe_runner.exchange.python_code import Code, Place, call, literal
+from recipe_runner.exchange.python_embeds import embeddings
 from recipe_runner.exchange.size import picture_size
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
-from recipe_runner.weights.ip_adapter import is_off, read_ip_adapter
+from recipe_runner.weights.ip_adapter import IpAdapterLayout, is_off, read_ip_adapter
 
 if TYPE_CHECKING:
     from recipe_runner.resolved import ResolvedAdapter, ResolvedImagePrompt, ResolvedRecipe, ResolvedVariant
@@ -29,7 +30,7 @@ def shown_images(recipe: ResolvedRecipe) -> dict[tuple[str, str], ResolvedImageP
 
 
 def image_adapters(variant: ResolvedVariant, shown: Shown) -> list[ResolvedAdapter]:
-    """The adapters that a script can have: those of a variant that are shown plain images in some variant."""
+    """The adapters that a script can have: those of a variant that are shown something in some variant."""
     found = [adapter for adapter in variant.adapters if adapter.kind == "ip_adapter"]
     return [adapter for adapter in found if not any(_reasons(adapter, variant, shown))]
 
@@ -39,9 +40,9 @@ def left_out(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     for adapter in variant.adapters:
         if adapter.kind == "ip_adapter" and not is_off(adapter.scale):
             yield from (f"adapter {adapter.name}: {reason}" for reason in _reasons(adapter, variant, shown))
-    several = {prompt.adapter for prompt in _prompts_of(variant, shown) if prompt.count > 1}
-    for name in (adapter.name for adapter in variant.adapters if adapter.name in several):
-        yield f"adapter {name}: diffusers encodes several images together, a run one by one: the last bits may differ"
+    for name, bundled in bundled_loras(variant, shown).items():
+        if any(adapter.name == bundled for adapter in variant.adapters):
+            yield f"adapter {name}: diffusers calls the LoRA in its file {bundled}, as another adapter is called"
     encoders = {literal(_encoder_place(each)) for each in _prompts_of(variant, shown) if each.encoder is not None}
     if len(encoders) > 1:
         yield "a pipeline has one image encoder, and the IP-Adapters of this recipe need several"
@@ -63,8 +64,10 @@ def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str
         folder, _, name = source.files[0].name.rpartition("/")
         roots.append(place.path(source.root / folder) if source.commit is None else source.address)
         names.append((folder if source.commit is not None else "", name))
-    # With the encoder at hand none is looked for.
-    encoder = {} if encoder_argument(variant, shown, place) is None else {"image_encoder_folder": None}
+    # With the encoder at hand none is looked for, nor where none is needed.
+    prompts = _prompts_of(variant, shown)
+    needed = any(each.encoder is None and (each.shown is None or each.shown.features is not None) for each in prompts)
+    encoder = {} if needed else {"image_encoder_folder": None}
     folders, files = [folder for folder, _ in names], [name for _, name in names]
     return [call("pipeline.load_ip_adapter", roots, subfolder=folders, weight_name=files, **encoder)]
 
@@ -90,18 +93,45 @@ def encoder_argument(variant: ResolvedVariant, shown: Shown, place: Place) -> Co
     return None
 
 
-def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place) -> list[object]:
-    """The argument `ip_adapter_image`: one image, or list of images, for each adapter."""
-    found: list[object] = []
-    for adapter in image_adapters(variant, shown):
+def bundled_loras(variant: ResolvedVariant, shown: Shown) -> dict[str, str]:
+    """By adapter the name that diffusers gives the LoRA in a FaceID file."""
+    return {
+        adapter.name: f"faceid_{index}"
+        for index, adapter in enumerate(image_adapters(variant, shown))
+        for layout in [_layout(adapter)]
+        if layout is not None and layout.lora
+    }
+
+
+def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place) -> dict[str, object]:
+    """What a prompt says of its images, for each adapter: one or a list; `images` where some come as embeddings."""
+    pictures: list[list[object]] = []
+    embeds: list[list[object]] = []
+    adapters = image_adapters(variant, shown)
+    for adapter in adapters:
         given = shown[adapter.name, prompt]
-        images: list[object] = [
-            Code(f"load_image(str({place.path(source.path(source.files[0].name)).text}))")
-            for role, source in given.sources.items()
-            if role.startswith("image[") and isinstance(source, Source)
-        ]
-        found.append(images[0] if len(images) == 1 else images)
-    return found
+        files = [(role, source) for role, source in given.sources.items() if isinstance(source, Source)]
+        pictures.append(
+            [
+                Code(f"load_image(str({place.path(source.path(source.files[0].name)).text}))")
+                for role, source in files
+                if role.startswith("image[")
+            ]
+        )
+        patches = given.shown is not None and given.shown.patches
+        embeds.append(
+            [embeddings(source, place, patches=patches) for role, source in files if role.startswith("image_embeds[")]
+        )
+    if not any(embeds):
+        return {"ip_adapter_image": [each[0] if len(each) == 1 else each for each in pictures]} if adapters else {}
+    images = []
+    for adapter, shows, holds in zip(adapters, pictures, embeds, strict=True):
+        image: dict[str, object] = {}
+        image |= {"pictures": shows} if shows else {}
+        image |= {"embeds": holds} if holds else {}
+        image |= {"shortcut": bool(adapter.constants["shortcut"])} if shows and holds else {}
+        images.append(image)
+    return {"images": images}
 
 
 def masks_of(variant: ResolvedVariant, shown: Shown, place: Place) -> list[object]:
@@ -131,11 +161,7 @@ def _encoder_place(prompt: ResolvedImagePrompt) -> Sequence[object]:
 def _reasons(adapter: ResolvedAdapter, variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     """Why a script cannot have the adapter; none where it can."""
     source = adapter.sources["weights"]
-    if isinstance(source, Source):
-        layout = read_ip_adapter(read_contents(source.path(source.files[0].name)).shapes, f"adapter {adapter.name}")
-        if layout.variant not in ("base", "plus", "full"):
-            yield f"{layout.name} needs code of its own, which is not written here"
-    elif not source.weight_name:
+    if not isinstance(source, Source) and not source.weight_name:
         yield "not on this machine, and the recipe does not name its file"
     if not all(isinstance(each, Source) for role, each in adapter.sources.items() if role.startswith("mask")):
         yield "one of its masks is not on this machine"
@@ -144,6 +170,19 @@ def _reasons(adapter: ResolvedAdapter, variant: ResolvedVariant, shown: Shown) -
         if given is None:
             yield "it is off everywhere"
             return
-        if not all(role.startswith("image[") or role == "image_encoder" for role in given.sources):
-            yield "embeddings of images are not written here"
+        if "faces" in given.sources:
+            yield "insightface, which finds its faces, is not part of a script; give their embeddings as `image_embeds`"
             return
+        if given.shown is None and any(role.startswith("image_embeds[") for role in given.sources):
+            yield "it or its embeddings are not on this machine, so what it makes of them is not known"
+            return
+        if not all(isinstance(each, Source) for role, each in given.sources.items() if role.startswith("image[")):
+            yield "one of its images is not on this machine"
+            return
+
+
+def _layout(adapter: ResolvedAdapter) -> IpAdapterLayout | None:
+    source = adapter.sources["weights"]
+    if not isinstance(source, Source):
+        return None
+    return read_ip_adapter(read_contents(source.path(source.files[0].name)).shapes, f"adapter {adapter.name}")

@@ -128,6 +128,9 @@ def _pictures(columns: Columns, *, embeds: bool) -> list[str]:
     body += [f"image = pipeline({given}, generator=generator).images[0]"]
     body += [_save(columns["save"], columns["prefix"].use())]
     outer = [f"for name, prompt in {columns['prompts'].use('PROMPTS')}.items():"]
+    guided = columns["guided"]
+    if any(value is not None for value in guided.values):
+        outer += ['    if "images" in prompt:', f"        prompt = shown(pipeline, prompt, guided={guided.use()})"]
     outer += [f"    for seed in {columns['seeds'].use('SEEDS')}:"]
     return [*outer, *(f"        {line}" for line in body)]
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner import diffusers_table
-from recipe_runner.compile import Plan
+from recipe_runner.compile import Plan, is_guided
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.python_base import BaseCode
 from recipe_runner.exchange.python_code import Code, Pair, Place, as_tuple, laid_out, literal
+from recipe_runner.exchange.python_embeds import FUNCTION
 from recipe_runner.exchange.python_images import (
+    bundled_loras,
     encoder_argument,
     image_adapters,
     images_of,
@@ -30,6 +32,7 @@ from recipe_runner.exchange.python_loop import Column, loop, saving
 from recipe_runner.exchange.python_loras import differences, load_call
 from recipe_runner.exchange.python_tokens import token_code, wrong_tokens
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.ip_adapter import is_off
 
 if TYPE_CHECKING:
     from recipe_runner.resolved import ResolvedBase, ResolvedVariant
@@ -83,6 +86,7 @@ class _Script:
             for library in (
                 "diffusers",
                 "diffusers.image_processor",
+                "diffusers.models.embeddings",
                 "diffusers.utils",
                 "huggingface_hub",
                 "safetensors.torch",
@@ -91,6 +95,7 @@ class _Script:
         }
         self._loaders: dict[str, str] = {}
         self._shown = shown_images(plan.recipe)
+        self._numpy = False
 
     def exported(self) -> Exported:
         variants = self._recipe.variants
@@ -102,6 +107,7 @@ class _Script:
             "scheduler": schedulers,
             "scales": Column("scales", [self._scales(variant) for variant in variants]),
             "looks": Column("looks", [self._looks(variant) for variant in variants]),
+            "guided": Column("guided", [self._guided(variant) for variant in variants]),
             "prompts": Column("prompts", [self._prompts(variant) for variant in variants]),
             "seeds": Column("seeds", [list(variant.seeds) for variant in variants]),
             "arguments": Column("arguments", [self._arguments(variant) for variant in variants]),
@@ -114,7 +120,7 @@ class _Script:
                 )
         embeds = any(self._embeds(variant) for variant in variants)
         body = loop(columns, batch=self._batch, embeds=embeds)
-        if self._batch > 1:
+        if self._together:
             self._wrong["level fast: a run encodes each prompt by itself, so the last bits of a batch differ"] = None
         text = "\n".join(
             [self._head(), self._settings(), *self._functions(), "", self._constants(columns), body.lstrip("\n")]
@@ -145,6 +151,7 @@ class _Script:
                 'os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")',
                 "",
             ]
+        lines += ["import numpy as np"] if self._numpy else []
         lines.append("import torch")
         for library, names in self._imports.items():
             if names:
@@ -156,8 +163,14 @@ class _Script:
         return self._recipe.reproducibility == "strict"
 
     @property
+    def _together(self) -> bool:
+        """Whether a run makes several pictures at once."""
+        return self._recipe.reproducibility == "fast" and self._recipe.batch_size > 1
+
+    @property
     def _batch(self) -> int:
-        return self._recipe.batch_size if self._recipe.reproducibility == "fast" else 1
+        """Pictures that the script makes at once; diffusers' call shows all of them the same images."""
+        return self._recipe.batch_size if self._together and not self._shown else 1
 
     def _settings(self) -> str:
         folder = "Path(__file__).parent" if self._beside else "Path()"
@@ -192,6 +205,8 @@ class _Script:
             functions.insert(0, _CLIP_SKIP.lstrip("\n").join(["\n", ""]))
         if self._imports["diffusers.image_processor"]:
             functions.insert(0, _MASKS)
+        if self._imports["diffusers.models.embeddings"]:
+            functions.insert(0, FUNCTION)
         return functions
 
     def _loader(self, variant: ResolvedVariant) -> str:
@@ -236,7 +251,14 @@ class _Script:
         return Pair(Code(base.scheduler_class or "None"), dict(base.scheduler_config))
 
     def _scales(self, variant: ResolvedVariant) -> object:
-        return {adapter.name: adapter.scale for adapter in variant.adapters if adapter.kind == "lora"}
+        bundled = bundled_loras(variant, self._shown)
+        found: dict[str, object] = {}
+        for adapter in variant.adapters:
+            if adapter.kind == "lora":
+                found[adapter.name] = adapter.scale
+            elif adapter.name in bundled:
+                found[bundled[adapter.name]] = 0.0 if is_off(adapter.scale) else 1.0
+        return found
 
     def _looks(self, variant: ResolvedVariant) -> list[object]:
         return [adapter.scale for adapter in image_adapters(variant, self._shown)]
@@ -247,14 +269,34 @@ class _Script:
         for prompt in variant.prompts:
             found[prompt.id] = {name: tokens.said(text) for name, text in prompt.texts.items()}
             images = images_of(variant, prompt.id, self._shown, self._place)
-            if images:
-                self._imports["diffusers.utils"]["load_image"] = None
-                found[prompt.id]["ip_adapter_image"] = images
+            found[prompt.id] |= images
+            self._import_readers(literal(images))
             masks = masks_of(variant, self._shown, self._place)
             if masks:
                 self._imports["diffusers.image_processor"]["IPAdapterMaskProcessor"] = None
+                self._imports["diffusers.utils"]["load_image"] = None
                 found[prompt.id]["cross_attention_kwargs"] = {"ip_adapter_masks": masks}
         return found
+
+    def _import_readers(self, images: str) -> None:
+        """Import what reads `images`, the source of a prompt's."""
+        if "load_image(" in images:
+            self._imports["diffusers.utils"]["load_image"] = None
+        if "load_file(" in images:
+            self._imports["safetensors.torch"]["load_file"] = None
+        self._numpy |= "np.load(" in images
+
+    def _guided(self, variant: ResolvedVariant) -> bool | None:
+        """Whether images are encoded with what guidance steers away from; None where no embedding is given."""
+        shown = [
+            self._shown.get((adapter.name, prompt.id))
+            for adapter in image_adapters(variant, self._shown)
+            for prompt in variant.prompts
+        ]
+        if not any(role.startswith("image_embeds[") for each in shown if each is not None for role in each.sources):
+            return None
+        self._imports["diffusers.models.embeddings"]["ImageProjection"] = None
+        return is_guided(variant.sampling)
 
     def _arguments(self, variant: ResolvedVariant) -> dict[str, object]:
         defaults = diffusers_table.call_defaults(variant.base.pipeline)

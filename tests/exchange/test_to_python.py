@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +118,41 @@ prompts: [{prompt: a bear}]
 sampling: {num_inference_steps: 2}
 matrix: {"adapters.plus.scale": [0.8, 0.1]}
 """,
+    "faces": """\
+base: {model: sd15}
+adapters:
+  style: {kind: lora, model: style.safetensors, scale: 0.7}
+  face: {kind: ip_adapter, model: models/faceid.safetensors, image_embeds: two.npy}
+  plus:
+    kind: ip_adapter
+    model: models/faceid-plusv2.safetensors
+    scale: 0.5
+    image: bear.png
+    image_embeds: face.npy
+    shortcut: false
+  look: {kind: ip_adapter, model: models, weight_name: look.safetensors, scale: 0.4, image: bear.png}
+prompts: [{prompt: a bear}, {prompt: a red circle, images: {look: pair.safetensors, face: [face.npy, two.npy]}}]
+sampling: {num_inference_steps: 2}
+matrix: {adapters.face.scale: [0.0, 0.6], adapters.plus.shortcut: [false, true], sampling.guidance_scale: [1.0, 5.0]}
+""",
+    "face-masks": """\
+base: {model: sd15}
+adapters:
+  look:
+    kind: ip_adapter
+    model: models/look.safetensors
+    image_embeds: pair.safetensors
+    mask: [left.png, right.png]
+prompts: [{prompt: a bear}]
+sampling: {num_inference_steps: 2}
+""",
+    "look-batches": """\
+base: {model: sd15}
+adapters: {look: {kind: ip_adapter, model: models, weight_name: look.safetensors, image: bear.png}}
+prompts: [{prompt: a bear}, {prompt: a red circle, images: {look: other.png}}]
+sampling: {num_inference_steps: 2}
+runtime: {device: cpu, threads: 1, reproducibility: fast, batch_size: 2}
+""",
     "sd3": "base: {model: sd3}\nprompts: [{prompt: a bear}]\nsampling: {num_inference_steps: 2}\n",
     "flux": """\
 base: {model: flux}
@@ -128,11 +164,12 @@ SCHEDULERS = (
     "matrix={base.scheduler: [{class: EulerDiscreteScheduler}, "
     "{class: DPMSolverMultistepScheduler, config: {algorithm_type: sde-dpmsolver++}}]}"
 )
-LAST_BITS = ("batches", "looks", "masks", "ip-adapter-masks")
+LAST_BITS = ("batches", "look-batches")
 """What diffusers computes together and a run one by one: the script says so, and a pixel may differ by one."""
-BEYOND_DIFFUSERS = ("lycoris", "merge", "face-id", "face-id-plus", *LAST_BITS)
-"""Recipes of what diffusers has no loader for, or of what takes code of its own there."""
+BEYOND_DIFFUSERS = ("lycoris", "merge", "hub/merge", "hub/face-id", "hub/face-id-plus")
+"""Recipes of what diffusers has no loader for, or of embeddings for an adapter that is not on this machine."""
 DEMO = {
+    "face-id": [],
     "ip-adapter": ["seeds=[1]"],
     "ip-adapter-blocks": ["seeds=[1]"],
     "ip-adapter-masks": ["seeds=[1]"],
@@ -158,12 +195,33 @@ def test_every_recipe_exports_to_a_script_that_compiles(
     text = (tmp_path / "script.py").read_text(encoding="utf-8")
     compile(text, "script.py", "exec")
     assert "recipe_runner" not in text
-    assert (answer.status, answer.out) == (path.stem in BEYOND_DIFFUSERS, f"{tmp_path}/script.py\n"), answer.err
+    name = path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
+    assert (answer.status, answer.out) == (name in BEYOND_DIFFUSERS, f"{tmp_path}/script.py\n"), answer.err
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
     """Pixels by file name."""
     return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def write_image_prompts(folder: Path, unet: Any) -> None:
+    """IP-Adapters of four kinds, and all that they are shown."""
+    (folder / "models").mkdir()
+    build_image_encoder(folder / "models" / "image_encoder")
+    for seed, variant in enumerate(("base", "plus"), 1):
+        name = "look.safetensors" if variant == "base" else "look-plus.safetensors"
+        write_ip_adapter(folder / "models" / name, tiny_shapes(variant, unet), seed)
+        write_picture(folder / ("bear.png" if seed == 1 else "other.png"), seed)
+    for variant, name, rank in (("faceid", "faceid", 4), ("faceid_plus", "faceid-plusv2", 2)):
+        shapes = tiny_shapes(variant, unet, lora=rank)
+        write_ip_adapter(folder / "models" / f"{name}.safetensors", shapes, rank)
+    faces = torch.randn(3, 512, generator=torch.Generator().manual_seed(6)) / 20
+    np.save(folder / "face.npy", faces[0].numpy())
+    np.save(folder / "two.npy", faces[1:].half().numpy())
+    # Of two images, and before them what guidance steers away from.
+    save_file({"x": torch.randn(2, 2, 24, generator=torch.Generator().manual_seed(7))}, folder / "pair.safetensors")
+    write_mask(folder / "left.png", left=True)
+    write_mask(folder / "right.png", left=False)
 
 
 def test_scripts_make_the_pixels_of_a_run(
@@ -184,14 +242,7 @@ def test_scripts_make_the_pixels_of_a_run(
     save_file({"<cat>": vectors[0, 0]}, tmp_path / "cat.safetensors")
     torch.save({"string_to_param": {"*": vectors[1]}, "name": "x"}, tmp_path / "bad.pt")
     save_file({"clip_l": vectors[2], "clip_g": vectors[3]}, tmp_path / "hat.safetensors")
-    (tmp_path / "models").mkdir()
-    build_image_encoder(tmp_path / "models" / "image_encoder")
-    for seed, variant in enumerate(("base", "plus"), 1):
-        name = "look.safetensors" if variant == "base" else "look-plus.safetensors"
-        write_ip_adapter(tmp_path / "models" / name, tiny_shapes(variant, pipeline.unet), seed)
-        write_picture(tmp_path / ("bear.png" if seed == 1 else "other.png"), seed)
-    write_mask(tmp_path / "left.png", left=True)
-    write_mask(tmp_path / "right.png", left=False)
+    write_image_prompts(tmp_path, pipeline.unet)
     # Another base of the same shape: an export must load the right one.
     for part in (pipeline.vae, pipeline.unet):
         for tensor in part.parameters():

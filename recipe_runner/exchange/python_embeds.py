@@ -1,0 +1,44 @@
+"""Embeddings that an IP-Adapter is shown instead of pictures, or beside them, as a script reads them."""
+
+from __future__ import annotations
+
+from recipe_runner.exchange.python_code import Code, Place, literal
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.formats import identify_format
+from recipe_runner.weights.header import read_header
+from recipe_runner.weights.image_embeds import embeds_shape
+
+FUNCTION = '''
+def shown(pipeline, prompt, guided):
+    """The prompt with its images encoded: what guidance steers away from first, then the images themselves."""
+    layers, found = pipeline.unet.encoder_hid_proj.image_projection_layers, []
+    for layer, image in zip(layers, prompt["images"]):
+        if "pictures" in image:
+            with torch.no_grad():
+                states = not isinstance(layer, ImageProjection)
+                positive, negative = pipeline.encode_image(image["pictures"], pipeline.device, 1, states)
+            encoded = torch.stack([negative, positive])
+        if "embeds" in image:
+            embeds = torch.cat(image["embeds"], dim=1)
+            embeds = embeds if len(embeds) == 2 or not guided else torch.cat([torch.zeros_like(embeds), embeds])
+            if "pictures" in image:  # FaceID Plus looks at the faces too
+                layer.clip_embeds = (encoded if guided else encoded[1:]).to(pipeline.device, pipeline.unet.dtype)
+                layer.shortcut = image["shortcut"]
+            encoded = embeds
+        found.append((encoded if guided else encoded[-1:]).to(pipeline.device, pipeline.unet.dtype))
+    return {**{key: value for key, value in prompt.items() if key != "images"}, "ip_adapter_image_embeds": found}
+'''
+"""What a script calls where a prompt has `images`. `guided`: whether classifier-free guidance is on."""
+
+
+def embeddings(source: Source, place: Place, *, patches: bool) -> Code:
+    """A file of embeddings as [1 or 2, images, features], or with `patches` [1 or 2, images, patches, features]."""
+    path = source.path(source.files[0].name)
+    if identify_format(path) == "numpy":
+        read = f"torch.from_numpy(np.load({literal(place.path(path))}))"
+    else:
+        (key,) = read_header(path).tensors
+        read = f"load_file({literal(place.path(path))})[{literal(key)}]"
+    shape = embeds_shape(path, source.address)
+    whole = (1,) * ((4 if patches else 3) - len(shape)) + tuple(shape)
+    return Code(f"{read}.float()" + (f".reshape{whole}" if len(whole) > len(shape) else ""))
