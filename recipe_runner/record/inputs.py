@@ -68,7 +68,7 @@ class AdapterRecord(Strictly):
     name: str = Field(
         min_length=1,
         title="Name",
-        description="Its name in the recipe. Where variants differ in its files or in what lands, later ones carry "
+        description="Its name in the recipe. Where variants differ in its weights or in what lands, later ones carry "
         "`#2`, `#3`, ….",
         examples=["cereal", "cereal#2"],
     )

@@ -114,13 +114,13 @@ def _sources(plan: Plan) -> list[SourceRecord]:
 
 
 def _adapters(plan: Plan) -> list[AdapterRecord]:
-    """Each adapter once for all variants in which the same files of it land alike, with the scales that they use."""
+    """Each adapter once for all variants in which the same weights of it land alike, with the scales that they use."""
     found: dict[str, object] = {}
     records: dict[str, dict[str, Any]] = {}
     for variant in plan.recipe.variants:
         for adapter in variant.adapters:
             tensors = dict(adapter.tensors or {})
-            same = adapter.kind, tensors, [each.sources for each in adapter.with_members()]
+            same = adapter.kind, tensors, [each.sources.get("weights") for each in adapter.with_members()]
             name = numbered(found, adapter.name, same)
             found[name] = same
             record = records.setdefault(

@@ -17,10 +17,10 @@ RECIPE = ROOT / "recipes/lora-scale.yaml"
 LORAS = ROOT / "recipes/demo/lora"
 
 
-def manifest(*overrides: str) -> Manifest:
+def manifest(*overrides: str, recipe: Path = RECIPE) -> Manifest:
     """The manifest of a run that stopped before its first image."""
-    document = load_document(RECIPE, overrides).document
-    plan = recipe_runner.compile_recipe(RECIPE, overrides)
+    document = load_document(recipe, overrides).document
+    plan = recipe_runner.compile_recipe(recipe, overrides)
     failure = Failure(code="E702", message="no memory", node=None, line=None)
     folder = run_folder(Path())
     with folder.locked():
@@ -59,3 +59,11 @@ def test_members_of_a_merge_make_it_another() -> None:
         f"matrix={{adapters.outline.model: [{files}]}}",
     )
     assert [adapter.name for adapter in merged.adapters] == ["both", "both#2"]
+
+
+def test_masks_that_change_leave_an_adapter_one() -> None:
+    left, right = (str(ROOT / f"recipes/demo/inputs/{side}.png") for side in ("left", "right"))
+    axes = f"matrix={{adapters.halves.mask: [[{left}, {right}], [{right}, {left}]]}}"
+    found = manifest(axes, recipe=ROOT / "recipes/ip-adapter-masks.yaml")
+    assert [adapter.name for adapter in found.adapters] == ["halves"]
+    assert "adapters.halves.mask[0]#2" in [source.role for source in found.sources]
