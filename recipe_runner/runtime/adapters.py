@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+
 from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
 from recipe_runner.runtime.embeddings import Embeddings
+from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.image_prompts import ImagePrompts
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFiles
 from recipe_runner.runtime.lora import module_shapes
@@ -37,6 +41,8 @@ class Adapters:
         modules, files = module_shapes(pipeline), files or IpAdapterFiles()
         loras = Loras(pipeline, modules, allow_pickle=allow_pickle)
         self.images = ImagePrompts(pipeline, modules.get("unet", {}), files, allow_pickle=allow_pickle)
+        self._pipeline = pipeline
+        self._marked: dict[str, ModelHandle] = {}
         self._parts: tuple[Part, ...] = (loras, Embeddings(pipeline, loras, allow_pickle=allow_pickle), self.images)
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
@@ -48,6 +54,11 @@ class Adapters:
         whole = self._with_bundled(handle)
         for part in self._parts:
             part.reconcile(whole, parts)
+        for name in present_parts(self._pipeline, tuple(parts)):
+            # Without adapters the components are as their files left them.
+            if self._marked.get(name) != whole and (whole.adapters or name in self._marked):
+                _mark(getattr(self._pipeline, name))
+                self._marked[name] = whole
 
     def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
@@ -75,3 +86,15 @@ class Adapters:
                 adapters.append(lora)
                 scales[lora.name] = 1.0
         return replace(handle, adapters=tuple(adapters), scales=scales)
+
+
+def _mark(model: torch.nn.Module) -> None:
+    """Say which parameters are to be trained as diffusers leaves it: the factors of LoRAs if there are any, else all.
+
+    torch multiplies a view of a tensor, such as one image among several, by another kernel with other last bits where
+    the weight is not to be trained.
+    """
+    tuned = any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point():
+            parameter.requires_grad_("lora_" in name or not tuned)

@@ -34,11 +34,7 @@ class Built:
 
 
 def build(file: IpAdapterFile, places: Sequence[AttentionPlace], device: torch.device, dtype: torch.dtype) -> Built:
-    """The modules for a file that was fitted to `places`, the UNet's attentions.
-
-    Their parameters require gradients, as diffusers' do: where they do not, torch multiplies the view of one image
-    among several, which masks need, by another kernel with other last bits.
-    """
+    """The modules for a file that was fitted to `places`, the UNet's attentions."""
     state = {name: tensor.to(device, dtype) for name, tensor in file.projection().items()}
     with torch.device("meta"):
         projection = _projection(file.layout)

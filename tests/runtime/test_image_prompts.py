@@ -107,6 +107,26 @@ def test_the_base_is_bit_identical_after_they_leave(
     assert all(torch.equal(tensor, unet.state_dict()[name]) for name, tensor in untouched.state_dict().items())
 
 
+def to_be_trained(unet: Any) -> set[tuple[bool, bool]]:
+    """Whether a parameter is a LoRA's, and whether it requires gradients."""
+    return {("lora_" in name, parameter.requires_grad) for name, parameter in unet.named_parameters()}
+
+
+def test_parameters_are_marked_as_diffusers_marks_them(
+    sd15_folder: Path, folder: Path, base: BaseModel, adapters: dict[str, Any]
+) -> None:
+    # With masks, the last bits of a picture depend on it.
+    plain, live = plain_pipeline(sd15_folder), LivePipeline("cpu", "strict", 1)
+    look, style = adapters["look"], adapters["style"]
+    plain.load_ip_adapter(folder, subfolder="", weight_name="look.safetensors", image_encoder_folder=None)
+    assert to_be_trained(live.require(handle(base, look, look=0.5)).unet) == to_be_trained(plain.unet)
+    plain.load_lora_weights(folder, weight_name="style.safetensors")
+    marked = to_be_trained(live.require(handle(base, look, style, look=0.5, style=0.5)).unet)
+    assert marked == to_be_trained(plain.unet) == {(False, False), (True, True)}
+    for wanted in (handle(base, look, look=0.5), handle(base)):
+        assert to_be_trained(live.require(wanted).unet) == {(False, True)}
+
+
 @pytest.mark.parametrize("off", [0, 0.0, {"up": 0}, {"down": {"block_1": [0.0]}, "mid": 0}, {}])
 def test_scale_zero_everywhere_is_the_base_and_touches_nothing(
     off: Any, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
