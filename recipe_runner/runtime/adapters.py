@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
+from recipe_runner.canonical import Json
+from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle, TextualInversionModel
 from recipe_runner.runtime.embeddings import Embeddings
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.image_prompts import ImagePrompts
@@ -42,7 +43,7 @@ class Adapters:
         loras = Loras(pipeline, modules, allow_pickle=allow_pickle)
         self.images = ImagePrompts(pipeline, modules.get("unet", {}), files, allow_pickle=allow_pickle)
         self._pipeline = pipeline
-        self._marked: dict[str, ModelHandle] = {}
+        self._marked: dict[str, _Marks] = {}
         self._parts: tuple[Part, ...] = (loras, Embeddings(pipeline, loras, allow_pickle=allow_pickle), self.images)
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
@@ -54,11 +55,12 @@ class Adapters:
         whole = self._with_bundled(handle)
         for part in self._parts:
             part.reconcile(whole, parts)
+        marks = _marks(whole)
         for name in present_parts(self._pipeline, tuple(parts)):
             # Without adapters the components are as their files left them.
-            if self._marked.get(name) != whole and (whole.adapters or name in self._marked):
+            if self._marked.get(name, ()) != marks:
                 _mark(getattr(self._pipeline, name))
-                self._marked[name] = whole
+                self._marked[name] = marks
 
     def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
@@ -86,6 +88,27 @@ class Adapters:
                 adapters.append(lora)
                 scales[lora.name] = 1.0
         return replace(handle, adapters=tuple(adapters), scales=scales)
+
+
+_Marks = tuple[tuple[AdapterModel, object], ...]
+"""What decides which parameters are in a model: its adapters, and where the scale of each is 0."""
+
+
+def _marks(handle: ModelHandle) -> _Marks:
+    # Learned tokens bring no parameters.
+    return tuple(
+        (adapter, _nonzero(handle.scale(adapter.name)))
+        for adapter in handle.adapters
+        if not isinstance(adapter, TextualInversionModel)
+    )
+
+
+def _nonzero(scale: Json) -> object:
+    if isinstance(scale, Mapping):
+        return tuple((name, _nonzero(part)) for name, part in scale.items())
+    if isinstance(scale, (list, tuple)):
+        return tuple(_nonzero(part) for part in scale)
+    return bool(scale)
 
 
 def _mark(model: torch.nn.Module) -> None:

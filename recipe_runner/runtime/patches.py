@@ -79,7 +79,9 @@ class Patches:
             for difference in self._differences[name][module]:
                 of_weight.append((scale, difference.of_weight(weight)))
                 of_bias.append((scale, difference.of_bias(weight.device)))
-        self._put(own, _sum(weight, weight, of_weight), _sum(bias, weight, of_bias))
+        # A parameter is marked as the one that it takes the place of.
+        marked = bool(own.weight.requires_grad)
+        self._put(own, _sum(weight, weight, of_weight, marked=marked), _sum(bias, weight, of_bias, marked=marked))
 
     @staticmethod
     def _put(module: Any, weight: torch.nn.Parameter, bias: torch.nn.Parameter | None) -> None:
@@ -89,7 +91,9 @@ class Patches:
             module.bias = bias
 
 
-def _sum(base: Any, like: torch.Tensor, differences: Sequence[tuple[float, torch.Tensor | None]]) -> Any:
+def _sum(
+    base: Any, like: torch.Tensor, differences: Sequence[tuple[float, torch.Tensor | None]], *, marked: bool
+) -> Any:
     """`base` (None counts as zeros) and all differences at their scales, rounded once; itself when there are none."""
     found = [(scale, difference) for scale, difference in differences if difference is not None]
     if not found:
@@ -97,4 +101,4 @@ def _sum(base: Any, like: torch.Tensor, differences: Sequence[tuple[float, torch
     total = torch.zeros_like(found[0][1]) if base is None else base.to(torch.float64, copy=True)
     for scale, difference in found:
         total.add_(difference, alpha=scale)
-    return torch.nn.Parameter(total.to(like.dtype), requires_grad=False)
+    return torch.nn.Parameter(total.to(like.dtype), requires_grad=marked)

@@ -123,7 +123,7 @@ def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: s
     check_report(name, {"missing_keys": empty, "unexpected_keys": (), "mismatched_keys": ()})
     for tensor in own.values():
         used.update(dict.fromkeys(origins(tensor)))
-    return _cast(model, DTYPES[dtype]).eval().requires_grad_(requires_grad=False)
+    return _cast(model, DTYPES[dtype]).eval()
 
 
 def _cast(model: Any, dtype: torch.dtype) -> Any:
