@@ -36,3 +36,16 @@ class Strictly(BaseModel):
     """A frozen record that coerces nothing and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=False)
+
+
+class FileRecord(Strictly):
+    """One file of a source."""
+
+    name: str = Field(
+        min_length=1,
+        title="Name",
+        description="POSIX path inside the source.",
+        examples=["unet/diffusion_pytorch_model.fp16.safetensors"],
+    )
+    size: int = Field(ge=0, title="Size", description="Size in bytes.", examples=[1719125304])
+    sha256: Digest = Field(title="sha256", description="sha256 of the file.")

@@ -7,20 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
-from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, Strictly
-
-
-class FileRecord(Strictly):
-    """One file of a source."""
-
-    name: str = Field(
-        min_length=1,
-        title="Name",
-        description="POSIX path inside the source.",
-        examples=["unet/diffusion_pytorch_model.fp16.safetensors"],
-    )
-    size: int = Field(ge=0, title="Size", description="Size in bytes.", examples=[1719125304])
-    sha256: Digest = Field(title="sha256", description="sha256 of the file.")
+from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 
 
 class SourceRecord(Strictly):

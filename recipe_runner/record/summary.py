@@ -13,11 +13,12 @@ from recipe_runner.disk.atomic import reading
 from recipe_runner.document import Document
 from recipe_runner.errors import RecordError
 from recipe_runner.recipe import Recipe
+from recipe_runner.recipe.fields import FileRecord
 from recipe_runner.record.documents import lock_yaml, resolved_yaml
 from recipe_runner.record.environment import Environment
 from recipe_runner.record.folder import LOCK, MANIFEST, RECIPE, RESOLVED, RunFolder
 from recipe_runner.record.git import read_git
-from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, FileRecord, SourceRecord
+from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, SourceRecord
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, ImageRecord, Manifest, read_manifest, write_manifest
 from recipe_runner.resolved import numbered

@@ -15,7 +15,7 @@ from pydantic import Field, Strict
 
 from recipe_runner.document import parse_document
 from recipe_runner.errors import Problem, ResolutionError
-from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, Strictly
+from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 from recipe_runner.schema import check_lock
 from recipe_runner.sources.access import access
 from recipe_runner.sources.source import Address, Source
@@ -30,17 +30,9 @@ SUFFIX = ".lock.yaml"
 _WRITTEN = ("revision", "subfolder", "weight_name", "variant")
 
 
-class LockedFile(Strictly):
+class LockedFile(FileRecord):
     """One file of a source."""
 
-    name: str = Field(
-        min_length=1,
-        title="Name",
-        description="POSIX path inside the source.",
-        examples=["unet/diffusion_pytorch_model.fp16.safetensors"],
-    )
-    size: int = Field(ge=0, title="Size", description="Size in bytes.", examples=[1719125304])
-    sha256: Digest = Field(title="sha256", description="sha256 of the file.")
     autov3: Digest | None = Field(
         None,
         title="AutoV3",
