@@ -24,9 +24,9 @@ from recipe_runner.resolved import (
 
 VERSIONS = {
     "load_base": 1,
-    "add_lora": 2,
+    "add_lora": 3,
     "add_textual_inversion": 1,
-    "merge_loras": 2,
+    "merge_loras": 3,
     "add_ip_adapter": 2,
     "set_scales": 1,
     "encode_prompt": 1,

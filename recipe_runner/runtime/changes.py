@@ -1,7 +1,7 @@
 """What an adapter does to one module: factors beside its weight, or a whole difference of its weight and bias.
 
 Plain LoRA stays a pair of factors, which peft's layers apply as plain diffusers does. Every other kind becomes a whole
-difference: it is computed in float64, added to the base's weight, and rounded once.
+difference: it is computed in float64 and added to a copy of the base's weight.
 """
 
 from __future__ import annotations

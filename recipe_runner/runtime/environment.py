@@ -74,6 +74,9 @@ def _mkldnn() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)  # type: ignore[no-untyped-call]
 
 
+_NOWHERE = logging.NullHandler()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hold back progress bars, log lines and warnings of the libraries while a block runs.
@@ -81,20 +84,20 @@ def quiet() -> Iterator[None]:
     What a user must know of them is checked, and said, by this package itself.
     """
     loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "peft", "accelerate")]
-    levels = [logger.level for logger in loggers]
+    heard = [(logger.handlers, logger.propagate) for logger in loggers]
     bars = diffusers.utils.logging.is_progress_bar_enabled(), transformers.utils.logging.is_progress_bar_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for logger in loggers:
-                # Above CRITICAL: whatever is worth raising is raised by us.
-                logger.setLevel(logging.CRITICAL + 1)
+                # A change of level would empty what every logger of the process remembers, at a cost of milliseconds.
+                logger.handlers, logger.propagate = [_NOWHERE], False
             diffusers.utils.logging.disable_progress_bar()
             transformers.utils.logging.disable_progress_bar()
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            for logger, (handlers, propagate) in zip(loggers, heard, strict=True):
+                logger.handlers, logger.propagate = handlers, propagate
             if bars[0]:
                 diffusers.utils.logging.enable_progress_bar()
             if bars[1]:

@@ -1,7 +1,8 @@
 """Put whole differences on a model's weights and biases, and put the base's own back, the very same objects.
 
 Nothing is ever added to a weight in place and taken off again, which would not give the same bits. A changed weight is
-a new tensor beside the base's own, so a model takes as much memory again as the modules that are changed.
+a new tensor beside the base's own, so a model takes as much memory again as the modules that are changed, and more for
+what is kept between images.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from typing import Any
 import torch
 
 from recipe_runner.runtime.changes import Difference
+from recipe_runner.runtime.kept import Kept, Tensors
 from recipe_runner.runtime.layers import own_module
 from recipe_runner.runtime.problems import misfit
 
+MOST_KEPT_BYTES = 1 << 30
+"""Memory that deltas and changed weights of one model may take that are kept for the next change of scale."""
+
 _State = tuple[tuple[str, float], ...]
+"""The adapters at work on a module, in order, each at its scale."""
 _Own = tuple[Any, torch.nn.Parameter, torch.nn.Parameter | None]
 """A module with its own weight and bias."""
 
@@ -29,6 +35,7 @@ class Patches:
         self._differences: dict[str, dict[str, list[Difference]]] = {}
         self._standing: dict[str, _State] = {}
         self._own: dict[str, _Own] = {}
+        self._kept = Kept(MOST_KEPT_BYTES)
 
     def add(self, name: str, differences: Sequence[Difference]) -> None:
         """Load an adapter, inactive.
@@ -57,48 +64,62 @@ class Patches:
                 if scales.get(module, 0.0):
                     states.setdefault(module, []).append((name, scales[module]))
         for module in [module for module in self._standing if module not in states]:
-            self._put(*self._own.pop(module))
+            self._put(*self._own[module])
             del self._standing[module]
-        for module, state in states.items():
-            if self._standing.get(module) != tuple(state):
-                self._patch(module, state)
-                self._standing[module] = tuple(state)
+        self._kept.begin_round()
+        with torch.no_grad():
+            for module, state in states.items():
+                if self._standing.get(module) != tuple(state):
+                    self._patch(module, tuple(state))
+                    self._standing[module] = tuple(state)
 
     def remove(self, name: str) -> None:
         """Unload an adapter that is not at work."""
-        self._differences.pop(name, None)
+        gone = {each for differences in self._differences.pop(name, {}).values() for each in differences}
+        self._kept.forget(gone)
 
-    @torch.no_grad()
-    def _patch(self, module: str, state: Sequence[tuple[str, float]]) -> None:
+    def _patch(self, module: str, state: _State) -> None:
         if module not in self._own:
             found: Any = own_module(self._model, module)
             self._own[module] = found, found.weight, getattr(found, "bias", None)
         own, weight, bias = self._own[module]
-        of_weight, of_bias = [], []
-        for name, scale in state:
-            for difference in self._differences[name][module]:
-                of_weight.append((scale, difference.of_weight(weight)))
-                of_bias.append((scale, difference.of_bias(weight.device)))
-        # A parameter is marked as the one that it takes the place of.
-        marked = bool(own.weight.requires_grad)
-        self._put(own, _sum(weight, weight, of_weight, marked=marked), _sum(bias, weight, of_bias, marked=marked))
+        scaled = [(each, scale) for name, scale in state for each in self._differences[name][module]]
+
+        def changed() -> Tensors:
+            deltas = [(scale, self._delta(each, weight)) for each, scale in scaled]
+            return (
+                _sum(weight, weight, [(scale, of_weight) for scale, (of_weight, _) in deltas]),
+                _sum(bias, weight, [(scale, of_bias) for scale, (_, of_bias) in deltas]),
+            )
+
+        # Keys hold the differences themselves: what is kept is never that of others which came to have their names.
+        new_weight, new_bias = self._kept.get(tuple(part for pair in scaled for part in pair), changed)
+        self._put(own, weight if new_weight is None else new_weight, bias if new_bias is None else new_bias)
+
+    def _delta(self, difference: Difference, weight: torch.Tensor) -> Tensors:
+        def made() -> Tensors:
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            found = difference.of_weight(weight), difference.of_bias(weight.device)
+            return tuple(None if delta is None else delta.to(dtype) for delta in found)
+
+        return self._kept.get((difference,), made)
 
     @staticmethod
-    def _put(module: Any, weight: torch.nn.Parameter, bias: torch.nn.Parameter | None) -> None:
+    def _put(module: Any, weight: Any, bias: Any) -> None:
+        # A parameter is marked as the one that it takes the place of.
+        marked = bool(module.weight.requires_grad)
         if module.weight is not weight:
-            module.weight = weight
+            module.weight = weight.requires_grad_(marked)
         if getattr(module, "bias", None) is not bias:
-            module.bias = bias
+            module.bias = None if bias is None else bias.requires_grad_(marked)
 
 
-def _sum(
-    base: Any, like: torch.Tensor, differences: Sequence[tuple[float, torch.Tensor | None]], *, marked: bool
-) -> Any:
-    """`base` (None counts as zeros) and all differences at their scales, rounded once; itself when there are none."""
-    found = [(scale, difference) for scale, difference in differences if difference is not None]
+def _sum(base: torch.Tensor | None, like: torch.Tensor, deltas: Sequence[tuple[float, torch.Tensor | None]]) -> Any:
+    """A parameter of `base` (None counts as zeros) and all deltas at their scales; None when there are none."""
+    found = [(scale, delta) for scale, delta in deltas if delta is not None]
     if not found:
-        return base
-    total = torch.zeros_like(found[0][1]) if base is None else base.to(torch.float64, copy=True)
-    for scale, difference in found:
-        total.add_(difference, alpha=scale)
-    return torch.nn.Parameter(total.to(like.dtype), requires_grad=marked)
+        return None
+    total = torch.zeros_like(found[0][1]) if base is None else base.to(found[0][1].dtype)
+    for scale, delta in found:
+        total = torch.add(total, delta, alpha=scale)
+    return torch.nn.Parameter(total.to(like.dtype), requires_grad=False)

@@ -75,9 +75,10 @@ class Bench:
         swap = seconds["token swapped"]
         print(f"textual inversion: a swap {swap * 1000:.3f} ms, {swap / step:.2%} of a step")
         for kind in KINDS:
-            change, zero = seconds[f"{kind} rescaled"], seconds[f"{kind} at 0"]
+            back, new, zero = (seconds[f"{kind} {what}"] for what in ("back", "rescaled", "at 0"))
             swap, load = seconds[f"{kind} swapped"], seconds[f"{kind} loaded"]
-            print(f"{kind}: a change of scale {change * 1000:.2f} ms, {change / step:.1%} of a step")
+            print(f"{kind}: back to a scale {back * 1000:.2f} ms, {back / step:.1%} of a step")
+            print(f"{kind}: to a scale not used before {new * 1000:.2f} ms, {new / step:.1%} of a step")
             print(f"{kind}: a swap {swap * 1000:.2f} ms, loading it anew {load * 1000:.1f} ms: 1/{load / swap:.1f}")
             print(f"{kind}: an image with it at scale 0 takes {zero / seconds['image']:.3f} of one without it")
 
@@ -107,6 +108,7 @@ def main() -> None:
                 one, other, new = (handle(base, files[kind]) for files in (first, second, fresh))
                 scales = [handle(base, first[kind], **{first[kind].name: s}) for s in (0.3 + number / 1000, 0.6, 0.0)]
                 bench.measure(f"{kind} rescaled", scales[1], partial(live.require, scales[0]))
+                bench.measure(f"{kind} back", scales[0], partial(live.require, scales[1]))
                 live.require(other)
                 bench.measure(f"{kind} swapped", one, partial(live.require, other))
                 bench.measure(f"{kind} loaded", alone, partial(live.require, new))

@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from support import lycoris as kinds
 from support.handles import base_model, handle, lora_model
 from support.plain import plain_pipeline
+from support.tuned import loaded, translated
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.lora import Translated, translate
 from recipe_runner.runtime.tuners import Tuners
 
 if TYPE_CHECKING:
@@ -53,26 +53,6 @@ CASES: dict[str, tuple[Make, tuple[str, ...]]] = {
     "dora of a loha": (kinds.dora(kinds.loha, 0), ("linear", "conv3")),
     "dora of a lokr": (kinds.dora(kinds.lokr("whole", "factors"), 1), ("linear", "conv3")),
 }
-
-
-def translated(model: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path, **changes: Any) -> Translated:
-    """A file of `tensors`, read and laid out on `model`."""
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
-    shapes = {
-        name: tuple(module.weight.shape)
-        for name, module in model.named_modules()
-        if isinstance(getattr(module, "weight", None), torch.Tensor)
-    }
-    return translate(lora_model(path, **changes), {"unet": shapes}, allow_pickle=False)
-
-
-def loaded(model: torch.nn.Module, **files: Translated) -> Tuners:
-    """The adapters of `files`, loaded into `model` and proved to be there."""
-    tuners = Tuners(model)
-    for name, file in files.items():
-        tuners.add(name, file.parts["unet"])
-        assert tuners.holds(name) == len(file.parts["unet"])
-    return tuners
 
 
 def inputs(module: str) -> torch.Tensor:
@@ -119,8 +99,10 @@ def test_a_kind_equals_its_closed_form(case: str, module: str, alpha: float | No
         expected = right(model, module, changed, None if moved.ndim == 0 else moved)
         assert error(model.get_submodule(module)(inputs(module)), expected) < 1e-6
         if own.weight is not weight:
-            # Half a unit in the last place of the true value, and so the difference to what float32 holds of it.
-            assert torch.allclose(own.weight.double(), changed, rtol=1.0001 * 2**-24, atol=0)
+            # Half a unit in the last place of the true value, and as much of what is added: for its delta, for the
+            # scale, and for their product.
+            unit = 1.0001 * 2**-24
+            assert (own.weight.double() - changed).abs().le(unit * (changed.abs() + 3 * (scale * delta).abs())).all()
             assert error(own.weight.double() - weight.double(), scale * delta) < 1e-5
     tuners.activate([("x", {module: 0.0})])
     assert model.get_submodule(module) is own
