@@ -85,18 +85,16 @@ class Difference:
             return None
         # At the size of a whole model every pass over memory counts, so the large tensor is changed in place.
         if self.kind in _OF_BASE:
-            delta = _OF_BASE[self.kind](roles, base.double())
+            delta = _OF_BASE[self.kind](roles, base.double()).mul_(self.factor)
         else:
-            made = _DELTAS[self.kind](roles)
+            made = _DELTAS[self.kind](roles, self.factor)
             delta = self._own(made.flatten(1) if made.ndim > 1 else made).reshape(base.shape)
-        if self.factor != 1.0:
-            delta = delta.mul_(self.factor)
         if self.dora_axis is None:
             return delta
         weight = base.double()
         whole = delta.add_(weight)
         other = [axis for axis in range(whole.ndim) if axis != self.dora_axis]
-        norm = whole.pow(2).sum(dim=other, keepdim=True).sqrt()
+        norm = torch.linalg.vector_norm(whole, dim=other, keepdim=True)
         magnitude = roles["dora_scale"].flatten()
         magnitude = (self._own(magnitude) if self.dora_axis == 0 else magnitude).reshape(norm.shape)
         # A row of zeros has no direction to scale; LyCORIS and peft leave it zero too.
@@ -130,8 +128,8 @@ def tucker_down(roles: Roles) -> torch.Tensor:
     return torch.einsum("pq...,qi->pi...", roles["mid"], roles["down"].flatten(1))
 
 
-def _lora(roles: Roles) -> torch.Tensor:
-    return roles["up"].flatten(1) @ tucker_down(roles).flatten(1)
+def _lora(roles: Roles, factor: float) -> torch.Tensor:
+    return (factor * roles["up"].flatten(1)) @ tucker_down(roles).flatten(1)
 
 
 def loha_factor(roles: Roles, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,12 +139,9 @@ def loha_factor(roles: Roles, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return (first, second) if core is None else (first.T, torch.einsum("ij...,jr->ir...", core, second))
 
 
-def _loha(roles: Roles) -> torch.Tensor:
-    products = []
-    for number in (1, 2):
-        up, down = loha_factor(roles, number)
-        products.append(up @ down.flatten(1))
-    return products[0] * products[1]
+def _loha(roles: Roles, factor: float) -> torch.Tensor:
+    (up, down), (second_up, second_down) = loha_factor(roles, 1), loha_factor(roles, 2)
+    return ((factor * up) @ down.flatten(1)).mul_(second_up @ second_down.flatten(1))
 
 
 def lokr_factor(roles: Roles, number: int) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -166,8 +161,8 @@ def lokr_block(roles: Roles, number: int) -> torch.Tensor:
     return factors[0] @ factors[1].flatten(1)
 
 
-def _lokr(roles: Roles) -> torch.Tensor:
-    return kron(lokr_block(roles, 1), lokr_block(roles, 2))
+def _lokr(roles: Roles, factor: float) -> torch.Tensor:
+    return kron(factor * lokr_block(roles, 1), lokr_block(roles, 2))
 
 
 def kron(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -175,22 +170,23 @@ def kron(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return torch.kron(first.contiguous(), second.contiguous())
 
 
-def _full(roles: Roles) -> torch.Tensor:
-    return roles["diff"]
+def _full(roles: Roles, factor: float) -> torch.Tensor:
+    return factor * roles["diff"]
 
 
-def _norm(roles: Roles) -> torch.Tensor:
-    return roles["w_norm"]
+def _norm(roles: Roles, factor: float) -> torch.Tensor:
+    return factor * roles["w_norm"]
 
 
-_DELTAS: Mapping[Kind, Callable[[Roles], torch.Tensor]] = {
+_DELTAS: Mapping[Kind, Callable[[Roles, float], torch.Tensor]] = {
     "lora": _lora,
     "loha": _loha,
     "lokr": _lokr,
     "full": _full,
     "norm": _norm,
 }
-"""`weights.lora.FORMULAS` without alpha / rank: the delta as a matrix [out, in * kh * kw], or a vector."""
+"""`weights.lora.FORMULAS`: the delta as a matrix [out, in * kh * kw], or a vector. The number is alpha / rank, which is
+taken in while the tensors are small."""
 
 _OF_BASE: Mapping[Kind, Callable[[Roles, torch.Tensor], torch.Tensor]] = {"glora": glora, "ia3": ia3, "oft": oft}
 """The same where the delta depends on the base's weight."""
