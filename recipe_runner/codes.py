@@ -146,6 +146,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E506": Code("a component of the wrong type"),
         "E507": Code("components that do not fit each other"),
         "E508": Code("a weights file changed while it was used", COULD_NOT),
+        "W509": Code("a checkpoint does not say what it predicts"),
         "E510": Code("not a parameter of the scheduler"),
         "E511": Code("the scheduler refuses its configuration"),
         "E512": Code("a component that cannot be replaced or left out"),

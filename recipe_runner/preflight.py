@@ -21,6 +21,7 @@ from recipe_runner.resolved import ResolvedRecipe
 from recipe_runner.rules import check_rules
 from recipe_runner.rules.view import View
 from recipe_runner.sources.access import Access, reach
+from recipe_runner.sources.bundled import bundled_address
 from recipe_runner.sources.lock_file import lock_beside, read_lock
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
@@ -71,7 +72,22 @@ def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
     yield from window_warnings(resolved)
     yield from mask_warnings(resolved)
     yield from memory_warnings(resolved)
+    yield from _predictions(resolved)
     yield from _other_families(resolved)
+
+
+def _predictions(resolved: ResolvedRecipe) -> Iterator[Problem]:
+    """W509 for a single file of Stable Diffusion 2: nothing in it says which of two ways it was trained."""
+    told: dict[Problem, None] = {}
+    for base in (variant.base for variant in resolved.variants):
+        bundled = isinstance(base.config, Source) and base.config.address == bundled_address("sd2")
+        if bundled and "prediction_type" not in base.scheduler_config:
+            message = (
+                f"{base.weight_name} does not say what its UNet predicts; v is assumed, as of the 768 pixel models"
+            )
+            hint = "write `base.scheduler.config.prediction_type`: v_prediction, or epsilon for 512 pixel models"
+            told[warning_at(base.origin, "W509", message, hint)] = None
+    yield from told
 
 
 def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:

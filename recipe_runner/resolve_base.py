@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from recipe_runner.canonical import Json
+from recipe_runner.diffusers_table import schedulers
 from recipe_runner.graph import Origin
 from recipe_runner.recipe import Base, Component
 from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
+from recipe_runner.weights.problems import misfit
 
 
 def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool) -> ResolvedBase:
@@ -25,6 +29,7 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
     source: AnySource
     config: AnySource | None = None
     pipeline, weight_name = base.pipeline, base.weight_name
+    stated: Mapping[str, Json] = {}
     try:
         found = find_base(
             base.model,
@@ -45,7 +50,9 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
             variant=base.variant,
         )
     else:
-        source, config, weight_name = found.source, found.config, found.weight_name
+        source, config, weight_name, stated = found.source, found.config, found.weight_name, found.scheduler
+        if scheduler is not None and scheduler.class_name is not None:
+            _require_parameters(scheduler.class_name, stated, found.weight_name)
         if pipeline == "auto":
             pipeline = found.pipeline or "auto"
     return ResolvedBase(
@@ -56,11 +63,22 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
         dtype=base.dtype,
         variant=base.variant,
         scheduler_class=scheduler.class_name if scheduler else None,
-        scheduler_config=scheduler.config if scheduler else {},
+        scheduler_config={**stated, **(scheduler.config if scheduler else {})},
         components=components,
         allow_pickle=allow_pickle,
         origin=origin,
     )
+
+
+def _require_parameters(class_name: str, stated: Mapping[str, Json], shown: str | None) -> None:
+    """Raise E510 unless the scheduler can do what the checkpoint itself states that it needs."""
+    known = schedulers()
+    taken = known.get(class_name, {}).get("config", stated)
+    for key in stated:
+        if key not in taken:
+            able = ", ".join(name for name, entry in known.items() if all(each in entry["config"] for each in stated))
+            message = f"{shown} states that it needs {key}, and {class_name} has no such parameter"
+            raise misfit("E510", message, f"choose a scheduler that has it: {able}")
 
 
 def resolve_component(component: Component, dtype: str, folder: Path, *, allow_pickle: bool) -> ResolvedComponent:

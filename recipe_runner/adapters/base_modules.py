@@ -10,6 +10,7 @@ from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.ldm_modules import checkpoint_modules
 from recipe_runner.weights.modules import ModuleTable, Shape, component_modules
+from recipe_runner.weights.original_layout import standard_name
 
 COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
 
@@ -54,7 +55,9 @@ def _checkpoint_table(base: ResolvedBase, source: Source, weight_name: str) -> M
         return None
     shapes = read_contents(source.path(weight_name)).weights
     checkpoint = identify_checkpoint(shapes)
-    return None if isinstance(checkpoint, str) else checkpoint_modules(checkpoint.family, shapes)
+    if isinstance(checkpoint, str):
+        return None
+    return checkpoint_modules(checkpoint.family, {standard_name(key): shape for key, shape in shapes.items()})
 
 
 def _shapes(source: Source, prefix: str) -> dict[str, Shape] | None:

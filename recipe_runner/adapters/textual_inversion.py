@@ -9,7 +9,6 @@ from typing import Any
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.weights_file import find_weights_file
-from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.graph import Origin
 from recipe_runner.recipe import TextualInversion
 from recipe_runner.resolved import AnySource, ResolvedAdapter
@@ -24,6 +23,7 @@ from recipe_runner.weights.embedding import (
     token_of,
 )
 from recipe_runner.weights.modules import ModuleTable
+from recipe_runner.weights.torch_file import require_inert
 
 USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
 """The names of diffusers' trainers."""
@@ -77,9 +77,7 @@ def _embedding(source: AnySource, label: str) -> Embedding | None:
     if not isinstance(source, Source):
         return None
     contents = read_contents(source.path(source.files[0].name))
-    if contents.foreign:
-        message = f"{label}: the file holds what cannot be read with weights_only: {', '.join(contents.foreign[:3])}"
-        raise WeightsError(Problem(code="E607", message=message, hint="use the embedding's safetensors file"))
+    require_inert(contents.foreign, label)
     name = contents.values.get("name")
     found = identify_embedding(contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
     return require_embedding(found, label)

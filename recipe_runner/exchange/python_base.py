@@ -12,6 +12,8 @@ from recipe_runner import diffusers_table
 from recipe_runner.exchange.python_code import Code, Place, call, literal
 from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.source import Source
+from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.original_layout import standard_name
 
 if TYPE_CHECKING:
     from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
@@ -65,6 +67,12 @@ class BaseCode:
         for name, component in self._base.components.items():
             if component is not None and component.dtype != self._base.dtype:
                 yield f"diffusers' call fails when {name} has another data type ({component.dtype}) than the rest"
+        base = self._base
+        if base.weight_name is not None and isinstance(base.source, Source):
+            shapes = read_contents(base.source.path(base.weight_name)).weights
+            other = next((key for key in shapes if standard_name(key) != key), None)
+            if other is not None:
+                yield f"diffusers does not read tensors of {base.weight_name} by the names that they have ({other})"
 
     def notes(self) -> Iterator[str]:
         """What the script needs beside the files."""

@@ -14,17 +14,19 @@ from diffusers.loaders import single_file_utils as ldm
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
 from recipe_runner.runtime.problems import misfit
+from recipe_runner.weights.original_layout import is_transposed, standard_name
 
 Tensors = Mapping[str, torch.Tensor]
 
-_CLIP_PREFIXES = (
-    "cond_stage_model.transformer.",
-    "conditioner.embedders.0.transformer.",
-    "text_encoders.clip_l.transformer.",
-    "text_encoders.clip_g.transformer.",
-    "text_encoders.clip_h.transformer.",
-)
-_OPEN_CLIP_PREFIXES = ("cond_stage_model.model.", "conditioner.embedders.1.model.", "conditioner.embedders.0.model.")
+PREFIXES: Mapping[str, tuple[str, ...]] = {
+    "unet": ("model.diffusion_model.",),
+    "transformer": ("model.diffusion_model.",),
+    "vae": ("first_stage_model.", "vae."),
+    "text_encoder": ("cond_stage_model.", "conditioner.embedders.0.", "text_encoders.clip_l.", "text_encoders.clip_h."),
+    "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
+    "text_encoder_3": ("text_encoders.t5xxl.",),
+}
+"""Where a component lies in a checkpoint."""
 _T5_PREFIX = "text_encoders.t5xxl.transformer."
 _POSITIONS = "embeddings.position_embedding.weight"
 _OPEN_POSITIONS = "positional_embedding"
@@ -54,7 +56,7 @@ def component_tensors(name: str, model: Any, config: Path, checkpoint: Tensors) 
     elif _is_t5(model):
         found = ldm.convert_sd3_t5_checkpoint_to_diffusers(dict(checkpoint))
     else:
-        found = _converted_clip(model, checkpoint)
+        found = _converted_clip(name, model, checkpoint)
     if not found:
         raise misfit(
             "E516",
@@ -85,26 +87,35 @@ def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str,
         ) from cause
 
 
-def _converted_clip(model: Any, checkpoint: Tensors) -> dict[str, torch.Tensor]:
+def standard(checkpoint: Tensors) -> dict[str, torch.Tensor]:
+    """The tensors under the original code's names, whichever program saved them."""
+    return {
+        standard_name(key): tensor.T.contiguous() if is_transposed(key) else tensor
+        for key, tensor in checkpoint.items()
+    }
+
+
+def _converted_clip(name: str, model: Any, checkpoint: Tensors) -> dict[str, torch.Tensor]:
     flat = not hasattr(model, "text_model")
     inner = model if flat else model.text_model
     width = inner.embeddings.position_embedding.weight.shape[-1]
     found: dict[str, torch.Tensor] = {}
-    for prefix in ("", *_CLIP_PREFIXES):
-        positions = checkpoint.get(f"{prefix}text_model.{_POSITIONS}")
-        if positions is not None and positions.shape[-1] == width:
+    for start in ("", *PREFIXES.get(name, ())):
+        prefix, fused = (f"{start}transformer.", f"{start}model.") if start else ("", "")
+        if _is_wide(checkpoint.get(f"{prefix}text_model.{_POSITIONS}"), width):
             found = {key.removeprefix(prefix): value for key, value in checkpoint.items() if key.startswith(prefix)}
-            if prefix == "text_encoders.clip_l.transformer.":
+            if start == "text_encoders.clip_l.":
                 # The trainers leave this identity out (diffusers does the same).
                 found.setdefault("text_projection.weight", torch.eye(width))
             break
-    else:
-        for prefix in _OPEN_CLIP_PREFIXES:
-            positions = checkpoint.get(f"{prefix}{_OPEN_POSITIONS}")
-            if positions is not None and positions.shape[-1] == width:
-                found = ldm.convert_open_clip_checkpoint(model, dict(checkpoint), prefix=prefix)
-                break
+        if _is_wide(checkpoint.get(f"{fused}{_OPEN_POSITIONS}"), width):
+            found = ldm.convert_open_clip_checkpoint(model, dict(checkpoint), prefix=fused)
+            break
     return {key.removeprefix("text_model."): value for key, value in found.items()} if flat else found
+
+
+def _is_wide(positions: torch.Tensor | None, width: int) -> bool:
+    return positions is not None and positions.shape[-1] == width
 
 
 def _is_t5(model: Any) -> bool:

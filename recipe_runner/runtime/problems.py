@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recipe_runner.errors import OperationFailed, Problem
-from recipe_runner.weights.problems import misfit
+from recipe_runner.weights.problems import misfit, some
 
 __all__ = ["failed", "misfit", "some", "warning"]
 
@@ -16,9 +16,3 @@ def failed(code: str, message: str, hint: str = "") -> OperationFailed:
 def warning(code: str, message: str, hint: str = "") -> Problem:
     """A warning: nothing failed, but the user should know."""
     return Problem(code=code, message=message, hint=hint, severity="warning")
-
-
-def some(names: list[str] | tuple[str, ...], limit: int = 3) -> str:
-    """The first names of a list and how many more there are: `a, b, c and 12 more`."""
-    shown = ", ".join(names[:limit])
-    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

@@ -6,7 +6,6 @@ much. Here the configuration is a local folder and nothing is left over.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,34 +14,16 @@ import torch
 
 from recipe_runner.handle import BaseModel
 from recipe_runner.runtime.classes import component_class
-from recipe_runner.runtime.conversion import component_tensors, empty_model
+from recipe_runner.runtime.conversion import PREFIXES, component_tensors, empty_model, standard
 from recipe_runner.runtime.parts import DTYPES, load_part
 from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.runtime.provenance import follow, origins, plain
 from recipe_runner.runtime.strict import check_report
 from recipe_runner.runtime.tensors import read_tensors
+from recipe_runner.weights.original_layout import is_leftover
 
 NEVER_INSIDE = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that no single file holds; diffusers leaves them out too."""
-
-_HARMLESS = re.compile(
-    r"^model_ema\.|^ema\.|^(log_)?(one_minus_)?(alphas_cumprod|betas|posterior_|sqrt_|logvar|lvlb_weights)|^log_one_minus|"
-    r"^denoiser\.(sigmas|log_sigmas)|^(safety_checker|control_model_ema|optimizer|lr_schedulers?|loops|callbacks)\b|"
-    r"^first_stage_model\.loss\.|position_ids$|\.logit_scale$|\.attn_mask$|^(epoch|global_step|pytorch-lightning_version)$|"
-    r"^(cond_stage_model|conditioner\.embedders\.\d)\.model\.(text_projection|transformer\.resblocks\.23\.)|"
-    r"\.(_|)(dtype|device)_?marker$"
-)
-"""Tensors beside the parameters: averages, noise tables, training state, the layer that SD 2 never reads."""
-
-_PREFIXES = {
-    "unet": ("model.diffusion_model.",),
-    "transformer": ("model.diffusion_model.",),
-    "vae": ("first_stage_model.", "vae."),
-    "text_encoder": ("cond_stage_model.", "conditioner.embedders.0.", "text_encoders.clip_l."),
-    "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
-    "text_encoder_3": ("text_encoders.t5xxl.",),
-}
-"""Where a component lies in a checkpoint; not looked at when the recipe replaces it."""
 
 
 def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
@@ -58,7 +39,8 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
         raise misfit("E513", f"{model.source.address}: a single file needs a configuration folder", "set base.config")
     config = model.config.root
     file = model.source.path(model.weight_name)
-    checkpoint = follow(read_tensors(file, allow_pickle=model.allow_pickle, copies=False))
+    tensors = read_tensors(file, allow_pickle=model.allow_pickle, copies=False)
+    checkpoint = standard(follow(tensors))
     used: dict[str, None] = {}
     parts: dict[str, Any] = {}
     for name, entry in wanted.items():
@@ -70,14 +52,14 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
             parts[name] = load_part(name, cls, folder, dtype=model.dtype, variant=None, allow_pickle=False)
             continue
         empty = empty_model(name, cls, config / name)
-        tensors = component_tensors(name, empty, config / name, checkpoint)
-        parts[name] = _filled(name, empty, tensors, model.dtype, used)
-    replaced = tuple(prefix for name in model.components or {} for prefix in _PREFIXES.get(name, ()))
-    left = [key for key in _left(checkpoint, used) if not key.startswith(replaced)]
+        own = component_tensors(name, empty, config / name, checkpoint)
+        parts[name] = _filled(name, empty, own, model.dtype, used)
+    replaced = tuple(prefix for name in model.components or {} for prefix in PREFIXES.get(name, ()))
+    left = [key for key in _left(tensors, used) if not key.startswith(replaced)]
     if left:
         raise misfit(
             "E502",
-            f"{file.name}: {len(left)} of its {len(checkpoint)} tensors belong to no component: {some(left)}",
+            f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no component: {some(left)}",
             "the file is of another architecture; set base.config to the folder of its own",
         )
     return parts
@@ -89,10 +71,10 @@ def load_part_file(name: str, cls: type[Any], file: Path, config: Path, *, dtype
     Raises:
         WeightsError: E501 to E503, E513, E516, as for a whole checkpoint.
     """
-    tensors = follow(read_tensors(file, allow_pickle=allow_pickle, copies=False))
+    tensors = read_tensors(file, allow_pickle=allow_pickle, copies=False)
     empty = empty_model(name, cls, config)
     used: dict[str, None] = {}
-    part = _filled(name, empty, component_tensors(name, empty, config, tensors), dtype, used)
+    part = _filled(name, empty, component_tensors(name, empty, config, standard(follow(tensors))), dtype, used)
     left = _left(tensors, used)
     if left:
         message = f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no parameter: {some(left)}"
@@ -101,8 +83,8 @@ def load_part_file(name: str, cls: type[Any], file: Path, config: Path, *, dtype
 
 
 def _left(tensors: Mapping[str, torch.Tensor], used: Mapping[str, None]) -> list[str]:
-    """Tensors that went into no component and are not harmless."""
-    return [key for key in tensors if key not in used and not _HARMLESS.search(key)]
+    """Tensors that went into no component and are no leftovers."""
+    return [key for key in tensors if key not in used and not is_leftover(key)]
 
 
 def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: str, used: dict[str, None]) -> Any:

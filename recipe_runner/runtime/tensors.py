@@ -13,6 +13,17 @@ from safetensors.torch import load_file
 
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.formats import require_weights
+from recipe_runner.weights.torch_file import INERT, read_torch_file
+
+
+class _Inert(dict[Any, Any]):
+    """Stands for whatever a training framework left beside the weights: it takes what it is given, and does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, _: Any) -> None:
+        """Let the state go."""
 
 
 def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict[str, torch.Tensor]:
@@ -54,7 +65,8 @@ def read_pickle(path: Path, classes: Sequence[Any] = ()) -> Any:
         WeightsError: E607 when it is broken or holds other things.
     """
     try:
-        with torch.serialization.safe_globals(list(classes)):
+        beside = [(_Inert, name) for name in read_torch_file(path).names if INERT.fullmatch(name)]
+        with torch.serialization.safe_globals([*classes, *beside]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as cause:
         said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__

@@ -38,13 +38,18 @@ def bundled_config(family: str) -> Source:
     root = _laid_out(family, cache_folder() / "configs" / f"{family}-{made_from[:16]}")
     files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
     return Source(
-        address=f"recipe_runner:{family}",
+        address=bundled_address(family),
         root=root,
         files=tuple(
             SourceFile(name=name, size=(root / name).stat().st_size, sha256=file_sha256(root / name))
             for name in sorted(files)
         ),
     )
+
+
+def bundled_address(family: str) -> str:
+    """What a source that is the configuration of `family` calls itself."""
+    return f"recipe_runner:{family}"
 
 
 def _laid_out(family: str, root: Path) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from recipe_runner.canonical import Json
 from recipe_runner.diffusers_table import pipelines
 from recipe_runner.sources.access import access
 from recipe_runner.sources.address import Located, chosen, inside, locate, missing, nearest_names, refused
@@ -20,11 +21,14 @@ from recipe_runner.sources.component_files import (
 )
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.source import Address, Source, SourceFile
-from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
+from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint, stated_scheduler
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.digests import Progress, file_sha256
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, require_weights
 from recipe_runner.weights.header import read_header
+from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.original_layout import require_original
+from recipe_runner.weights.torch_file import require_inert
 
 _CONFIG_NAMES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
 _MOST_SHOWN = 12
@@ -36,7 +40,7 @@ class FoundBase:
 
     `components` maps each component of the pipeline to its library and class. `weight_name` is set for a single-file
     checkpoint; `config` is then the folder with its configuration, the recipe's or this package's, and in the latter
-    case `checkpoint` is what the file's header says of it.
+    case `checkpoint` is what the file's header says of it. `scheduler` are settings that a single file states itself.
     """
 
     source: Source
@@ -45,6 +49,7 @@ class FoundBase:
     weight_name: str | None = None
     config: Source | None = None
     checkpoint: Checkpoint | None = None
+    scheduler: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +80,20 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
     Raises:
         SourceMissing: what is named is not on this machine (E401, E402, E403, E416).
         ResolutionError: it is there and cannot be used (E404, E405, E407, E408, E409, E417, E418, E419).
-        WeightsError: a weights file is refused or unreadable (E406, E410, E411, E412, E414, E415).
+        WeightsError: a weights file is refused, unreadable or not whole (E406, E410, E411, E412, E414, E415, E501 to
+            E503, E607).
     """
     wanted = Address(model=address, revision=revision, variant=variant, weight_name=weight_name)
     found = _find_base(wanted, folder, left_out, progress, allow_pickle=allow_pickle)
+    name = found.weight_name
+    if name is None:
+        return found if config is None else with_config(found, config, folder=folder)
+    contents = read_contents(found.source.path(name))
+    require_inert(contents.foreign, name)
+    found = replace(found, scheduler=stated_scheduler(contents.weights))
     if config is not None:
         return with_config(found, config, folder=folder)
-    return found if found.weight_name is None else _identified(found, found.weight_name, left_out)
+    return _identified(found, name, contents.weights, left_out)
 
 
 def _find_base(
@@ -106,14 +118,17 @@ def _find_base(
     return FoundBase(source=source, pipeline="auto", components={}, weight_name=source.files[0].name)
 
 
-def _identified(found: FoundBase, weight_name: str, left_out: Collection[str]) -> FoundBase:
+def _identified(
+    found: FoundBase, weight_name: str, shapes: Mapping[str, Shape], left_out: Collection[str]
+) -> FoundBase:
     """A single-file base with the configuration of this package that its header asks for.
 
     Raises:
         ResolutionError: E417 the file is no base, E419 its family's configuration does not come with the package, E416
             it lacks components that the recipe does not replace.
+        WeightsError: E501 to E503 its tensors are not those of its family.
     """
-    checkpoint = identify_checkpoint(read_contents(found.source.path(weight_name)).weights)
+    checkpoint = identify_checkpoint(shapes)
     if isinstance(checkpoint, str):
         hint = "" if "name " in checkpoint else "a base is a checkpoint of a text-to-image model"
         raise refused("E417", f"{weight_name} is no base: {checkpoint}", hint)
@@ -128,6 +143,7 @@ def _identified(found: FoundBase, weight_name: str, left_out: Collection[str]) -
     if lacking:
         hint = f"set {' and '.join(f'`base.components.{name}`' for name in lacking)}, or use a whole checkpoint"
         raise refused("E416", f"{weight_name} holds no {' and no '.join(lacking)}", hint)
+    require_original(weight_name, checkpoint.family, shapes, left_out)
     config = bundled_config(checkpoint.config)
     index = read_index(config.root, config.address)
     return replace(found, pipeline=index.pipeline, components=index.components, config=config, checkpoint=checkpoint)

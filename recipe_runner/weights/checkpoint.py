@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from recipe_runner.canonical import Json
 from recipe_runner.weights.families import FAMILIES, UNET, Family
 from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.original_layout import is_leftover
 
-_BENIGN = re.compile(
-    r"(?:betas|alphas_cumprod(?:_prev)?|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|lvlb_weights|logvar|"
-    r"global_step|edm_(?:mean|std)|v_pred|ztsnr|model_ema\.(?:decay|num_updates)|denoiser\.sigmas|"
-    r"first_stage_model\.(?:loss|discriminator)\..+|.*\.position_ids|.*\.logit_scale|.*\.attn_mask|logit_scale)"
-)
-"""Buffers of training and sampling, which no component of a pipeline has as a parameter."""
 _EMA = "model_ema."
+_EMA_STATE = ("model_ema.decay", "model_ema.num_updates")
+_SAMPLED_OTHERWISE = {
+    "edm_mean": "it is Playground v2.5, whose latents have a mean and a deviation of their own",
+    "edm_vpred.sigma_max": "it is sampled along EDM's noise levels, as CosXL is",
+}
+"""Markers of files with the tensors of a family and another scheduler than it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,31 +67,37 @@ def _checkpoint(family: Family, shapes: Mapping[str, Shape]) -> Checkpoint:
     ema, benign, foreign = [], [], []
     for key in shapes:
         component, prefix = family.component_of(key)
-        if _BENIGN.fullmatch(key):
-            benign.append(key)
-        elif key.startswith(_EMA):
+        if key.startswith(_EMA) and key not in _EMA_STATE:
             ema.append(key)
+        elif is_leftover(key):
+            benign.append(key)
         elif component:
             parts.setdefault(component, {})[prefix] = None
         else:
             foreign.append(key)
-    scheduler: dict[str, Json] = {}
-    if "v_pred" in shapes:
-        scheduler["prediction_type"] = "v_prediction"
-    if "ztsnr" in shapes:
-        scheduler["rescale_betas_zero_snr"] = True
+    otherwise = next((said for key, said in _SAMPLED_OTHERWISE.items() if key in shapes), "")
     return Checkpoint(
         family=family.name,
         pipeline=family.pipeline,
-        config=family.config,
+        config=None if otherwise else family.config,
         components={name: tuple(prefixes) for name, prefixes in parts.items()},
         missing=tuple(name for name in family.components if name not in parts),
         ema=tuple(ema),
         benign=tuple(benign),
         foreign=tuple(foreign),
-        scheduler=scheduler,
-        note=family.note,
+        scheduler=stated_scheduler(shapes),
+        note=otherwise or family.note,
     )
+
+
+def stated_scheduler(shapes: Mapping[str, Shape]) -> dict[str, Json]:
+    """Scheduler settings that a single file of any architecture states with marker tensors, as NoobAI's do."""
+    stated: dict[str, Json] = {}
+    if "v_pred" in shapes:
+        stated["prediction_type"] = "v_prediction"
+    if "ztsnr" in shapes:
+        stated["rescale_betas_zero_snr"] = True
+    return stated
 
 
 def _no_checkpoint(shapes: Mapping[str, Shape]) -> str:
@@ -110,7 +117,10 @@ _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^(?:image_proj|ip_adapter)\.", "it is an IP-Adapter: name it under `adapters`"),
         (r"^control_model\.|^controlnet_", "it is a ControlNet, which is no base"),
         (r"^(?:input_blocks|down_blocks|time_embed)", "it is a UNet alone: name it under `base.components.unet`"),
-        (r"^(?:encoder|decoder)\.(?:down|up|mid|conv)", "it is a VAE alone: name it under `base.components.vae`"),
+        (
+            r"^(?:first_stage_model\.)?(?:encoder|decoder)\.(?:down|up|mid|conv)",
+            "it is a VAE alone: name it under `base.components.vae`",
+        ),
         (r"^(?:single_)?transformer_blocks\.", "it is a diffusers transformer alone: name it under `base.components`"),
         (r"^(?:text_model|encoder\.(?:layers|block))\.", "it is a text encoder alone: name it under `base.components`"),
         (UNET, "its UNet is of no family known here; name a configuration with `base.config`"),

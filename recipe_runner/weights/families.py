@@ -100,8 +100,6 @@ FAMILIES: tuple[Family, ...] = (
         config="sd2",
         cross_attention=1024,
         components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder": _LDM_TEXT},
-        note="a file does not tell whether it predicts v (SD 2.x at 768 pixels, assumed here as in diffusers) or noise "
-        "(the 512 pixel base); for the latter set `base.scheduler.config.prediction_type: epsilon`",
     ),
     Family(
         name="sdxl",

@@ -115,9 +115,8 @@ def checkpoint_modules(family: str, shapes: Mapping[str, Shape]) -> dict[str, di
         return {"unet": unet_modules(unet), "text_encoder": text}
     if family == "sd2":
         text = open_clip_modules(_under(shapes, "cond_stage_model.model."), "")
-        # diffusers stops one layer early, and its text encoder has one layer less.
-        last = max((int(m[1]) for name in text if (m := re.match(r"encoder\.layers\.(\d+)\.", name))), default=0)
-        kept = {name: shape for name, shape in text.items() if not name.startswith(f"encoder.layers.{last}.")}
+        # Stable Diffusion 2 stops one layer early: diffusers' encoder has no last layer, nor have all files.
+        kept = {name: shape for name, shape in text.items() if not name.startswith("encoder.layers.23.")}
         return {"unet": unet_modules(unet), "text_encoder": kept}
     if family == "sdxl":
         first = component_modules(_under(shapes, "conditioner.embedders.0.transformer."), "CLIPTextModel")

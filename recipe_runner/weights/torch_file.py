@@ -7,8 +7,9 @@ torch `serialization.py` (`_save`, `_legacy_save`), `_utils.py` (`_rebuild_tenso
 from __future__ import annotations
 
 import io
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from recipe_runner.weights.pickle_program import (
     read_program,
     walk,
 )
+from recipe_runner.weights.problems import misfit, some
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_LEAVES = 200_000
@@ -51,6 +53,13 @@ _PLAIN = frozenset({
     "numpy._core.multiarray.scalar", "_codecs.encode", "builtins.dict", "builtins.set", "__builtin__.set",
     "builtins.list", "builtins.bytearray", "torch.serialization._get_layout",
 })  # fmt: skip
+
+INERT = re.compile(
+    r"(?:pytorch_lightning|lightning|lightning_fabric|omegaconf)\.[\w.]+|argparse\.Namespace|typing\.Any|"
+    r"pathlib\.\w*Path|numpy\.(?:_?core\.multiarray\.scalar|dtype|dtypes\.\w+)"
+)
+"""What training frameworks leave beside the weights: settings of callbacks, numbers of numpy. None of it is needed, and
+something that does nothing is put in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,14 @@ def read_torch_file(path: Path) -> TorchFile:
     except BrokenPickle as error:
         hint = "download or copy the file again"
         raise weights_error("E420", path, f"a broken pickled file: {error}", hint) from error
+
+
+def require_inert(foreign: Sequence[str], shown: str) -> None:
+    """Raise E607 unless all that a pickle would import beyond plain tensors is `INERT`. `shown` names the file."""
+    unknown = [name for name in foreign if not INERT.fullmatch(name)]
+    if unknown:
+        message = f"{shown}: the file holds what cannot be read with weights_only: {some(unknown)}"
+        raise misfit("E607", message, "use the model's safetensors file")
 
 
 def _from_zip(file: BinaryIO) -> Program:

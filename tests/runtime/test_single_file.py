@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 from safetensors.torch import save_file
 from support.handles import file_source, handle, source
 from support.ldm import image_tensors, open_clip_tensors, sd1_checkpoint
 from support.plain import our_picture, plain_picture, plain_pipeline
 
+import recipe_runner
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import BaseModel, ComponentModel
 from recipe_runner.runtime.conversion import component_tensors
@@ -155,3 +161,88 @@ def test_sdxl_s_and_open_clip_s_names_give_back_each_value(part: str, prefix: st
     assert all(torch.equal(found[name], value) for name, value in state.items())
     # Other components' tensors may stand beside them in the file.
     assert prefix == "" or found.keys() == state.keys()
+
+
+def as_first_merges(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.replace("transformer.text_model.", "transformer."): tensor for key, tensor in tensors.items()}
+
+
+def as_diffusers_script(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    projection = "conditioner.embedders.1.model.text_projection"
+    return {key: value for key, value in tensors.items() if key != projection} | {
+        f"{projection}.weight": tensors[projection].T.contiguous()
+    }
+
+
+@pytest.mark.parametrize(
+    ("save", "family"), [(as_first_merges, "sd15"), (as_diffusers_script, "sdxl")], ids=["first merges", "script"]
+)
+def test_the_names_of_other_programs_give_back_each_value(
+    save: Any, family: str, sd15_folder: Path, sdxl_folder: Path, tmp_path: Path
+) -> None:
+    folder = sd15_folder if family == "sd15" else sdxl_folder
+    pipeline = plain_pipeline(folder)
+    tensors = sd1_checkpoint(pipeline)
+    if family == "sdxl":
+        tensors = {k.replace("cond_stage_model.", "conditioner.embedders.0."): v for k, v in tensors.items()}
+        tensors |= open_clip_tensors(pipeline.text_encoder_2, "conditioner.embedders.1.model.")
+    changed = save(tensors)
+    assert changed.keys() != tensors.keys()
+    save_file(changed, tmp_path / "m.safetensors")
+    settings = shutil.copytree(folder, tmp_path / "config", ignore=shutil.ignore_patterns("*.safetensors"))
+    wanted = base(tmp_path / "m.safetensors", settings, pipeline=type(pipeline).__name__)
+    loaded = LivePipeline("cpu", "strict", 1).require(handle(wanted))
+    for part in PARTS if family == "sd15" else (*PARTS, "text_encoder_2"):
+        state = getattr(pipeline, part).state_dict()
+        assert all(torch.equal(getattr(loaded, part).state_dict()[name], value) for name, value in state.items())
+
+
+def test_a_file_that_says_it_predicts_v_is_sampled_so(
+    sd15_folder: Path, config: Path, tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    save_file({**tensors, "v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}, tmp_path / "v.safetensors")
+    (tmp_path / "config").symlink_to(config)
+    text = "base: {model: v.safetensors, config: config}\nprompts: [{prompt: a bear}]\nseeds: [1]\n"
+    (tmp_path / "r.yaml").write_text(f"recipe: 1\nname: v\n{text}sampling: {{num_inference_steps: 2}}\n")
+    made = recipe_runner.run_recipe(tmp_path / "r.yaml", runs=tmp_path / "runs")
+    plain = plain_pipeline(sd15_folder)
+    stated = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    plain.scheduler = type(plain.scheduler).from_config(plain.scheduler.config, **stated)
+    picture = np.asarray(Image.open(next(made.folder.glob("images/*.png"))).convert("RGB"))
+    assert np.array_equal(picture, plain_picture(plain, "a bear", 1, num_inference_steps=2))
+
+
+class ModelCheckpoint:
+    """As Lightning's own, whose name checkpoints of Stable Diffusion 1 hold."""
+
+
+def test_what_a_training_framework_left_is_not_made_and_not_missed(
+    config: Path, tensors: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    module = ModuleType(name)
+    monkeypatch.setattr(ModelCheckpoint, "__module__", name)
+    module.ModelCheckpoint = ModelCheckpoint  # type: ignore[attr-defined]
+    with monkeypatch.context() as installed:
+        for parent in ("pytorch_lightning", "pytorch_lightning.callbacks"):
+            installed.setitem(sys.modules, parent, ModuleType(parent))
+        installed.setitem(sys.modules, name, module)
+        callback = ModelCheckpoint()
+        vars(callback)["best"] = np.float64(0.5)
+        beside = {"callbacks": {ModelCheckpoint: {"best_model_score": np.float64(0.5), "self": callback}}}
+        torch.save({"epoch": 3, "state_dict": tensors, **beside}, tmp_path / "m.ckpt")
+    assert name not in sys.modules
+    wanted = base(tmp_path / "m.ckpt", config, allow_pickle=True)
+    loaded = LivePipeline("cpu", "strict", 1).require(handle(wanted))
+    key = "cond_stage_model.transformer.text_model.final_layer_norm.bias"
+    assert torch.equal(loaded.text_encoder.state_dict()["final_layer_norm.bias"], tensors[key])
+    assert name not in sys.modules
+    torch.save({"state_dict": tensors, "run": os.system}, tmp_path / "evil.ckpt")
+    assert refused(tmp_path / "evil.ckpt", config, allow_pickle=True).problems[0].code == "E607"
+    (tmp_path / "r.yaml").write_text(
+        f"recipe: 1\nname: v\nbase: {{model: evil.ckpt, config: {config}}}\nprompts: [{{prompt: a bear}}]\n"
+        "runtime: {allow_pickle: true}\n"
+    )
+    with pytest.raises(RecipeRunnerError) as caught:
+        recipe_runner.compile_recipe(tmp_path / "r.yaml")
+    assert caught.value.problems[0].code == "E607"

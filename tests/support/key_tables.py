@@ -7,33 +7,15 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.weights.original_layout import expand
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from recipe_runner.weights.modules import Shape
 
-_RANGES = re.compile(r"\{([0-9,-]+)\}")
 _NUMBER = re.compile(r"(?<![^._])\d+(?![^._])")
-
-
-def expand(tensors: Mapping[str, list[int]]) -> dict[str, Shape]:
-    """Every tensor that short names stand for."""
-    return {name: tuple(shape) for short, shape in tensors.items() for name in _names(short)}
-
-
-def _names(short: str) -> Iterable[str]:
-    parts = _RANGES.split(short)
-    choices = [_numbers(part) if number % 2 else [part] for number, part in enumerate(parts)]
-    return ("".join(chosen) for chosen in itertools.product(*choices))
-
-
-def _numbers(text: str) -> list[str]:
-    found: list[str] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += [str(number) for number in range(int(first), int(last or first) + 1)]
-    return found
 
 
 def shorten(shapes: Mapping[str, Shape]) -> dict[str, list[int]]:
@@ -83,10 +65,14 @@ def read_key_table(path: Path) -> dict[str, Any]:
 
 def write_key_table(path: Path, about: str, expect: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
     """Write a table, one short name a line."""
+    head = f' "about": {json.dumps(about)},\n "expect": {json.dumps(expect)},\n'
+    path.write_text(f'{{\n{head} "tensors": {{\n{written(shapes)}\n }}\n}}\n')
+
+
+def written(shapes: Mapping[str, Shape]) -> str:
+    """The short names of these tensors and their shapes as JSON, one a line."""
     short = shorten(shapes)
     if expand(short) != dict(shapes):
-        message = f"BUG: {path.stem} does not survive being shortened"
+        message = f"BUG: {next(iter(shapes))} and the others do not survive being shortened"
         raise AssertionError(message)
-    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(shape)}" for name, shape in short.items())
-    text = f'{{\n "about": {json.dumps(about)},\n "expect": {json.dumps(expect)},\n "tensors": {{\n{lines}\n }}\n}}\n'
-    path.write_text(text)
+    return ",\n".join(f"  {json.dumps(name)}: {json.dumps(shape)}" for name, shape in short.items())

@@ -1,4 +1,6 @@
-"""Write the key tables in `layouts/identify` anew, from the classes of diffusers and transformers at their true sizes.
+"""Write the key tables in `layouts/identify` and `recipe_runner/data/checkpoints` anew.
+
+They come from the classes of diffusers and transformers at their true sizes:
 
 .venv/bin/python tests/weights/make_key_tables.py
 
@@ -21,7 +23,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from diffusers.loaders import single_file_utils as theirs  # noqa: E402
 from support.ip_adapters import SD15_WIDTHS, attention_shapes, projection_shapes  # noqa: E402
-from support.key_tables import write_key_table  # noqa: E402
+from support.key_tables import write_key_table, written  # noqa: E402
 from support.lora_tables import LORAS, lora_shapes  # noqa: E402
 from support.model_tables import ENCODERS, MODELS  # noqa: E402
 from support.module_tables import unet  # noqa: E402
@@ -32,6 +34,7 @@ from support.other_tables import OTHERS  # noqa: E402
 from recipe_runner.weights.modules import Shape  # noqa: E402
 
 TARGET = Path(__file__).parent / "layouts" / "identify"
+SHIPPED = ROOT / "recipe_runner" / "data" / "checkpoints"
 
 
 def shapes_of(model: Any) -> dict[str, Shape]:
@@ -79,6 +82,8 @@ def main() -> None:
             shapes_of(control),
         )
         original = original_shapes(family)
+        SHIPPED.mkdir(exist_ok=True)
+        (SHIPPED / f"{family}.json").write_text(f"{{\n{written(original)}\n}}\n")
         tables[f"checkpoint-{family}"] = (
             "a whole checkpoint, as the original code saved it",
             {"kind": "checkpoint", "layout": "ldm", "family": family},

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from support.module_tables import SHARED
 from support.safetensors_bytes import whole
+from support.sparse import write_sparse
 from transformers import CLIPTextConfig, CLIPTokenizer
 
 from recipe_runner.errors import RecipeRunnerError
@@ -19,7 +20,9 @@ from recipe_runner.sources import bundled
 from recipe_runner.sources.bundled import FAMILIES, bundled_config, clip_vocabulary, write_config
 from recipe_runner.sources.find import find_base
 from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
+from recipe_runner.weights.digests import unhashed
 from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.original_layout import original_tensors
 
 SD15 = SHARED / "sd15"
 UNET = "model.diffusion_model."
@@ -80,6 +83,10 @@ def test_families(
         ({"emb_params": (8, 768)}, "it is a textual inversion: name it under `adapters`"),
         ({"ip_adapter.1.to_k_ip.weight": (8, 8)}, "it is an IP-Adapter: name it under `adapters`"),
         ({"decoder.conv_in.weight": (8, 4, 3, 3)}, "it is a VAE alone: name it under `base.components.vae`"),
+        (
+            {"first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3)},
+            "it is a VAE alone: name it under `base.components.vae`",
+        ),
         ({"down_blocks.0.x.weight": (8,)}, "it is a UNet alone: name it under `base.components.unet`"),
         ({"linear.weight": (8, 8)}, "its tensors are of no architecture known here (the first is 'linear.weight')"),
         ({}, "it is empty"),
@@ -101,19 +108,21 @@ def test_averages_buffers_markers_and_strangers_are_told_apart() -> None:
 
 
 def test_a_single_file_brings_the_package_s_configuration(tmp_path: Path) -> None:
-    (tmp_path / "dog.safetensors").write_bytes(whole(SD1))
-    found = find_base("dog.safetensors", folder=tmp_path)
+    write_sparse(tmp_path / "dog.safetensors", original_tensors("sd1"))
+    with unhashed():
+        found, own = find_base("dog.safetensors", folder=tmp_path), bundled_config("sd1")
     assert (found.weight_name, found.pipeline) == ("dog.safetensors", "StableDiffusionPipeline")
     assert sorted(found.components) == ["scheduler", "text_encoder", "tokenizer", "unet", "vae"]
     assert found.config is not None
-    assert found.config.digest == bundled_config("sd1").digest
+    assert found.config.digest == own.digest
     assert found.checkpoint is not None
     assert found.checkpoint.family == "sd1"
 
 
 @pytest.mark.parametrize("framework", [False, True], ids=["bare", "with training state"])
 def test_a_pickled_checkpoint_is_told_without_unpickling_it(framework: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    tensors = {name: torch.zeros(shape, dtype=torch.float16) for name, shape in SD1.items()}
+    # One number stands for all of a tensor: the file is small, its shapes are true.
+    tensors = {name: torch.zeros((), dtype=torch.float16).expand(s) for name, s in original_tensors("sd1").items()}
     beside = {"epoch": 3, "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}}]}
     torch.save({"state_dict": tensors, **beside} if framework else tensors, tmp_path / "dog.ckpt")
     found = find_base("dog.ckpt", folder=tmp_path, allow_pickle=True)
@@ -145,8 +154,11 @@ def test_a_single_file_that_will_not_do(shapes: dict[str, Shape], said: str, tmp
 
 
 def test_a_component_that_the_recipe_replaces_may_be_missing(tmp_path: Path) -> None:
-    (tmp_path / "x.safetensors").write_bytes(whole(ldm(768)))
-    assert find_base("x.safetensors", folder=tmp_path, left_out=["text_encoder"]).pipeline == "StableDiffusionPipeline"
+    kept = {name: shape for name, shape in original_tensors("sd1").items() if not name.startswith("cond_stage_model")}
+    write_sparse(tmp_path / "x.safetensors", kept)
+    with unhashed():
+        found = find_base("x.safetensors", folder=tmp_path, left_out=["text_encoder"])
+    assert found.pipeline == "StableDiffusionPipeline"
 
 
 def read(path: Path) -> Any:

@@ -1,0 +1,131 @@
+"""Single-file checkpoints of Stable Diffusion 1, 2 and SDXL: the names of their tensors, and whether one is whole.
+
+Names are those of the original code. Other programs that save such files leave out `text_model.` (the first fine-tunes
+and their merges), write SDXL's projection as transformers has it (diffusers' own conversion script), and leave things
+beside the parameters. Sources: diffusers `scripts/convert_diffusers_to_original_*.py`, ComfyUI
+`comfy/supported_models.py`, A1111 `modules/sd_models.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+
+from recipe_runner.weights.families import FAMILIES, Family
+from recipe_runner.weights.modules import TEXT_MODEL, Shape
+from recipe_runner.weights.problems import misfit, some
+
+_NOISE = r"(?:log_)?(?:one_minus_)?(?:betas|alphas_cumprod(?:_prev)?|sqrt_\w+|posterior_\w+|logvar|lvlb_weights)"
+_TRAINING = (
+    r"(?:model_ema|ema|embedding_manager|safety_checker|control_model_ema|optimizer|lr_schedulers?|loops|callbacks)\..+|"
+    r"first_stage_model\.(?:loss|discriminator)\..+|global_step|epoch|pytorch-lightning_version"
+)
+_SAMPLING = (
+    r"denoiser\.(?:log_)?sigmas|v_pred|ztsnr|edm_(?:mean|std)|edm_vpred\.sigma_(?:max|min)|"
+    r"(?:.+\.)?_?(?:dtype|device)_?marker"
+)
+_TEXT = (
+    r"(?:.+\.)?(?:position_ids|logit_scale|attn_mask)|"
+    r"(?:cond_stage_model|conditioner\.embedders\.0)\.(?:clip_l\.)?(?:transformer\.|model\.)?text_projection(?:\.weight)?|"
+    r"cond_stage_model\.model\.transformer\.resblocks\.23\..+|"
+    r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\.(?:vision_model|visual_projection)\..+"
+)
+_LEFTOVER = re.compile(f"{_NOISE}|{_TRAINING}|{_SAMPLING}|{_TEXT}")
+
+_CLIP_L = r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\."
+_SHORT = re.compile(rf"({_CLIP_L})(embeddings|encoder|final_layer_norm)\.")
+_TRANSPOSED = re.compile(r"(.+\.embedders\.\d\.model\.text_projection)\.weight")
+_RANGES = re.compile(r"\{([0-9,-]+)\}")
+_CONVOLVED = ".mid.attn_1."
+"""The VAE's attention, whose projections are written as 1x1 convolutions or as matrices."""
+_SMALLER = "the file is damaged, or of a smaller architecture (SSD-1B, Vega, …): then set base.config to its own folder"
+_OTHER = (
+    "the file is of another architecture (then set base.config to the folder of its own), or something foreign was "
+    "merged into it"
+)
+_QUANTISED = re.compile(r"scaled_fp8$|\.scale_(?:weight|input)$|\.weight_scale$|\.absmax$|\.quant_")
+_WHOLE = "its weights are quantised with scales beside them, which is not read: use the file in half precision"
+
+
+def is_leftover(key: str) -> bool:
+    """Whether a tensor is none of a pipeline's parameters by its name.
+
+    Averages, noise tables, training state, what samplers are told by, and parts of CLIP that the pipelines never read.
+    """
+    return _LEFTOVER.fullmatch(key) is not None
+
+
+def standard_name(key: str) -> str:
+    """The original code's name of a tensor."""
+    key = _SHORT.sub(rf"\1{TEXT_MODEL}\2.", key, count=1)
+    return _TRANSPOSED.sub(r"\1", key)
+
+
+def is_transposed(key: str) -> bool:
+    """Whether a tensor stands the other way round than under its standard name."""
+    return _TRANSPOSED.fullmatch(key) is not None
+
+
+@cache
+def original_tensors(family: str) -> Mapping[str, Shape]:
+    """Every tensor of a checkpoint of sd1, sd2 or sdxl that a pipeline reads, and its shape."""
+    text = (files("recipe_runner") / "data" / "checkpoints" / f"{family}.json").read_text(encoding="utf-8")
+    return {key: shape for key, shape in expand(json.loads(text)).items() if not is_leftover(key)}
+
+
+def expand(short: Mapping[str, list[int]]) -> dict[str, Shape]:
+    """The tensors that short names stand for: `blocks.{0-3}.to_q.weight` for four of one shape."""
+    return {name: tuple(shape) for key, shape in short.items() for name in _names(key)}
+
+
+def _names(short: str) -> Iterator[str]:
+    parts = _RANGES.split(short)
+    choices = [_numbers(part) if number % 2 else [part] for number, part in enumerate(parts)]
+    return ("".join(chosen) for chosen in itertools.product(*choices))
+
+
+def _numbers(text: str) -> list[str]:
+    found: list[str] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += [str(number) for number in range(int(first), int(last or first) + 1)]
+    return found
+
+
+def require_original(name: str, family: str, shapes: Mapping[str, Shape], left_out: Collection[str]) -> None:
+    """Raise unless the file `name` holds every parameter of its family, each in its shape, and nothing else.
+
+    Components in `left_out` are replaced, and theirs are not looked at.
+
+    Raises:
+        WeightsError: E501 missing, E502 foreign, E503 misshaped tensors.
+    """
+    kind = next(each for each in FAMILIES if each.name == family)
+    found = {standard_name(key): shape for key, shape in shapes.items() if not is_leftover(key)}
+    found = {key: shape for key, shape in found.items() if _part(kind, key) not in left_out}
+    wanted = {key: shape for key, shape in original_tensors(family).items() if _part(kind, key) not in left_out}
+    if missing := [key for key in wanted if key not in found]:
+        message = f"{name}: {len(missing)} of {len(wanted)} parameters of {family} are not in it: {some(missing)}"
+        raise misfit("E501", message, _SMALLER)
+    if foreign := [key for key in found if key not in wanted]:
+        message = f"{name}: {len(foreign)} of its {len(shapes)} tensors belong to no component: {some(foreign)}"
+        raise misfit("E502", message, _WHOLE if any(map(_QUANTISED.search, foreign)) else _OTHER)
+    if wrong := [key for key, shape in wanted.items() if _flat(key, shape) != _flat(key, found[key])]:
+        said = [f"{key} ({_written(found[key])} instead of {_written(wanted[key])})" for key in wrong]
+        raise misfit("E503", f"{name}: {len(wrong)} parameters have another shape: {some(said)}", _OTHER)
+
+
+def _part(family: Family, key: str) -> str:
+    return family.component_of(key)[0]
+
+
+def _flat(key: str, shape: Shape) -> Shape:
+    return shape[:2] if _CONVOLVED in key else shape
+
+
+def _written(shape: Shape) -> str:
+    return "x".join(map(str, shape))
