@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,12 +43,13 @@ def main() -> None:
 
     found: dict[str, float] = {}
     for number in range(ROUNDS):
-        for name, action in {
-            "to a scale not used before": lambda number=number: scale(0.5 + number / 100),
+        actions: dict[str, Callable[[], object]] = {
+            "to a scale not used before": partial(scale, 0.5 + number / 100),
             "to full scale (in the first round: its first use)": lambda: scale(1.0),
             "to scale 0": lambda: scale(0.0),
             "a step": lambda: model(torch.zeros(2, 4, 64, 64), 1, torch.zeros(2, 77, 768)),
-        }.items():
+        }
+        for name, action in actions.items():
             with torch.no_grad():
                 taken = seconds(action)
             print(f"{name}: {taken:.2f} s")
