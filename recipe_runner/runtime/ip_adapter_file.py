@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from recipe_runner.runtime.tensors import read_tensors
+from recipe_runner.runtime.tensors import read_tensors, require_finite
 from recipe_runner.runtime.watch import Watch
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, read_ip_adapter
@@ -53,13 +53,14 @@ class IpAdapterFiles:
         """The file of `source`, whole. `label` names the adapter in messages.
 
         Raises:
-            WeightsError: E4xx, E508, E607 when it cannot be read; E640, E641 when it is no whole IP-Adapter.
+            WeightsError: E4xx, E508, E607 when it cannot be read; E625, E640, E641 when it is no whole IP-Adapter.
         """
         if source.digest not in self._read:
             watch = Watch.begin(source)
             path: Path = source.path(source.files[0].name)
             tensors = read_tensors(path, allow_pickle=allow_pickle)
             layout = read_ip_adapter({key: tuple(tensor.shape) for key, tensor in tensors.items()}, label)
+            require_finite(tensors, label)
             watch.check()
             self._read[source.digest] = IpAdapterFile(layout, tensors)
         self._read.move_to_end(source.digest)

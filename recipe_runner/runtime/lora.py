@@ -13,7 +13,7 @@ from recipe_runner.handle import LoraModel
 from recipe_runner.runtime.changes import Change, Difference, Factor, tucker_down
 from recipe_runner.runtime.embedding_file import vectors_of
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
-from recipe_runner.runtime.tensors import read_tensors
+from recipe_runner.runtime.tensors import read_tensors, require_finite
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
 from recipe_runner.weights.ip_adapter import bundled_lora
@@ -51,8 +51,7 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
 
     Raises:
         WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when it does not land whole; E609, E632
-            for an alpha given to a file that states its own or needs none; E625 for learned tokens that hold no finite
-            numbers.
+            for an alpha given to a file that states its own or needs none; E625 for numbers that are not finite.
     """
     path = adapter.source.path(adapter.weight_name)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
@@ -64,6 +63,7 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
         layout = read_layout(shapes, modules, metadata=_metadata(path), target=adapter.target)
     require_whole(layout, label)
     require_alpha(layout, adapter.alpha, label)
+    require_finite(tensors, label)
     parts: dict[str, list[Change]] = {}
     for module in layout.modules:
         parts.setdefault(module.component, []).extend(_changes(module, tensors, adapter.alpha))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,19 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
     if not isinstance(tree, dict) or not all(isinstance(value, torch.Tensor) for value in tree.values()):
         raise misfit("E607", f"{path.name} is not a mapping of names to tensors")
     return {str(name): value for name, value in tree.items()}
+
+
+def require_finite(tensors: Mapping[str, torch.Tensor], label: str) -> None:
+    """Refuse an adapter's tensors that would spoil every image. `label` names it in messages: `adapter style`.
+
+    Raises:
+        WeightsError: E625 a number is NaN or infinite.
+    """
+    # A sum is finite where every number is; in float64 it does not overflow for anything that a file of weights holds.
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.sum(dtype=torch.float64).isfinite()):
+            hint = "the file is spoilt or its training failed: use another"
+            raise misfit("E625", f"{label}: {name} has numbers that are not finite", hint)
 
 
 def read_pickle(path: Path, classes: Sequence[Any] = ()) -> Any:

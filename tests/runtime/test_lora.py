@@ -202,6 +202,18 @@ def test_a_stray_tensor_stops_the_run(sd15_folder: Path, tmp_path: Path) -> None
     assert f"1 of {len(tensors) + 1} tensors" in problem.message
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_stops_the_run(number: float, sd15_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "style.safetensors"
+    tensors = diffusers_file(path, factors(plain_pipeline(sd15_folder), 1, ("unet",)))
+    spoilt = list(tensors)[-1]
+    tensors[spoilt][0, 0] = number
+    save_file(dict(tensors), path)
+    (problem,) = refused(sd15_folder, path).problems
+    assert problem.code == "E625"
+    assert problem.message == f"adapter style: {spoilt} has numbers that are not finite"
+
+
 def test_another_architecture_s_lora_stops_the_run(sd15_folder: Path, sdxl_folder: Path, tmp_path: Path) -> None:
     diffusers_file(tmp_path / "a.safetensors", factors(plain_pipeline(sdxl_folder), 1))
     assert refused(sd15_folder, tmp_path / "a.safetensors").problems[0].code in ("E601", "E602")
