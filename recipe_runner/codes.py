@@ -168,7 +168,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E622": Code("an embedding does not fit the base's text encoders"),
         "E623": Code("an embedding leaves a text encoder out"),
         "E624": Code("two adapters stand for one token"),
-        "E625": Code("vectors that are not finite numbers"),
+        "E625": Code("numbers of an adapter that are not finite"),
         "E630": Code("a merge of what is no pair of factors"),
         "E631": Code("a difference for a bias that the module lacks"),
         "E632": Code("an alpha for a file without ranks"),
@@ -205,6 +205,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W761": Code("the device does not compute in this dtype"),
         "W762": Code("a source that was not checked"),
         "W763": Code("an adapter of another family that lands all the same"),
+        "W764": Code("another program's notation in a prompt"),
         "E790": Code("an operation failed", COULD_NOT),
         # Records
         "E801": Code("a file of the record cannot be written", COULD_NOT),

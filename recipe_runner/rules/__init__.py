@@ -39,6 +39,7 @@ RULES: tuple[Callable[[View], Iterator[Finding]], ...] = (
     request.ids,
     request.images,
     request.encoders,
+    request.notations,
     request.seeds,
     request.empties,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from recipe_runner.paths import Path
     from recipe_runner.rules.view import View
 
+_TAG = re.compile(r"<(?:lora|lyco|locon|loha|hypernet):[^<>:]{1,300}(?::[^<>]{0,300})?>", re.IGNORECASE)
+_EMPHASIS = re.compile(r"\((?:[^()]){1,2000}:\s*[0-9]*\.[0-9]+\s*\)")
 _PROMPT_KEYS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
 
 
@@ -66,6 +69,24 @@ def encoders(view: View) -> Iterator[Finding]:
             if prompt.get(key) is not None and key not in entry["parameters"]:
                 message = f"`{view.pipeline}` takes no `{key}`"
                 yield Finding("E336", message, ("prompts", index, key), "Delete it.", key=True)
+
+
+def notations(view: View) -> Iterator[Finding]:
+    """W764: what other programs read as an adapter or as emphasis stands in a prompt, where it is plain text."""
+    for index, (_, prompt) in enumerate(view.prompts):
+        for key in ("prompt", *_PROMPT_KEYS):
+            text = prompt.get(key)
+            if not isinstance(text, str):
+                continue
+            path = ("prompts", index, key)
+            if found := _TAG.search(text):
+                message = f"`{shown(found[0])}` is read as plain text: prompts name no adapters"
+                hint = "Name the file under `adapters`, and write its strength as `scale`."
+                yield Finding("W764", message, path, hint, severity="warning")
+            elif found := _EMPHASIS.search(text):
+                message = f"`{shown(found[0])}` is read as plain text: prompts have no emphasis"
+                hint = "Leave the brackets and the number out, or say it in words."
+                yield Finding("W764", message, path, hint, severity="warning")
 
 
 def seeds(view: View) -> Iterator[Finding]:
