@@ -7,7 +7,7 @@ Every code is registered in `recipe_runner.codes`, which also decides the exit s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 Severity = Literal["error", "warning"]
 
@@ -37,7 +37,13 @@ class Problem:
 
 
 class RecipeRunnerError(Exception):
-    """The root of everything this package raises on purpose: one problem or several, in order."""
+    """The root of everything this package raises on purpose: one problem or several, in order.
+
+    `about` is the part of the recipe's entry that the problem is about, as a path within the entry, where whoever
+    raised the error knew it and not the entry's place: `("scale", "unet", "down")` of an adapter.
+    """
+
+    about: tuple[str, ...] = ()
 
     def __init__(self, *problems: Problem) -> None:
         """Hold at least one problem."""
@@ -47,9 +53,14 @@ class RecipeRunnerError(Exception):
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
 
-    def at(self, path: str, line: int, column: int, source_line: str = "") -> RecipeRunnerError:
+    def on(self, *about: str) -> Self:
+        """The same error, about this part of the entry."""
+        self.about = about
+        return self
+
+    def at(self, path: str, line: int, column: int, source_line: str = "", width: int = 1) -> RecipeRunnerError:
         """The same error with every problem that has no place yet put at this one."""
-        place = {"path": path, "line": line, "column": column, "source_line": source_line}
+        place = {"path": path, "line": line, "column": column, "source_line": source_line, "width": width}
         placed = tuple(p if p.line else replace(p, **place) for p in self.problems)  # type: ignore[arg-type]
         return type(self)(*placed)
 

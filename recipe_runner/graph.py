@@ -21,6 +21,7 @@ class Origin:
     line: int = 0
     column: int = 0
     source_line: str = ""
+    width: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

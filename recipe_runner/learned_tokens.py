@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from unicodedata import normalize
 
+from recipe_runner.nearest import nearest
+
 _WORD = r"[\w\u0300-\u036f]"
 """A letter, digit or underscore, or an accent on one."""
 
@@ -44,6 +46,12 @@ def occurrences(text: str, tokens: Iterable[str]) -> Iterator[Occurrence]:
 def uses(text: str, tokens: Iterable[str]) -> bool:
     """Whether any of `tokens` stands in `text`."""
     return next(occurrences(text, tokens), None) is not None
+
+
+def misspelt(token: str, texts: Iterable[str]) -> str | None:
+    """The word of `texts` that is probably meant to be `token`."""
+    words = dict.fromkeys(word for text in texts for word in re.findall(r"<[^<>\s]+>|[\w-]+", text))
+    return nearest(token, words)
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ def placed(origin: Origin) -> Iterator[None]:
     try:
         yield
     except RecipeRunnerError as error:
-        raise error.at(origin.path, origin.line, origin.column, origin.source_line) from error
+        raise error.at(origin.path, origin.line, origin.column, origin.source_line, origin.width) from error
 
 
 def warning_at(origin: Origin, code: str, message: str, hint: str) -> Problem:
@@ -26,6 +26,7 @@ def warning_at(origin: Origin, code: str, message: str, hint: str) -> Problem:
         path=origin.path,
         line=origin.line,
         column=origin.column,
+        width=origin.width,
         source_line=origin.source_line,
         hint=hint,
         severity="warning",

@@ -63,7 +63,7 @@ class _Resolver:
         self.allow_pickle = False
         self._document = document
         self._folder = document.folder
-        self._axes = tuple(cast("Mapping[str, Any]", document.tree.get("matrix") or {}))
+        self._axes = cast("Mapping[str, Sequence[Any]]", document.tree.get("matrix") or {})
         self._memo: dict[tuple[object, ...], tuple[object, Any]] = {}
         self._errors: list[RecipeRunnerError] = []
 
@@ -123,19 +123,27 @@ class _Resolver:
 
     def _origin(self, *path: str | int) -> Origin:
         """The place of `path` in the recipe; where an axis sets it, or a part of it, the place of the axis's values."""
-        text = format_path(path)
-        for axis in self._axes:
-            if f"{axis}.".startswith(f"{text}.") or f"{text}.".startswith(f"{axis}."):
-                path = ("matrix", axis)
-                break
-        mark = self._document.mark(path)
-        return Origin(mark.source, mark.line, mark.column, mark.source_line)
+        axis = self._axis_of(path)
+        return self._at(path if axis is None else ("matrix", axis))
+
+    def _axis_of(self, path: tuple[str | int, ...]) -> str | None:
+        """The axis that sets `path`, or a part of it."""
+        text = f"{format_path(path)}."
+        return next((axis for axis in self._axes if f"{axis}.".startswith(text) or text.startswith(f"{axis}.")), None)
+
+    def _at(self, path: tuple[str | int, ...], *, key: bool = False) -> Origin:
+        """The place of what is written at `path`, or of its key."""
+        mark = self._document.mark(path, key=key)
+        return Origin(mark.source, mark.line, mark.column, mark.source_line, mark.width)
 
     def _base(self, tree: Mapping[str, Any]) -> ResolvedBase:
         # Variants that differ in its scheduler find it again; what costs time, the digests, is remembered.
         origin = self._origin("base", "model")
-        with placed(origin):
+        try:
             base = resolve_base(Base.model_validate(tree), self._folder, origin, allow_pickle=self.allow_pickle)
+        except RecipeRunnerError as error:
+            with placed(self._origin("base", *error.about) if error.about else origin):
+                raise
         if base.components:
             with placed(self._origin("base", "components")):
                 check_components(base)
@@ -173,13 +181,28 @@ class _Resolver:
         # Made once for a sweep over a scale, whose variants differ in nothing else.
         make = partial(self._surroundings, name, base, prompts)
         surroundings, origin = self._by_value(("surroundings", name), make, base, prompts)
-        with placed(origin):
+        try:
             return KINDS[entry["kind"]].resolve(name, entry, replace(surroundings, others=others), origin)
+        except RecipeRunnerError as error:
+            # What nobody placed, and is about no part in particular, is about the file.
+            with placed(self._place(name, entry, error.about or (("model",) if "model" in entry else ()))):
+                raise
+
+    def _place(self, name: str, entry: Mapping[str, Any], about: tuple[str, ...]) -> Origin:
+        """The place of a part of an adapter's entry; where an axis gave it, that part of the axis's own value."""
+        path, part = ("adapters", name, *about), entry
+        for depth in range(2, len(path) + 1):
+            axis = format_path(path[:depth])
+            for index, value in enumerate(self._axes.get(axis, ())):
+                if value is part:
+                    return self._at(("matrix", axis, index, *path[depth:]), key=True)
+            if depth < len(path):
+                part = part.get(path[depth], {}) if isinstance(part, Mapping) else {}
+        return self._origin(*path) if self._axis_of(path) else self._at(path, key=len(about) != 1)
 
     def _surroundings(
         self, name: str, base: ResolvedBase, prompts: Sequence[Mapping[str, Any]]
     ) -> tuple[Surroundings, Origin]:
-        mark = self._document.mark(("adapters", name), key=True)
         surroundings = Surroundings(
             folder=self._folder,
             base=base,
@@ -189,7 +212,7 @@ class _Resolver:
             origin=lambda *path: self._origin("adapters", name, *path),
             place=self._origin,
         )
-        return surroundings, Origin(mark.source, mark.line, mark.column, mark.source_line)
+        return surroundings, self._at(("adapters", name), key=True)
 
     def _by_value(self, key: tuple[str | float | None, ...], make: Callable[[], T], *others: object) -> T:
         """`make()`, once for each value of `key`: for what costs time and does not depend on a scale."""

@@ -22,6 +22,7 @@ from recipe_runner.recipe import IpAdapter
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.ip_adapter import (
     AttentionPlace,
     IpAdapterLayout,
@@ -51,8 +52,7 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
     scale = adapter.model_dump()["scale"]
     if isinstance(scale, Mapping) and core.places is not None:
         # For its problems alone: executing expands the scale again, on the UNet that is really there.
-        with placed(surroundings.origin("scale")):
-            expand_ip_scale(scale, *core.places, label=f"adapter {name}")
+        expand_ip_scale(scale, *core.places, label=f"adapter {name}")
     shown = json.dumps([adapter.image, adapter.image_embeds])
     prompts = surroundings.once(
         ("image prompts", name, shown),
@@ -131,9 +131,10 @@ def _lay_out(
     """What the file is, and the attentions it lands on; None while the file or the base's modules are not known."""
     if not isinstance(weights, Source):
         return None, None
-    shapes = read_contents(weights.path(weights.files[0].name)).shapes
-    layout = read_ip_adapter(shapes, f"adapter {name}")
-    return layout, None if modules is None else fit_ip_adapter(layout, shapes, modules, f"adapter {name}")
+    contents = read_contents(weights.path(weights.files[0].name))
+    with said_instead(contents, "ip_adapter"):
+        layout = read_ip_adapter(contents.shapes, f"adapter {name}")
+    return layout, None if modules is None else fit_ip_adapter(layout, contents.shapes, modules, f"adapter {name}")
 
 
 def _shortcut(adapter: IpAdapter, weights: AnySource) -> bool:

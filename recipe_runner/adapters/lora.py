@@ -10,12 +10,12 @@ from recipe_runner.adapters.kind import Core, Surroundings
 from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
-from recipe_runner.placed import placed
 from recipe_runner.recipe import Lora, LoraScale
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.embedding import Vectors
+from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_whole
 from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
@@ -69,8 +69,7 @@ def check_scale(name: str, scale: Json, layout: LoraLayout | None, surroundings:
     """
     modules = modules_of(surroundings)
     if isinstance(scale, Mapping) and layout is not None and modules is not None:
-        with placed(surroundings.origin("scale")):
-            expand_scales(scale, layout, modules, label=f"adapter {name}")
+        expand_scales(scale, layout, modules, label=f"adapter {name}")
 
 
 def _decide(name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings) -> Core:
@@ -95,6 +94,7 @@ def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | No
         return None
     contents = read_contents(source.path(source.files[0].name))
     layout = read_layout(contents.weights, modules, target=lora.target, metadata=contents.metadata)
-    require_whole(layout, f"adapter {name}")
+    with said_instead(contents, "lora"):
+        require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")
     return layout

@@ -22,6 +22,7 @@ from recipe_runner.weights.embedding import (
     require_embedding,
     token_of,
 )
+from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.modules import ModuleTable
 from recipe_runner.weights.torch_file import require_inert
 
@@ -80,4 +81,5 @@ def _embedding(source: AnySource, label: str) -> Embedding | None:
     require_inert(contents.foreign, label)
     name = contents.values.get("name")
     found = identify_embedding(contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
-    return require_embedding(found, label)
+    with said_instead(contents, "textual_inversion"):
+        return require_embedding(found, label)

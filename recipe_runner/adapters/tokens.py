@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from recipe_runner.document import Document
 from recipe_runner.errors import Problem, WeightsError
-from recipe_runner.learned_tokens import same_token, uses
+from recipe_runner.learned_tokens import misspelt, same_token, uses
 from recipe_runner.placed import placed, warning_at
 from recipe_runner.resolved import ResolvedAdapter, ResolvedRecipe
 
@@ -51,12 +51,14 @@ def unused_tokens(recipe: ResolvedRecipe, names: Collection[str]) -> Iterator[Pr
     W331 for the textual inversions called `names`, which leave their token to the file; W754 for LoRAs.
     """
     unused: dict[str, ResolvedAdapter | None] = {}
+    prompts: dict[str, None] = {}
     for variant in recipe.variants:
         for adapter in variant.adapters:
             told = adapter.kind == "lora" or adapter.name in names
             if not told or not adapter.tokens or unused.get(adapter.name, ()) is None:
                 continue
             texts = [text for prompt in variant.prompts for text in prompt.texts.values()]
+            prompts.update(dict.fromkeys(texts))
             unused[adapter.name] = None if any(uses(text, adapter.tokens) for text in texts) else adapter
     for adapter in filter(None, unused.values()):
         tokens = " or ".join(f"`{token}`" for token in adapter.tokens)
@@ -66,4 +68,6 @@ def unused_tokens(recipe: ResolvedRecipe, names: Collection[str]) -> Iterator[Pr
         else:
             code, message = "W331", f"no prompt uses {tokens}, which the file of `{adapter.name}` names"
             hint = "Write it into a prompt or negative prompt, or delete the adapter: it changes nothing."
+        if meant := next(filter(None, (misspelt(token, prompts) for token in adapter.tokens)), None):
+            hint = f"Is `{meant}` meant to be it? {hint}"
         yield warning_at(adapter.origin, code, message, hint)

@@ -75,7 +75,7 @@ def _run(operation: Operation, node: Node, inputs: Mapping[str, Any]) -> Any:
     try:
         return operation(node, inputs)
     except RecipeRunnerError as error:
-        raise error.at(origin.path, origin.line, origin.column, origin.source_line) from error
+        raise error.at(origin.path, origin.line, origin.column, origin.source_line, origin.width) from error
     except Exception as error:
         problem = Problem(
             code="E790",
@@ -83,6 +83,7 @@ def _run(operation: Operation, node: Node, inputs: Mapping[str, Any]) -> Any:
             path=origin.path,
             line=origin.line,
             column=origin.column,
+            width=origin.width,
             source_line=origin.source_line,
             hint="run again with --debug to see where; what was finished is kept",
         )

@@ -5,6 +5,7 @@ Never by what happens to lie in the working directory: paths are relative to the
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -76,6 +77,41 @@ def is_path(address: str) -> bool:
     )
 
 
+_PAGES = (
+    (re.compile(r"https://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)/?"), "write `model: {0}`"),
+    (
+        re.compile(r"https://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)/tree/([^/?#]+)/?"),
+        "write `model: {0}` and `revision: {1}`",
+    ),
+    (
+        re.compile(r"https://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)/blob/([^/?#]+)/([^?#]+).*"),
+        "write `model: {0}`, `revision: {1}` and `weight_name: {2}`",
+    ),
+    (
+        re.compile(r"https://(?:www\.)?civitai\.com/models/.*"),
+        "write the address of its download button, which has /api/download/models/ in it",
+    ),
+    (re.compile(r"https://github\.com/[\w.-]+/[\w.-]+/blob/.*"), "write the address of its button `Raw`"),
+)
+"""Pages that show a file, which people copy from the browser's address bar, and what to write instead."""
+
+
+def check_url(address: str) -> None:
+    """Refuse a URL that can be told to be none of a file. Anything else is let pass.
+
+    Raises:
+        ResolutionError: E405 another scheme than https, or a page that only shows a file.
+    """
+    if not _SCHEME.match(address):
+        return
+    if not address.startswith("https://"):
+        raise refused("E405", f"{address}: only https addresses are known", "give a path, a Hub id or an https URL")
+    for pattern, instead in _PAGES:
+        if match := pattern.fullmatch(address):
+            message = f"{address}: this is a page about a model, not the file itself"
+            raise refused("E405", message, instead.format(*match.groups()))
+
+
 def locate(address: str, folder: Path, revision: str | None = None) -> Located:
     """Where the files of `address` lie. `folder` is the recipe's.
 
@@ -88,28 +124,50 @@ def locate(address: str, folder: Path, revision: str | None = None) -> Located:
             it cannot be fetched; E439 a secret in the address.
     """
     if _SCHEME.match(address):
-        if not address.startswith("https://"):
-            raise refused("E405", f"{address}: only https addresses are known", "give a path, a Hub id or an https URL")
+        check_url(address)
         if revision is not None:
             raise refused("E405", f"{address}: a revision ({revision}) means nothing for a URL", "remove `revision`")
         downloaded = find_url(address)
         return Located(address=address, root=downloaded.parent, file=downloaded.name)
-    try:
-        path = folder / Path(address).expanduser()
-        found = path.exists()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise refused("E405", f"{address}: this cannot be a path ({error})") from error
-    if found or is_path(address) or not is_hub_id(address):
-        if not found:
-            raise missing("E401", f"{address}: there is no such file or folder beside the recipe", _nearest(path))
+    path = _path(address, folder)
+    if path is not None or is_path(address) or not is_hub_id(address):
+        if path is None:
+            beside = "" if Path(address).expanduser().is_absolute() else " beside the recipe"
+            raise missing("E401", f"{address}: there is no such file or folder{beside}", _nearest(address, folder))
         if revision is not None:
             message = f"{address} is a local path; a revision ({revision}) means something only for a Hub repository"
             raise refused("E405", message, "remove `revision`")
         if path.is_dir():
             return Located(address=address, root=path)
         return Located(address=address, root=path.parent, file=path.name)
-    repository = open_repository(address, revision)
+    try:
+        repository = open_repository(address, revision)
+    except ResolutionError as error:
+        likely = meant_path(address, folder)
+        if not likely or error.problems[0].code not in _NOT_FOUND:
+            raise
+        raise type(error)(*(replace(problem, hint=likely) for problem in error.problems)) from error
     return Located(address=address, root=repository.snapshot, repository=repository)
+
+
+_NOT_FOUND = ("E402", "E434", "E436")
+"""Problems of a repository that nobody has seen, and that may be none."""
+
+
+def _path(address: str, folder: Path) -> Path | None:
+    """The path that `address` is, seen from the recipe's `folder`, where there is something."""
+    try:
+        path = folder / Path(address).expanduser()
+        if not path.exists():
+            return None
+        unreadable = path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
+    except PermissionError as error:
+        raise refused("E415", f"{address}: it cannot be read: Permission denied") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise refused("E405", f"{address}: this cannot be a path ({error})") from error
+    if unreadable:
+        raise refused("E415", f"{address}: the folder cannot be read: Permission denied")
+    return path
 
 
 def inside(root: Folder, name: str, what: str) -> str:
@@ -148,19 +206,44 @@ def chosen(located: Located, choose: Callable[[Folder], T]) -> tuple[Located, T]
     return located, choose(located.folder)
 
 
-def _nearest(path: Path) -> str:
-    """A hint with what the nearest existing folder does hold."""
+def meant_path(address: str, folder: Path) -> str:
+    """A hint for what is written as a Hub id where it was probably a path: its first part is a folder here."""
+    first = folder / address.partition("/")[0]
+    if not first.is_dir():
+        return ""
+    taken = "it was taken for a Hub repository, as there is no such folder beside the recipe"
+    return f"{taken}; {_nearest(address, folder)}"
+
+
+def _nearest(address: str, recipes: Path) -> str:
+    """A hint with what the nearest existing folder does hold. `recipes` is the folder that paths are relative to."""
+    slashed = address.replace("\\", "/")
+    if slashed != address and (recipes / slashed).exists():
+        return f"write it with `/`: {slashed}"
+    path = recipes / Path(address).expanduser()
     folder = path.parent
     wanted = path.name
     while not folder.is_dir():
         wanted = folder.name
         folder = folder.parent
-    return nearest_names(wanted, sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else [])
+    try:
+        names = listing(folder)
+    except OSError:
+        return ""
+    shown = folder.relative_to(recipes).as_posix() if folder.is_relative_to(recipes) else str(folder)
+    where = f"there is no {wanted} in {shown}; " if folder != path.parent else ""
+    return where + nearest_names(wanted, names)
+
+
+def listing(folder: Folder) -> list[str]:
+    """Names in a folder, sorted; those of folders end in `/`."""
+    return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
 
 
 def nearest_names(wanted: str, names: list[str]) -> str:
     """`did you mean …?`, or what there is when nothing is near."""
-    close = get_close_matches(wanted, names, n=3, cutoff=0.6)
+    plain = {name.removesuffix("/"): name for name in names}
+    close = [plain[name] for name in get_close_matches(wanted, list(plain), n=3, cutoff=0.6)]
     if close:
         return f"did you mean {' or '.join(close)}?"
     shown = [name for name in names if not name.startswith(".")]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.sources.address import missing, nearest_names, refused
+from recipe_runner.sources.address import listing, missing, nearest_names, refused
 from recipe_runner.sources.component_files import (
     config_files,
     holds_weights,
@@ -21,6 +21,7 @@ from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.source import Address
 
 INDEX = "model_index.json"
+_MOST_SHOWN = 3
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PIPELINE_MODULES = frozenset({
     "audioldm2", "bria", "chroma", "cogview3", "deepfloyd_if", "flux", "hunyuandit", "ip_adapter", "kandinsky",
@@ -47,12 +48,7 @@ def read_index(root: Folder, shown: str) -> PipelineIndex:
         ResolutionError: E407 when it is broken, E408 when it asks for classes that are not diffusers' or transformers'.
     """
     if not (root / INDEX).is_file():
-        names = listed(root)
-        if any(name.endswith(".safetensors") for name in names):
-            hint = f"if it is a single-file checkpoint, name it with `weight_name`; {nearest_names(INDEX, names)}"
-        else:
-            hint = nearest_names(INDEX, names)
-        raise missing("E416", f"{shown}: no {INDEX} there, so it is not a pipeline folder", hint)
+        raise missing("E416", f"{shown}: no {INDEX} there, so it is not a pipeline folder", _no_index(root, shown))
     tree = read_json(root / INDEX, f"{shown}/{INDEX}")
     pipeline = tree.get("_class_name")
     if isinstance(pipeline, list):
@@ -65,6 +61,21 @@ def read_index(root: Folder, shown: str) -> PipelineIndex:
         if (entry := _component(name, value, f"{shown}/{INDEX}")) is not None
     }
     return PipelineIndex(pipeline, components)
+
+
+def _no_index(root: Folder, shown: str) -> str:
+    """What to do about a folder without a model_index.json."""
+    names = listing(root)
+    if pipelines := [name for name in names if name.endswith("/") and (root / name / INDEX).is_file()]:
+        return f"there is one in {' and '.join(f'{shown}/{name}'.rstrip('/') for name in pipelines[:_MOST_SHOWN])}"
+    there = nearest_names(INDEX, names)
+    if "config.json" in names:
+        return (
+            f"it is the folder of one component: name the folder above it, or write it under `base.components`; {there}"
+        )
+    if any(name.endswith(".safetensors") for name in names):
+        return f"if it is a single-file checkpoint, name it with `weight_name`; {there}"
+    return there
 
 
 def refuse_code(folder: Folder, shown: str) -> None:

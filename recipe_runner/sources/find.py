@@ -9,7 +9,7 @@ from pathlib import Path
 from recipe_runner.canonical import Json
 from recipe_runner.diffusers_table import pipelines
 from recipe_runner.sources.access import access
-from recipe_runner.sources.address import Located, chosen, inside, locate, missing, nearest_names, refused
+from recipe_runner.sources.address import Located, chosen, inside, listing, locate, missing, nearest_names, refused
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code
 from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.sources.component_files import (
@@ -100,6 +100,9 @@ def _find_base(
     wanted: Address, folder: Path, left_out: Collection[str], progress: Progress | None, *, allow_pickle: bool
 ) -> FoundBase:
     located = locate(wanted.model, folder, wanted.revision)
+    if located.file == INDEX:
+        message = f"{wanted.model} is a file of a pipeline folder, not the folder"
+        raise refused("E405", message, f"write `model: {wanted.model.removesuffix(INDEX).rstrip('/') or '.'}`")
     if located.file is None and wanted.weight_name is None:
 
         def choose(root: Folder) -> tuple[PipelineIndex, list[str]]:
@@ -219,7 +222,10 @@ def _component_names(root: Folder, wanted: Address, *, allow_pickle: bool) -> li
     refuse_code(part, shown)
     names = config_files(part)
     if not any(name in names for name in _CONFIG_NAMES):
-        hint = nearest_names("config.json", listed(part))
+        within = [name for name in listing(part) if name.endswith("/") and (part / name / "config.json").is_file()]
+        hint = nearest_names("config.json", listing(part))
+        if within:
+            hint = f"there is one in {' and '.join(within[:3])}: name it with `subfolder`"
         raise missing("E416", f"{shown}: no config.json there, so it is not a component's folder", hint)
     if "config.json" in names and "tokenizer_config.json" not in names:
         weights = weights_files(part, shown, wanted.variant, allow_pickle=allow_pickle)
@@ -281,8 +287,8 @@ def _subfolder(address: str, root: Folder, subfolder: str | None) -> tuple[Folde
     clean = inside(root, subfolder, "subfolder")
     part = root / clean
     if not part.is_dir():
-        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
-        raise missing("E401", f"{address}: no folder {clean} in it", nearest_names(clean, names))
+        names = [name.rstrip("/") for name in listing(root) if name.endswith("/")]
+        raise missing("E401", f"{address}: no folder {clean} in it", nearest_names(clean, names)).on("subfolder")
     return part, f"{clean}/", f"{address}/{clean}"
 
 
@@ -297,7 +303,7 @@ def _weights_name(located: Located, root: Folder, wanted: Address, usual: tuple[
         return prefix + _only_candidate(part, shown, usual)
     clean = inside(part, wanted.weight_name, "weight_name")
     if not (part / clean).is_file():
-        raise missing("E401", f"{shown}: no file {clean} in it", nearest_names(clean, listed(part)))
+        raise missing("E401", f"{shown}: no file {clean} in it", nearest_names(clean, listing(part))).on("weight_name")
     return prefix + clean
 
 
@@ -305,7 +311,10 @@ def _only_candidate(part: Folder, shown: str, usual: tuple[str, ...]) -> str:
     names = [name for name in listed(part) if name.lower().endswith(WEIGHTS_SUFFIXES) and not name.startswith(".")]
     candidates = [name for name in names if name.lower().endswith(".safetensors")] or names
     if not candidates:
-        raise missing("E404", f"{shown}: no weights file in it", nearest_names("weights.safetensors", listed(part)))
+        hint = nearest_names("weights.safetensors", listing(part))
+        if INDEX in names or (part / INDEX).is_file():
+            hint = "it is a pipeline folder: name it as `base.model`"
+        raise missing("E404", f"{shown}: no weights file in it", hint)
     if expected := next((name for name in usual if name in names), None):
         return expected
     if len(candidates) > 1:

@@ -1,4 +1,7 @@
-"""Say which sources of a recipe can change under it: branches and URLs that no lock pins. No network, no pydantic."""
+"""Say which sources of a recipe can change under it (branches and URLs that no lock pins) or are none (pages).
+
+No network, no pydantic.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.schema import check_lock
-from recipe_runner.sources.address import is_hub_id, is_path
+from recipe_runner.sources.address import check_url, is_hub_id, is_path, meant_path
 from recipe_runner.sources.hub_cache import COMMIT
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 def movable_sources(document: Document) -> tuple[Problem, ...]:
     """W430 for each branch of a Hub repository, and each URL, that `<stem>.lock.yaml` does not pin.
 
-    A lock that cannot be read or has the wrong shape is told in its stead.
+    E405 for a URL that can be told to be none of a file. A lock that cannot be read or has the wrong shape is told in
+    its stead.
     """
     recipe = Path(document.source)
     path = recipe.with_name(f"{recipe.stem}.lock.yaml")
@@ -38,9 +42,15 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
         pinned = {(entry["address"], entry.get("revision")) for entry in map(_mapping, sources.values())}
     found: dict[tuple[str, str | None], Problem] = {}
     for place, address, revision in _addresses(document):
+        try:
+            check_url(address)
+        except RecipeRunnerError as error:
+            said = error.problems[0]
+            found.setdefault((address, revision), document.problem(said.code, said.message, place, said.hint))
+            continue
         message = _movable(address, revision, recipe.parent)
         if message and (address, revision) not in pinned:
-            hint = f"`recipe-runner lock {recipe}` pins it"
+            hint = meant_path(address, recipe.parent) or f"`recipe-runner lock {recipe}` pins it"
             problem = document.problem("W430", message, place, hint, severity="warning")
             found.setdefault((address, revision), problem)
     return tuple(found.values())

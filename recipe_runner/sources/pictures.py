@@ -74,6 +74,8 @@ def _opened(path: Path, shown: str, use: Callable[[Image.Image], T]) -> T:
         raise _too_large(shown, "its pixels") from error
     except UnidentifiedImageError as error:
         raise refused("E648", f"{shown}: this is no picture of a format known here", _HINT) from error
+    except PermissionError as error:
+        raise refused("E648", f"{shown}: the picture cannot be read: {error.strerror}") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         said = str(error) or type(error).__name__
         raise refused("E648", f"{shown}: the picture cannot be read ({said})", "save or download it again") from error

@@ -41,8 +41,8 @@ _LORA = (
 _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), what)
     for pattern, what in (
-        (_LORA, "a LoRA: use `kind: lora`"),
-        (r"^(?:image_proj|ip_adapter)\b", "an IP-Adapter: use `kind: ip_adapter`"),
+        (_LORA, "a LoRA"),
+        (r"^(?:image_proj|ip_adapter)\b", "an IP-Adapter"),
         (r"\.(?:weight|bias)$", "a network's weights"),
     )
 )

@@ -237,7 +237,7 @@ def refused(base: Path, *adapters: AdapterModel) -> Any:
         ({"<a>": torch.ones(32, dtype=torch.int64)}, "E621", "<a> holds torch.int64, which are no vectors"),
         ({"<a>": torch.full((2, 32), torch.nan)}, "E625", "`<t>` of the text_encoder has numbers that are not finite"),
         ({"<a>": torch.ones(48)}, "E622", "<a> has vectors of width 48, and text_encoder has 32"),
-        ({"x.lora_down.weight": torch.ones(4, 32)}, "E621", "it is a LoRA: use `kind: lora`"),
+        ({"x.lora_down.weight": torch.ones(4, 32)}, "E621", "it is a LoRA"),
         ({}, "E621", "it holds no tensors"),
     ],
 )

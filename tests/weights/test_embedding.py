@@ -54,12 +54,12 @@ def test_layouts(shapes: dict[str, Shape], name: str | None, layout: str, token:
         ({}, "it holds no tensors"),
         (
             {"lora_unet_x.lora_down.weight": (4, 768), "lora_unet_x.lora_up.weight": (768, 4)},
-            "it is a LoRA: use `kind: lora` (2 of 2 tensors, such as lora_unet_x.lora_down.weight)",
+            "it is a LoRA (2 of 2 tensors, such as lora_unet_x.lora_down.weight)",
         ),
-        ({"<s1>": (768,), "unet:0:up": (4, 4)}, "it is a LoRA: use `kind: lora` (1 of 2 tensors, such as unet:0:up)"),
+        ({"<s1>": (768,), "unet:0:up": (4, 4)}, "it is a LoRA (1 of 2 tensors, such as unet:0:up)"),
         (
             {"image_proj.proj": (4, 4)},
-            "it is an IP-Adapter: use `kind: ip_adapter` (1 of 1 tensors, such as image_proj.proj)",
+            "it is an IP-Adapter (1 of 1 tensors, such as image_proj.proj)",
         ),
         ({"linear1.weight": (4, 4)}, "it is a network's weights (1 of 1 tensors, such as linear1.weight)"),
         ({"<a>": (1, 1, 768)}, "<a> has the shape 1x1x768, and vectors are [number, width] or [width]"),

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from recipe_runner.weights.denoiser_family import FamilyFound, family_called, family_of
 from recipe_runner.weights.denoisers import outline
-from recipe_runner.weights.embedding import Embedding, identify_embedding
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, listed_deltas
 from recipe_runner.weights.modules import ModuleTable, Shape
 
@@ -62,8 +61,6 @@ def family_of_base(table: ModuleTable) -> FamilyFound | None:
 
 def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
     """One sentence on why a file does not fit a base as a whole, or nothing when that is not plain."""
-    if isinstance(identify_embedding(shapes), Embedding):
-        return "this is a textual inversion: use `kind: textual_inversion`"
     deltas, _ = deltas_of(shapes)
     adapter, base = family_of_indexed(shapes) or family_of_deltas(deltas), family_of_base(table)
     widths = _width((plain_name(delta), delta.made) for delta in deltas), _width(table.get("unet", {}).items())

@@ -38,7 +38,12 @@ class _Adapter:
     place: str
 
     def refuse(self, code: str, path: str, message: str, hint: str = "") -> WeightsError:
-        return WeightsError(Problem(code=code, message=f"{self.label}: {self.place}{path}: {message}", hint=hint))
+        return _refused(code, self.label, f"{self.place}{path}", message, hint)
+
+
+def _refused(code: str, label: str, place: str, message: str, hint: str) -> WeightsError:
+    problem = Problem(code=code, message=f"{label}: {place}: {message}", hint=hint)
+    return WeightsError(problem).on(*place.split("."))
 
 
 def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, label: str) -> dict[Place, float]:
@@ -56,11 +61,11 @@ def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, labe
         return {(component, module): value for component, found in own.items() for module in found}
     for component in scale:
         if component not in modules:
-            message = f"{label}: scale.{component}: the base has no {component}"
-            raise WeightsError(Problem(code="E611", message=message, hint=f"it has {', '.join(modules)}"))
+            hint = f"it has {', '.join(modules)}"
+            raise _refused("E611", label, f"scale.{component}", f"the base has no {component}", hint)
         if component not in own:
-            message = f"{label}: scale.{component}: the adapter has nothing in {component}"
-            raise WeightsError(Problem(code="E613", message=message, hint=f"it has {', '.join(own) or 'no modules'}"))
+            hint = f"it has {', '.join(own) or 'no modules'}"
+            raise _refused("E613", label, f"scale.{component}", f"the adapter has nothing in {component}", hint)
     expanded: dict[Place, float] = {}
     for component, found in own.items():
         adapter = _Adapter(label, component, found, modules[component], f"scale.{component}")

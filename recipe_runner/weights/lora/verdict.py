@@ -19,7 +19,7 @@ def require_whole(layout: LoraLayout, label: str) -> LoraLayout:
         AdapterMismatch: E602 nothing lands at all, E601 some tensors land nowhere, with counts, names and reasons.
     """
     if not layout.modules and not layout.embeddings:
-        raise AdapterMismatch(_nothing(layout, label))
+        raise _nothing(layout, label)
     if layout.unmatched:
         raise AdapterMismatch(_some(layout, label))
     return layout
@@ -37,22 +37,21 @@ def require_alpha(layout: LoraLayout, given: float | None, label: str) -> None:
         if module.alpha is not None or "alpha" in module.tensors:
             message = f"{label}: the file states its own alpha, of {module.component} {module.module}"
             hint = "remove `alpha`; it is for files that state none"
-            raise AdapterMismatch(Problem(code="E609", message=message, hint=hint))
+            raise AdapterMismatch(Problem(code="E609", message=message, hint=hint)).on("alpha")
     if not any(module.rank for module in layout.modules):
         message = f"{label}: nothing in the file has a rank that an alpha could be divided by"
-        raise AdapterMismatch(Problem(code="E632", message=message, hint="remove `alpha`, and change `scale` instead"))
+        problem = Problem(code="E632", message=message, hint="remove `alpha`, and change `scale` instead")
+        raise AdapterMismatch(problem).on("alpha")
 
 
-def _nothing(layout: LoraLayout, label: str) -> Problem:
+def _nothing(layout: LoraLayout, label: str) -> AdapterMismatch:
     if layout.dropped and not layout.unmatched:
         message = f"{label}: none of {layout.tensor_count} tensors is for the target ({layout.dropped[0][1]})"
-        return Problem(code="E602", message=message, hint="change or remove `target`")
+        return AdapterMismatch(Problem(code="E602", message=message, hint="change or remove `target`")).on("target")
     reasons = f": {_reasons(layout)}" if layout.unmatched else ""
-    return Problem(
-        code="E602",
-        message=f"{label}: none of {layout.tensor_count} tensors lands on the base{reasons}",
-        hint=layout.advice or "is this file a LoRA, and for this base?",
-    )
+    message = f"{label}: none of {layout.tensor_count} tensors lands on the base{reasons}"
+    hint = layout.advice or "is this file a LoRA, and for this base?"
+    return AdapterMismatch(Problem(code="E602", message=message, hint=hint))
 
 
 def _some(layout: LoraLayout, label: str) -> Problem:
