@@ -84,6 +84,8 @@ def _unknown_keys(path: Path, error: _Error) -> Iterator[Finding]:
     for key in error.instance:
         if key not in known:
             hint = did_you_mean(key, unused or known, "Allowed" if not unused or unused == known else "Also allowed")
+            if key in ("down", "mid", "up") and "unet" in known:
+                hint = f"Blocks are parts of a component: write `unet: {{{key}: …}}`."
             yield Finding("E201", f"unknown key `{shown(key)}`{place}", (*path, key), hint, key=True)
 
 
@@ -115,14 +117,24 @@ def _type_hint(path: Path, error: _Error, wanted: Sequence[str]) -> str:
     name = str(path[-1]) if path else ""
     if path[:1] == ("prompts",) and len(path) == 2 and isinstance(value, str):  # noqa: PLR2004
         return f"Write `prompt: {written(value)}`."
-    if isinstance(value, dict) and "string" in wanted:
-        return 'If it is a text, put it in quotes: "…".'
     if value is None:
         return "Write a value, or delete the key."
+    if isinstance(value, dict) and "string" in wanted:
+        return 'If it is a text, put it in quotes: "…".'
+    if hint := _axis_hint(path, value):
+        return hint
     lists_scalars = "$ref" not in error.schema.get("items", {})
     if isinstance(value, (str, int, float)) and (hint := _scalar_hint(value, wanted, lists_scalars=lists_scalars)):
         return hint
     return _example(name, error.schema) if name and not isinstance(path[-1], int) else ""
+
+
+def _axis_hint(path: Path, value: object) -> str:
+    if isinstance(value, list) and path[-1:] == ("scale",):
+        return f"Several scales are an axis: write `{format_path(path)}: {written(value)}` under `matrix`."
+    if isinstance(value, dict) and path[:1] == ("matrix",):
+        return "Write the whole path as one key, and a list of values: `adapters.style.scale: [0.0, 0.5, 1.0]`."
+    return ""
 
 
 def _scalar_hint(value: str | float, wanted: Sequence[str], *, lists_scalars: bool) -> str:

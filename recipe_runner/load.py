@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError, RecipeSyntaxError
+from recipe_runner.nearest import nearest
 from recipe_runner.rules import check_rules
 from recipe_runner.schema import check_recipe, in_order
 
@@ -34,9 +35,22 @@ def read_document(path: Path | str, overrides: Sequence[str] = ()) -> Document:
         data = Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        problem = Problem(code="E118", message=f"cannot read the recipe: {reason}", path=str(path), line=1, column=1)
+        hint = _beside(Path(path)) if isinstance(error, FileNotFoundError) else ""
+        problem = Problem(
+            code="E118", message=f"cannot read the recipe: {reason}", path=str(path), line=1, column=1, hint=hint
+        )
         raise RecipeInvalid(problem) from error
     return parse_document(data, str(path)).with_overrides(overrides)
+
+
+def _beside(path: Path) -> str:
+    """The recipe that is probably meant by a path that leads nowhere."""
+    try:
+        names = sorted(other.name for other in path.parent.iterdir() if other.suffix in (".yaml", ".yml"))
+    except OSError:
+        return ""
+    meant = nearest(path.name, [name for name in names if not name.endswith(".lock.yaml")])
+    return f"Did you mean `{path.with_name(meant)}`?" if meant else ""
 
 
 def problems_of(document: Document) -> tuple[Problem, ...]:

@@ -13,6 +13,8 @@ from recipe_runner.text import Origin, Span, read_text
 
 SOURCE = "--set"
 """What stands for the file's name in problems of an override."""
+_ADDED = 2
+"""Where a path into an adapter has the adapter's own key."""
 _EXAMPLE = "An override is path=value, such as sampling.guidance_scale=5."
 
 
@@ -53,6 +55,12 @@ def _steps(root: Node, origin: Origin, text: str) -> list[Step]:
     except PathNotFoundError as error:
         names = did_you_mean(str(error.step.name), error.known)
         _refuse(origin.at(1, error.step.column, error.step.width), "E302", str(error), names)
+    adapters = root.value.get("adapters") if isinstance(root.value, dict) else None
+    # One that is added is told its kind or model first; any other part of one that is not there is a slip.
+    added = path[:1] == ("adapters",) and len(path) > _ADDED and path[_ADDED] in ("kind", "model")
+    if path[:1] == ("adapters",) and adapters and len(path) > _ADDED and path[1] not in adapters and not added:
+        step, hint = steps[1], did_you_mean(str(path[1]), adapters)
+        _refuse(origin.at(1, step.column, step.width), "E302", f"no adapter is called `{path[1]}`", hint)
     return [replace(step, name=segment) for step, segment in zip(steps, path, strict=True)]
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _INDENT = re.compile(r"[ \t]*")
 _KEY = re.compile(r"\s*\w+:")
+_ENDED = re.compile(r"""(?::|-)\s+(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\})\s*$""")
+"""A quoted text, list or mapping that has ended, before the place where the parser stops."""
 _QUOTE = 'If it belongs to a text, put the whole text in quotes: "…".'
 
 # What the parser says (libyaml's words and PyYAML's own) → what we say, and the remedy. The first that fits counts.
@@ -75,6 +77,11 @@ def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Pro
         hint = "Indent with spaces; most editors can convert."
         return origin.at(line, text.index("\t") + 1).problem("E105", "a tab is used for indentation", hint)
     message, hint = _explained(said, text[column - 1 : column])
+    if message.startswith("this line does not fit") and _ENDED.search(text[: column - 1]):
+        message, hint = (
+            "the value has ended before this",
+            "If it belongs to the text, put the whole text in quotes: '…'.",
+        )
     if "mapping values are not allowed" in said and _KEY.match(text) and text[: column - 1].strip().isidentifier():
         # The parser stops here, at a line that is as it should be, because the one above it has not ended.
         message = "a key starts here, and the line above it is not complete"

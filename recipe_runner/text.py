@@ -17,6 +17,13 @@ _FOREIGN_MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+_OTHER_FILES = {
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"RIFF": "a picture",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+}
 _MOST_PROBLEMS = 20
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 # What YAML 1.2 calls unprintable, and the three characters that YAML 1.1 (so libyaml) takes for line breaks while
@@ -98,6 +105,10 @@ def read_text(data: bytes | str, source: str) -> Origin:
 
 def _decoded(data: bytes, source: str) -> str:
     hint = "Save the file as UTF-8."
+    if found := next((what for start, what in _OTHER_FILES.items() if data.startswith(start)), None):
+        advice = "`recipe-runner import` makes recipes of pictures." if found == "a picture" else ""
+        problem = Origin(source, "").at(1, 1).problem("E101", f"the file is {found}, not a recipe", advice)
+        raise RecipeSyntaxError(problem)
     for mark, encoding in _FOREIGN_MARKS.items():
         if data.startswith(mark):
             message = f"the file is {encoding} text, not UTF-8"

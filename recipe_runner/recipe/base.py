@@ -39,7 +39,7 @@ class FromSource(Strictly):
         title="Model",
         description="A Hub repository id, a folder or a weights file; a path is relative to the recipe. An https URL "
         "is downloaded once.",
-        examples=["madebyollin/sdxl-vae-fp16-fix", "adapters/style.safetensors"],
+        examples=["adapters/style.safetensors", "madebyollin/sdxl-vae-fp16-fix"],
     )
     revision: str | None = Field(
         None,

@@ -159,6 +159,12 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         RecordError: E802 when the file cannot be read; E804, once for each fault, when it is not a manifest.
     """
+    if not path.exists():
+        message = (
+            f"{path.parent} is no run folder: it has no {path.name}" if path.parent.exists() else "there is no such run"
+        )
+        hint = "Name a run folder; `recipe-runner runs list` shows them."
+        raise RecordError(Problem(code="E802", message=message, path=str(path.parent), hint=hint))
     with reading(path):
         data = path.read_bytes()
     return manifest_from(data, str(path))

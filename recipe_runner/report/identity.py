@@ -69,8 +69,9 @@ def identity_text(identity: Identity, hashes: Mapping[str, Json], *, verbose: bo
 
 def _lines(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool) -> Iterator[str]:
     yield f"{identity.path}: {_headline(identity)}"
+    fault = next((reason for reason in identity.reasons if reason.reason.startswith(identity.broken or "\0")), None)
     if identity.broken:
-        yield f"  broken: {identity.broken}"
+        yield f"  broken: {fault.reason if fault else identity.broken}"
     tree = identity.tree
     if identity.tensor_count:
         said = [f"{identity.tensor_count}", f"{_count(tree.get('parameters'))} parameters", _dtypes(tree)]
@@ -88,6 +89,8 @@ def _lines(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool) -> 
         yield f"  {name}: {value}"
     told = identity.reasons if verbose or identity.kind == "unknown" else identity.reasons[:_FEW_REASONS]
     for reason in told:
+        if reason is fault:
+            continue
         yield f"  {'because' if reason.verdict == 'match' else f'{reason.verdict}, {reason.kind}'}: {reason.reason}"
 
 

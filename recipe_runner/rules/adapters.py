@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from recipe_runner.findings import Finding
-from recipe_runner.learned_tokens import occurrences, same_token
+from recipe_runner.learned_tokens import misspelt, occurrences, same_token
 from recipe_runner.nearest import did_you_mean
 from recipe_runner.rules.view import elements, mapping
 from recipe_runner.words import listed, shown
@@ -82,6 +82,12 @@ def _components(view: View, scale: Mapping[str, Json], path: Path) -> Iterator[F
 
 def _unet(scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
     for direction, blocks in scale.items():
+        if direction == "unet":
+            hint = "It acts on the UNet alone: write `down`, `mid` and `up` without `unet`."
+            yield Finding(
+                "E315", "an image prompt adapter's scale has no components", (*path, direction), hint, key=True
+            )
+            continue
         if direction not in DIRECTIONS:
             message = f"a UNet has no block `{shown(direction)}`"
             hint = did_you_mean(direction, DIRECTIONS, "It has") or "It has down, mid, up."
@@ -169,6 +175,8 @@ def tokens(view: View) -> Iterator[Finding]:
         if same_token(token) not in used:
             message = f"no prompt uses the token `{shown(token)}` of `{name}`, so it changes nothing"
             hint = "Write it into a prompt or negative prompt, or delete the adapter."
+            if meant := misspelt(token, texts):
+                hint = f"Is `{shown(meant)}` meant to be it? {hint}"
             yield Finding("W331", message, path, hint, severity="warning")
         for other, other_token, other_target in inversions[:place]:
             apart = target is not None and other_target is not None and target != other_target

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from recipe_runner.rules.view import View
 
 _COMMON = ("num_inference_steps", "guidance_scale", "height", "width", "eta", "guidance_rescale", "clip_skip")
+_OTHER_WORDS = {
+    "steps": "num_inference_steps", "num_steps": "num_inference_steps", "sampling_steps": "num_inference_steps",
+    "cfg": "guidance_scale", "cfg_scale": "guidance_scale", "guidance": "guidance_scale", "clipskip": "clip_skip",
+}  # fmt: skip
+"""What other programs call arguments."""
+_SAMPLERS = {
+    "euler a": "EulerAncestralDiscreteScheduler", "euler": "EulerDiscreteScheduler", "heun": "HeunDiscreteScheduler",
+    "dpm++ 2m": "DPMSolverMultistepScheduler", "dpm++ sde": "DPMSolverSDEScheduler", "unipc": "UniPCMultistepScheduler",
+    "dpm++ 2m sde": "DPMSolverMultistepScheduler", "dpm2": "KDPM2DiscreteScheduler", "lcm": "LCMScheduler",
+    "dpm2 a": "KDPM2AncestralDiscreteScheduler", "plms": "PNDMScheduler", "ddim": "DDIMScheduler",
+}  # fmt: skip
+"""What other programs call schedulers."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -41,7 +53,8 @@ def scheduler(view: View) -> Iterator[Finding]:
     known = diffusers_table.schedulers()
     name = section.get("class")
     if isinstance(name, str) and name and name not in known:
-        hint = did_you_mean(name, known)
+        plain = " ".join(name.lower().replace("_", " ").split()).removesuffix(" karras")
+        hint = f"Did you mean `{_SAMPLERS[plain]}`?" if plain in _SAMPLERS else did_you_mean(name, known)
         yield Finding("E325", f"diffusers has no scheduler class `{shown(name)}`", ("base", "scheduler", "class"), hint)
     entries = [known[name]] if isinstance(name, str) and name in known else known.values()
     allowed = list(dict.fromkeys(key for entry in entries for key in entry["config"]))
@@ -87,7 +100,9 @@ def sampling(view: View) -> Iterator[Finding]:
             yield Finding("E324", f"`{shown(key)}` is supplied by recipe_runner", path, instead, key=True)
         elif key not in known and value is not None:
             message = f"`{shown(key)}` is not an argument of {whose}"
-            yield Finding("E323", message, path, did_you_mean(key, known, "Arguments"), key=True)
+            other = _OTHER_WORDS.get(key.lower())
+            hint = f"Did you mean `{other}`?" if other in known else did_you_mean(key, known, "Arguments")
+            yield Finding("E323", message, path, hint, key=True)
 
 
 def pickles(view: View) -> Iterator[Finding]:
