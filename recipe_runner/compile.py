@@ -24,7 +24,7 @@ from recipe_runner.resolved import (
 
 VERSIONS = {
     "load_base": 1,
-    "add_lora": 3,
+    "add_lora": 4,
     "add_textual_inversion": 1,
     "merge_loras": 3,
     "add_ip_adapter": 2,

@@ -16,7 +16,7 @@ from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.identify.instead import said_instead
-from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_whole
+from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_floats, require_whole
 from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
 
@@ -97,4 +97,5 @@ def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | No
     with said_instead(contents, "lora"):
         require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")
+    require_floats(layout, contents.whole_numbers(), f"adapter {name}")
     return layout

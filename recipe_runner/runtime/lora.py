@@ -17,7 +17,7 @@ from recipe_runner.runtime.tensors import read_tensors, require_finite
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
 from recipe_runner.weights.ip_adapter import bundled_lora
-from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_alpha, require_whole
+from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_alpha, require_floats, require_whole
 from recipe_runner.weights.modules import Shape
 
 TUNED_PARTS = (*DENOISER_PARTS, *TEXT_PARTS)
@@ -51,7 +51,8 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
 
     Raises:
         WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when it does not land whole; E609, E632
-            for an alpha given to a file that states its own or needs none; E625 for numbers that are not finite.
+            for an alpha given to a file that states its own or needs none; E616 for weights that are whole numbers;
+            E625 for numbers that are not finite.
     """
     path = adapter.source.path(adapter.weight_name)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
@@ -63,6 +64,7 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
         layout = read_layout(shapes, modules, metadata=_metadata(path), target=adapter.target)
     require_whole(layout, label)
     require_alpha(layout, adapter.alpha, label)
+    require_floats(layout, {key for key, tensor in tensors.items() if not tensor.is_floating_point()}, label)
     require_finite(tensors, label)
     parts: dict[str, list[Change]] = {}
     for module in layout.modules:
@@ -98,8 +100,9 @@ def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: flo
         roles |= {"up": roles.pop("rows_down").T, "down": roles.pop("rows_up").T}
     if "lora_magnitude_vector" in roles:
         roles["dora_scale"] = roles.pop("lora_magnitude_vector")
-    alpha = _alpha(module, roles, given)
-    factor = alpha / module.rank if module.rank else 1.0
+    scalar = float(roles.pop("scalar", 1.0))
+    alpha = _alpha(module, roles, given) * scalar
+    factor = alpha / module.rank if module.rank else scalar
     if module.kind == "lora" and "dora_scale" not in roles:
         yield _factor(module, roles, alpha)
         roles = {role: tensor for role, tensor in roles.items() if role in _BIASES}
@@ -109,7 +112,9 @@ def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: flo
 
 
 def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> Factor:
-    down, up = tucker_down(roles), roles["up"]
+    down, up = roles["down"], roles["up"]
+    if "mid" in roles:
+        down = tucker_down({role: tensor.double() for role, tensor in roles.items()}).float()
     if module.rows is not None:
         # The file has one tensor for several modules (a fused projection); this one gets its own outputs.
         up = torch.cat([up[first:last] for first, last in module.rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ class _Inert(dict[Any, Any]):
 
     def __setstate__(self, _: Any) -> None:
         """Let the state go."""
+
+
+_FOREIGN = re.compile(r"(?:Unsupported (?:global|class)|Tried to instantiate class)\W+(?:GLOBAL )?([\w.]+)")
+"""What of its long message torch's unpickler says it met, and would have run code for."""
 
 
 def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict[str, torch.Tensor]:
@@ -51,8 +56,14 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
     if isinstance(tree, list):
         # The first versions of cloneofsimo's trainer wrote the factors without any names.
         tree = {str(number): value for number, value in enumerate(tree)}
-    if not isinstance(tree, dict) or not all(isinstance(value, torch.Tensor) for value in tree.values()):
-        raise misfit("E607", f"{path.name} is not a mapping of names to tensors")
+    if not isinstance(tree, dict):
+        raise misfit(
+            "E607", f"{path.name} holds a value of type {type(tree).__name__}, not a mapping of names to tensors"
+        )
+    for name, value in tree.items():
+        if not isinstance(value, torch.Tensor):
+            what = f"its {name!r:.80} is of type {type(value).__name__}"
+            raise misfit("E607", f"{path.name} is not a mapping of names to tensors: {what}")
     return {str(name): value for name, value in tree.items()}
 
 
@@ -83,4 +94,6 @@ def read_pickle(path: Path, classes: Sequence[Any] = ()) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as cause:
         said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        if foreign := _FOREIGN.search(str(cause)):
+            said = f"it holds a {foreign[1]}, which is no plain tensor"
         raise misfit("E607", f"{path.name} cannot be read with weights_only: {said}") from cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -46,6 +47,10 @@ class Contents:
         while any(name.startswith(_WRAPPER) for name in found):
             found = {name.removeprefix(_WRAPPER): shape for name, shape in found.items() if name.startswith(_WRAPPER)}
         return found
+
+    def whole_numbers(self) -> frozenset[str]:
+        """The tensors that hold integers or truth values."""
+        return frozenset(name for name, dtype in self.dtypes.items() if re.fullmatch(r"[IU]\d+|BOOL", dtype))
 
     def parameters(self) -> int:
         """How many numbers the tensors hold."""

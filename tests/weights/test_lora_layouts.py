@@ -219,6 +219,17 @@ def test_families_that_do_not_fit_are_told_by_shape() -> None:
     assert read_layout(flux, table("sd1")).advice == "this LoRA was trained on FLUX.1; the base is SD 1.x"
 
 
+def test_a_lora_that_reads_a_further_image_is_told() -> None:
+    shapes = {"img_in.lora_A.weight": (4, 128), "img_in.lora_B.weight": (3072, 4)}
+    found = read_layout(shapes, table("flux1"))
+    assert [reason for _, reason in found.unmatched] == [
+        "on transformer x_embedder: it makes 3072x128 and the module is 3072x64"
+    ] * 2
+    assert found.advice.endswith(
+        "a further image (control, fill, edit): its img_in reads 128 channels and the base's 64"
+    )
+
+
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
 

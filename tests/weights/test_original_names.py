@@ -9,6 +9,7 @@ import torch
 from diffusers.loaders import single_file_utils as theirs
 from support.original_names import ORIGINALS, original_table
 
+from recipe_runner.weights.lora.flux_names import flux_names
 from recipe_runner.weights.lora.original_names import original_names
 
 NAMES = [
@@ -18,7 +19,11 @@ NAMES = [
     "lumina2-original",
     "hunyuan-video-original",
     "krea2-original",
+    "auraflow-original",
+    "flux1-bfl",
+    "chroma-comfyui",
 ]
+_OF_FLUX = ("flux1-bfl", "chroma-comfyui")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,8 +42,9 @@ def test_rows_are_those_of_the_converter(name: str) -> None:
         if key.endswith(".weight") and tensor.ndim > 1
     }
     reached: dict[str, None] = {}
-    for original, pieces in original_names(modules):
-        for module, rows in pieces:
+    names = [*original_names(modules), *(flux_names(modules) if name in _OF_FLUX else ())]
+    for original, pieces in names:
+        for module, rows in pieces if f"{original}.weight" in tensors else ():
             whole = tensors[f"{original}.weight"]
             own = whole if rows is None else torch.cat([whole[start:stop] for start, stop in rows])
             assert torch.equal(own, converted[f"{module}.weight"]), (original, module)

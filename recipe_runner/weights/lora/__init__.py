@@ -6,7 +6,7 @@ from recipe_runner.weights.lora.layout import FORMULAS, Kind, LoraLayout, LoraMo
 from recipe_runner.weights.lora.merged import SAME_RANK, merged_layout
 from recipe_runner.weights.lora.read import read_layout
 from recipe_runner.weights.lora.scales import expand_scales
-from recipe_runner.weights.lora.verdict import AdapterMismatch, require_alpha, require_whole
+from recipe_runner.weights.lora.verdict import AdapterMismatch, require_alpha, require_floats, require_whole
 
 __all__ = [
     "FORMULAS",
@@ -20,5 +20,6 @@ __all__ = [
     "merged_layout",
     "read_layout",
     "require_alpha",
+    "require_floats",
     "require_whole",
 ]

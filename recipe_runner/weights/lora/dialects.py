@@ -38,7 +38,10 @@ class Claim:
 Dialect = Callable[[str, ModuleTable], Claim | None]
 
 _WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
+_COMFY_ENCODERS = ("clip_l", "clip_g", "t5xxl")
 _DOTTED_PREFIXES = (
+    *(f"text_encoders.{name}.transformer" for name in _COMFY_ENCODERS),
+    *(f"{name}.transformer" for name in _COMFY_ENCODERS),
     "unet",
     "transformer_2",
     "transformer",
@@ -53,7 +56,7 @@ _DOTTED_PREFIXES = (
     "t5xxl",
     "t5",
 )
-_KOHYA = re.compile(r"lora_(unet|transformer_2|transformer|te[123]?|text_encoder(?:_[23])?)_(.+)")
+_KOHYA = re.compile(r"(?:lora|oft)_(unet|transformer_2|transformer|te[123]?|text_encoder(?:_[23])?)_(.+)")
 _ALIASES = {"te": "text_encoder", "te1": "text_encoder", "clip_l": "text_encoder", "te2": "text_encoder_2",
             "clip_g": "text_encoder_2", "te3": "text_encoder_3", "t5": "text_encoder_3",
             "t5xxl": "text_encoder_3"}  # fmt: skip
@@ -65,6 +68,8 @@ _LAYOUTS = {
     "clip_g": "omi",
     "t5": "omi",
     "t5xxl": "omi",
+    **{f"text_encoders.{name}.transformer": "comfyui" for name in _COMFY_ENCODERS},
+    **{f"{name}.transformer": "comfyui" for name in _COMFY_ENCODERS},
 }
 
 
@@ -74,7 +79,8 @@ def component_of(prefix: str, table: ModuleTable) -> str:
         # Kohya writes lora_unet_ for transformers too, and diffusion_model means whatever denoises.
         own = next((name for name in DENOISERS if name in table), prefix)
         return prefix if prefix == "transformer" else own
-    component = _ALIASES.get(prefix, prefix)
+    name = prefix.removeprefix("text_encoders.").removesuffix(".transformer")
+    component = _ALIASES.get(name, name)
     if component == "text_encoder_3" and component not in table and _is_t5(table.get("text_encoder_2")):
         return "text_encoder_2"
     return component
@@ -105,22 +111,26 @@ def lycoris(stem: str, _table: ModuleTable) -> Claim | None:
 
 def dotted(stem: str, table: ModuleTable) -> Claim | None:
     """`unet.down_blocks.0.…`: diffusers of every age, PEFT, ai-toolkit, OMI; and names without a prefix."""
-    name = stem
-    wrapped = False
-    for wrapper in _WRAPPERS:
-        wrapped = wrapped or name.startswith(wrapper)
-        name = name.removeprefix(wrapper)
+    name, wrapped = _unwrapped(stem)
     for prefix in _DOTTED_PREFIXES:
         if name.startswith(f"{prefix}."):
-            rest = name.removeprefix(f"{prefix}.").replace("_orig_mod.", "")
-            layout = "peft" if wrapped else _LAYOUTS.get(prefix, "diffusers")
+            rest, inside = _unwrapped(name.removeprefix(f"{prefix}."))
+            layout = "peft" if wrapped or inside else _LAYOUTS.get(prefix, "diffusers")
             if ".processor." in rest:
                 layout = f"{layout} attention processors"
             return Claim(layout, component_of(prefix, table), rest, "dotted")
     layout = "peft" if wrapped else "bare"
     if ".processor." in name:
         layout = f"{layout} attention processors"
-    return Claim(layout, None, name.replace("_orig_mod.", ""), "dotted")
+    return Claim(layout, None, name, "dotted")
+
+
+def _unwrapped(name: str) -> tuple[str, bool]:
+    """A name without what PEFT, parallel training and compiling put around modules, and whether it had any of it."""
+    plain = name
+    for wrapper in _WRAPPERS:
+        plain = plain.removeprefix(wrapper)
+    return plain.replace("_orig_mod.", ""), plain != name
 
 
 DIALECTS: Sequence[Dialect] = (kohya, lycoris, dotted)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from recipe_runner.weights.denoiser_family import FamilyFound, family_called, family_of
 from recipe_runner.weights.denoisers import outline
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, listed_deltas
+from recipe_runner.weights.lora.names import names_of
 from recipe_runner.weights.modules import ModuleTable, Shape
 
 CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
@@ -15,6 +16,7 @@ CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL 
 
 DENOISERS = (None, "unet", "transformer", "transformer_2", "denoiser", "diffusion_model", "model.diffusion_model")
 """Components that denoise, as the dialects call them; None where a name says no component."""
+_FIRST = re.compile(r"(?:^|[._])(?:x_embedder|img_in|conv_in|input_blocks[._]0[._]0)$")
 _CROSS = re.compile(r"attn2[._]to_[kv]$")
 
 
@@ -65,12 +67,24 @@ def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
     adapter, base = family_of_indexed(shapes) or family_of_deltas(deltas), family_of_base(table)
     widths = _width((plain_name(delta), delta.made) for delta in deltas), _width(table.get("unet", {}).items())
     if adapter is None or (base is not None and base.family == adapter.family):
-        return ""
+        return _further_inputs(deltas, table)
     shown = [f" (cross-attention width {width})" if all(widths) else "" for width in widths]
     if base is None:
         own = "a UNet of its own" if widths[1] else ""
         return f"this LoRA was trained on {adapter.family.title}{shown[0]}; the base is {own}{shown[1]}" if own else ""
     return f"this LoRA was trained on {adapter.family.title}{shown[0]}; the base is {base.family.title}{shown[1]}"
+
+
+def _further_inputs(deltas: Sequence[Delta], table: ModuleTable) -> str:
+    """What a LoRA is for whose first layer reads more channels than the base's."""
+    for delta in deltas:
+        for modules in (table[name] for name in ("unet", "transformer") if name in table):
+            found = delta.claim.look_up(names_of("unet", modules)) if _FIRST.search(delta.claim.name) else None
+            own = modules[found.pieces[0][0]][1] if found is not None else 0
+            if found is not None and len(delta.made) > 1 and delta.made[1] > own:
+                reads = f"its {delta.claim.name} reads {delta.made[1]} channels and the base's {own}"
+                return f"this LoRA is for a pipeline that is shown a further image (control, fill, edit): {reads}"
+    return ""
 
 
 def _width(modules: Iterable[tuple[str, Shape]]) -> int:

@@ -22,8 +22,11 @@ def rank_of(kind: Kind, shapes: Mapping[str, Shape], weight: Shape) -> int:
         Clash: with the reason in words.
     """
     for role, shape in shapes.items():
-        if role == "alpha" and prod(shape) != 1:
-            reason = f"its alpha is no single number but {_show(shape)}"
+        if 0 in shape:
+            reason = f"its {role} is {_show(shape)}, which holds nothing"
+            raise Clash(reason)
+        if role in ("alpha", "scalar") and prod(shape) != 1:
+            reason = f"its {role} is no single number but {_show(shape)}"
             raise Clash(reason)
         if role in ("diff_b", "up_bias", "b_norm") and shape != weight[:1]:
             reason = f"its {role} is {_show(shape)} and the module has {weight[0]} outputs"

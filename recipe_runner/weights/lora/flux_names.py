@@ -6,12 +6,26 @@ Source: diffusers `scripts/convert_flux_to_diffusers.py` and `_convert_xlabs_flu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from recipe_runner.weights.lora.layout import Rows
 from recipe_runner.weights.modules import Modules
 
 _Pieces = tuple[tuple[str, Rows | None], ...]
+
+
+def attention_norms(attention: str, own: tuple[str, str]) -> dict[str, tuple[str, ...]]:
+    """The norms of a double block's queries and keys, in FLUX.1 and FLUX.2."""
+    return {
+        f"{attention}.norm.{name}_norm": (f"attn.{norm}",) for name, norm in zip(("query", "key"), own, strict=True)
+    }
+
+
+SINGLE_NORMS: Mapping[str, tuple[str, ...]] = {
+    "norm.query_norm": ("attn.norm_q",),
+    "norm.key_norm": ("attn.norm_k",),
+}
+"""The same of a single block."""
 
 _DOUBLE = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
@@ -24,6 +38,8 @@ _DOUBLE = {
     "txt_mlp.2": ("ff_context.net.2",),
     "img_mod.lin": ("norm1.linear",),
     "txt_mod.lin": ("norm1_context.linear",),
+    **attention_norms("img_attn", ("norm_q", "norm_k")),
+    **attention_norms("txt_attn", ("norm_added_q", "norm_added_k")),
     "processor.qkv_lora1": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "processor.qkv_lora2": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
     "processor.proj_lora1": ("attn.to_out.0",),
@@ -33,6 +49,7 @@ _SINGLE = {
     "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
     "linear2": ("proj_out",),
     "modulation.lin": ("norm.linear",),
+    **SINGLE_NORMS,
     "processor.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "processor.proj": ("proj_out",),
 }

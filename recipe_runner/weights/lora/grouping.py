@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.weights.lora.dialects import Claim, claim
 from recipe_runner.weights.lora.fit import Clash, rank_of
 from recipe_runner.weights.lora.indexed import indexed_modules, is_indexed, is_list, listed_modules
-from recipe_runner.weights.lora.names import Names, Target, names_of
+from recipe_runner.weights.lora.names import TEXT_ENCODERS, Names, Target, names_of
 from recipe_runner.weights.lora.roles import ROLES, foreign_reason, kind_of, split_key
 from recipe_runner.weights.modules import Modules, ModuleTable, Shape
+
+_SECOND_COPY = "a second copy, under the original code's name, of what lands on {}"
 
 
 @dataclass(slots=True)
@@ -98,11 +100,23 @@ def _named(file: _File) -> list[Group]:
     chosen = file.target or _component_of_silent(file, silent, stems)
     found: dict[tuple[str, tuple[str, ...]], Group] = {}
     for stem, tensors in stems.items():
-        group = _group(file, claims[stem], claims[stem].component or chosen, tensors)
+        made = claims[stem]
+        group = _group(file, made, made.component or _component_of(file, chosen, made, tensors), tensors)
         if group is not None:
             place = (group.component, tuple(module for module, _ in group.target.pieces))
             found[place] = _joined(found[place], group, file.account) if place in found else group
-    return list(found.values())
+    return list(_without_copies(found.values(), file.account))
+
+
+def _without_copies(groups: Collection[Group], account: Account) -> Iterator[Group]:
+    """The groups but for fused tensors all of whose modules have tensors of their own: diffusers keeps those too."""
+    own = {(group.component, group.target.pieces[0][0]) for group in groups if not group.target.origin}
+    for group in groups:
+        modules = [module for module, _ in group.target.pieces]
+        if len(modules) > 1 and all((group.component, module) in own for module in modules):
+            account.drop(group.tensors.values(), _SECOND_COPY.format(", ".join(modules)))
+        else:
+            yield group
 
 
 def _stems(file: _File) -> dict[str, dict[str, str]]:
@@ -130,6 +144,9 @@ def _group(file: _File, made: Claim, component: str, tensors: dict[str, str]) ->
         found = made.look_up(file.names[component])
         if found is not None:
             return Group(component, found, made.layout, tensors)
+        if component in TEXT_ENCODERS and made.name.endswith("text_projection"):
+            file.account.drop(tensors.values(), f"the base's {component} has no projection, and nothing reads one")
+            return None
         file.account.refuse(tensors.values(), f"the base's {component} has no module {made.name}")
     return None
 
@@ -146,6 +163,18 @@ def _component_of_silent(file: _File, claims: Mapping[str, Claim], stems: Mappin
         if fitting > most:
             best, most = component, fitting
     return best
+
+
+def _component_of(file: _File, chosen: str, made: Claim, tensors: Mapping[str, str]) -> str:
+    """The component that one name without any means: the file's, or the only other one that the tensors fit."""
+    if file.target is not None:
+        return chosen
+    fitting = [
+        component
+        for component, names in file.names.items()
+        if (found := made.look_up(names)) is not None and _fits(file, found, tensors, names.modules)
+    ]
+    return fitting[0] if len(fitting) == 1 else chosen
 
 
 def _fits(file: _File, found: Target, tensors: Mapping[str, str], modules: Modules) -> bool:
@@ -168,9 +197,7 @@ def _joined(first: Group, second: Group, account: Account) -> Group:
     module = kept.target.pieces[0][0]
     if other.target.origin and not kept.target.origin:
         # Some SDXL files hold each module twice; diffusers too keeps the one under its own name.
-        account.drop(
-            other.tensors.values(), f"a second copy, under the original code's name, of what lands on {module}"
-        )
+        account.drop(other.tensors.values(), _SECOND_COPY.format(module))
     else:
         account.refuse(other.tensors.values(), f"other tensors of the file land on {module} already")
     return kept

@@ -29,7 +29,8 @@ FORMULAS: Mapping[Kind, str] = {
     "oft": "delta = R W - W, R the Cayley transform of `oft_blocks` (block-diagonal, or of several stages in butterfly "
     "order: BOFT) and `rescale` per output; alpha is a constraint on the blocks' norm",
 }
-"""How each kind's delta is computed from its roles, before the adapter's scale. In all kinds an `up_bias` is added to
+"""How each kind's delta is computed from its roles, before the adapter's scale. A `scalar`, which LyCORIS 1 left in the
+file, is one more factor in s. In all kinds an `up_bias` is added to
 the bias times s, a `diff_b` is added to the bias as it is, and a `dora_scale` m renormalises: W' = m * (W + delta) /
 norm(W + delta), the norm taken over all dimensions but `dora_axis` (0: per output row, as most files have it; 1: per
 input column). Sources: LyCORIS `functional/` and peft `tuners/lora/dora.py`."""
@@ -45,7 +46,8 @@ class LoraModule:
         kind: which of `FORMULAS` makes its delta.
         tensors: role to the file's key.
         shape: shape of the module's weight.
-        rank: the rank that alpha is divided by; 0 when the kind has none, or when both factors of a LoKr are whole.
+        rank: the rank that alpha is divided by; 0 when the kind has none, or when both factors of a LoKr are whole and
+            no PEFT metadata says one.
         alpha: alpha when the file states it outside its tensors (PEFT metadata), already such that the factor is
             alpha / rank. None: the `alpha` tensor, and without one alpha equals rank.
         rows: rows of the file's delta that this module gets, pieces in order, where the file has one tensor for several

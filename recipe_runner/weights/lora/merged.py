@@ -11,7 +11,7 @@ from recipe_runner.weights.lora.verdict import AdapterMismatch
 
 SAME_RANK = frozenset({"linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"})
 """Methods that work on the factors themselves, which must then be of one size (peft `add_weighted_adapter`)."""
-_FACTORS = frozenset({"down", "up", "mid", "rows_down", "rows_up", "alpha"})
+_FACTORS = frozenset({"down", "up", "mid", "rows_down", "rows_up", "alpha", "scalar"})
 
 Place = tuple[str, str]
 

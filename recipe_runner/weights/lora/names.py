@@ -50,11 +50,13 @@ class Names:
         for spelling in _spellings(name):
             if spelling in self.dotted:
                 return self.dotted[spelling]
-        return None
+        # Some converters wrote every underscore of an underscored name as a dot: attention.to.q.
+        return self.find_underscored(name)
 
     def find_underscored(self, name: str) -> Target | None:
-        """The module whose name with underscores for dots is `name`."""
-        for spelling in (name, f"{name}_0"):
+        """The module whose name with underscores for dots is `name`, in which some dots may be left."""
+        plain = name.replace(".", "_")
+        for spelling in (plain, f"{plain}_0"):
             if self.underscored.get(spelling) is not None:
                 return self.underscored[spelling]
         return None

@@ -1,4 +1,4 @@
-"""Names of transformers' modules in their original code, as data: FLUX.2, Krea 2, Wan, Z-Image, and others.
+"""Names of transformers' modules in their original code, as data: AuraFlow, FLUX.2, Krea 2, Wan, Z-Image, and others.
 
 Trainers that work on the original code (ai-toolkit, musubi-tuner, ComfyUI) write them into LoRA files. Source: the
 functions `convert_…_to_diffusers` of these families in diffusers' `loaders/single_file_utils.py`.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from recipe_runner.weights.lora.flux_names import fused
+from recipe_runner.weights.lora.flux_names import SINGLE_NORMS, attention_norms, fused
 from recipe_runner.weights.lora.layout import Rows
 from recipe_runner.weights.modules import Modules
 
@@ -40,6 +40,9 @@ def _side(prefix: str, attention: tuple[str, ...], out: str, feed: str) -> dict[
         f"{prefix}_attn.proj": (out,),
         f"{prefix}_mlp.0": (f"{feed}.linear_in",),
         f"{prefix}_mlp.2": (f"{feed}.linear_out",),
+        **attention_norms(
+            f"{prefix}_attn", ("norm_q", "norm_k") if prefix == "img" else ("norm_added_q", "norm_added_k")
+        ),
     }
 
 
@@ -60,12 +63,19 @@ _NEXT_DIT = ("layers", "noise_refiner", "context_refiner")
 _LUMINA = {
     "attention.qkv": _IMAGE,
     "attention.out": ("attn.to_out.0",),
+    "attention.q_norm": ("attn.norm_q",),
+    "attention.k_norm": ("attn.norm_k",),
     "feed_forward.w1": ("feed_forward.linear_1",),
     "feed_forward.w2": ("feed_forward.linear_2",),
     "feed_forward.w3": ("feed_forward.linear_3",),
     "adaLN_modulation.1": ("norm1.linear",),
 }
-_Z_IMAGE = {"attention.qkv": tuple(f"attention.{name}" for name in _QKV), "attention.out": ("attention.to_out.0",)}
+_Z_IMAGE = {
+    "attention.qkv": tuple(f"attention.{name}" for name in _QKV),
+    "attention.out": ("attention.to_out.0",),
+    "attention.q_norm": ("attention.norm_q",),
+    "attention.k_norm": ("attention.norm_k",),
+}
 _WAN = {
     **{f"self_attn.{letter}": (f"attn1.to_{letter}",) for letter in "qkv"},
     **{f"cross_attn.{letter}": (f"attn2.to_{letter}",) for letter in "qkv"},
@@ -89,7 +99,60 @@ _KREA2 = {
     **{f"mlp.{part}": (f"ff.{part}",) for part in ("gate", "up", "down")},
 }
 
+
+def _aura(theirs: str, own: str) -> dict[str, tuple[str, ...]]:
+    return {
+        f"{theirs}.c_fc1": (f"{own}.linear_1",),
+        f"{theirs}.c_fc2": (f"{own}.linear_2",),
+        f"{theirs}.c_proj": (f"{own}.out_projection",),
+    }
+
+
 _CODES: tuple[_Code, ...] = (
+    _Code(
+        probe=("distilled_guidance_layer.layers.0.linear_1",),
+        lists={
+            # Chroma's other names are FLUX.1's.
+            "distilled_guidance_layer.layers": (
+                "distilled_guidance_layer.layers",
+                {"in_layer": ("linear_1",), "out_layer": ("linear_2",)},
+            )
+        },
+    ),
+    _Code(
+        probe=("joint_transformer_blocks.0.attn.add_q_proj", "time_step_proj.linear_1"),
+        lists={
+            "joint_transformer_blocks": (
+                "double_layers",
+                {
+                    **{f"attn.w2{letter}": (f"attn.to_{letter}",) for letter in "qkv"},
+                    **{f"attn.w1{letter}": (f"attn.add_{letter}_proj",) for letter in "qkv"},
+                    "attn.w2o": ("attn.to_out.0",),
+                    "attn.w1o": ("attn.to_add_out",),
+                    "modX.1": ("norm1.linear",),
+                    "modC.1": ("norm1_context.linear",),
+                    **_aura("mlpX", "ff"),
+                    **_aura("mlpC", "ff_context"),
+                },
+            ),
+            "single_transformer_blocks": (
+                "single_layers",
+                {
+                    **{f"attn.w1{letter}": (f"attn.to_{letter}",) for letter in "qkv"},
+                    "attn.w1o": ("attn.to_out.0",),
+                    "modCX.1": ("norm1.linear",),
+                    **_aura("mlp", "ff"),
+                },
+            ),
+        },
+        outside={
+            "cond_seq_linear": "context_embedder",
+            **_two_layers("t_embedder.mlp", "0", "2", "time_step_proj"),
+            "init_x_linear": "pos_embed.proj",
+            "final_linear": "proj_out",
+        },
+        swapped={"modF.1": "norm_out.linear"},
+    ),
     _Code(
         probe=("transformer_blocks.0.attn.to_gate", "text_fusion.projector"),
         lists={
@@ -115,7 +178,7 @@ _CODES: tuple[_Code, ...] = (
             ),
             "single_transformer_blocks": (
                 "single_blocks",
-                {"linear1": ("attn.to_qkv_mlp_proj",), "linear2": ("attn.to_out",)},
+                {"linear1": ("attn.to_qkv_mlp_proj",), "linear2": ("attn.to_out",), **SINGLE_NORMS},
             ),
         },
         outside={

@@ -19,6 +19,7 @@ METADATA_KEY = "lora_adapter_metadata"
 _COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
 _UNSUPPORTED = ("layer_replication", "alora_invocation_tokens", "use_qalora", "arrow_config", "target_parameters",
                 "modules_to_save", "trainable_token_indices")  # fmt: skip
+_CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PATTERN = re.compile(r"\^?[\w.]+\$?", re.ASCII)
 
 
@@ -32,8 +33,8 @@ class PeftConfig:
     alpha_pattern: Mapping[str, float]
     rank_stabilized: bool
 
-    def alpha_for(self, module: str, rank: int, *, has_tensor: bool) -> float:
-        """Alpha of `module` such that its factor is alpha / rank.
+    def alpha_for(self, module: str, rank: int, *, has_tensor: bool) -> tuple[float, int]:
+        """Alpha of `module` and the rank that it is divided by; `rank` is that of its tensors, 0 where they show none.
 
         Raises:
             WeightsError: E605 when the tensors have another rank than the configuration says, or an alpha of their own.
@@ -42,11 +43,12 @@ class PeftConfig:
             reason = f"both the metadata and a tensor state the alpha of {module}"
             raise _wrong(reason)
         said = _matching(self.rank_pattern, module, self.rank)
-        if said != rank:
+        # PEFT divides by the rank that was asked for also where a LoKr has both blocks whole.
+        if rank and said != rank:
             reason = f"the metadata says rank {said} for {module}, and its tensors have rank {rank}"
             raise _wrong(reason)
         alpha: float = _matching(self.alpha_pattern, module, self.alpha)
-        return alpha * math.sqrt(rank) if self.rank_stabilized else alpha
+        return (alpha * math.sqrt(said) if self.rank_stabilized else alpha), said
 
 
 def read_peft_configs(metadata: Mapping[str, str]) -> dict[str | None, PeftConfig]:
@@ -81,13 +83,19 @@ def _config(fields: Mapping[str, Any]) -> PeftConfig:
         if fields.get(name):
             reason = f"the metadata asks for {name}, which is not applied here"
             raise _wrong(reason)
+    began = fields.get("init_lora_weights")
+    if isinstance(began, str) and began.lower().startswith(_CHANGE_THE_BASE):
+        reason = f"the metadata says init_lora_weights {began:.40}, which took a part of the base's own weights away"
+        hint = "save it as a plain LoRA: peft's `save_pretrained` with `path_initial_model_for_weight_conversion`"
+        raise _wrong(reason, hint)
     rank = fields["r"]
     if not _is_rank(rank):
         reason = f"the metadata's rank is {rank!r:.60}"
         raise _wrong(reason)
-    alpha = fields.get("lora_alpha", rank)
+    name = "lora_alpha" if "lora_alpha" in fields or "alpha" not in fields else "alpha"  # LoHa and LoKr say alpha
+    alpha = fields.get(name, rank)
     if not _is_number(alpha):
-        reason = f"the metadata's lora_alpha is {alpha!r:.60}"
+        reason = f"the metadata's {name} is {alpha!r:.60}"
         raise _wrong(reason)
     ranks, alphas = fields.get("rank_pattern") or {}, fields.get("alpha_pattern") or {}
     for name, pattern, fits in (("rank_pattern", ranks, _is_rank), ("alpha_pattern", alphas, _is_number)):
@@ -118,5 +126,5 @@ def _matching(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
     return default
 
 
-def _wrong(message: str) -> WeightsError:
-    return WeightsError(Problem(code="E605", message=message, hint="the file's metadata contradicts its tensors"))
+def _wrong(message: str, hint: str = "the file's metadata contradicts its tensors") -> WeightsError:
+    return WeightsError(Problem(code="E605", message=message, hint=hint))

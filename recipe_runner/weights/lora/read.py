@@ -136,23 +136,25 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
         reason = "its dora_scale is per input, and normalises weights that are several modules here as one"
         raise Clash(reason)
     for module, rows in group.target.pieces:
+        alpha, divisor = _stated_alpha(group, module, kind, rank, landing)
         yield LoraModule(
             component=group.component,
             module=module,
             kind=kind,
             tensors=dict(group.tensors),
             shape=modules[module],
-            rank=rank,
-            alpha=_stated_alpha(group, module, kind, rank, landing),
+            rank=divisor,
+            alpha=alpha,
             rows=rows,
             dora_axis=axis,
         )
 
 
-def _stated_alpha(group: Group, module: str, kind: Kind, rank: int, landing: _Landing) -> float | None:
+def _stated_alpha(group: Group, module: str, kind: Kind, rank: int, landing: _Landing) -> tuple[float | None, int]:
+    """The alpha that the metadata states, None where it states none, and the rank that alpha is divided by."""
     config = landing.configs.get(group.component) or landing.configs.get(None)
-    if config is None or kind != "lora":
-        return None
+    if config is None or kind not in ("lora", "loha", "lokr"):
+        return None, rank
     return config.alpha_for(module, rank, has_tensor="alpha" in group.tensors)
 
 

@@ -22,14 +22,14 @@ _ADAPTER = r"(?:\.(?!weight$|bias$|alpha$)[^.]+)?"
 _PATTERNS: tuple[tuple[re.Pattern[str], dict[str, str]], ...] = tuple(
     (re.compile(pattern), roles)
     for pattern, roles in (
-        (r"[._]lora_(?P<role>down|up|mid)\.weight$", {}),
+        (rf"[._]lora_(?P<role>down|up|mid){_ADAPTER}\.weight$", {}),
         (rf"\.lora_(?P<role>A|B){_ADAPTER}(?:\.weight)?$", {"A": "down", "B": "up"}),
         (rf"\.lora_embedding_(?P<role>A|B){_ADAPTER}(?:\.weight)?$", {"A": "rows_down", "B": "rows_up"}),
         (rf"\.lora_(?P<role>B|up){_ADAPTER}\.bias$", {"B": "up_bias", "up": "up_bias"}),
         (r"(?:[._]lora|\.lora_linear_layer)\.(?P<role>down|up)\.weight$", {}),
         (r"(?:[._]lora|\.lora_linear_layer)?\.(?P<role>alpha)$", {}),
         (rf"\.(?P<role>lora_magnitude_vector){_ADAPTER}(?:\.weight)?$", {}),
-        (r"\.(?P<role>dora_scale|diff|diff_b|w_norm|b_norm)$", {}),
+        (r"\.(?P<role>scalar|dora_scale|diff|diff_b|w_norm|b_norm)$", {}),
         (r"\.(?P<role>hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))$", {}),
         (r"\.(?P<role>a1|a2|b1|b2|bm)\.weight$", {}),
         (r"\.(?P<role>oft_blocks|rescale|on_input)$", {}),
@@ -37,14 +37,25 @@ _PATTERNS: tuple[tuple[re.Pattern[str], dict[str, str]], ...] = tuple(
     )
 )
 
-_FOREIGN_KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"\.ia3_", "PEFT's IA3"),
-        (r"\.oft_", "PEFT's or an old OFT"),
-        (r"\.boft_", "PEFT's BOFT"),
-        (r"\.vera_lambda_", "VeRA"),
-        (r"\.(?:ip_adapter|image_proj)\b|^(?:ip_adapter|image_proj)\.", "an IP-Adapter"),
+_FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), reason)
+    for pattern, reason in (
+        *(
+            (pattern, f"this is a tensor of {name}, which is not applied as a lora")
+            for pattern, name in (
+                (r"\.ia3_", "PEFT's IA3"),
+                (r"\.oft_", "PEFT's or an old OFT"),
+                (r"\.boft_", "PEFT's BOFT"),
+                (r"\.vera_lambda_", "VeRA"),
+                (r"\.(?:ip_adapter|image_proj)\b|^(?:ip_adapter|image_proj)\.", "an IP-Adapter"),
+            )
+        ),
+        (
+            r"\.modules_to_save\.|\.base_layer\.|^base_model\.model\..*\.(?:weight|bias)$",
+            "PEFT trained this weight whole (modules_to_save, bias), and a lora is differences",
+        ),
+        (r"\.(?:reshape_weight|set_weight)$", "this makes ComfyUI replace a whole weight, and a lora is differences"),
+        (r"\.scale_(?:weight|input)$", "this scales factors that were quantised, which are not read"),
     )
 )
 
@@ -65,12 +76,12 @@ ROLES: dict[Kind, tuple[frozenset[str], ...]] = {
 """The roles each kind is made of, in every form it comes in."""
 
 OPTIONAL: dict[Kind, frozenset[str]] = {
-    "lora": frozenset({"mid", "alpha", "dora_scale", "lora_magnitude_vector", "up_bias", "diff_b"}),
-    "loha": frozenset({"hada_t1", "hada_t2", "alpha", "dora_scale", "diff_b"}),
-    "lokr": frozenset({"alpha", "dora_scale", "diff_b"}),
+    "lora": frozenset({"mid", "alpha", "scalar", "dora_scale", "lora_magnitude_vector", "up_bias", "diff_b"}),
+    "loha": frozenset({"hada_t1", "hada_t2", "alpha", "scalar", "dora_scale", "diff_b"}),
+    "lokr": frozenset({"alpha", "scalar", "dora_scale", "diff_b"}),
     "full": frozenset({"alpha"}),
     "norm": frozenset({"alpha"}),
-    "glora": frozenset({"bm", "alpha"}),
+    "glora": frozenset({"bm", "alpha", "scalar"}),
     "ia3": frozenset(),
     "oft": frozenset({"rescale", "alpha"}),
 }
@@ -90,9 +101,9 @@ def split_key(key: str) -> Split | None:
 
 def foreign_reason(key: str) -> str:
     """Why a key that `split_key` does not know lands nowhere."""
-    for pattern, name in _FOREIGN_KINDS:
+    for pattern, reason in _FOREIGN:
         if pattern.search(key):
-            return f"this is a tensor of {name}, which is not applied as a lora"
+            return reason
     return "this is no tensor of a LoRA or LyCORIS kind"
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.weights.lora.layout import LoraLayout
 
 _SHOWN = 3
+_SINGLE = ("alpha", "scalar", "on_input")
+"""Roles that are one number, which may well be a whole one."""
 
 
 class AdapterMismatch(WeightsError):
@@ -23,6 +27,20 @@ def require_whole(layout: LoraLayout, label: str) -> LoraLayout:
     if layout.unmatched:
         raise AdapterMismatch(_some(layout, label))
     return layout
+
+
+def require_floats(layout: LoraLayout, whole_numbers: Collection[str], label: str) -> None:
+    """What lands holds floating point numbers; `whole_numbers` are the file's keys of other data types.
+
+    Raises:
+        AdapterMismatch: E616.
+    """
+    for module in layout.modules:
+        for role, key in module.tensors.items():
+            if key in whole_numbers and role not in _SINGLE:
+                message = f"{label}: {key} holds whole numbers, and weights are floating point numbers"
+                hint = "the file is quantised or spoilt: use one in float16, bfloat16 or float32"
+                raise AdapterMismatch(Problem(code="E616", message=message, hint=hint))
 
 
 def require_alpha(layout: LoraLayout, given: float | None, label: str) -> None:
