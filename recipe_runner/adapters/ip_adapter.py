@@ -10,6 +10,7 @@ from functools import cache, partial
 from typing import Any
 
 from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.adapters.base_parts import base_parts
 from recipe_runner.adapters.image_encoder import find_image_encoder
 from recipe_runner.adapters.image_prompts import Reader, find_each, given, image_prompt
 from recipe_runner.adapters.kind import Surroundings
@@ -35,6 +36,7 @@ from recipe_runner.weights.modules import Modules, ModuleTable
 from recipe_runner.weights.problems import misfit
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+VAES = ("AutoencoderKL", "AutoencoderTiny")
 _VERSION_2 = re.compile(r"plus[-_]?v2", re.IGNORECASE)
 
 
@@ -90,6 +92,10 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
     if base.pipeline not in (*PIPELINES, "auto"):
         message = f"adapter {name}: IP-Adapters are not applied to {base.pipeline}"
         raise misfit("E649", message, f"they are to {' and '.join(PIPELINES)}")
+    vae = base_parts(base).get("vae")
+    if vae is not None and vae.class_name not in ("", *VAES):
+        message = f"adapter {name}: IP-Adapters are not applied to a pipeline with the VAE {vae.class_name}"
+        raise misfit("E649", message, f"they are with {' and '.join(VAES)}")
     table: ModuleTable | None = surroundings.once(("modules",), lambda: base_modules(base), base)
     modules = None if table is None else table.get("unet")
     weights = find_weights_file(adapter, surroundings)

@@ -11,6 +11,7 @@ import torch
 from diffusers.image_processor import IPAdapterMaskProcessor
 from diffusers.models.embeddings import MultiIPAdapterImageProjection
 
+from recipe_runner.adapters.ip_adapter import PIPELINES, VAES
 from recipe_runner.canonical import Json, digest
 from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
 from recipe_runner.placed import placed
@@ -137,8 +138,11 @@ class ImagePrompts:
             file = self._files.read(adapter.source, label, allow_pickle=self._allow_pickle)
             if adapter.source.digest not in self._fitted:
                 if family_of(self._pipeline) not in ("sd", "sdxl"):
-                    said = f"{label}: IP-Adapters are not applied to {type(self._pipeline).__name__}"
-                    raise misfit("E649", said, "they are to StableDiffusionPipeline and StableDiffusionXLPipeline")
+                    whole = (
+                        f"{type(self._pipeline).__name__} with {type(getattr(self._pipeline, 'vae', None)).__name__}"
+                    )
+                    hint = f"they are to {' and '.join(PIPELINES)}, with {' and '.join(VAES)}"
+                    raise misfit("E649", f"{label}: IP-Adapters are not applied to {whole}", hint)
                 shapes = {key: tuple(tensor.shape) for key, tensor in file.tensors.items()}
                 fit_ip_adapter(file.layout, shapes, self._modules, label)
                 self._fitted[adapter.source.digest] = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from diffusers import AsymmetricAutoencoderKL
 from diffusers.utils import load_image
 from PIL import Image
 from safetensors.torch import save_file
@@ -344,6 +345,20 @@ def test_half_precision(sd15_folder: Path, folder: Path, adapters: dict[str, Any
     shown = load_image(str(folder / "bear.png"))
     expected = plain_picture(pipeline, "a bear", 3, ip_adapter_image=shown, **STEPS)
     assert np.array_equal(picture(live, half, deep, {"plus": bear}, plus=0.8), expected)
+
+
+def test_a_pipeline_of_no_known_family_is_refused(sd15_folder: Path, adapters: dict[str, Any], tmp_path: Path) -> None:
+    pipeline = plain_pipeline(sd15_folder)
+    halves = ("DownEncoderBlock2D",), ("UpDecoderBlock2D",)
+    vae = AsymmetricAutoencoderKL(3, 3, halves[0], (32,), 1, halves[1], (32,), 1, norm_num_groups=8)
+    pipeline.register_modules(vae=vae)
+    with quiet():
+        pipeline.save_pretrained(tmp_path)
+    with pytest.raises(RecipeRunnerError) as caught:
+        LivePipeline("cpu", "strict", 1).require(handle(base_model(tmp_path), adapters["look"]))
+    problem = caught.value.problems[0]
+    said = "IP-Adapters are not applied to StableDiffusionPipeline with AsymmetricAutoencoderKL"
+    assert (problem.code, problem.message) == ("E649", f"adapter look: {said}")
 
 
 def test_embeddings_are_read_from_both_formats_and_joined(tmp_path: Path) -> None:

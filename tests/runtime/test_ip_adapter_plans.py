@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from support.ip_adapters import (
 from support.plain import plain_pipeline
 
 import recipe_runner
-from recipe_runner.adapters import faces
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.preflight import fit_warnings
 from recipe_runner.record.manifest import read_manifest
@@ -113,7 +113,6 @@ CASES: dict[str, tuple[str, str, str]] = {
         "E643",
         "single file",
     ),
-    "no face": (entry("faceid", "image: bear.png", ""), "E651", "insightface"),
     "an encoder for a face": (entry("faceid", "image_embeds: face.npy"), "E643", "reads no image encoder"),
     "only a face": (entry("faceid_plus", "image_embeds: face.npy"), "E645", "needs a picture of the face"),
     "both": (entry("base", "image: bear.png, image_embeds: face.npy"), "E646", "reads 24 features"),
@@ -154,6 +153,26 @@ def test_what_does_not_fit_is_told_at_its_line(case: str, folder: Path) -> None:
     problem = caught.value.problems[0]
     assert (problem.code, problem.line) == (code, 5), problem
     assert words in f"{problem.message} {problem.hint}"
+
+
+def test_a_pipeline_that_they_are_not_applied_to(
+    folder: Path, sd15_folder: Path, sd3_folder: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd"
+    shutil.copytree(sd15_folder, odd)
+    for name in ("model_index.json", "vae/config.json"):
+        (odd / name).write_text((odd / name).read_text().replace('"AutoencoderKL"', '"AsymmetricAutoencoderKL"'))
+    told = {
+        sd3_folder: ("StableDiffusion3Pipeline", "StableDiffusionPipeline and StableDiffusionXLPipeline"),
+        odd: ("a pipeline with the VAE AsymmetricAutoencoderKL", "AutoencoderKL and AutoencoderTiny"),
+    }
+    for base, (what, hint) in told.items():
+        with pytest.raises(RecipeRunnerError) as caught:
+            plan_of(folder, LOOK, TAIL, f"base.model={base}")
+        problem = caught.value.problems[0]
+        assert (problem.code, problem.line) == ("E649", 5)
+        assert problem.message == f"adapter look: IP-Adapters are not applied to {what}"
+        assert problem.hint.endswith(hint)
 
 
 def test_an_encoder_of_another_size_is_told_with_the_one_that_fits(folder: Path) -> None:
@@ -314,25 +333,6 @@ def test_a_plan_goes_on_without_what_was_not_fetched(folder: Path) -> None:
     face = hub.replace("ip-adapter_sd15", "ip-adapter-faceid_sd15")
     plan = plan_of(folder, face + " image_embeds: face.npy}\n")
     assert [role for role, source in plan.sources().items() if not isinstance(source, Source)] == ["adapters.look"]
-
-
-def test_finding_faces_tells_what_it_lacks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapters = entry("faceid", "image: bear.png", "")
-    with pytest.raises(RecipeRunnerError) as caught:
-        plan_of(folder, adapters)
-    assert "pip install 'recipe-runner[faceid]'" in caught.value.problems[0].hint
-    monkeypatch.setattr(faces, "find_spec", lambda _: object())
-    monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
-    with pytest.raises(RecipeRunnerError) as caught:
-        plan_of(folder, adapters)
-    assert "are not in" in caught.value.problems[0].message
-    assert "non-commercial" in caught.value.problems[0].hint
-    (tmp_path / "models" / "buffalo_l").mkdir(parents=True)
-    (tmp_path / "models" / "buffalo_l" / "w600k_r50.onnx").write_bytes(b"model")
-    before = plan_of(folder, adapters)
-    assert before.sources()["adapters.look.faces"].address == "insightface/buffalo_l"
-    (tmp_path / "models" / "buffalo_l" / "w600k_r50.onnx").write_bytes(b"another")
-    assert plan_of(folder, adapters).digest != before.digest
 
 
 def test_a_prompt_gives_face_id_plus_both_of_what_it_reads(folder: Path) -> None:
