@@ -1,8 +1,11 @@
-"""Embeddings that an IP-Adapter is shown instead of pictures, or beside them, as a script reads them."""
+"""Embeddings that an IP-Adapter is shown instead of pictures, or beside them, as a script reads or makes them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from recipe_runner.exchange.python_code import Code, Place, literal
+from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
@@ -29,6 +32,37 @@ def shown(pipeline, prompt, guided):
     return {**{key: value for key, value in prompt.items() if key != "images"}, "ip_adapter_image_embeds": found}
 '''
 """What a script calls where a prompt has `images`. `guided`: whether classifier-free guidance is on."""
+
+_FACES = '''
+OPTIONS = SessionOptions()
+OPTIONS.intra_op_num_threads = 1  # the number decides the last bits
+FINDER = FaceAnalysis(
+    name="{pack}",{root}
+    allowed_modules=["detection", "recognition"],
+    providers=["CPUExecutionProvider"],
+    sess_options=OPTIONS,
+)
+FINDER.prepare(ctx_id=-1, det_size=(640, 640))
+
+
+def faces(pictures, shortcut=None):
+    """The embeddings of the one face of each picture; with `shortcut` the faces too, cut out and with blue first."""
+    embeds, cut = [], []
+    for picture in pictures:
+        pixels = np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
+        (face,) = FINDER.get(pixels)
+        embeds.append(torch.from_numpy(face.normed_embedding))
+        cut.append(face_align.norm_crop(pixels, landmark=face.kps, image_size=224))
+    found = {"embeds": [torch.stack(embeds)[None]]}
+    return found if shortcut is None else {**found, "pictures": cut, "shortcut": shortcut}
+'''
+
+
+def faces_function(place: Place) -> str:
+    """What a script has where faces have to be found: insightface with its models, and the function `faces`."""
+    elsewhere = face_models.models_root() != Path.home() / ".insightface"
+    root = f"\n    root=str({place.path(face_models.models_root()).text})," if elsewhere else ""
+    return _FACES.replace("{pack}", face_models.PACK).replace("{root}", root)
 
 
 def embeddings(source: Source, place: Place, *, patches: bool) -> Code:

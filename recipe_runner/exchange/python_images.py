@@ -107,6 +107,7 @@ def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place)
     """What a prompt says of its images, for each adapter: one or a list; `images` where some come as embeddings."""
     pictures: list[list[object]] = []
     embeds: list[list[object]] = []
+    faces: list[bool] = []
     adapters = image_adapters(variant, shown)
     for adapter in adapters:
         given = shown[adapter.name, prompt]
@@ -122,15 +123,20 @@ def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place)
         embeds.append(
             [embeddings(source, place, patches=patches) for role, source in files if role.startswith("image_embeds[")]
         )
-    if not any(embeds):
+        faces.append("faces" in given.sources)
+    if not any(embeds) and not any(faces):
         return {"ip_adapter_image": [each[0] if len(each) == 1 else each for each in pictures]} if adapters else {}
-    images = []
-    for adapter, shows, holds in zip(adapters, pictures, embeds, strict=True):
+    images: list[object] = []
+    for adapter, shows, holds, found in zip(adapters, pictures, embeds, faces, strict=True):
+        plus = shown[adapter.name, prompt].encoder is not None
+        shortcut = {"shortcut": bool(adapter.constants["shortcut"])} if plus and (holds or found) else {}
+        if found:
+            images.append(Code(call("faces", shows, **shortcut)))
+            continue
         image: dict[str, object] = {}
         image |= {"pictures": shows} if shows else {}
         image |= {"embeds": holds} if holds else {}
-        image |= {"shortcut": bool(adapter.constants["shortcut"])} if shows and holds else {}
-        images.append(image)
+        images.append({**image, **shortcut})
     return {"images": images}
 
 
@@ -169,9 +175,6 @@ def _reasons(adapter: ResolvedAdapter, variant: ResolvedVariant, shown: Shown) -
         given = shown.get((adapter.name, prompt.id))
         if given is None:
             yield "it is off everywhere"
-            return
-        if "faces" in given.sources:
-            yield "insightface, which finds its faces, is not part of a script; give their embeddings as `image_embeds`"
             return
         if given.shown is None and any(role.startswith("image_embeds[") for role in given.sources):
             yield "it or its embeddings are not on this machine, so what it makes of them is not known"

@@ -16,7 +16,7 @@ from recipe_runner.compile import Plan, is_guided
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.python_base import BaseCode
 from recipe_runner.exchange.python_code import Code, Pair, Place, as_tuple, laid_out, literal
-from recipe_runner.exchange.python_embeds import FUNCTION
+from recipe_runner.exchange.python_embeds import FUNCTION, faces_function
 from recipe_runner.exchange.python_images import (
     bundled_loras,
     encoder_argument,
@@ -31,6 +31,7 @@ from recipe_runner.exchange.python_images import (
 from recipe_runner.exchange.python_loop import Column, loop, saving
 from recipe_runner.exchange.python_loras import differences, load_call
 from recipe_runner.exchange.python_tokens import token_code, wrong_tokens
+from recipe_runner.sources.face_models import NOTICE
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import is_off
 
@@ -89,6 +90,9 @@ class _Script:
                 "diffusers.models.embeddings",
                 "diffusers.utils",
                 "huggingface_hub",
+                "insightface.app",
+                "insightface.utils",
+                "onnxruntime",
                 "safetensors.torch",
                 "transformers",
             )
@@ -131,10 +135,11 @@ class _Script:
         said = " ".join(f"{self._recipe.name}: {self._description}".rstrip(": ").split()).replace("\\", "/")
         said = "".join(letter for letter in said.replace('"', "'") if letter.isprintable())
         version = diffusers_table.table()["diffusers"]
+        finds = ", peft and insightface" if self._imports["insightface.app"] else " and peft"
         lines = [
             f'"""{said[:110]}',
             "",
-            f"Written by recipe-runner for diffusers {version}; needs torch, transformers, accelerate and peft too.",
+            f"Written by recipe-runner for diffusers {version}; needs torch, transformers, accelerate{finds} too.",
             "On the same hardware and versions it makes the pixels of `recipe-runner run`.",
             '"""',
             "",
@@ -207,6 +212,8 @@ class _Script:
             functions.insert(0, _MASKS)
         if self._imports["diffusers.models.embeddings"]:
             functions.insert(0, FUNCTION)
+        if self._imports["insightface.app"]:
+            functions.insert(0, faces_function(self._place))
         return functions
 
     def _loader(self, variant: ResolvedVariant) -> str:
@@ -284,7 +291,12 @@ class _Script:
             self._imports["diffusers.utils"]["load_image"] = None
         if "load_file(" in images:
             self._imports["safetensors.torch"]["load_file"] = None
-        self._numpy |= "np.load(" in images
+        if "faces(" in images:
+            self._imports["insightface.app"]["FaceAnalysis"] = None
+            self._imports["insightface.utils"]["face_align"] = None
+            self._imports["onnxruntime"]["SessionOptions"] = None
+            self._notes[NOTICE] = None
+        self._numpy |= "np.load(" in images or "faces(" in images
 
     def _guided(self, variant: ResolvedVariant) -> bool | None:
         """Whether images are encoded with what guidance steers away from; None where no embedding is given."""
@@ -293,7 +305,8 @@ class _Script:
             for adapter in image_adapters(variant, self._shown)
             for prompt in variant.prompts
         ]
-        if not any(role.startswith("image_embeds[") for each in shown if each is not None for role in each.sources):
+        roles = [role for each in shown if each is not None for role in each.sources]
+        if not any(role == "faces" or role.startswith("image_embeds[") for role in roles):
             return None
         self._imports["diffusers.models.embeddings"]["ImageProjection"] = None
         return is_guided(variant.sampling)

@@ -305,3 +305,31 @@ prompts: [{{prompt: a red star}}]
     assert "diffusers' call fails when vae has another data type (bfloat16) than the rest" in told
     assert answer.out.count("# OTHER PICTURES: ") == 3
     compile(answer.out, "x.py", "exec")
+
+
+def test_a_lora_called_as_diffusers_calls_the_one_in_a_face_adapter(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    demo, recipe = ROOT / "recipes/demo", tmp_path / "x.yaml"
+    recipe.write_text(
+        f"""\
+recipe: 1
+name: x
+base: {{model: {demo}/model}}
+adapters:
+  face:
+    kind: ip_adapter
+    model: {demo}/ip_adapter/ip-adapter-faceid_shapes.safetensors
+    image_embeds: {demo}/inputs/star.npy
+  faceid_0: {{kind: lora, model: {demo}/lora/outline.safetensors}}
+prompts: [{{prompt: a red star}}]
+""",
+        encoding="utf-8",
+    )
+    answer = call(capsys, "export", str(recipe), "--to", "python")
+    said = "adapter face: diffusers calls the LoRA in its file faceid_0, as another adapter is called"
+    assert (answer.status, said in answer.err) == (1, True), answer.err
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("faceid_0", "faceid_1"), encoding="utf-8")
+    answer = call(capsys, "export", str(recipe), "--to", "python")
+    assert answer.status == 0, answer.err
+    assert '{"faceid_0": 1.0, "faceid_1": 1.0}' in answer.out
