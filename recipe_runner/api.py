@@ -21,7 +21,7 @@ from recipe_runner.preflight import check_pipelines
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe
-from recipe_runner.run import Run, execute_plan, require_sources
+from recipe_runner.run import Run, execute_plan, require_brought, require_sources
 from recipe_runner.sources.access import Access, Key, Meter, NoMeter, Pin, is_online, reach
 from recipe_runner.sources.lock_file import Lock, LockedFile, lock_beside, lock_text, read_lock
 from recipe_runner.sources.source import Source, SourceFile
@@ -104,6 +104,7 @@ def _resolved(document: Document, lock: Lock | None, terms: Terms) -> ResolvedRe
     if not terms.network or all(isinstance(source, Source) for source in resolved.sources().values()):
         return resolved
     judge(lock, resolved.sources(), document, terms.lock)
+    require_brought(resolved.sources())
     with reach(Access(network=True, pins=pins, meter=terms.meter)):
         return resolve(document, every)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.locking import pins_of
 from recipe_runner.sources.access import Access, Meter, access, reach
-from recipe_runner.sources.address import is_path, locate
+from recipe_runner.sources.address import Located, is_path, locate
+from recipe_runner.sources.face_models import ADDRESS as FACE_MODELS
+from recipe_runner.sources.face_models import locate_face_models
 from recipe_runner.sources.lock_file import Lock, LockedFile, LockedSource
 from recipe_runner.weights.digests import file_sha256
 
@@ -34,13 +36,13 @@ def fetch_locked(lock: Lock, folder: Path, meter: Meter) -> None:
             except RecipeRunnerError as error:
                 problems.extend(error.problems)
     if problems:
-        raise ResolutionError(*problems)
+        raise ResolutionError(*dict.fromkeys(problems))
 
 
 def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
     if is_bundled(entry):
         return
-    located = locate(locked_address(entry), folder, entry.revision)
+    located = locate_locked(locked_address(entry), folder, entry.revision)
     if located.repository is not None:
         located.repository.require([file.name for file in entry.files])
     for file in entry.files:
@@ -51,9 +53,19 @@ def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
             yield Problem(code="E430", message=f"{role}: {entry.address}: {fault}", hint=hint)
 
 
+def locate_locked(address: str, folder: Path, revision: str | None) -> Located:
+    """Where the files of a locked source lie; insightface's models lie where insightface has them.
+
+    Raises:
+        RecipeRunnerError: as `locate`; SourceMissing E651.
+    """
+    return locate_face_models() if address == FACE_MODELS else locate(address, folder, revision)
+
+
 def locked_address(entry: LockedSource) -> str:
     """The address of a locked source: one without a commit is no Hub repository, however it is written."""
     local = entry.commit is None and "://" not in entry.address and not is_path(entry.address)
+    local = local and entry.address != FACE_MODELS
     return f"./{entry.address}" if local else entry.address
 
 

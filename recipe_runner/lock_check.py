@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recipe_runner.resolved import AnySource
     from recipe_runner.sources.access import Meter
 
-_LOCATIONS = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
+_LOCATIONS = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME", "INSIGHTFACE_HOME")
 """What of the environment decides where sources are looked for."""
 
 

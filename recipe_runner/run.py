@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from recipe_runner.adapters.faces import NOTICE as FACES_NOTICE
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
@@ -22,10 +21,12 @@ from recipe_runner.record.gallery import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.report.views import write_views
-from recipe_runner.sources.source import Source
+from recipe_runner.sources.face_models import NOTICE as FACES_NOTICE
+from recipe_runner.sources.missing import Unresolved
 
 if TYPE_CHECKING:
     from recipe_runner.api import Prepared
+    from recipe_runner.resolved import AnySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +112,25 @@ def _reused(folder: RunFolder, image: PlannedImage, where: str) -> Action:
 
 
 def require_sources(plan: Plan, recipe: str) -> None:
-    """Refuse a plan some of whose sources are not on this machine, with the command that fetches them."""
+    """Refuse a plan some of whose sources are not on this machine, with what brings them."""
+    _refuse_missing(plan.sources(), f"`recipe-runner fetch {recipe}` fetches it")
+
+
+def require_brought(sources: Mapping[str, AnySource]) -> None:
+    """Refuse what is missing and no network brings, before anything is fetched for the rest."""
+    brought = {role: source for role, source in sources.items() if isinstance(source, Unresolved)}
+    _refuse_missing({role: source for role, source in brought.items() if not source.is_fetched}, "")
+
+
+def _refuse_missing(sources: Mapping[str, AnySource], fetching: str) -> None:
     problems = [
-        Problem(code=source.code, message=f"{role}: {source.reason}", hint=f"`recipe-runner fetch {recipe}` fetches it")
-        for role, source in plan.sources().items()
-        if not isinstance(source, Source)
+        Problem(
+            code=source.code,
+            message=f"{role}: {source.reason}",
+            hint=fetching if source.is_fetched else source.hint,
+        )
+        for role, source in sources.items()
+        if isinstance(source, Unresolved)
     ]
     if problems:
         raise ResolutionError(*problems)
@@ -129,9 +144,10 @@ def _make(
     from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
 
     plan, started = prepared.plan, time.monotonic()
+    wanted = {image.key: image for image in missing}
+    order = in_order(plan, wanted)
     if any("faces" in shown.sources for shown in plan.image_prompts.values()):
         progress.say(f"note: {FACES_NOTICE}")
-    wanted = {image.key: image for image in missing}
     with Workshop(plan, progress.step) as workshop:
         gallery.begin(workshop.environment)
 
@@ -139,7 +155,8 @@ def _make(
             gallery.add(node.key, inputs["picture"], on_image=progress.image)
 
         try:
-            execute(plan.graph, in_order(plan, wanted), {**workshop.operations, "save": save}, workshop.timer)
+            workshop.find_faces(plan.graph.order(order))
+            execute(plan.graph, order, {**workshop.operations, "save": save}, workshop.timer)
         except RecipeRunnerError as error:
             write_views(folder, plan, gallery.fail(error.problems[0]))
             raise

@@ -15,7 +15,7 @@ from typing import Any
 from recipe_runner.canonical import Json
 from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import Problem, RecipeRunnerError, RecordError, ResolutionError
-from recipe_runner.fetching import fault_of, is_bundled, locked_address
+from recipe_runner.fetching import fault_of, is_bundled, locate_locked, locked_address
 from recipe_runner.locking import pins_of
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import IDENTICAL, Tolerance, Verdict, compare_files
@@ -25,7 +25,6 @@ from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.verify import Checked, is_file_of
 from recipe_runner.report.verify import Again
 from recipe_runner.sources.access import Access, Meter, reach
-from recipe_runner.sources.address import locate
 from recipe_runner.sources.lock_file import Lock, LockedSource, read_lock
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.yaml_text import to_yaml
@@ -106,11 +105,11 @@ def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked]
                 continue
             address, folder = origin.address(role, entry, run)
             try:
-                located = locate(address, folder, entry.commit)
+                located = locate_locked(address, folder, entry.commit)
                 if located.repository is not None:
                     located.repository.require([file.name for file in entry.files])
             except SourceMissing as error:
-                missing.append(_not_here(role, error.problems[0].message))
+                missing.append(_not_here(role, error.problems[0]))
                 continue
             except RecipeRunnerError as error:
                 checked.append(Checked(subject=f"{role}: {entry.address}", fault=error.problems[0].message))
@@ -121,9 +120,11 @@ def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked]
     return checked, missing
 
 
-def _not_here(role: str, why: str) -> Problem:
+def _not_here(role: str, why: Problem) -> Problem:
     hint = "fetch it, or say with --root in which folder the recipe lay that the run was made from"
-    return Problem(code="E810", message=f"{role}: {why}", hint=hint)
+    if why.code == "E651":
+        hint = why.hint
+    return Problem(code="E810", message=f"{role}: {why.message}", hint=hint)
 
 
 def portable_recipe(run: Path, origin: Origin, overrides: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from recipe_runner.adapters.faces import find_face_models
 from recipe_runner.adapters.image_encoder import encoder_config
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.canonical import Json
@@ -15,6 +14,7 @@ from recipe_runner.graph import Origin
 from recipe_runner.paths import format_path
 from recipe_runner.placed import placed
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedComponent, ResolvedImagePrompt
+from recipe_runner.sources.face_models import ADDRESS, find_face_models
 from recipe_runner.sources.inputs import find_input
 from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.sources.pictures import check_picture
@@ -92,7 +92,7 @@ def image_prompt(
     `mask_origin` is the place to blame when there are not as many masks as images.
 
     Raises:
-        RecipeRunnerError: E4xx, E643 to E648, E651; at the place in the recipe that is at fault.
+        RecipeRunnerError: E4xx, E643 to E648; at the place in the recipe that is at fault.
     """
     found = find_each(files, surroundings)
     embeds = [(file, source) for file, source in zip(files, found, strict=True) if file.embeds]
@@ -110,7 +110,7 @@ def image_prompt(
             sources["image_encoder"] = encoder.source
             roles["image_encoder"] = f"adapters.{reader.name}.image_encoder"
         if shown is not None and shown.faces:
-            sources["faces"] = find_face_models(label)
+            sources["faces"] = surroundings.once(("face models",), _face_models)
             roles["faces"] = f"adapters.{reader.name}.faces"
     count = shown.count if shown is not None else len(pictures) or len(embeds)
     if reader.masks and shown is not None and reader.masks != count:
@@ -148,6 +148,13 @@ def _shown(reader: Reader, pictures: int, embeds: Sequence[tuple[Given, AnySourc
             return None
         shapes.append((file.address, embeds_shape(source.path(source.files[0].name), file.address)))
     return None if reader.layout is None else check_shown(reader.layout, pictures, shapes, label)
+
+
+def _face_models() -> AnySource:
+    try:
+        return find_face_models()
+    except SourceMissing as error:
+        return unresolved(error, address=ADDRESS)
 
 
 def _encoder(reader: Reader, shown: Shown | None, label: str) -> ResolvedComponent | None:

@@ -118,7 +118,8 @@ class IpAdapter(FromSource):
     image: Images | None = Field(
         None,
         title="Image",
-        description="The image prompt, or several for this adapter. A prompt's `images` may override it.",
+        description="The image prompt, or several for this adapter. A prompt's `images` may override it. In "
+        "pictures for FaceID without `image_embeds`, insightface (the extra `faceid`) finds the one face of each.",
         examples=["inputs/bear.png"],
     )
     image_embeds: Address | None = Field(

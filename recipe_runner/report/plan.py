@@ -11,6 +11,7 @@ from recipe_runner.graph import Node
 from recipe_runner.memory import Weights, gib, weights_memory
 from recipe_runner.record.state import State
 from recipe_runner.resolved import ResolvedAdapter
+from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
 
 LISTED = 20
@@ -31,6 +32,7 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
     yield f"recipe {recipe.name}: {total} image{'s' * (total != 1)} ({shape})"
     if missing := [role for role, source in plan.sources().items() if not isinstance(source, Source)]:
         yield f"provisional: not on this machine yet: {', '.join(missing)}"
+        yield from _to_bring(plan)
     else:
         yield f"plan {plan.digest[:12]}, run folder {state.folder.as_posix()}"
     yield ""
@@ -54,6 +56,12 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
         yield f"  {image.path}: {'made' if reason is None else f'to make: {reason}'}"
     if total > shown:
         yield f"  … and {total - shown} more (--verbose lists all)"
+
+
+def _to_bring(plan: Plan) -> Iterator[str]:
+    """What is missing and no command fetches, with how a person brings it."""
+    found = [source for source in plan.sources().values() if isinstance(source, Unresolved) and not source.is_fetched]
+    yield from dict.fromkeys(f"{source.reason}: {source.hint}" for source in found)
 
 
 def memory_of(plan: Plan) -> list[Weights]:

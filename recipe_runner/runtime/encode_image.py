@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from recipe_runner.handle import ImagePrompt
-from recipe_runner.runtime.faces import find_faces
+from recipe_runner.runtime.faces import FaceFinder
 from recipe_runner.runtime.image_encoder import ImageEncoders
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_tensors
@@ -44,21 +44,22 @@ class ImageConditioning:
     clip: Pair | None = None
 
 
-def encode_image(prompt: ImagePrompt, encoders: ImageEncoders) -> ImageConditioning:
+def encode_image(prompt: ImagePrompt, encoders: ImageEncoders, finder: FaceFinder) -> ImageConditioning:
     """Encode what `prompt` shows.
 
     Raises:
         RecipeRunnerError: E508 a file changed, E5xx the encoder cannot be loaded, E64x, E65x something does not fit.
     """
-    watches = [Watch.begin(source) for source in (*prompt.pictures, *prompt.embeds)]
-    pictures = [read_picture(_path(source), source.address) for source in prompt.pictures]
-    given = [(source.address, _array(source)) for source in prompt.embeds]
-    for watch in watches:
-        watch.check()
     if prompt.faces is not None:
-        faces = find_faces(pictures, [source.address for source in prompt.pictures], prompt.faces)
+        faces = finder.find(prompt.pictures, prompt.faces)
         pictures = [face.picture for face in faces]
         given = [(prompt.name, torch.stack([face.embedding for face in faces]))]
+    else:
+        watches = [Watch.begin(source) for source in (*prompt.pictures, *prompt.embeds)]
+        pictures = [read_picture(_path(source), source.address) for source in prompt.pictures]
+        given = [(source.address, _array(source)) for source in prompt.embeds]
+        for watch in watches:
+            watch.check()
     encoded = _encoded(prompt, pictures, encoders)
     if given:
         return ImageConditioning(_joined(given, patches=prompt.shown.patches), encoded)

@@ -32,8 +32,13 @@ PACKAGES = (
     "torchsde",
     "insightface",
     "onnxruntime",
+    "onnxruntime-gpu",
+    "opencv-python",
+    "opencv-python-headless",
+    "scikit-image",
 )
-"""Distributions that can change a pixel. torchvision decides which image processor transformers uses."""
+"""Distributions that can change a pixel. torchvision decides which image processor transformers uses; the last six find
+faces."""
 
 
 def describe_environment(device: torch.device, level: Level, threads: int | None = None) -> Mapping[str, Json]:

@@ -1,27 +1,35 @@
-"""Faces in pictures, found by insightface (the optional extra `faceid`). Its models are not part of any package.
-
-Not verified where this was developed: insightface's models could not be had there.
-"""
+"""Faces in pictures, found by insightface (the optional extra `faceid`). Its models are not part of any package."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from recipe_runner.adapters.faces import PACK
+from recipe_runner.errors import OperationFailed
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.problems import failed
+from recipe_runner.runtime.watch import Watch
+from recipe_runner.sources.face_models import PACK
+from recipe_runner.sources.pictures import read_picture
 from recipe_runner.sources.source import Source
 
 CROP = 224
 """Height and width of a face cut out for FaceID Plus."""
+MOST_KEPT = 64
+"""Faces that are remembered: those of a sweep are found once."""
 _DETECTION = (640, 640)
+_TASKS = ("detection", "recognition")
 
 
 @dataclass(frozen=True)
@@ -32,33 +40,113 @@ class Face:
     picture: Image.Image
 
 
-def find_faces(pictures: Sequence[Image.Image], names: Sequence[str], models: Source) -> list[Face]:
-    """The one face of each picture, by the steps of diffusers' guide. `names` name the pictures in messages.
+class FaceFinder:
+    """insightface with its models, which are loaded for the first picture. Always on the CPU, with one thread."""
 
-    Raises:
-        OperationFailed: E652, a picture shows no face, or several.
-    """
-    application = import_module("insightface.app")
-    align = import_module("insightface.utils.face_align")
-    with quiet():
-        finder = application.FaceAnalysis(
-            name=PACK,
-            root=str(models.root),
-            allowed_modules=["detection", "recognition"],
-            providers=["CPUExecutionProvider"],
-        )
-        finder.prepare(ctx_id=-1, det_size=_DETECTION)
-        return [_face(finder, align, picture, name) for picture, name in zip(pictures, names, strict=True)]
+    def __init__(self) -> None:
+        """Nothing is loaded yet."""
+        self._loaded: _Loaded | None = None
+        self._found: OrderedDict[tuple[str, str], Face] = OrderedDict()
+
+    def find(self, pictures: Sequence[Source], models: Source) -> list[Face]:
+        """The one face of each picture, by the steps of diffusers' guide.
+
+        Raises:
+            OperationFailed: E651 insightface or its models cannot be loaded; E652 a picture shows no face, or several.
+            RecipeRunnerError: E508 a file changed, E648 a picture cannot be read.
+        """
+        return [self._face(picture, models) for picture in pictures]
+
+    def clear(self) -> None:
+        """Let the models and every face go."""
+        self._loaded = None
+        self._found.clear()
+
+    def _face(self, source: Source, models: Source) -> Face:
+        key = models.digest, source.digest
+        if key not in self._found:
+            if self._loaded is None or self._loaded.digest != models.digest:
+                self._loaded = _load(models)
+            watch = Watch.begin(source)
+            picture = read_picture(source.path(source.files[0].name), source.address)
+            watch.check()
+            self._found[key] = self._loaded.face(picture, source.address)
+        self._found.move_to_end(key)
+        while len(self._found) > MOST_KEPT:
+            self._found.popitem(last=False)
+        return self._found[key]
 
 
-def _face(finder: Any, align: Any, picture: Image.Image, name: str) -> Face:
-    # insightface reads blue, green, red. The guide gives the image encoder the crop in that order too, as the adapter's
-    # authors do (https://huggingface.co/h94/IP-Adapter-FaceID), and so it stays.
-    pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
-    faces = finder.get(pixels)
-    if len(faces) != 1:
-        said = f"{len(faces)} faces are" if faces else "no face is"
+@dataclass(frozen=True)
+class _Loaded:
+    digest: str
+    watch: Watch
+    analysis: Any
+    align: Any
+
+    def face(self, picture: Image.Image, name: str) -> Face:
+        # insightface reads blue, green, red. The guide gives the image encoder the crop in that order too, as the
+        # adapter's authors do (https://huggingface.co/h94/IP-Adapter-FaceID), and so it stays.
+        pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
+        with _silent():
+            faces = self.analysis.get(pixels)
+            # It reads a model again for the first picture.
+            self.watch.check()
+            if len(faces) == 1:
+                crop = self.align.norm_crop(pixels, landmark=faces[0].kps, image_size=CROP)
+                embedding = np.asarray(faces[0].normed_embedding, np.float32)
+                return Face(torch.from_numpy(embedding), Image.fromarray(crop))
         hint = "cut the picture so that it shows the one face, or give the embedding as `image_embeds`"
-        raise failed("E652", f"{name}: {said} seen in the picture, and one is wanted", hint)
-    crop = align.norm_crop(pixels, landmark=faces[0].kps, image_size=CROP)
-    return Face(torch.from_numpy(np.asarray(faces[0].normed_embedding, np.float32)), Image.fromarray(crop))
+        if not faces:
+            raise failed("E652", f"{name}: no face is seen in the picture, and one is wanted", hint)
+        places = ", ".join(_place(face.bbox) for face in faces)
+        raise failed("E652", f"{name}: {len(faces)} faces are seen in the picture, and one is wanted ({places})", hint)
+
+
+def _place(box: Any) -> str:
+    left, top, right, bottom = (round(float(number)) for number in box)
+    return f"{right - left}x{bottom - top} pixels at {left},{top}"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    # Before version 2 it prints what it does, and standard output is for results.
+    with quiet(), redirect_stdout(io.StringIO()):
+        yield
+
+
+def _load(models: Source) -> _Loaded:
+    watch = Watch.begin(models)
+    folder = models.root / "models" / PACK
+    # Before version 1 it imports a library that asks the network for a newer one.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    try:
+        with _silent():
+            application = import_module("insightface.app")
+            align = import_module("insightface.utils.face_align")
+            options = import_module("onnxruntime").SessionOptions()
+            # How the work is shared among threads decides the last bits.
+            options.intra_op_num_threads = 1
+            # Told the folder itself, it looks for no other and downloads none.
+            analysis = application.FaceAnalysis(
+                name=str(folder.absolute()),
+                allowed_modules=list(_TASKS),
+                providers=["CPUExecutionProvider"],
+                sess_options=options,
+            )
+            analysis.prepare(ctx_id=-1, det_size=_DETECTION)
+    except ImportError as cause:
+        hint = "what is installed of the extra `faceid` is broken; OpenCV's wheel needs libGL of the system"
+        raise failed("E651", f"insightface cannot be imported: {cause}", hint) from cause
+    except AssertionError as cause:
+        raise _incomplete(folder, ()) from cause
+    if set(analysis.models) != set(_TASKS):
+        raise _incomplete(folder, tuple(analysis.models))
+    watch.check()
+    return _Loaded(models.digest, watch, analysis, align)
+
+
+def _incomplete(folder: Path, tasks: Sequence[str]) -> OperationFailed:
+    found = " and ".join(tasks) or "none"
+    hint = f"unpack {PACK}.zip of insightface's releases there again: it holds det_10g.onnx and w600k_r50.onnx"
+    return failed("E651", f"{folder}: detection and recognition need a model each, and there is {found}", hint)

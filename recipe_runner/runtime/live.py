@@ -22,6 +22,7 @@ from recipe_runner.runtime.devices import choose_device
 from recipe_runner.runtime.encode import Conditioning, encode_prompt
 from recipe_runner.runtime.encode_image import ImageConditioning, encode_image
 from recipe_runner.runtime.environment import describe_environment
+from recipe_runner.runtime.faces import FaceFinder
 from recipe_runner.runtime.failures import operation
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, family_of
 from recipe_runner.runtime.image_encoder import ImageEncoders
@@ -66,6 +67,7 @@ class LivePipeline:
         self._base: LoadedBase | None = None
         self._adapters: Adapters | None = None
         self._encoders = ImageEncoders(self.device)
+        self._finder = FaceFinder()
         self._files = IpAdapterFiles()
 
     def require(self, handle: ModelHandle, scope: Scope = "all") -> Any:
@@ -106,7 +108,17 @@ class LivePipeline:
             RecipeRunnerError: E5xx, E64x, E65x, as `runtime.encode_image`.
         """
         with self._operation("encode_image"):
-            return encode_image(prompt, self._encoders)
+            return encode_image(prompt, self._encoders, self._finder)
+
+    def find_faces(self, prompt: ImagePrompt) -> None:
+        """Look for the faces that `prompt` shows, where insightface has to: before anything is loaded for them.
+
+        Raises:
+            RecipeRunnerError: E508, E648, E651, E652, as `runtime.faces`.
+        """
+        if prompt.faces is not None:
+            with self._operation("encode_image"):
+                self._finder.find(prompt.pictures, prompt.faces)
 
     def denoise(
         self,
@@ -169,6 +181,7 @@ class LivePipeline:
     def close(self) -> None:
         """Throw the pipeline away and give its memory back."""
         self._encoders.clear()
+        self._finder.clear()
         self._files.clear()
         self._let_base_go()
 

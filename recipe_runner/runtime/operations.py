@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, cast
@@ -16,8 +16,9 @@ from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.errors import Problem
 from recipe_runner.graph import Node
-from recipe_runner.handle import BaseModel, ModelHandle
-from recipe_runner.resolved import ResolvedBase
+from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
+from recipe_runner.placed import placed
+from recipe_runner.resolved import ResolvedBase, ResolvedImagePrompt
 from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.encode import Conditioning
@@ -90,6 +91,18 @@ class Workshop:
         """What was worth a warning, each once, in the order in which it came up."""
         return list(self._warnings)
 
+    def find_faces(self, nodes: Iterable[Node]) -> None:
+        """Look for the faces of every image prompt among `nodes`, before a weight is loaded for a picture without one.
+
+        Raises:
+            RecipeRunnerError: as `LivePipeline.find_faces`, at the place in the recipe that shows the picture.
+        """
+        for node in nodes:
+            shown = self._plan.image_prompts.get(node.key)
+            if shown is not None:
+                with placed(node.origin):
+                    self._live.find_faces(self._image_prompt(shown))
+
     def _load_base(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
         del inputs
         return ModelHandle(key=node.key, base=base_model(node.key, self._plan.bases[node.key]))
@@ -119,8 +132,10 @@ class Workshop:
 
     def _encode_image(self, node: Node, inputs: Mapping[str, Any]) -> ImageConditioning:
         del inputs
-        shown = self._plan.image_prompts[node.key]
-        return self._live.encode_image(image_prompt(shown, allow_pickle=self._plan.recipe.allow_pickle))
+        return self._live.encode_image(self._image_prompt(self._plan.image_prompts[node.key]))
+
+    def _image_prompt(self, shown: ResolvedImagePrompt) -> ImagePrompt:
+        return image_prompt(shown, allow_pickle=self._plan.recipe.allow_pickle)
 
     def _denoise(self, node: Node, inputs: Mapping[str, Any]) -> Any:
         seeds = cast("list[int]", node.constants["seeds"])

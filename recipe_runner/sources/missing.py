@@ -45,6 +45,11 @@ class Unresolved:
         )
 
     @property
+    def is_fetched(self) -> bool:
+        """Whether a run that reaches the network brings it; what finds faces a person has to bring."""
+        return self.code in REMOTE
+
+    @property
     def written(self) -> Address:
         """All that the recipe says about where it is."""
         return Address(
@@ -63,7 +68,9 @@ class Unresolved:
 
 
 REMOTE = ("E402", "E403")
-"""Problems of what lies elsewhere and was not fetched. A path that does not exist is a mistake, and no plan goes on."""
+"""Problems of what lies elsewhere and was not fetched."""
+_GOES_ON = (*REMOTE, "E651")
+"""Problems without which a plan goes on. A path that does not exist is a mistake, and none does."""
 
 
 def unresolved(
@@ -81,7 +88,7 @@ def unresolved(
         SourceMissing: the error itself, when what it says is about this machine's own files.
     """
     problem = error.problems[0]
-    if problem.code not in REMOTE:
+    if problem.code not in _GOES_ON:
         raise error
     return Unresolved(
         address=address,

@@ -1,0 +1,67 @@
+"""Where insightface's models lie, which find faces in pictures. insightface would download them; nothing here does."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from recipe_runner.sources.address import Located, missing
+from recipe_runner.sources.source import Source, SourceFile
+from recipe_runner.weights.digests import file_sha256
+
+VARIABLE = "INSIGHTFACE_HOME"
+PACK = "buffalo_l"
+"""The models with which the FaceID adapters were trained."""
+ADDRESS = f"insightface:{PACK}"
+"""How a lock and a manifest name them: no path, and no repository."""
+NOTICE = (
+    f"insightface's models ({PACK}) recognise faces; their licence allows non-commercial research only "
+    "(https://github.com/deepinsight/insightface#license)"
+)
+_PACKAGES = ("insightface", "onnxruntime")
+_FILES = ("*.onnx", "manifest.json")
+"""What insightface reads of the folder."""
+_OTHERWISE = "or give the face's embedding as `image_embeds` (a .npy or .safetensors file)"
+
+
+def models_root() -> Path:
+    """The folder that holds `models/buffalo_l`: `$INSIGHTFACE_HOME`, or `~/.insightface` as insightface itself."""
+    return Path(os.environ.get(VARIABLE) or Path.home() / ".insightface").expanduser()
+
+
+def locate_face_models() -> Located:
+    """Where the models lie.
+
+    Raises:
+        SourceMissing: E651, they are not on this machine.
+    """
+    root = models_root()
+    folder = root / "models" / PACK
+    if not any(folder.glob("*.onnx")):
+        hint = f"unpack {PACK}.zip of insightface's releases there or set {VARIABLE}, {_OTHERWISE}; note: {NOTICE}"
+        raise missing("E651", f"insightface's models {PACK} are not in {folder}", hint)
+    return Located(address=ADDRESS, root=root)
+
+
+def find_face_models() -> Source:
+    """The models that find and recognise faces. Their contents decide an embedding as much as the picture does.
+
+    Raises:
+        SourceMissing: E651, insightface or its models are not here.
+    """
+    for package in _PACKAGES:
+        if find_spec(package) is None:
+            message = f"finding a face in a picture needs {package}, which is not installed"
+            raise missing("E651", message, f"`pip install 'recipe-runner[faceid]'`, {_OTHERWISE}; note: {NOTICE}")
+    root = locate_face_models().root
+    folder = root / "models" / PACK
+    files = sorted(path for pattern in _FILES for path in folder.glob(pattern))
+    return Source(
+        address=ADDRESS,
+        root=root,
+        files=tuple(
+            SourceFile(name=path.relative_to(root).as_posix(), size=path.stat().st_size, sha256=file_sha256(path))
+            for path in files
+        ),
+    )
