@@ -9,7 +9,9 @@ from typing import Any
 
 from recipe_runner.compile import Plan
 from recipe_runner.paths import prompt_id
-from recipe_runner.recipe import Recipe
+from recipe_runner.recipe import Merge, Recipe
+from recipe_runner.record.decided import write_decisions
+from recipe_runner.rules.adapters import MERGE_OPTIONS
 from recipe_runner.sources.lock_file import RUN_HEADER, Lock, installed_libraries, lock_text, locked_source
 from recipe_runner.sources.source import Source
 from recipe_runner.yaml_text import to_yaml
@@ -21,8 +23,7 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
     """The recipe with nothing left out; paths relative to the recipe's `folder` are rewritten for the `run` folder."""
     tree = _plain(recipe.model_dump(by_alias=True, exclude_none=True))
     first = plan.recipe.variants[0]
-    axes = recipe.matrix.keys()
-    if "base.model" not in axes and "base" not in axes:
+    if len({variant.base.pipeline for variant in plan.recipe.variants}) == 1:
         tree["base"]["pipeline"] = first.base.pipeline
     tree["sampling"] = {**first.sampling, **tree["sampling"]}
     # What the recipe sets to null is a component left out, which exclude_none took away.
@@ -30,6 +31,8 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
         tree["base"]["components"].setdefault(name, None if component is None else {})
     for position, prompt in enumerate(tree["prompts"]):
         tree["prompts"][position] = {"id": prompt_id(prompt, position), **prompt}
+    _without_unread(tree)
+    write_decisions(tree, plan)
     _pin(tree, plan)
     for holder, key in addresses(tree):
         holder[key] = _moved(holder[key], folder, run)
@@ -41,6 +44,19 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
                 for holder, key in addresses(value):
                     holder[key] = _moved(holder[key], folder, run)
     return RESOLVED_HEADER + to_yaml(_without_empty(tree))
+
+
+def _without_unread(tree: Any) -> None:
+    """Take the defaults of options away that the merging method does not read: written out they would be refused."""
+    for name, adapter in tree["adapters"].items():
+        if adapter["kind"] != "merge":
+            continue
+        varied = f"adapters.{name}.combination_type" in tree["matrix"]
+        for option, methods in MERGE_OPTIONS.items():
+            unread = adapter["combination_type"] not in methods
+            default = Merge.model_fields[option].default
+            if unread or (varied and adapter.get(option) == default):
+                adapter.pop(option, None)
 
 
 def _pin(tree: Any, plan: Plan) -> None:

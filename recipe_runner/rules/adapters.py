@@ -28,7 +28,7 @@ _WITH_DENSITY = (
     "ties", "ties_svd", "dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_svd", "magnitude_prune",
     "magnitude_prune_svd",
 )  # fmt: skip
-_OPTIONS = {
+MERGE_OPTIONS = {
     "density": _WITH_DENSITY,
     "majority_sign_method": ("ties", "ties_svd", "dare_ties", "dare_ties_svd"),
     "svd_rank": ("svd", "ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"),
@@ -109,7 +109,7 @@ def merges(view: View) -> Iterator[Finding]:
             message = f"{_counted(len(weights), 'weight')} for {_counted(len(members), 'adapter')}"
             yield Finding("E319", message, (*path, "weights"), "Write one weight for each adapter, in their order.")
         method = merge.get("combination_type", "cat")
-        for option, methods in _OPTIONS.items():
+        for option, methods in MERGE_OPTIONS.items():
             if merge.get(option) is not None and isinstance(method, str) and method not in methods:
                 message = f"the method `{shown(method)}` takes no `{option}`"
                 yield Finding("E320", message, (*path, option), f"{listed(methods, 'and')} do.", key=True)

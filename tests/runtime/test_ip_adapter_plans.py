@@ -22,6 +22,8 @@ from support.plain import plain_pipeline
 import recipe_runner
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.preflight import fit_warnings
+from recipe_runner.recipe import IpAdapter
+from recipe_runner.record.documents import resolved_yaml
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.sources.source import Source
 
@@ -272,6 +274,20 @@ def test_the_name_tells_version_2_of_face_id_plus(folder: Path) -> None:
     assert shortcut(entry("ip-adapter-faceid-plusv2_sd15", shown)) is True
     assert shortcut(entry("ip-adapter-faceid-plusv2_sd15", f"{shown}, shortcut: false")) is False
     assert shortcut(entry("faceid_plus", shown)) is False
+
+
+@pytest.mark.parametrize("name", ["ip-adapter-faceid-plusv2_sd15", "faceid_plus"])
+def test_the_version_that_a_name_told_is_written_out(name: str, folder: Path, tmp_path: Path) -> None:
+    if not (folder / f"{name}.safetensors").exists():
+        (folder / f"{name}.safetensors").symlink_to(folder / "faceid_plus.safetensors")
+    plan = plan_of(folder, entry(name, "image: bear.png, image_embeds: face.npy"))
+    recipe = recipe_runner.load_recipe(folder / "recipe.yaml")
+    (tmp_path / "resolved.yaml").write_text(resolved_yaml(recipe, plan, folder, tmp_path))
+    again = recipe_runner.load_recipe(tmp_path / "resolved.yaml").adapters["look"]
+    assert isinstance(again, IpAdapter)
+    assert again.shortcut is (name != "faceid_plus")
+    assert again.image_encoder is not None
+    assert recipe_runner.compile_recipe(tmp_path / "resolved.yaml").digest == plan.digest
 
 
 def test_the_manifest_names_every_picture_and_counts_every_tensor(folder: Path) -> None:
