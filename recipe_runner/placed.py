@@ -18,6 +18,12 @@ def placed(origin: Origin) -> Iterator[None]:
         raise error.at(origin.path, origin.line, origin.column, origin.source_line, origin.width) from error
 
 
+def told_as(problem: Problem) -> str:
+    """A warning on one line, as runs tell and record it."""
+    place = f"{problem.path}:{problem.line}: " if problem.line else ""
+    return f"{place}{problem.message} [{problem.code}]"
+
+
 def warning_at(origin: Origin, code: str, message: str, hint: str) -> Problem:
     """A warning at the place `origin` of the recipe."""
     return Problem(

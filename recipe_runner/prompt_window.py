@@ -52,7 +52,7 @@ def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
 
 def _warning(prompt: ResolvedPrompt, reader: _Reader, name: str, lost: str) -> Problem:
     encoder = f"text encoder{reader.number.replace('_', ' ')}"
-    message = f"prompt {prompt.id}: {name}: {encoder} reads {reader.window} tokens; it does not see `{lost}`"
+    message = f"{name}: {encoder} reads {reader.window} tokens; it does not see `{lost}`"
     return warning_at(prompt.origin, "W751", message, "shorten the prompt, or put what matters first")
 
 

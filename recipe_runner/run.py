@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
+from recipe_runner.placed import told_as
+from recipe_runner.preflight import fit_warnings
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.gallery import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state
@@ -81,9 +83,7 @@ def execute_plan(
         progress.begin(reused)
         for action in actions:
             progress.explain(f"{action.path}: {'to make' if action.action == 'made' else 'reused'}: {action.why}")
-        warnings: tuple[str, ...] = ()
-        if missing:
-            warnings = _make(folder, prepared, gallery, missing, progress)
+        warnings = _make(folder, prepared, gallery, missing, progress) if missing else ()
         write_views(folder, plan, gallery.finish())
     return Run(
         folder=folder.path,
@@ -148,7 +148,12 @@ def _make(
     order = in_order(plan, wanted)
     if any("faces" in shown.sources for shown in plan.image_prompts.values()):
         progress.say(f"note: {FACES_NOTICE}")
-    with Workshop(plan, progress.step) as workshop:
+    # Before it costs anything; what the operations find to be so once more is not told twice.
+    told = list(fit_warnings(plan.recipe))
+    early = [told_as(problem) for problem in told]
+    for warning in early:
+        progress.say(f"warning: {warning}")
+    with Workshop(plan, progress.step, told=told) as workshop:
         gallery.begin(workshop.environment)
 
         def save(node: Any, inputs: Mapping[str, Any]) -> None:
@@ -160,12 +165,12 @@ def _make(
         except RecipeRunnerError as error:
             write_views(folder, plan, gallery.fail(error.problems[0]))
             raise
-        told = [f"{problem.message} [{problem.code}]" for problem in prepared.warnings]
+        noted = [*(f"{problem.message} [{problem.code}]" for problem in prepared.warnings), *early]
         seconds = {"total": time.monotonic() - started, **workshop.timer.seconds}
-        gallery.note_making(seconds, host_facts(), [*told, *workshop.warnings])
+        gallery.note_making(seconds, host_facts(), [*noted, *workshop.warnings])
     for warning in workshop.warnings:
         progress.say(f"warning: {warning}")
-    return tuple(workshop.warnings)
+    return (*early, *workshop.warnings)
 
 
 def host_facts() -> Mapping[str, Json]:

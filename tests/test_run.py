@@ -80,6 +80,31 @@ def test_a_run_leaves_everything_the_design_promises(recipe: Path) -> None:
     )
 
 
+def test_telemetry_says_how_long_each_image_took(recipe: Path) -> None:
+    run = recipe_runner.run_recipe(recipe)
+    (made,) = json.loads((run.folder / "telemetry.json").read_bytes())["invocations"]
+    assert list(made["image_seconds"]) == [f"images/{name}" for name in NAMES]
+    assert all(seconds > 0 for seconds in made["image_seconds"].values())
+    shares = made["seconds"]
+    # Nothing of an image's own time is left out, and nothing counts twice.
+    own = sum(seconds for name, seconds in shares.items() if name != "total")
+    assert own <= sum(made["image_seconds"].values()) <= shares["total"]
+
+
+def test_a_prompt_that_is_too_long_is_told_once_and_before_anything_is_made(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(recipe.read_text().replace("film photo of a circle", " ".join(["film photo"] * 60)))
+    answer = call(capsys, "run", str(recipe))
+    lines = answer.err.splitlines()
+    assert [number for number, line in enumerate(lines) if "[W751]" in line] == [0]
+    telemetry = json.loads(next(Path("runs").glob("*/*/telemetry.json")).read_bytes())
+    (told,) = telemetry["invocations"][0]["warnings"]
+    assert lines[0] == f"warning: {told}"
+    again = call(capsys, "run", str(recipe), "--format", "json", "--runs", "again")
+    assert json.loads(again.out)["warnings"] == [told]
+
+
 def test_pictures_are_those_of_the_plain_pipeline(recipe: Path, sd15_folder: Path) -> None:
     import torch
     from diffusers import StableDiffusionPipeline

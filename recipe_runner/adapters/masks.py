@@ -24,7 +24,7 @@ def mask_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
         for adapter in variant.adapters:
             masks = [s for role, s in adapter.sources.items() if role.startswith("mask") and isinstance(s, Source)]
             place = {"path": adapter.origin.path, "line": adapter.origin.line, "column": adapter.origin.column,
-                     "source_line": adapter.origin.source_line}  # fmt: skip
+                     "source_line": adapter.origin.source_line, "width": adapter.origin.width}  # fmt: skip
             for problem in stretched(adapter.name, masks, width, height):
                 told[replace(problem, **place)] = None  # type: ignore[arg-type]
     yield from told

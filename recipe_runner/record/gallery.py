@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class Gallery:
         self._environment: Mapping[str, Json] | None = None
         self._started = datetime.now(UTC)
         self._made: list[str] = []
+        self._seconds: dict[str, float] = {}
+        self._last = 0.0
         self._by_key: dict[str, list[PlannedImage]] = {}
         for image in plan.images:
             self._by_key.setdefault(image.key, []).append(image)
@@ -101,6 +104,7 @@ class Gallery:
         """Images are made from here on, in this environment."""
         # In the order in which the store gives it back, so that a manifest does not tell which of the two it came from.
         self._environment = json.loads(canonical(environment))
+        self._last = time.monotonic()
 
     def add(self, key: str, pixels: NDArray[np.uint8], on_image: OnImage) -> None:
         """Keep a picture: uint8 pixels [H, W, 3]. It is in the store and in the folder, whole, when this returns."""
@@ -113,6 +117,8 @@ class Gallery:
             write_thumbnail(self._folder.path, picture.pixel_sha256, pixels)
         entries = [self._write(image, found.image, found.data) for image in images]
         self._folder.journal.append(entries)
+        now = time.monotonic()
+        self._seconds[entries[0].path], self._last = now - self._last, now
         for entry in entries:
             self._made.append(entry.path)
             on_image(entry.path)
@@ -132,7 +138,7 @@ class Gallery:
             made=len(self._made),
             reused=len(self._plan.images) - len(self._made),
             seconds=seconds,
-            image_seconds={},
+            image_seconds=self._seconds,
             host=host,
             warnings=warnings,
         )

@@ -25,8 +25,10 @@ _FORMAT = 1
 class Invocation:
     """One invocation of `run`.
 
-    `started` is UTC in ISO 8601. `seconds` is the duration of each phase, and `image_seconds` of each image that was
-    made, by its path. `host` has the host's facts: name, processors, device, memory.
+    `started` is UTC in ISO 8601. `seconds` is the duration of each phase. `image_seconds` is, by the path of each image
+    that was made, how long it took until it was whole, since the one before it was: what several images share counts
+    for the first of them, and of images with the same bytes only the first is listed. `host` has the
+    host's facts: name, processors, device, memory.
     `warnings` are what the run told.
     """
 

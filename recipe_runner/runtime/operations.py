@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, cast
@@ -17,7 +17,7 @@ from recipe_runner.compile import Plan
 from recipe_runner.errors import Problem
 from recipe_runner.graph import Node
 from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
-from recipe_runner.placed import placed
+from recipe_runner.placed import placed, told_as
 from recipe_runner.resolved import ResolvedBase, ResolvedImagePrompt
 from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents
@@ -53,8 +53,10 @@ class Timer:
 class Workshop:
     """A live pipeline and the operations that use it, for the nodes of one plan; use it as a context manager."""
 
-    def __init__(self, plan: Plan, on_step: Callable[[int, int], None]) -> None:
+    def __init__(self, plan: Plan, on_step: Callable[[int, int], None], told: Sequence[Problem] = ()) -> None:
         """Choose the device; weights are loaded by the first operation that needs them.
+
+        `told` are warnings that were told already.
 
         Raises:
             OperationFailed: E701 when there is no such device.
@@ -63,6 +65,7 @@ class Workshop:
         self._plan = plan
         self._on_step = on_step
         self._live = LivePipeline(recipe.device, cast("Level", recipe.reproducibility), recipe.threads)
+        self._told = {(problem.code, problem.message) for problem in told}
         self._warnings: dict[str, None] = {}
         self.timer = Timer()
         self.environment: Mapping[str, Json] = self._live.describe()
@@ -157,9 +160,10 @@ class Workshop:
         return decoded.pictures[0]
 
     def _warn(self, node: Node, problems: tuple[Problem, ...]) -> None:
-        place = f"{node.origin.path}:{node.origin.line}: " if node.origin.line else ""
         for problem in problems:
-            self._warnings[f"{place}{problem.message} [{problem.code}]"] = None
+            if (problem.code, problem.message) not in self._told:
+                warning = told_as(replace(problem, path=node.origin.path, line=node.origin.line))
+                self._warnings[warning] = None
 
 
 def _images(inputs: Mapping[str, Any], member: int) -> list[ImageConditioning]:
