@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from recipe_runner import paths
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.masks import mask_warnings
 from recipe_runner.adapters.tokens import left_to_files, unused_tokens
@@ -61,10 +62,19 @@ def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
         return
     for pipeline in dict.fromkeys(variant.base.pipeline for variant in resolved.variants):
         if pipeline != "auto":
-            problems = check_rules(document.with_overrides([f"base.pipeline={pipeline}"]))
-            errors = [problem for problem in problems if problem.severity == "error"]
+            option = f"base.pipeline={pipeline}"
+            problems = check_rules(document.with_overrides([option]))
+            errors = [_of_model(document, option, problem) for problem in problems if problem.severity == "error"]
             if errors:
                 raise RecipeInvalid(*errors)
+
+
+def _of_model(document: Document, option: str, problem: Problem) -> Problem:
+    """A problem of the class that the model names, at the model; what is wrong elsewhere has its own place."""
+    if problem.source_line != option:
+        return problem
+    hint = "where its parts are those of a text-to-image pipeline, write that one's class as `base.pipeline`"
+    return document.problem(problem.code, f"the model's own pipeline: {problem.message}", ("base", "model"), hint)
 
 
 def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
@@ -115,7 +125,17 @@ def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem
     for role, source in resolved.sources().items():
         if isinstance(source, Source):
             continue
-        section = tuple(role.partition("#")[0].split("."))
-        path = ("base", "model") if section == ("base",) else section[:3] if section[0] == "base" else section[:2]
         message = f"{role} was not checked: {source.reason}"
-        yield document.problem("W762", message, path, source.hint, severity="warning")
+        yield document.problem("W762", message, _place(document, role), source.hint, severity="warning")
+
+
+def _place(document: Document, role: str) -> paths.Path:
+    """Where the recipe names the source with this role, or as near as it can be told."""
+    if role == "base":
+        return ("base", "model")
+    steps = paths.parse_path(role.partition("#")[0])
+    try:
+        return paths.locate(document.tree, steps)
+    except paths.PathNotFoundError as error:
+        # An axis of the matrix sets it.
+        return tuple(step.name for step in steps[: steps.index(error.step)])

@@ -12,6 +12,7 @@ from recipe_runner.recipe import Base, Component
 from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
+from recipe_runner.weights.header import read_header
 from recipe_runner.weights.problems import misfit
 
 
@@ -50,6 +51,10 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
             variant=base.variant,
         )
     else:
+        for file in found.source.files:
+            if file.name.endswith(".safetensors"):
+                # A broken file is told here, and not where an adapter or a warning first looks into it.
+                read_header(found.source.path(file.name))
         source, config, weight_name, stated = found.source, found.config, found.weight_name, found.scheduler
         if scheduler is not None and scheduler.class_name is not None:
             _require_parameters(scheduler.class_name, stated, found.weight_name)

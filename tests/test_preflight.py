@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.command import Answer, call, process
 from support.header_bases import flux_base, header_base, write_table
+from support.ip_adapters import write_picture
 from support.safetensors_bytes import whole
 
 from recipe_runner import memory
@@ -163,6 +164,35 @@ def test_what_is_not_here_is_said_to_be_unchecked(folder: Path) -> None:
     (problem,) = told(folder, "base: {model: sd1}\nadapters: {far: {kind: lora, model: somebody/far-away}}\n")
     assert (problem.code, problem.severity, problem.line) == ("W762", "warning", 4)
     assert problem.message.startswith("adapters.far was not checked: somebody/far-away: not in the local Hub cache")
+
+
+def test_an_image_of_one_prompt_that_is_not_here_is_told_at_that_prompt(folder: Path) -> None:
+    write_picture(folder / "b.png", 1)
+    path = folder / "recipe.yaml"
+    path.write_text(
+        "recipe: 1\nname: a\nbase: {model: sd1}\n"
+        "adapters: {look: {kind: ip_adapter, model: somebody/far-away, image: b.png}}\n"
+        "prompts:\n  - {id: day, prompt: a bear}\n"
+        '  - {id: night, prompt: a bear, images: {look: ["https://example.org/a.png", b.png]}}\n'
+    )
+    problems = weights_problems(path)
+    places = {problem.message.split()[0]: (problem.line, problem.column) for problem in problems}
+    assert places == {
+        "adapters.look": (4, 18),
+        "adapters.look.image_encoder": (4, 18),
+        "prompts.night.images.look[0]": (7, 49),
+    }
+
+
+def test_a_class_that_only_the_model_names_is_blamed_on_the_model(folder: Path, tmp_path: Path) -> None:
+    for part in (folder / "sd1").iterdir():
+        (tmp_path / part.name).symlink_to(part)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").unlink()
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionInpaintPipeline"}))
+    (problem,) = told(folder, f"base: {{model: {tmp_path}}}\n")
+    assert (problem.code, problem.path, problem.line, problem.column) == ("E328", str(folder / "recipe.yaml"), 3, 15)
+    assert "base.pipeline" in problem.hint
 
 
 def validate(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[Answer, dict[str, Any]]:

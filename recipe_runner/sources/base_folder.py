@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recipe_runner.diffusers_table import pipelines
 from recipe_runner.sources.address import listing, missing, nearest_names, refused
 from recipe_runner.sources.component_files import (
+    available_variants,
     config_files,
     holds_weights,
     listed,
@@ -18,6 +20,7 @@ from recipe_runner.sources.component_files import (
     weights_files,
 )
 from recipe_runner.sources.folder import Folder
+from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.source import Address
 
 INDEX = "model_index.json"
@@ -117,19 +120,17 @@ def base_files(
     refuse_code(root, shown)
     names = [INDEX]
     lacking: list[str] = []
-    for component, (_, class_name) in index.components.items():
-        if component in left_out:
-            continue
+    wanted_parts = {name: cls for name, (_, cls) in index.components.items() if name not in left_out}
+    if absent := [component for component in wanted_parts if not (root / component).is_dir()]:
+        raise _absent(index, shown, absent)
+    for component, class_name in wanted_parts.items():
         folder = root / component
-        if not folder.is_dir():
-            hint = f"download the whole folder, or set `base.components.{component}`"
-            raise missing(
-                "E416", f"{shown}: {INDEX} names the component {component}, and there is no such folder", hint
-            )
         refuse_code(folder, f"{shown}/{component}")
         names += [f"{component}/{name}" for name in config_files(folder)]
         if not holds_weights(class_name):
             continue
+        if f"{component}/config.json" not in names:
+            raise missing("E416", f"{shown}/{component}: no config.json there", "download the whole folder")
         weights = weights_files(folder, f"{shown}/{component}", variant, allow_pickle=allow_pickle)
         if weights is None:
             lacking.append(component)
@@ -140,6 +141,19 @@ def base_files(
     return names
 
 
+def _absent(index: PipelineIndex, shown: str, absent: Sequence[str]) -> SourceMissing:
+    """The error for components that the index names and that have no folder."""
+    several = len(absent) > 1
+    message = f"{shown}: {INDEX} names the component{'s' * several} {' and '.join(absent)}, and there "
+    message += "are no such folders" if several else "is no such folder"
+    known = pipelines().get(index.pipeline, {}).get("components", {})
+    if all(known.get(component, {}).get("optional") for component in absent):
+        nulls = ", ".join(f"{component}: null" for component in absent)
+        return missing("E416", message, f"download the whole folder, or leave out: `base.components: {{{nulls}}}`")
+    settable = " and ".join(f"`base.components.{component}`" for component in absent if component != "scheduler")
+    return missing("E416", message, "download the whole folder" + (f", or set {settable}" if settable else ""))
+
+
 def _raise_lacking(root: Folder, shown: str, variant: str | None, lacking: list[str]) -> None:
     messages = [no_weights_message(root / component, component, variant) for component in lacking]
     said = "; ".join(message for message, _ in messages)
@@ -147,4 +161,6 @@ def _raise_lacking(root: Folder, shown: str, variant: str | None, lacking: list[
     if variant:
         hint = f"choose a variant that every component has, or replace {' and '.join(lacking)} in `base.components`"
         raise refused("E409", f"{shown}: not every component has {variant_name(variant)}: {said}", hint)
-    raise missing("E416", f"{shown}: {said}", hint or "set `base.variant`")
+    variants = [available_variants(root / component) for component in lacking]
+    common = [name for name in variants[0] if all(name in others for others in variants)]
+    raise missing("E416", f"{shown}: {said}", hint or f"set `base.variant{f': {common[0]}' if common else ''}`")

@@ -127,8 +127,8 @@ def no_weights_message(folder: Folder, shown: str, variant: str | None) -> tuple
     variants = available_variants(folder)
     if variants:
         have = " and ".join(variant_name(name) for name in variants)
-        wanted = variant_name(variant or "")
-        return f"{shown} has no weights of {wanted}; it has {have}", ""
+        lacks = f"no weights of {variant_name(variant)}; it has" if variant else "no weights but those of"
+        return f"{shown} has {lacks} {have}", ""
     return f"{shown} holds no weights file", nearest_names("diffusion_pytorch_model.safetensors", listed(folder))
 
 

@@ -93,6 +93,29 @@ def test_replaced_components_need_no_files(tmp_path: Path) -> None:
     )
 
 
+def test_everything_that_a_folder_lacks_is_told_at_once(tmp_path: Path) -> None:
+    checker = {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
+    processor = {"feature_extractor": ["transformers", "CLIPImageProcessor"]}
+    write(tmp_path / "model", {**BASE, "model_index.json": {**INDEX, **checker, **processor}})
+    assert refusal(lambda: find_base("model", folder=tmp_path)) == (
+        "E416 model: model_index.json names the components safety_checker and feature_extractor, and there are no such "
+        "folders | download the whole folder, or leave out: "
+        "`base.components: {safety_checker: null, feature_extractor: null}`"
+    )
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps(INDEX))
+    for name in ("text_encoder/model", "unet/diffusion_pytorch_model"):
+        (tmp_path / "model" / f"{name}.safetensors").rename(tmp_path / "model" / f"{name}.fp16.safetensors")
+    (tmp_path / "model" / "text_encoder" / "pytorch_model.bin").unlink()
+    assert refusal(lambda: find_base("model", folder=tmp_path)) == (
+        "E416 model: text_encoder has no weights but those of variant fp16; unet has no weights but those of variant "
+        "fp16 | set `base.variant: fp16`"
+    )
+    (tmp_path / "model" / "unet" / "config.json").unlink()
+    assert refusal(lambda: find_base("model", folder=tmp_path, variant="fp16")) == (
+        "E416 model/unet: no config.json there | download the whole folder"
+    )
+
+
 def test_every_component_must_have_the_variant(tmp_path: Path) -> None:
     write(tmp_path / "model", BASE)
     assert refusal(lambda: find_base("model", folder=tmp_path, variant="fp16")) == (
