@@ -51,7 +51,8 @@ def weights_memory(variant: ResolvedVariant) -> Weights | None:
     """The memory that the weights of `variant` take; None while a file is not on this machine or tells no shapes."""
     base = variant.base
     components: dict[str, int] = {}
-    for component, source, name in weights_of(base):
+    # An image encoder is not loaded with the base, but where pictures are encoded, and is counted there.
+    for component, source, name in (each for each in weights_of(base) if each[0] != "image_encoder"):
         if not name.endswith(".safetensors"):
             return None
         replaced = base.components.get(component)

@@ -34,6 +34,7 @@ from recipe_runner.weights.ip_adapter import (
 )
 from recipe_runner.weights.modules import Modules, ModuleTable
 from recipe_runner.weights.problems import misfit
+from recipe_runner.weights.torch_file import require_inert
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 VAES = ("AutoencoderKL", "AutoencoderTiny")
@@ -138,9 +139,11 @@ def _lay_out(
     if not isinstance(weights, Source):
         return None, None
     contents = read_contents(weights.path(weights.files[0].name))
+    require_inert(contents.foreign, f"adapter {name}")
+    shapes = contents.weights
     with said_instead(contents, "ip_adapter"):
-        layout = read_ip_adapter(contents.shapes, f"adapter {name}")
-    return layout, None if modules is None else fit_ip_adapter(layout, contents.shapes, modules, f"adapter {name}")
+        layout = read_ip_adapter(shapes, f"adapter {name}")
+    return layout, None if modules is None else fit_ip_adapter(layout, shapes, modules, f"adapter {name}")
 
 
 def _shortcut(adapter: IpAdapter, weights: AnySource) -> bool:

@@ -188,4 +188,4 @@ def _layout(adapter: ResolvedAdapter) -> IpAdapterLayout | None:
     source = adapter.sources["weights"]
     if not isinstance(source, Source):
         return None
-    return read_ip_adapter(read_contents(source.path(source.files[0].name)).shapes, f"adapter {adapter.name}")
+    return read_ip_adapter(read_contents(source.path(source.files[0].name)).weights, f"adapter {adapter.name}")

@@ -93,7 +93,9 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
             raise misfit("E512", f"{cls.__name__} has no component `{name}`", f"it has {', '.join(names)}")
         if changes[name] is None and name not in optional_parts(cls):
             raise misfit("E512", f"{cls.__name__} cannot do without its {name}")
-    kept = {name: entry for name, entry in index.components.items() if name not in changes}
+    # IP-Adapters have their encoders loaded where pictures are encoded; the pipeline's own would be a second one.
+    unused = [name for name in ("image_encoder",) if name in optional_parts(cls)]
+    kept = {name: entry for name, entry in index.components.items() if name not in (*changes, *unused)}
     if model.weight_name is not None:
         parts = load_checkpoint(model, kept)
     else:
@@ -109,7 +111,8 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
             for name, entry in kept.items()
         }
     for name, change in changes.items():
-        parts[name] = None if change is None else _load_replacement(name, change, cls, model, index)
+        absent = change is None or name in unused
+        parts[name] = None if absent else _load_replacement(name, change, cls, model, index)
     return {**dict.fromkeys(names), **parts}
 
 
