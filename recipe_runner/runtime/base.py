@@ -111,8 +111,8 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
             for name, entry in kept.items()
         }
     for name, change in changes.items():
-        absent = change is None or name in unused
-        parts[name] = None if absent else _load_replacement(name, change, cls, model, index)
+        needed = None if name in unused else change
+        parts[name] = None if needed is None else _load_replacement(name, needed, cls, model, index)
     return {**dict.fromkeys(names), **parts}
 
 
