@@ -52,7 +52,8 @@ class BaseModel:
 class LoraModel:
     """A LoRA: the file `weight_name` of `source`, loaded into `target` only when that is set.
 
-    `bundled` is the one inside a FaceID adapter's file. `origin` is where the recipe says it.
+    `config` is the PEFT configuration beside it. `bundled` is the one inside a FaceID adapter's file. `origin` is where
+    the recipe says it.
     """
 
     key: str
@@ -61,6 +62,7 @@ class LoraModel:
     weight_name: str
     target: str | None = None
     alpha: float | None = None
+    config: Source | None = None
     bundled: bool = False
     origin: Origin = field(default_factory=Origin, compare=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.adapters.base_modules import base_modules
@@ -12,13 +13,19 @@ from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
 from recipe_runner.recipe import Lora, LoraScale
 from recipe_runner.resolved import AnySource, ResolvedAdapter
+from recipe_runner.sources.find import find_beside
+from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_floats, require_whole
+from recipe_runner.weights.lora.peft_config import CONFIG_NAME, WEIGHTS_STEM, with_config
 from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
+
+USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+"""What diffusers and PEFT call the file, which is meant where a folder holds others too."""
 
 
 def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
@@ -73,11 +80,12 @@ def check_scale(name: str, scale: Json, layout: LoraLayout | None, surroundings:
 
 
 def _decide(name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings) -> Core:
-    source = find_weights_file(lora, surroundings)
-    layout = _lay_out(name, lora, source, modules)
+    source = find_weights_file(lora, surroundings, USUAL)
+    config = _peft_config(lora, source, surroundings)
+    layout = _lay_out(name, lora, source, config, modules)
     return Core(
         constants={"target": lora.target, "alpha": lora.alpha},
-        sources={"weights": source},
+        sources={"weights": source} | ({} if config is None else {"config": config}),
         layout=layout,
         tensors=None if layout is None else layout.landed(),
     )
@@ -88,12 +96,26 @@ def scale_of(scale: float | LoraScale) -> Json:
     return scale.model_dump(exclude_none=True) if isinstance(scale, LoraScale) else scale
 
 
-def _lay_out(name: str, lora: Lora, source: AnySource, modules: ModuleTable | None) -> LoraLayout | None:
+def _peft_config(lora: Lora, source: AnySource, surroundings: Surroundings) -> AnySource | None:
+    """PEFT's configuration beside the weights that it saved; None where the file is not PEFT's own."""
+    if not isinstance(source, Source) or PurePosixPath(source.files[0].name).stem != WEIGHTS_STEM:
+        return None
+    try:
+        return find_beside(source, CONFIG_NAME, folder=surroundings.folder)
+    except SourceMissing as error:
+        return unresolved(error, address=lora.model, revision=lora.revision, weight_name=CONFIG_NAME)
+
+
+def _lay_out(
+    name: str, lora: Lora, source: AnySource, config: AnySource | None, modules: ModuleTable | None
+) -> LoraLayout | None:
     """Where the file's tensors land; None while the file or the base's modules are not known."""
-    if modules is None or not isinstance(source, Source):
+    if modules is None or not isinstance(source, Source) or isinstance(config, Unresolved):
         return None
     contents = read_contents(source.path(source.files[0].name))
-    layout = read_layout(contents.weights, modules, target=lora.target, metadata=contents.metadata)
+    said = config.path(config.files[0].name) if config is not None else None
+    metadata = with_config(contents.metadata, said)
+    layout = read_layout(contents.weights, modules, target=lora.target, metadata=metadata)
     with said_instead(contents, "lora"):
         require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")

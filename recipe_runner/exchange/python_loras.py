@@ -12,6 +12,7 @@ from recipe_runner.exchange.python_code import Place, call
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.header import Header, read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout
+from recipe_runner.weights.lora.peft_config import CONFIG_NAME, with_config
 
 if TYPE_CHECKING:
     from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
@@ -53,7 +54,11 @@ def differences(adapter: ResolvedAdapter, base: ResolvedBase) -> Iterator[str]:
     header = read_header(path)
     target = adapter.constants.get("target")
     only = None if target is None else str(target)
-    layout = read_layout(header.shapes, modules, target=only, metadata=header.metadata)
+    config = adapter.sources.get("config")
+    said = config.path(config.files[0].name) if isinstance(config, Source) else None
+    layout = read_layout(header.shapes, modules, target=only, metadata=with_config(header.metadata, said))
+    if said is not None and any(module.alpha not in (None, module.rank) for module in layout.modules):
+        yield f"diffusers does not read {CONFIG_NAME}, and takes every alpha as the rank"
     bare = target is not None and layout.layout == "bare"
     if layout.layout not in _LOADED_WHOLE and not bare:
         yield f"diffusers does not apply the key layout `{layout.layout}` whole"

@@ -37,6 +37,7 @@ def lora_of(key: str, adapter: ResolvedAdapter) -> LoraModel:
         weight_name=source.files[0].name,
         target=cast("str | None", adapter.constants["target"]),
         alpha=cast("float | None", adapter.constants["alpha"]),
+        config=found(adapter.sources["config"]) if "config" in adapter.sources else None,
         origin=adapter.origin,
     )
 

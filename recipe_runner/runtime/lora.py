@@ -14,10 +14,12 @@ from recipe_runner.runtime.changes import Change, Difference, Factor, tucker_dow
 from recipe_runner.runtime.embedding_file import vectors_of
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
 from recipe_runner.runtime.tensors import read_tensors, require_finite
+from recipe_runner.sources.source import Source
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.header import read_header
 from recipe_runner.weights.ip_adapter import bundled_lora
 from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_alpha, require_floats, require_whole
+from recipe_runner.weights.lora.peft_config import with_config
 from recipe_runner.weights.modules import Shape
 
 TUNED_PARTS = (*DENOISER_PARTS, *TEXT_PARTS)
@@ -61,7 +63,7 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
     if adapter.bundled:
         layout = bundled_lora(shapes, modules["unet"], label)
     else:
-        layout = read_layout(shapes, modules, metadata=_metadata(path), target=adapter.target)
+        layout = read_layout(shapes, modules, metadata=_metadata(path, adapter.config), target=adapter.target)
     require_whole(layout, label)
     require_alpha(layout, adapter.alpha, label)
     require_floats(layout, {key for key, tensor in tensors.items() if not tensor.is_floating_point()}, label)
@@ -130,5 +132,6 @@ def _alpha(module: LoraModule, roles: Mapping[str, torch.Tensor], given: float |
     return (float(roles["alpha"]) if "alpha" in roles else given) or float(module.rank)
 
 
-def _metadata(path: Path) -> Mapping[str, str]:
-    return read_header(path).metadata if identify_format(path) == "safetensors" else {}
+def _metadata(path: Path, config: Source | None) -> Mapping[str, str]:
+    own = read_header(path).metadata if identify_format(path) == "safetensors" else {}
+    return with_config(own, None if config is None else config.path(config.files[0].name))

@@ -142,9 +142,10 @@ class Loras:
         return translated
 
     def _read(self, adapter: LoraModel) -> Translated:
-        watch = Watch.begin(adapter.source)
+        watches = [Watch.begin(source) for source in (adapter.source, adapter.config) if source is not None]
         translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
-        watch.check()
+        for watch in watches:
+            watch.check()
         return translated
 
     def _merge(self, adapter: MergeModel) -> Translated:
@@ -161,4 +162,5 @@ def _identity(adapter: _Model) -> _Identity:
         options = adapter.density, adapter.majority_sign_method, adapter.svd_rank, adapter.seed
         members = tuple(map(_identity, adapter.members)), digest([*adapter.weights, *adapter.scales])
         return adapter.combination_type, options, members
-    return adapter.source.digest, adapter.weight_name, adapter.target, adapter.alpha, adapter.bundled
+    config = adapter.config and adapter.config.digest
+    return adapter.source.digest, adapter.weight_name, adapter.target, adapter.alpha, config, adapter.bundled

@@ -51,8 +51,12 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
         # Training frameworks put the weights beside the optimizer's state.
         tree = tree["state_dict"]
     if isinstance(tree, dict):
-        # Numbers and texts beside the weights, such as a training step, say nothing that is applied.
-        tree = {name: value for name, value in tree.items() if not isinstance(value, (str, int, float, type(None)))}
+        # Numbers and texts beside the weights, such as a training step, say nothing that is applied. An alpha does.
+        tree = {
+            name: value
+            for name, value in tree.items()
+            if not isinstance(value, (str, int, float, type(None))) or str(name).endswith(".alpha")
+        }
     if isinstance(tree, dict) and tree and all(isinstance(part, dict) for part in tree.values()):
         # IP-Adapters are pickled in two parts, whose names a safetensors file has as prefixes.
         tree = {f"{part}.{name}": value for part, inner in tree.items() for name, value in inner.items()}

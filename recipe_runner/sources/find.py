@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from recipe_runner.canonical import Json
 from recipe_runner.diffusers_table import pipelines
@@ -20,6 +20,7 @@ from recipe_runner.sources.component_files import (
     weights_files,
 )
 from recipe_runner.sources.folder import Folder
+from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.source import Address, Source, SourceFile
 from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint, stated_scheduler
 from recipe_runner.weights.contents import read_contents
@@ -263,6 +264,28 @@ def find_weights(
     return source
 
 
+def find_beside(weights: Source, name: str, *, folder: Path) -> Source | None:
+    """The file called `name` in the folder of a weights file that was found; None where there is none.
+
+    Raises: as `find_base`; SourceMissing E402 where the local cache does not know what else the repository has.
+    """
+    written = weights.written
+    beside = PurePosixPath(weights.files[0].name).with_name(name).as_posix()
+
+    def choose(root: Folder) -> str:
+        if not (root / beside).is_file():
+            raise missing("E401", f"{written.model}: no file {beside} in it")
+        return beside
+
+    try:
+        located, _ = chosen(locate(written.model, folder, written.revision), choose)
+    except SourceMissing as error:
+        if error.problems[0].code != "E401":
+            raise
+        return None
+    return _source(located, [beside], replace(written, subfolder=None, weight_name=beside), None)
+
+
 def _weights_source(
     located: Located,
     wanted: Address,
@@ -339,4 +362,4 @@ def _file(root: Path, name: str, progress: Progress | None) -> SourceFile:
     return SourceFile(name=name, size=path.stat().st_size, sha256=sha256)
 
 
-__all__ = ["FoundBase", "FoundComponent", "find_base", "find_component", "find_weights", "with_config"]
+__all__ = ["FoundBase", "FoundComponent", "find_base", "find_beside", "find_component", "find_weights", "with_config"]

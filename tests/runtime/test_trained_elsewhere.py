@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ import torch
 from peft import LoHaConfig, LoKrConfig, LoraConfig
 from safetensors.torch import save_file
 from support import lycoris as kinds
-from support.handles import lora_model
+from support.handles import base_model, handle, lora_model
 from support.module_tables import modules_of
 from support.plain import plain_pipeline
 
 import recipe_runner
 from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.runtime.adapter_models import lora_of
 from recipe_runner.runtime.changes import Factor
+from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.lora import Translated, translate
 from recipe_runner.runtime.tuners import Tuners
 
@@ -78,6 +81,41 @@ def test_what_save_lora_adapter_writes_does_what_peft_did(name: str, sd15_folder
     assert error(untouched, expected) > 0.01
 
 
+HEAD = """\
+recipe: 1
+name: x
+base: {model: model}
+prompts: [{prompt: a bear}]
+"""
+
+
+def test_what_peft_saves_counts_with_the_configuration_beside_it(sd15_folder: Path, tmp_path: Path) -> None:
+    unet = plain_pipeline(sd15_folder).unet
+    (tmp_path / "model").symlink_to(sd15_folder)
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=["attn1.to_q", "conv1"], init_lora_weights=False)
+    theirs = peft.get_peft_model(unet, config).eval()
+    theirs.save_pretrained(tmp_path / "trained")
+    (tmp_path / "trained" / "another.safetensors").write_bytes(b"")
+    (tmp_path / "recipe.yaml").write_text(HEAD + "adapters:\n  x: {kind: lora, model: trained}\n")
+    plan = recipe_runner.compile_recipe(tmp_path / "recipe.yaml")
+    assert list(plan.recipe.sources()) == ["base", "adapters.x", "adapters.x.config"]
+    live = LivePipeline("cpu", "strict", 1)
+    adapter = lora_of("x", plan.recipe.variants[0].adapters[0])
+    wanted = handle(base_model(sd15_folder), adapter, x=1.0)
+    assert torch.equal(output(live.require(wanted).unet), output(theirs))
+    said = tmp_path / "trained" / "adapter_config.json"
+    told = json.loads(said.read_text())
+    said.write_text(json.dumps({**told, "lora_alpha": 8}))
+    assert recipe_runner.compile_recipe(tmp_path / "recipe.yaml").digest != plan.digest
+    with pytest.raises(RecipeRunnerError) as caught:
+        LivePipeline("cpu", "strict", 1).require(wanted)
+    assert caught.value.problems[0].code == "E508"
+    said.write_text(json.dumps({**told, "r": 3}))
+    with pytest.raises(RecipeRunnerError, match=r"adapter_config\.json says rank 3 for ") as caught:
+        recipe_runner.compile_recipe(tmp_path / "recipe.yaml")
+    assert caught.value.problems[0].code == "E605"
+
+
 def test_training_that_began_by_changing_the_base_is_refused(sd15_folder: Path, tmp_path: Path) -> None:
     unet = plain_pipeline(sd15_folder).unet
     unet.add_adapter(LoraConfig(r=4, init_lora_weights="pissa", target_modules=["attn1.to_q"]))
@@ -133,10 +171,7 @@ def test_whole_numbers_are_refused_while_planning_and_running(sd15_folder: Path,
     tensors = {key: tensor if key.endswith("alpha") else tensor.to(torch.int8) for key, tensor in tensors.items()}
     save_file(tensors, tmp_path / "x.safetensors")
     (tmp_path / "model").symlink_to(sd15_folder)
-    (tmp_path / "recipe.yaml").write_text(
-        "recipe: 1\nname: x\nbase: {model: model}\nadapters:\n  x: {kind: lora, model: x.safetensors}\n"
-        "prompts: [{prompt: a bear}]\n"
-    )
+    (tmp_path / "recipe.yaml").write_text(HEAD + "adapters:\n  x: {kind: lora, model: x.safetensors}\n")
     for refused in (
         lambda: read(unet, tmp_path / "x.safetensors"),
         lambda: recipe_runner.compile_recipe(tmp_path / "recipe.yaml"),
@@ -150,7 +185,7 @@ def test_what_a_pickle_holds_beside_tensors_is_named(tmp_path: Path) -> None:
     model = kinds.Small()
     tensors, _ = kinds.file_of({"linear": kinds.lora}, model, 1)
     for held, said in (
-        ({**tensors, "epoch": 3}, "x.pt is not a mapping of names to tensors: its 'epoch' is of type int"),
+        ({**tensors, "x.alpha": 3}, "x.pt is not a mapping of names to tensors: its 'x.alpha' is of type int"),
         (3, "x.pt holds a value of type int, not a mapping of names to tensors"),
         ({key: tensor.numpy() for key, tensor in tensors.items()}, "it holds a numpy._core.multiarray._reconstruct"),
     ):

@@ -15,7 +15,7 @@ from support.safetensors_bytes import whole
 
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.sources.access import Access, Pin, reach
-from recipe_runner.sources.find import find_base, find_component, find_weights
+from recipe_runner.sources.find import find_base, find_beside, find_component, find_weights
 from recipe_runner.sources.hub_cache import repository_folder
 from recipe_runner.sources.missing import SourceMissing
 
@@ -121,6 +121,21 @@ def test_components_and_weights_by_name(hub: HubServer, tmp_path: Path) -> None:
     assert [file.name for file in component.source.files] == ["models/enc/config.json", "models/enc/model.safetensors"]
     assert [file.name for file in weights.files] == ["a.safetensors"]
     assert weights.path("a.safetensors").read_bytes() == OTHER
+
+
+def test_a_file_beside_the_weights_is_fetched_and_only_where_it_is_there(hub: HubServer, tmp_path: Path) -> None:
+    name = "adapter_config.json"
+    commit = hub.commit("org/peft", {f"unet/{name}": b"{}", "unet/adapter_model.safetensors": LORA, "a/b.json": b"{}"})
+    with online():
+        weights = find_weights("org/peft", folder=tmp_path, subfolder="unet")
+        found = find_beside(weights, name, folder=tmp_path)
+        assert find_beside(weights, "other.json", folder=tmp_path) is None
+    assert found is not None
+    assert (found.commit, [file.name for file in found.files]) == (commit, [f"unet/{name}"])
+    assert find_beside(weights, name, folder=tmp_path) == found
+    (repository_folder("org/peft") / "snapshots" / commit / "unet" / name).unlink()
+    said = refusal(lambda: find_beside(weights, name, folder=tmp_path))
+    assert said.startswith("E402 org/peft: not whole in the local Hub cache (1 file of it not there: unet/adapter_con")
 
 
 def test_a_mistake_costs_no_download(hub: HubServer, tmp_path: Path) -> None:

@@ -247,6 +247,10 @@ def peft(metadata: dict[str, Any], rank: int = 4) -> LoraLayout:
         ({"unet.r": 4, "unet.lora_alpha": 8, "unet.alpha_pattern": {"to_k": 1.5}}, 8.0),
         ({"unet.r": 8, "unet.lora_alpha": 8, "unet.rank_pattern": {f"^{ATTENTION}": 4}}, 8.0),
         ({"unet.r": 4, "unet.lora_alpha": 8, "unet.use_rslora": True}, 16.0),
+        (
+            {"unet.r": 8, "unet.lora_alpha": 8, "unet.rank_pattern": {r"down.*\\.to_q": 4}, "unet.use_rslora": True},
+            16.0,
+        ),
         ({"text_encoder.r": 4, "text_encoder.lora_alpha": 8}, None),
     ],
 )
@@ -262,7 +266,10 @@ def test_alpha_of_peft_metadata(metadata: dict[str, Any], alpha: float | None) -
         ({"unet.r": 0}, "the metadata's rank is 0"),
         ({"unet.r": True}, "the metadata's rank is True"),
         ({"unet.r": 4, "unet.lora_alpha": "8"}, "the metadata's lora_alpha is '8'"),
-        ({"unet.r": 4, "unet.alpha_pattern": {"(.*)+x": 1}}, r"a key that is no module's name: '\(\.\*\)\+x'"),
+        (
+            {"unet.r": 4, "unet.alpha_pattern": {"(.*)+x": 1}},
+            r"alpha_pattern has a key that is no module's name: '\(\.\*\)\+x'",
+        ),
         ({"unet.r": 4, "unet.layer_replication": [[0, 1]]}, "asks for layer_replication, which is not applied here"),
     ],
 )
