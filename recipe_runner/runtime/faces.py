@@ -96,9 +96,11 @@ class _Loaded:
                 crop = self.align.norm_crop(pixels, landmark=faces[0].kps, image_size=CROP)
                 embedding = np.asarray(faces[0].normed_embedding, np.float32)
                 return Face(torch.from_numpy(embedding), Image.fromarray(crop))
-        hint = "cut the picture so that it shows the one face, or give the embedding as `image_embeds`"
+        otherwise = "or give the embedding as `image_embeds`"
         if not faces:
+            hint = f"show the face upright with some room around it, {otherwise}"
             raise failed("E652", f"{name}: no face is seen in the picture, and one is wanted", hint)
+        hint = f"cut the picture so that it shows the one face with some room around it, {otherwise}"
         places = ", ".join(_place(face.bbox) for face in faces)
         raise failed("E652", f"{name}: {len(faces)} faces are seen in the picture, and one is wanted ({places})", hint)
 

@@ -51,7 +51,7 @@ def find_face_models() -> Source:
         SourceMissing: E651, insightface or its models are not here.
     """
     for package in _PACKAGES:
-        if find_spec(package) is None:
+        if not _is_installed(package):
             message = f"finding a face in a picture needs {package}, which is not installed"
             raise missing("E651", message, f"`pip install 'recipe-runner[faceid]'`, {_OTHERWISE}; note: {NOTICE}")
     root = locate_face_models().root
@@ -65,3 +65,9 @@ def find_face_models() -> Source:
             for path in files
         ),
     )
+
+
+def _is_installed(package: str) -> bool:
+    """Whether it is there to be imported; any folder of that name in the working directory would be found too."""
+    found = find_spec(package)
+    return found is not None and found.origin is not None

@@ -64,8 +64,9 @@ def folder(made: Path, sd15_folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     return tmp_path
 
 
-def run(folder: Path, *overrides: str) -> Manifest:
-    done = recipe_runner.run_recipe(folder / "recipe.yaml", overrides, runs=folder / "runs")
+def run(folder: Path, *overrides: str, runs: str = "runs") -> Manifest:
+    """A run; of another folder `runs` nothing is reused."""
+    done = recipe_runner.run_recipe(folder / "recipe.yaml", overrides, runs=folder / runs)
     return read_manifest(done.folder / "manifest.json")
 
 
@@ -115,7 +116,7 @@ def test_an_image_is_of_the_picture_and_the_models(folder: Path) -> None:
     assert source.address == "insightface:buffalo_l"
     assert [file.name for file in source.files] == [f"{PACK}/det_10g.onnx", f"{PACK}/w600k_r50.onnx"]
     assert {"insightface", "onnxruntime", "scikit-image"} <= first.environment.versions.keys()
-    assert pixels(run(folder, "name=again")) == pixels(first)
+    assert pixels(run(folder, runs="again")) == pixels(first)
     shutil.copy(folder / "bob.png", folder / "anna.png")
     second = run(folder)
     assert (pixels(second)[0] != pixels(first)[0], pixels(second)[1]) == (True, pixels(first)[1])
@@ -155,7 +156,7 @@ def test_nothing_but_the_named_folder_is_looked_into(folder: Path, monkeypatch: 
     # insightface would take a folder of that name where one happens to work.
     build_face_models(folder / "elsewhere", seed=3)
     shutil.copytree(folder / "elsewhere" / PACK, folder / "cwd" / "buffalo_l")
-    assert pixels(run(folder, "name=beside")) == expected
+    assert pixels(run(folder, runs="beside")) == expected
     monkeypatch.setenv("INSIGHTFACE_HOME", str(folder / "nowhere"))
     problem = refusal(folder, "name=without")
     assert problem.code == "E651"
@@ -170,6 +171,14 @@ def test_models_that_change_while_a_run_uses_them(folder: Path) -> None:
     with pytest.raises(RecipeRunnerError) as caught:
         finder.find([file_source(folder / "bob.png")], models)
     assert caught.value.problems[0].code == "E508"
+
+
+def test_an_insightface_that_cannot_be_imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "insightface.app", None)
+    problem = refusal(folder)
+    assert (problem.code, problem.line) == ("E651", 5)
+    assert problem.message.startswith("insightface cannot be imported: ")
+    assert "libGL" in problem.hint
 
 
 def test_the_licence_is_told_and_standard_output_is_left_alone(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

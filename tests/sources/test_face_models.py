@@ -8,6 +8,7 @@ import pytest
 from support.command import ROOT, call
 
 import recipe_runner
+from recipe_runner.api import Terms, prepare
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
@@ -36,7 +37,7 @@ ROLE = "adapters.face.faces"
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe that needs faces found, where insightface is installed and its models are not here."""
-    monkeypatch.setattr(face_models, "find_spec", lambda _: object())
+    monkeypatch.setattr(face_models, "_is_installed", lambda _: True)
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE, encoding="utf-8")
@@ -68,11 +69,30 @@ def lacking(recipe: Path, *, offline: bool = False) -> tuple[str, str, str]:
 @pytest.mark.parametrize("package", ["insightface", "onnxruntime"])
 def test_a_package_that_is_not_installed(package: str, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_models(recipe.parent)
-    monkeypatch.setattr(face_models, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(face_models, "_is_installed", lambda name: name != package)
     code, message, hint = lacking(recipe)
     assert code == "E651"
     assert message == f"{ROLE}: finding a face in a picture needs {package}, which is not installed"
     assert "pip install 'recipe-runner[faceid]'" in hint
+
+
+def test_a_folder_of_that_name_is_no_package(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("INSIGHTFACE_HOME", str(recipe.parent))
+    write_models(recipe.parent)
+    # No package is called so, and the folder would be one to Python.
+    monkeypatch.setattr(face_models, "_PACKAGES", ("insightface_models",))
+    (recipe.parent / "insightface_models").mkdir()
+    monkeypatch.syspath_prepend(str(recipe.parent))
+    assert lacking(recipe)[1].endswith("needs insightface_models, which is not installed")
+
+
+def test_nothing_is_fetched_for_a_run_without_them(recipe: Path) -> None:
+    recipe.write_text(RECIPE.replace(f"{DEMO}/model", "nobody/nothing"), encoding="utf-8")
+    # Any connection would fail the test otherwise.
+    with pytest.raises(RecipeRunnerError) as caught:
+        prepare(recipe, terms=Terms(network=True))
+    assert [problem.code for problem in caught.value.problems] == ["E651"]
 
 
 @pytest.mark.parametrize("offline", [False, True])
