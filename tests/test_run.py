@@ -149,6 +149,9 @@ def test_pictures_carry_their_parameters_and_plan(recipe: Path) -> None:
     assert (first, second) == ("a red bear", "Negative prompt: blurry")
     assert last.startswith("Steps: 2, Sampler: ")
     assert ", CFG scale: 5, Seed: 2, Size: 16x16, " in last
+    assert found.recipe is not None
+    carried = json.loads(found.recipe)["recipe"]
+    assert ([prompt["id"] for prompt in carried["prompts"]], carried["seeds"]) == (["bear"], [2])
 
 
 def test_an_unchanged_recipe_makes_and_writes_nothing_and_needs_no_torch(recipe: Path, tmp_path: Path) -> None:

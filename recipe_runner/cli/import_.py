@@ -23,6 +23,7 @@ examples:
   recipe-runner import workflow.json --models ~/models     # names the files that are there, by name or hash
   recipe-runner import - --base demo/model < parameters.txt
 
+Our own pictures give back the whole recipe of the image, whatever adapters it has.
 Reads the texts in PNG, JPEG, WebP, AVIF and GIF pictures, and text files: parameters of A1111, Forge, SD.Next and
 Civitai; ComfyUI's API and workflow JSON; InvokeAI; Fooocus; SwarmUI; NovelAI; diffusers-workflow. What a recipe cannot
 say is listed on stderr and in comments of the recipe.

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from recipe_runner.exchange.png_texts import SIGNATURE, png_texts, text_of_bytes
+from recipe_runner.record.metadata import MAKER_NOTE, RECIPE_KEYWORD, recipe_of_note
 
 USER_COMMENT = "UserComment"
 """The keyword of an EXIF user comment among a picture's texts."""
@@ -90,7 +91,9 @@ def _exif_texts(exif: Image.Exif) -> dict[str, str]:
     except _DAMAGED:
         return texts
     for tag, value in found.items():
-        if tag == _USER_COMMENT:
+        if tag == MAKER_NOTE and (recipe := recipe_of_note(value)) is not None:
+            texts[RECIPE_KEYWORD] = recipe
+        elif tag == _USER_COMMENT:
             texts[USER_COMMENT] = user_comment(
                 value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
             )

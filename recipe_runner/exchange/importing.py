@@ -5,7 +5,8 @@ from __future__ import annotations
 from recipe_runner.document import parse_document
 from recipe_runner.errors import Problem, RecipeRunnerError
 from recipe_runner.exchange.generation import ImportRefused
-from recipe_runner.exchange.read import read_generation
+from recipe_runner.exchange.own import own_recipe
+from recipe_runner.exchange.read import generation_of, texts_of
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, recipe_of
 from recipe_runner.load import problems_of
 
@@ -17,7 +18,10 @@ def import_bytes(data: bytes, source: str, surroundings: Surroundings) -> Import
         ImportRefused: E850 to E852 when it says nothing that is understood, E853 when that makes no recipe, E854 when
             the recipe would not be valid.
     """
-    recipe = recipe_of(read_generation(data), source, surroundings)
+    texts = texts_of(data)
+    recipe = own_recipe(texts or {}, source, surroundings) or recipe_of(
+        generation_of(data, texts), source, surroundings
+    )
     try:
         problems = problems_of(parse_document(recipe.text, source))
     except RecipeRunnerError as error:

@@ -30,20 +30,29 @@ _KEYWORDS = (
 )  # fmt: skip
 
 
-def read_generation(data: bytes) -> Generation:
-    """What the bytes of a file say.
+def texts_of(data: bytes) -> Mapping[str, str] | None:
+    """Every text in the picture with the bytes `data`, by its name; None for what is no picture.
 
     Raises:
-        ImportRefused: E850 nothing in it says how a picture was made, E851 a damaged picture, E852 no picture and no
-            text.
+        ImportRefused: E851 a damaged picture.
     """
     format_name = picture_format(data)
-    if format_name is not None:
-        try:
-            texts = picture_texts(data, format_name)
-        except Damaged as error:
-            message = f"not a {format_name} picture that can be read: {error}"
-            raise ImportRefused(Problem(code="E851", message=message)) from error
+    if format_name is None:
+        return None
+    try:
+        return picture_texts(data, format_name)
+    except Damaged as error:
+        message = f"not a {format_name} picture that can be read: {error}"
+        raise ImportRefused(Problem(code="E851", message=message)) from error
+
+
+def generation_of(data: bytes, texts: Mapping[str, str] | None) -> Generation:
+    """What a file says: the `texts` of a picture, or the bytes of a text file.
+
+    Raises:
+        ImportRefused: E850 nothing in it says how a picture was made, E852 no picture and no text.
+    """
+    if texts is not None:
         return _of_texts(texts)
     text = _decoded(data)
     found = read_text(text)

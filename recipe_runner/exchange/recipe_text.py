@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ class _Writer:
 
     def recipe(self, source: str) -> ImportedRecipe:
         made = self._made
-        name = _slug(Path(source).stem) or "imported"
+        name = slug(Path(source).stem) or "imported"
         pipeline, lost = known_pipeline(made.pipeline)
         self._lost += lost
         base, base_notes = self._base(pipeline)
@@ -79,15 +79,15 @@ class _Writer:
         sampling, more = sampling_of(made, pipeline)
         self._lost += more
         seeds, more = seeds_of(made.seeds)
-        sentences = map(_line, (*made.lost, *self._lost, *more))
+        sentences = map(one_line, (*made.lost, *self._lost, *more))
         self._lost = [*dict.fromkeys(sentence for sentence in sentences if sentence)]
         head: dict[str, Json] = {
             "recipe": 1,
             "name": name,
-            "description": _line(f"Imported from {Path(source).name} ({made.program})."),
+            "description": one_line(f"Imported from {Path(source).name} ({made.program})."),
         }
         parts = [
-            self._comments(),
+            comments(self._lost),
             to_yaml(head, inline=False),
             _section("base", base, base_notes),
             f"adapters:\n{adapters}" if adapters else "",
@@ -97,11 +97,6 @@ class _Writer:
         ]
         text = parts[0] + "\n".join(part for part in parts[1:] if part)
         return ImportedRecipe(name=name, program=made.program, text=text, lost=tuple(self._lost))
-
-    def _comments(self) -> str:
-        if not self._lost:
-            return ""
-        return "# Not carried over:\n" + "".join(f"# - {sentence}\n" for sentence in self._lost)
 
     def _base(self, pipeline: str | None) -> tuple[dict[str, Json], list[str]]:
         made = self._made
@@ -143,7 +138,7 @@ class _Writer:
         found = self._place.models.find(model) if self._place.models is not None else None
         if found is not None:
             notes.append(f"{what} was found by {'name' if model.name else 'hash'}: {model.name or found.name}")
-            return {"model": _relative(found, self._place.folder)}
+            return {"model": relative(found, self._place.folder)}
         address, odd = address_of(model, folder=folder)
         self._lost += [f"{what}: {sentence}" for sentence in odd]
         options = {key: value for key, value in model.options.items() if key != "target" and _printable(value)}
@@ -177,6 +172,11 @@ class _Writer:
         return written
 
 
+def comments(lost: Sequence[str]) -> str:
+    """The comment at the top of a recipe that says what it does not do."""
+    return "# Not carried over:\n" + "".join(f"# - {sentence}\n" for sentence in lost) if lost else ""
+
+
 def known_pipeline(name: str | None) -> tuple[str | None, list[str]]:
     """The pipeline class, where diffusers has it for drawing from text."""
     from recipe_runner import diffusers_table  # noqa: PLC0415 - a table of half a megabyte, read once
@@ -203,7 +203,7 @@ def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: set[s
 def _section(name: str, tree: Mapping[str, Json], notes: list[str]) -> str:
     """A section with comments under its key."""
     key, _, body = to_yaml({name: tree}, inline=False).partition("\n")
-    comments = "".join(f"  # {line}\n" for line in dict.fromkeys(map(_line, notes)) if line)
+    comments = "".join(f"  # {line}\n" for line in dict.fromkeys(map(one_line, notes)) if line)
     return f"{key}\n{comments}{body}"
 
 
@@ -211,7 +211,7 @@ def _hash_notes(model: ForeignModel) -> list[str]:
     return [f"{kind} {value[:80]}" for kind, value in model.hashes.items()]
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """`text` on one line of printable characters."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     shown = " ".join(shown.split())
@@ -222,7 +222,8 @@ def _printable(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()  # noqa: PLR2004
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """`text` as a recipe's name; empty where nothing of it can stand in one."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_NAME].strip("-")
 
 
@@ -240,7 +241,8 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
     return unused
 
 
-def _relative(path: Path, folder: Path) -> str:
+def relative(path: Path, folder: Path) -> str:
+    """`path` as a recipe in `folder` writes it."""
     from os.path import relpath  # noqa: PLC0415 - pathlib's walks up only from Python 3.12 on
 
     written = Path(relpath(path.resolve(), folder.resolve())).as_posix()

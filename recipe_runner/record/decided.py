@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.compile import Plan
 from recipe_runner.resolved import ResolvedAdapter, ResolvedComponent, ResolvedVariant
 from recipe_runner.sources.source import Source
 
 _ENCODER = "image_encoder"
 
 
-def write_decisions(tree: Any, plan: Plan) -> None:
-    """Write into the adapters of `tree`, the whole recipe, what was decided for them; no key that is there changes.
+def write_decisions(tree: Any, variants: Sequence[ResolvedVariant]) -> None:
+    """Write into the adapters of `tree`, a recipe of these variants, what was decided for them.
 
-    What variants decide differently follows from an axis, and stays open.
+    No key that is there changes. What variants decide differently follows from an axis, and stays open.
     """
     decided: dict[tuple[int, str], list[Json]] = {}
     holders: dict[int, Any] = {}
-    for variant in plan.recipe.variants:
+    for variant in variants:
         for adapter in (each for outer in variant.adapters for each in outer.with_members()):
             holder = _holder(tree, variant, adapter.name)
             if not isinstance(holder, dict):
@@ -39,10 +38,10 @@ def write_decisions(tree: Any, plan: Plan) -> None:
 def _holder(tree: Any, variant: ResolvedVariant, name: str) -> Any:
     """The entry of an adapter in a variant: that of the section, or the value of an axis that gives it whole."""
     axis = f"adapters.{name}"
-    if axis in variant.values:
+    if axis in variant.values and "matrix" in tree:
         given = variant.values[axis]
         return next((value for value in tree["matrix"][axis] if _within(given, value)), None)
-    return None if "adapters" in variant.values else tree["adapters"].get(name)
+    return None if "adapters" in variant.values and "matrix" in tree else tree["adapters"].get(name)
 
 
 def _within(given: Json, value: Json) -> bool:

@@ -59,6 +59,11 @@ class Describer:
                 for adapter in variant.adapters
                 if adapter.kind == "textual_inversion" and adapter.acts_on(texts)
             ),
+            others=tuple(
+                f"{adapter.name} ({adapter.kind})"
+                for adapter in variant.adapters
+                if adapter.kind in ("merge", "ip_adapter")
+            ),
         )
 
     def _lora(self, adapter: ResolvedAdapter) -> UsedLora:

@@ -11,6 +11,7 @@ from recipe_runner.compile import Plan
 from recipe_runner.paths import prompt_id
 from recipe_runner.recipe import Merge, Recipe
 from recipe_runner.record.decided import write_decisions
+from recipe_runner.resolved import AnySource
 from recipe_runner.rules.adapters import MERGE_OPTIONS
 from recipe_runner.sources.lock_file import RUN_HEADER, Lock, installed_libraries, lock_text, locked_source
 from recipe_runner.sources.source import Source
@@ -32,8 +33,8 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
     for position, prompt in enumerate(tree["prompts"]):
         tree["prompts"][position] = {"id": prompt_id(prompt, position), **prompt}
     _without_unread(tree)
-    write_decisions(tree, plan)
-    _pin(tree, plan)
+    write_decisions(tree, plan.recipe.variants)
+    pin(tree, plan.sources())
     for holder, key in addresses(tree):
         holder[key] = _moved(holder[key], folder, run)
     for axis, values in tree["matrix"].items():
@@ -59,9 +60,9 @@ def _without_unread(tree: Any) -> None:
                 adapter.pop(option, None)
 
 
-def _pin(tree: Any, plan: Plan) -> None:
+def pin(tree: Any, sources: Mapping[str, AnySource]) -> None:
     """Write the commits that were used as revisions: a branch may move before the file is run again."""
-    for role, source in plan.sources().items():
+    for role, source in sources.items():
         if not isinstance(source, Source) or source.commit is None:
             continue
         holder: Any = tree

@@ -13,6 +13,7 @@ from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.document import Document
 from recipe_runner.errors import Problem, RecordError
 from recipe_runner.reasons import inputs_of
+from recipe_runner.record.carried import Carrier
 from recipe_runner.record.described import Describer
 from recipe_runner.record.folder import MANIFEST, TELEMETRY, RunFolder
 from recipe_runner.record.infotext import parameters_text
@@ -44,6 +45,7 @@ class Gallery:
         """Make nothing on disk yet."""
         self._document, self._overrides, self._plan, self._folder = document, tuple(overrides), plan, folder
         self._describer = Describer(plan)
+        self._carrier = Carrier(document, plan)
         self._entries: Entries = {}
         self.reused: dict[str, str] = {}
         """Where each image was found that was there already, by its path."""
@@ -152,7 +154,8 @@ class Gallery:
 
     def _write(self, image: PlannedImage, stored: StoredImage, data: bytes) -> JournalEntry:
         text = parameters_text(self._describer.generation(image, stored.width, stored.height))
-        described = add_metadata(data, stored.format, Metadata(parameters=text, plan_digest=self._plan.digest))
+        told = Metadata(parameters=text, plan_digest=self._plan.digest, recipe=self._carrier.text(image))
+        described = add_metadata(data, stored.format, told)
         # Not flushed to the disk one by one: the store's copy is, and what is lost here is written again from there.
         file_sha256 = self._folder.write_image(image.path, described, durable=False)
         entry = JournalEntry(

@@ -5,7 +5,7 @@ Grammar and key order are those of A1111's `processing.create_infotext`, the quo
 LoRAs stand in the prompt as `<lora:name:scale>`, because in that grammar nothing else says that one was applied, and
 how strongly: pasted into A1111 the text then makes the picture with them, and Civitai finds them. A LoRA with scale 0
 is left out (it changes no bit); one whose scale differs between blocks cannot be written as a tag and stands in
-`Lora hashes` only.
+`Lora hashes` only. Image prompts and merges, for which there is no word at all, are named under a key of our own.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Generation:
     """How one image was made, as far as the text can say it.
 
     `clip_skip` counts as diffusers does: 1 is the layer before the last. `model_sha256` and `vae_sha256` are of whole
-    files, None for a folder of several. `embeddings` are textual inversions: token and the sha256 of the file.
+    files, None for a folder of several. `embeddings` are textual inversions: token and the sha256 of the file. `others`
+    names what the grammar has no word for.
     """
 
     prompt: str
@@ -60,6 +61,7 @@ class Generation:
     clip_skip: int | None = None
     loras: tuple[UsedLora, ...] = ()
     embeddings: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def parameters_text(generation: Generation) -> str:
@@ -106,6 +108,7 @@ def _pairs(generation: Generation, loras: tuple[UsedLora, ...]) -> list[tuple[st
         ("RNG", "CPU"),
         ("Lora hashes", _list(lora_hashes)),
         ("TI hashes", _list(embedding_hashes)),
+        ("Other adapters", "; ".join(made.others)),
     )
     pairs = [(key, quote(value)) for key, value in values if value]
     # No number: the same picture gets the same file from every release that makes the same pixels.

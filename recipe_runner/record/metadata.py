@@ -3,10 +3,10 @@
 The pixels are not encoded again: a chunk or segment is spliced into the bytes, so that a picture from the store
 becomes a run's own image at the cost of a copy, and the same bytes whenever that happens.
 
-| format | `parameters` text | plan digest |
-|---|---|---|
-| PNG | chunk `parameters`: tEXt when Latin-1, else iTXt | tEXt `recipe_runner plan` |
-| JPEG, WebP | EXIF UserComment, `UNICODE` and UTF-16 | EXIF DocumentName, `recipe_runner plan <digest>` |
+| format | `parameters` text | plan digest | recipe of the image |
+|---|---|---|---|
+| PNG | chunk `parameters`: tEXt when Latin-1, else iTXt | tEXt `recipe_runner plan` | tEXt `recipe_runner recipe` |
+| JPEG, WebP | EXIF UserComment, `UNICODE` and UTF-16 | EXIF DocumentName, the same and the digest | EXIF MakerNote |
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLAN_KEYWORD = "recipe_runner plan"
+RECIPE_KEYWORD = "recipe_runner recipe"
+"""Begins an EXIF MakerNote, too, and a NUL follows it there."""
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no picture, is damaged, or is absurdly large."""
 
@@ -33,9 +35,10 @@ _PARAMETERS_KEYWORD = "parameters"
 _PNG_SIGNATURE_AND_HEADER = 8 + 25
 _DOCUMENT_NAME = 0x010D
 _EXIF_FOLDER = 0x8769
+MAKER_NOTE = 0x927C
 _USER_COMMENT = 0x9286
 _UNICODE = b"UNICODE\0"
-# A JPEG segment holds 65,533 bytes; the TIFF structure around the text takes less than 400 of them.
+# A JPEG segment holds 65,533 bytes; the TIFF structure around the texts takes less than 400 of them.
 _JPEG_TEXT_BYTES = 65_000
 
 
@@ -45,21 +48,28 @@ class Metadata:
 
     parameters: str | None = None
     plan_digest: str | None = None
+    recipe: str | None = None
 
 
 def add_metadata(data: bytes, file_format: str, metadata: Metadata) -> bytes:
     """The bare picture `data` (as `picture.encode` makes it) with `metadata`; same arguments, same bytes.
 
     A NUL, which no container can hold, and a lone surrogate become U+FFFD. A text too long for a JPEG loses the end
-    of its prompts, marked with an ellipsis, and keeps its last line.
+    of its prompts, marked with an ellipsis, and keeps its last line. The recipe is ASCII; a JPEG goes without one that
+    does not fit beside the text.
     """
     text = None if metadata.parameters is None else _encodable(metadata.parameters)
+    recipe = (
+        b"" if metadata.recipe is None else RECIPE_KEYWORD.encode("ascii") + b"\0" + metadata.recipe.encode("ascii")
+    )
     if file_format == "png":
-        return _into_png(data, text, metadata.plan_digest)
+        return _into_png(data, text, metadata.plan_digest, recipe)
     if file_format == "jpeg":
-        return _into_jpeg(data, _tiff(None if text is None else _shortened(text), metadata.plan_digest))
+        text = None if text is None else _shortened(text)
+        fits = len((text or "").encode("utf-16-be")) + len(recipe) <= _JPEG_TEXT_BYTES
+        return _into_jpeg(data, _tiff(text, metadata.plan_digest, recipe if fits else b""))
     if file_format == "webp":
-        return _into_webp(data, _tiff(text, metadata.plan_digest))
+        return _into_webp(data, _tiff(text, metadata.plan_digest, recipe))
     message = f"BUG: no picture format {file_format!r}"
     raise AssertionError(message)
 
@@ -88,9 +98,14 @@ def metadata_of(data: bytes) -> Metadata:
     with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
         if isinstance(image, PngImageFile):
             texts = image.text
-            return Metadata(parameters=texts.get(_PARAMETERS_KEYWORD), plan_digest=texts.get(PLAN_KEYWORD))
+            return Metadata(
+                parameters=texts.get(_PARAMETERS_KEYWORD),
+                plan_digest=texts.get(PLAN_KEYWORD),
+                recipe=texts.get(RECIPE_KEYWORD),
+            )
         exif = image.getexif()
-        comment = exif.get_ifd(_EXIF_FOLDER).get(_USER_COMMENT)
+        folder = exif.get_ifd(_EXIF_FOLDER)
+        comment, note = folder.get(_USER_COMMENT), folder.get(MAKER_NOTE)
         name = exif.get(_DOCUMENT_NAME)
     parameters = None
     if isinstance(comment, bytes) and comment.startswith(_UNICODE):
@@ -98,7 +113,13 @@ def metadata_of(data: bytes) -> Metadata:
     plan_digest = None
     if isinstance(name, str) and name.startswith(PLAN_KEYWORD):
         plan_digest = name.removeprefix(PLAN_KEYWORD).strip("\0 ")
-    return Metadata(parameters=parameters, plan_digest=plan_digest)
+    return Metadata(parameters=parameters, plan_digest=plan_digest, recipe=recipe_of_note(note))
+
+
+def recipe_of_note(note: object) -> str | None:
+    """The recipe in an EXIF MakerNote; None where it is another maker's."""
+    keyword, _, text = note.partition(b"\0") if isinstance(note, bytes) else (b"", b"", b"")
+    return text.decode("ascii", "replace") if keyword == RECIPE_KEYWORD.encode("ascii") else None
 
 
 def _encodable(text: str) -> str:
@@ -115,7 +136,7 @@ def _shortened(text: str) -> str:
     return f"{kept.decode('utf-16-be', 'ignore')}…\n{last}"
 
 
-def _into_png(data: bytes, text: str | None, plan_digest: str | None) -> bytes:
+def _into_png(data: bytes, text: str | None, plan_digest: str | None, recipe: bytes) -> bytes:
     chunks = b""
     if text is not None:
         keyword = _PARAMETERS_KEYWORD.encode("ascii")
@@ -126,6 +147,8 @@ def _into_png(data: bytes, text: str | None, plan_digest: str | None) -> bytes:
             chunks += _png_chunk(b"iTXt", keyword + b"\0\0\0\0\0" + text.encode("utf-8"))
     if plan_digest is not None:
         chunks += _png_chunk(b"tEXt", PLAN_KEYWORD.encode("ascii") + b"\0" + plan_digest.encode("ascii"))
+    if recipe:
+        chunks += _png_chunk(b"tEXt", recipe)
     return data[:_PNG_SIGNATURE_AND_HEADER] + chunks + data[_PNG_SIGNATURE_AND_HEADER:]
 
 
@@ -157,14 +180,15 @@ def _riff_chunk(kind: bytes, content: bytes) -> bytes:
     return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 
-def _tiff(text: str | None, plan_digest: str | None) -> bytes:
+def _tiff(text: str | None, plan_digest: str | None, recipe: bytes) -> bytes:
     """EXIF as a TIFF structure, big-endian: readers that follow its byte order and readers that assume one agree."""
     name = b"" if plan_digest is None else f"{PLAN_KEYWORD} {plan_digest}\0".encode("ascii")
     comment = b"" if text is None else _UNICODE + text.encode("utf-16-be")
     first_folder, entry = 8, 12
     second_folder = first_folder + 2 + 2 * entry + 4
-    name_place = second_folder + 2 + entry + 4
-    comment_place = name_place + len(name) + len(name) % 2
+    name_place = second_folder + 2 + (2 if recipe else 1) * entry + 4
+    recipe_place = name_place + len(name) + len(name) % 2
+    comment_place = recipe_place + len(recipe) + len(recipe) % 2
     ascii_type, long_type, undefined_type = 2, 4, 7
     return b"".join(
         (
@@ -173,10 +197,12 @@ def _tiff(text: str | None, plan_digest: str | None) -> bytes:
             struct.pack(">HHII", _DOCUMENT_NAME, ascii_type, len(name), name_place),
             struct.pack(">HHII", _EXIF_FOLDER, long_type, 1, second_folder),
             struct.pack(">I", 0),
-            struct.pack(">H", 1),
+            struct.pack(">H", 2 if recipe else 1),
+            struct.pack(">HHII", MAKER_NOTE, undefined_type, len(recipe), recipe_place) if recipe else b"",
             struct.pack(">HHII", _USER_COMMENT, undefined_type, len(comment), comment_place),
             struct.pack(">I", 0),
             name + b"\0" * (len(name) % 2),
+            recipe + b"\0" * (len(recipe) % 2),
             comment,
         )
     )

@@ -18,7 +18,7 @@ from recipe_runner.exchange.addresses import address_of
 from recipe_runner.exchange.find_models import ModelFolders
 from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
 from recipe_runner.exchange.importing import import_bytes
-from recipe_runner.exchange.read import read_generation
+from recipe_runner.exchange.read import generation_of, texts_of
 from recipe_runner.exchange.recipe_text import Surroundings, recipe_of
 from recipe_runner.load import load_recipe, problems_of
 from recipe_runner.record.samplers import scheduler_named
@@ -87,7 +87,7 @@ def test_real_texts_make_valid_recipes() -> None:
     assert entries
     for entry in entries:
         data = png(*(text_chunk(name, text) for name, (_, text) in entry["text"].items()))
-        found = read_generation(data)
+        found = generation_of(data, texts_of(data))
         recipe = imported(data, entry["path"])
         assert recipe.prompts[0].prompt == found.prompts["prompt"]
         assert recipe.seeds == found.seeds
@@ -102,7 +102,7 @@ def test_real_texts_are_read_as_sd_parsers_reads_them(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.png"
         path.write_bytes(data)
         theirs = ParserManager().parse(path)
-        ours = read_generation(data)
+        ours = generation_of(data, texts_of(data))
         # Of several samplers ours is the first pass, theirs the first in the file; they read no workflow alone.
         if theirs is None or len(theirs.samplers) != 1:
             continue

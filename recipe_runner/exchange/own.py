@@ -1,0 +1,100 @@
+"""Our own pictures: the recipe that one carries, as a recipe of that one image.
+
+What a picture says is a stranger's, here too: an address stays below the recipe's folder or names a Hub repository, no
+pickle is allowed, and the recipe is checked like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from recipe_runner.canonical import Json
+from recipe_runner.exchange.addresses import address_of
+from recipe_runner.exchange.generation import ForeignModel
+from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, comments, one_line, relative, slug
+from recipe_runner.record.carried import EXECUTED, read_carried
+from recipe_runner.record.documents import addresses
+from recipe_runner.record.metadata import RECIPE_KEYWORD
+from recipe_runner.rules.base import PICKLED
+from recipe_runner.yaml_text import to_yaml
+
+PROGRAM = "recipe_runner"
+_SECTIONS = ("recipe", "base", "adapters", "prompts", "seeds", "sampling", "output")
+_NARROWING = ("revision", "variant", "subfolder", "weight_name")
+
+
+def own_recipe(texts: Mapping[str, str], source: str, surroundings: Surroundings) -> ImportedRecipe | None:
+    """The recipe that the picture with these texts carries; None where it carries none. `source` is its file's name."""
+    carried = read_carried(texts.get(RECIPE_KEYWORD, ""))
+    if carried is None:
+        return None
+    tree, files = carried
+    lost: list[str] = []
+    name = slug(Path(source).stem) or "imported"
+    recipe: dict[str, Any] = {
+        "recipe": 1,
+        "name": name,
+        "description": one_line(f"Imported from {Path(source).name} ({PROGRAM})."),
+        **{key: tree[key] for key in _SECTIONS if key in tree},
+    }
+    runtime = tree.get("runtime")
+    if isinstance(runtime, Mapping) and (kept := {key: runtime[key] for key in EXECUTED if key in runtime}):
+        recipe["runtime"] = kept
+        if kept.get("reproducibility") == "fast":
+            lost.append("which images shared a batch, which at `fast` decides the last bits")
+    for holder, key in _addresses(recipe):
+        holder[key] = _address(holder[key], key, lost)
+    notes = _find(recipe, files, surroundings)
+    if surroundings.base is not None and isinstance(recipe.get("base"), dict):
+        for key in (*_NARROWING, "config"):
+            recipe["base"].pop(key, None)
+        recipe["base"]["model"] = surroundings.base
+    text = comments(lost) + "".join(f"# {note}\n" for note in notes) + to_yaml(cast("Json", recipe))
+    return ImportedRecipe(name=name, program=PROGRAM, text=text, lost=tuple(lost))
+
+
+def _addresses(recipe: Any) -> list[tuple[dict[str, Any], str]]:
+    """Every address of a recipe whose shape nobody has checked yet."""
+    prompts = recipe.get("prompts")
+    images = (
+        [prompt.get("images") for prompt in prompts if isinstance(prompt, dict)] if isinstance(prompts, list) else []
+    )
+    found = list(addresses({key: value for key, value in recipe.items() if key != "prompts"}))
+    return [*found, *((each, name) for each in images if isinstance(each, dict) for name in each)] + [
+        (entry, "weight_name") for entry, key in found if key == "model" and "weight_name" in entry
+    ]
+
+
+def _address(value: Any, key: str, lost: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_address(item, key, lost) for item in value]
+    if not isinstance(value, str):
+        return value
+    address, odd = address_of(ForeignModel(name=value, hub=True), folder=True)
+    suffix = PurePosixPath(address).suffix.lower()
+    if key in ("model", "weight_name") and suffix in PICKLED:
+        address = f"{address[: -len(suffix)]}.safetensors"
+        odd = (*odd, f"it is a pickled {suffix} file, which a recipe refuses: convert it to .safetensors")
+    lost += [one_line(f"{PurePosixPath(address).name}: {sentence}") for sentence in odd]
+    return address
+
+
+def _find(recipe: dict[str, Any], files: Mapping[str, Json], surroundings: Surroundings) -> list[str]:
+    """Name the weights files that are on this machine, and note the digests of all."""
+    notes = []
+    for role, digest in files.items():
+        holder: Any = recipe
+        for part in role.split("."):
+            holder = holder.get(part) if isinstance(holder, dict) else None
+        if not isinstance(holder, dict) or not isinstance(holder.get("model"), str) or not isinstance(digest, str):
+            continue
+        notes.append(one_line(f"{role}: sha256 {digest[:64]}"))
+        model = ForeignModel(name=str(holder.get("weight_name") or holder["model"]), hashes={"sha256": digest})
+        found = surroundings.models.find(model) if surroundings.models is not None else None
+        if found is not None:
+            for key in _NARROWING:
+                holder.pop(key, None)
+            holder["model"] = relative(found, surroundings.folder)
+    return notes
