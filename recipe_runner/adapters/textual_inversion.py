@@ -65,7 +65,7 @@ class _Core:
 def _decide(name: str, inversion: TextualInversion, modules: ModuleTable | None, surroundings: Surroundings) -> _Core:
     source = find_weights_file(inversion, surroundings, USUAL)
     token, placed = inversion.token, None
-    embedding = _embedding(source, f"adapter {name}")
+    embedding = _embedding(source, inversion.token, f"adapter {name}")
     if embedding is not None and isinstance(source, Source):
         token = token or token_of(embedding, source.files[0].name, f"adapter {name}")
         if modules is not None:
@@ -73,13 +73,15 @@ def _decide(name: str, inversion: TextualInversion, modules: ModuleTable | None,
     return _Core(source=source, token=token, placed=placed)
 
 
-def _embedding(source: AnySource, label: str) -> Embedding | None:
+def _embedding(source: AnySource, token: str | None, label: str) -> Embedding | None:
     """What the file is; None while it is not here. A pickle's program tells it too: nothing is unpickled."""
     if not isinstance(source, Source):
         return None
     contents = read_contents(source.path(source.files[0].name))
     require_inert(contents.foreign, label)
     name = contents.values.get("name")
-    found = identify_embedding(contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
+    found = identify_embedding(
+        contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None, token=token
+    )
     with said_instead(contents, "textual_inversion"):
         return require_embedding(found, label)

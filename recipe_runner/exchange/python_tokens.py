@@ -143,8 +143,8 @@ def _vectors(adapter: ResolvedAdapter, base: ResolvedBase) -> Mapping[str, Vecto
     if not isinstance(source, Source) or modules is None:
         return None
     contents = read_contents(source.path(source.files[0].name))
-    name = contents.values.get("name")
-    found = identify_embedding(contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
+    token = str(adapter.constants.get("token"))
+    found = identify_embedding(contents.shapes, dtypes=contents.dtypes, token=token)
     if isinstance(found, str):
         return None
     target = adapter.constants.get("target")

@@ -87,7 +87,8 @@ class TextualInversion(FromSource):
         max_length=200,
         pattern=r"^[^\x00-\x20\x7f]+$",
         title="Token",
-        description="The word that stands for the embedding in prompts. Left out, the token that the file names.",
+        description="The word that stands for the embedding in prompts. Left out, the token that the file names; of a "
+        "file of several tokens, the one that is meant.",
         examples=["<gta5-artwork>", "EasyNegative"],
     )
     target: TextEncoder | None = Field(

@@ -57,6 +57,7 @@ def read_learned(adapter: TextualInversionModel, modules: ModuleTable, *, allow_
             {key: tuple(tensor.shape) for key, tensor in tensors.items()},
             dtypes={key: "F" if tensor.is_floating_point() else str(tensor.dtype) for key, tensor in tensors.items()},
             name=name,
+            token=adapter.token,
         ),
         label,
     )
@@ -85,9 +86,10 @@ def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | Non
     """The tensors of a pickled file, and the token that it names beside them."""
     if isinstance(tree, torch.Tensor):
         return {BARE: tree}, None
+    if isinstance(tree, (list, tuple)):
+        tree = {str(number): value for number, value in enumerate(tree)}
     if not isinstance(tree, dict):
-        what = f"a list of {len(tree)}" if isinstance(tree, (list, tuple)) else f"a {type(tree).__name__}"
-        message = f"{label}: the file is no textual inversion: it is {what}, not one token's tensor"
+        message = f"{label}: the file is no textual inversion: it is a {type(tree).__name__}, not one token's tensor"
         raise misfit("E621", message, "save the vectors as one tensor [number, width] named after the token")
     name = tree.get("name")
     if _PICKLED in tree:

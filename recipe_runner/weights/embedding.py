@@ -14,20 +14,24 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.learned_tokens import same_token
 from recipe_runner.weights.modules import TEXT_MODEL, Modules, ModuleTable, Shape
 
 BARE = ""
 """The key under which a file's only tensor stands that has no name."""
 
-_A1111 = {"emb_params": "A1111", "string_to_param.*": "A1111", "*": "A1111", BARE: "bare tensor"}
-"""Keys that name no token, and the layout that they belong to."""
+_A1111 = {"emb_params": "A1111", "string_to_param.*": "A1111", "*": "A1111", BARE: "bare tensor", "0": "bare tensor"}
+"""Keys that name no token, and the layout that they belong to; `0` is the only tensor of a list."""
 
 _SDXL = "SDXL (one tensor for each encoder)"
+_OUTPUT = re.compile(r"(?:emb_params|clip_[lgh]|t5)_out")
+"""What OneTrainer writes of embeddings that take the place of an encoder's output."""
+T5 = "the T5 encoder"
 _ENCODERS = {
     "clip_l": "text_encoder", "text_encoders_0": "text_encoder", "text_encoder": "text_encoder",
     "clip_h": "text_encoder",
     "clip_g": "text_encoder_2", "text_encoders_1": "text_encoder_2", "text_encoder_2": "text_encoder_2",
-    **dict.fromkeys(("t5", "t5xxl", "text_encoders_2", "text_encoder_3"), "the T5 encoder"),
+    **dict.fromkeys(("t5", "t5xxl", "text_encoders_2", "text_encoder_3"), T5),
 }  # fmt: skip
 
 _TABLE = "embeddings.token_embedding"
@@ -86,7 +90,11 @@ class Embedding:
 
 
 def identify_embedding(
-    shapes: Mapping[str, Shape], *, dtypes: Mapping[str, str] | None = None, name: str | None = None
+    shapes: Mapping[str, Shape],
+    *,
+    dtypes: Mapping[str, str] | None = None,
+    name: str | None = None,
+    token: str | None = None,
 ) -> Embedding | str:
     """The embedding that these tensors are, or in words why they are none.
 
@@ -94,6 +102,7 @@ def identify_embedding(
         shapes: the file's keys and shapes, in its order; `BARE` is the key of a tensor without a name.
         dtypes: their data types under safetensors' names, where they are known.
         name: the token that a file names outside its tensors (A1111's `name`).
+        token: which one is meant of a file of several tokens.
     """
     # A1111 and the first trainers keep the token's former id beside the vectors.
     shapes = {key: shape for key, shape in shapes.items() if not key.startswith("string_to_token.")}
@@ -101,8 +110,14 @@ def identify_embedding(
         return reason
     if all(key in _ENCODERS for key in shapes):
         return _by_encoder(shapes)
+    if output := [key for key in shapes if _OUTPUT.fullmatch(key)]:
+        return f"{output[0]} is OneTrainer's output embedding, for what the encoder gives, which is not applied"
     if len(shapes) > 1:
-        return f"it holds {len(shapes)} tensors ({', '.join(list(shapes)[:3])}), and an embedding is one token"
+        named = all(_TOKEN.fullmatch(key) for key in shapes) and token is not None
+        meant = [key for key in shapes if named and same_token(key) == same_token(str(token))]
+        if len(meant) != 1:
+            return f"it holds {len(shapes)} tensors ({', '.join(list(shapes)[:3])}), and an embedding is one token"
+        shapes = {meant[0]: shapes[meant[0]]}
     key, shape = next(iter(shapes.items()))
     layout = _A1111.get(key, "diffusers")
     said = name if key in _A1111 else key
@@ -144,7 +159,12 @@ def require_embedding(found: Embedding | str, label: str) -> Embedding:
     """
     if isinstance(found, Embedding):
         return found
-    raise _misfit("E621", label, f"the file is no textual inversion: {found}", "use the file of one learned token")
+    raise _misfit(
+        "E621",
+        label,
+        f"the file is no textual inversion: {found}",
+        "use the file of one learned token, or say with `token` which of several",
+    )
 
 
 def token_of(embedding: Embedding, file_name: str, label: str) -> str:
@@ -156,6 +176,8 @@ def token_of(embedding: Embedding, file_name: str, label: str) -> str:
     if embedding.token is not None:
         return embedding.token
     message = f"the file ({embedding.layout}) does not name the token that stands for it in prompts"
+    if embedding.layout == "diffusers":
+        message = f"the file names `{embedding.vectors[0].key}`, and a token of a recipe is one word"
     stem = PurePosixPath(file_name).stem
     usual = f"`token: {stem}`" if _TOKEN.fullmatch(stem) else "`token`"
     raise _misfit("E620", label, message, f"write {usual}, or any other word without spaces, and use it in a prompt")

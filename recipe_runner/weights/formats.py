@@ -70,6 +70,7 @@ _REMEDIES: dict[Format, str] = {
     "gguf": "use the safetensors file of the same model",
     "hdf5": "use the safetensors file of the same model",
     "archive": "unpack it and name the file inside",
+    "image": "A1111 also hides embeddings in pictures: save it there as .safetensors, and name that file",
 }
 
 

@@ -230,7 +230,7 @@ def refused(base: Path, *adapters: AdapterModel) -> Any:
 @pytest.mark.parametrize(
     ("content", "code", "said"),
     [
-        ([torch.ones(32), torch.ones(32)], "E621", "it is a list of 2, not one token's tensor"),
+        ([torch.ones(32), torch.ones(32)], "E621", "it holds 2 tensors (0, 1)"),
         (5, "E621", "it is a int, not one token's tensor"),
         ({"string_to_param": {"*": [3]}}, "E621", "string_to_param.* holds no tensor"),
         ({"<a>": torch.ones(32), "<b>": torch.ones(32)}, "E621", "it holds 2 tensors"),

@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from support.embeddings import vectors
 from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_picture
 from support.plain import plain_pipeline
 from transformers import CLIPVisionModelWithProjection
 
 import recipe_runner
 from recipe_runner.memory import weights_memory
+from recipe_runner.weights.identify.folder import identify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,3 +83,22 @@ def test_what_a_training_framework_wrote_is_read_as_planned(wrapped: str, folder
 def pixels(run: Path) -> list[bytes]:
     """What each picture of a run shows."""
     return [Image.open(path).convert("RGB").tobytes() for path in sorted(run.glob("images/*.png"))]
+
+
+def test_each_token_of_a_file_of_several_is_its_own_vectors(folder: Path) -> None:
+    torch.save({"<cat>": vectors(1)[0], "<dog>": vectors(2, 2)}, folder / "several.bin")
+    torch.save([vectors(2, 2)], folder / "listed.pt")
+    torch.save({"<cat>": vectors(1)[0]}, folder / "cat.bin")
+    head = RECIPE[: RECIPE.index("adapters:")] + "adapters:\n"
+    tail = RECIPE[RECIPE.index("seeds:") :].replace("device: cpu", "device: cpu, allow_pickle: true")
+    made = []
+    for number, (cat, dog) in enumerate((("several.bin", "several.bin"), ("cat.bin", "listed.pt"))):
+        path = folder / f"tokens-{number}.yaml"
+        adapters = f"  c: {{kind: textual_inversion, model: {cat}, token: <cat>}}\n"
+        adapters += f"  d: {{kind: textual_inversion, model: {dog}, token: <dog>}}\n"
+        path.write_text(f"{head}{adapters}prompts: [{{prompt: a <cat> on a <dog>}}]\n{tail}")
+        made.append(pixels(recipe_runner.run_recipe(path, runs=folder / "runs-tokens").folder))
+    assert made[0] == made[1]
+    assert [each.tree["details"] for each in identify(folder / "several.bin")] == [
+        {"tokens": ["<cat>", "<dog>"], "widths": [32]}
+    ]

@@ -73,6 +73,24 @@ def test_what_is_no_embedding_is_told_apart(shapes: dict[str, Shape], said: str)
     assert identify_embedding(shapes) == said
 
 
+def test_one_of_several_tokens_is_the_one_that_the_recipe_names() -> None:
+    several: dict[str, Shape] = {"<cat>": (768,), "<dog>": (2, 768)}
+    found = identify_embedding(several, token="<DOG>")  # noqa: S106
+    assert isinstance(found, Embedding)
+    assert (found.token, [vectors.count for vectors in found.vectors]) == ("<dog>", [2])
+    assert isinstance(identify_embedding(several, token="<cow>"), str)  # noqa: S106
+    assert isinstance(identify_embedding({**several, "two words": (768,)}, token="<dog>"), str)  # noqa: S106
+
+
+def test_a_list_of_one_tensor_is_that_tensor() -> None:
+    assert embedding({"0": (2, 768)}).layout == "bare tensor"
+
+
+def test_an_output_embedding_is_named() -> None:
+    found = identify_embedding({"emb_params": (2, 768), "emb_params_out": (2, 768)})
+    assert found == "emb_params_out is OneTrainer's output embedding, for what the encoder gives, which is not applied"
+
+
 def test_whole_numbers_are_no_vectors() -> None:
     assert identify_embedding({"<a>": (1, 768)}, dtypes={"<a>": "I64"}) == "<a> holds I64, which are no vectors"
 

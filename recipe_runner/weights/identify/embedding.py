@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from recipe_runner.canonical import Json
-from recipe_runner.weights.embedding import Embedding, identify_embedding
+from recipe_runner.weights.embedding import T5, Embedding, identify_embedding
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
 from recipe_runner.weights.modules import Shape
@@ -12,6 +14,7 @@ _LAYOUTS = {"A1111": "a1111", "bare tensor": "bare"}
 _PER_ENCODER = "kohya"
 _FAMILIES = {768: "sd1", 1024: "sd2"}
 _MOST_TENSORS = 32
+_NAMED = re.compile(r"<[^>\n]+>")
 _SIGNS = r"^emb_params$|^string_to_param(?:\.|$)|^<[^>\n]+>$"
 
 
@@ -23,11 +26,26 @@ def look(evidence: Evidence) -> Verdict:
     name = contents.values.get("name")
     found = identify_embedding(evidence.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
     if isinstance(found, str):
+        if all(_NAMED.fullmatch(key) for key in evidence.shapes):
+            return _several(evidence)
         marked = evidence.find(_SIGNS)
         if marked is not None and len(evidence.shapes) == 1:
             return Broken("textual_inversion", found)
         return NotMine(found)
     return _match(evidence, found)
+
+
+def _several(evidence: Evidence) -> Match:
+    """A file of several tokens in brackets, of which a recipe names one at a time."""
+    widths = list(dict.fromkeys(shape[-1] for shape in evidence.shapes.values() if shape))
+    details: dict[str, Json] = {"tokens": list[Json](evidence.shapes), "widths": list[Json](widths)}
+    return Match(
+        kind="textual_inversion",
+        layout="diffusers",
+        family=_FAMILIES.get(widths[0]) if len(widths) == 1 else None,
+        details=details,
+        reason=f"its {len(evidence.shapes)} tensors are named as tokens",
+    )
 
 
 def _match(evidence: Evidence, found: Embedding) -> Match:
@@ -36,7 +54,8 @@ def _match(evidence: Evidence, found: Embedding) -> Match:
     counts = [vectors.count for vectors in found.vectors]
     if len(found.vectors) > 1:
         layout = _PER_ENCODER
-        family = "sdxl"
+        third = any(vectors.component == T5 for vectors in found.vectors)
+        family = ("sd3" if len(found.vectors) > 2 else "flux1") if third else "sdxl"  # noqa: PLR2004
     else:
         layout = _LAYOUTS.get(found.layout, "diffusers")
         family = _FAMILIES.get(widths[0])
