@@ -35,7 +35,7 @@ def shown(pipeline, prompt, guided):
 
 _FACES = '''
 OPTIONS = SessionOptions()
-OPTIONS.intra_op_num_threads = 1  # the number decides the last bits
+OPTIONS.intra_op_num_threads = 1  # the number may decide the last bits
 FINDER = FaceAnalysis(
     name="{pack}",{root}
     allowed_modules=["detection", "recognition"],

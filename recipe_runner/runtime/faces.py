@@ -127,7 +127,7 @@ def _load(models: Source) -> _Loaded:
             application = import_module("insightface.app")
             align = import_module("insightface.utils.face_align")
             options = import_module("onnxruntime").SessionOptions()
-            # How the work is shared among threads decides the last bits.
+            # How the work is shared among threads may decide the last bits.
             options.intra_op_num_threads = 1
             # Told the folder itself, it looks for no other and downloads none.
             analysis = application.FaceAnalysis(
@@ -141,14 +141,24 @@ def _load(models: Source) -> _Loaded:
         hint = "what is installed of the extra `faceid` is broken; OpenCV's wheel needs libGL of the system"
         raise failed("E651", f"insightface cannot be imported: {cause}", hint) from cause
     except AssertionError as cause:
-        raise _incomplete(folder, ()) from cause
-    if set(analysis.models) != set(_TASKS):
-        raise _incomplete(folder, tuple(analysis.models))
+        raise _unusable(folder, "there is no model for detection") from cause
+    except _rejections() as cause:
+        raise _unusable(folder, f"a model cannot be read: {str(cause).splitlines()[0]}") from cause
+    lacking = [task for task in _TASKS if task not in analysis.models]
+    if lacking:
+        raise _unusable(folder, f"there is no model for {lacking[0]}")
     watch.check()
     return _Loaded(models.digest, watch, analysis, align)
 
 
-def _incomplete(folder: Path, tasks: Sequence[str]) -> OperationFailed:
-    found = " and ".join(tasks) or "none"
-    hint = f"unpack {PACK}.zip of insightface's releases there again: it holds det_10g.onnx and w600k_r50.onnx"
-    return failed("E651", f"{folder}: detection and recognition need a model each, and there is {found}", hint)
+def _rejections() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises of a file that is broken or cut short; these have no base of their own."""
+    raised = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    return raised.InvalidProtobuf, raised.InvalidGraph, raised.InvalidArgument, raised.Fail
+
+
+def _unusable(folder: Path, what: str) -> OperationFailed:
+    hint = (
+        f"unpack {PACK}.zip of insightface's releases there again: det_10g.onnx finds faces, w600k_r50.onnx knows them"
+    )
+    return failed("E651", f"{folder}: {what}", hint)

@@ -142,13 +142,19 @@ def test_not_one_face_is_told_before_anything_is_made(folder: Path) -> None:
 
 def test_models_that_are_not_whole(folder: Path) -> None:
     root = folder / "insightface" / PACK
-    (root / "w600k_r50.onnx").unlink()
-    problem = refusal(folder)
-    assert (problem.code, problem.message.endswith("need a model each, and there is detection")) == ("E651", True)
-    (root / "det_10g.onnx").rename(root / "another.txt")
-    shutil.copy(folder / "anna.png", root / "det_10g.onnx")
-    problem = refusal(folder)
-    assert (problem.code, "det_10g.onnx" in problem.message) == ("E704", True)
+    finds, knows = root / "det_10g.onnx", root / "w600k_r50.onnx"
+    whole = knows.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"<html>not found</html>"):
+        knows.write_bytes(content)
+        problem = refusal(folder)
+        assert (problem.code, problem.line) == ("E651", 5)
+        assert problem.message.startswith(f"{root}: a model cannot be read: ")
+        assert "w600k_r50.onnx" in problem.message
+    knows.unlink()
+    assert refusal(folder).message == f"{root}: there is no model for recognition"
+    knows.write_bytes(whole)
+    finds.unlink()
+    assert refusal(folder).message == f"{root}: there is no model for detection"
 
 
 def test_nothing_but_the_named_folder_is_looked_into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
