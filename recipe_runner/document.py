@@ -89,6 +89,25 @@ class Document:
         """A problem at the value at `path`, or at its key."""
         return self.span(path, key=key).problem(code, message, hint, severity)
 
+    def path_at(self, line: int, column: int) -> Path | None:
+        """The path of the part whose key or value begins at a place of the text, the deepest of several."""
+        found: Path | None = None
+        pending: list[tuple[Path, Node]] = [((), self.root)]
+        while pending:
+            path, node = pending.pop()
+            parts = node.parts.items() if isinstance(node.parts, dict) else enumerate(node.parts or ())
+            for name, part in parts:
+                below = (*path, name)
+                spans = (part.span, (node.keys or {}).get(name) if isinstance(name, str) else None)
+                if any(span is not None and (span.line, span.column) == (line, column) for span in spans):
+                    found = below if found is None or len(below) > len(found) else found
+                pending.append((below, part))
+        return found
+
+    def without(self, path: Path) -> Document:
+        """The document without the part at `path`, which it has."""
+        return Document(self.origin, _without(self.root, path), self.beside)
+
     def with_overrides(self, overrides: Sequence[str]) -> Document:
         """The document with each `path=value` applied in order; the value is YAML. A later one wins.
 
@@ -123,6 +142,19 @@ def parse_document(data: bytes | str, source: str, beside: FilePath | None = Non
         message = f"the document is {what}, not a mapping of keys"
         raise RecipeSyntaxError(root.span.problem("E115", message, hint))
     return Document(origin, root, beside)
+
+
+def _without(node: Node, path: Path) -> Node:
+    first, rest = path[0], path[1:]
+    if isinstance(node.parts, list) and isinstance(first, int):
+        kept = [_without(node.parts[first], rest)] if rest else []
+        elements = [*node.parts[:first], *kept, *node.parts[first + 1 :]]
+        return node._replace(value=[element.value for element in elements], parts=elements)
+    named = cast("dict[str, Node]", node.parts)
+    parts = {name: part for name, part in named.items() if name != first}
+    if rest:
+        parts = {name: _without(part, rest) if name == first else part for name, part in named.items()}
+    return node._replace(value={name: part.value for name, part in parts.items()}, parts=parts)
 
 
 def _child(node: Node, segment: str | int) -> Node | None:

@@ -15,6 +15,7 @@ from recipe_runner.load import read_document
 from recipe_runner.locking import pins_of
 from recipe_runner.matrix import variants
 from recipe_runner.memory import memory_warnings
+from recipe_runner.partly import checkable
 from recipe_runner.placed import warning_at
 from recipe_runner.prompt_window import window_warnings
 from recipe_runner.resolve import resolve
@@ -31,12 +32,24 @@ from recipe_runner.weights.header import remembered_headers
 from recipe_runner.weights.lora.family import advice
 
 
-def weights_problems(path: Path, overrides: Sequence[str] = (), *, network: bool = False) -> tuple[Problem, ...]:
-    """Every problem of a valid recipe's base and adapters that headers show; no contents are read, no plan is made.
+def weights_problems(
+    path: Path, overrides: Sequence[str] = (), *, network: bool = False, valid: bool = True
+) -> tuple[Problem, ...]:
+    """Every problem of a recipe's base and adapters that headers show; no contents are read, no plan is made.
 
-    With `network` the headers of what is not on this machine are fetched, once all that is was found right.
+    With `network` the headers of what is not on this machine are fetched, once all that is was found right. Of a recipe
+    that is not `valid`, what does not depend on its mistakes is checked, and only errors are told: a warning may follow
+    from a mistake.
     """
     document = read_document(path, overrides)
+    if not valid:
+        whole = checkable(document)
+        found = () if whole is None else _found(path, whole, network=network)
+        return tuple(problem for problem in found if problem.severity == "error")
+    return _found(path, document, network=network)
+
+
+def _found(path: Path, document: Document, *, network: bool) -> tuple[Problem, ...]:
     try:
         pins = pins_of(read_lock(lock_beside(path)))
         with unhashed(), remembered_headers():

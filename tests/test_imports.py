@@ -22,7 +22,7 @@ LAYERS = (
     ("graph",),
     ("component_fit", "resolved", "handle", "placed"),
     ("adapters", "resolve_base"),
-    ("resolve", "compile", "reasons", "memory", "only", "prompt_window"),
+    ("partly", "resolve", "compile", "reasons", "memory", "only", "prompt_window"),
     ("execute",),
     ("record",),
     ("diff",),

@@ -22,7 +22,8 @@ examples:
   recipe-runner validate recipes/ --weights
 
 A folder stands for every .yaml and .yml file below it, except lock files. Needs no network, and never imports torch.
-With --weights the headers of all weights files are read too, and every adapter is laid out on its base. Of files that
+With --weights the headers of all weights files are read too, and every adapter that the text is right about is laid out
+on its base. Of files that
 are not on this machine the headers alone are fetched, unless --offline or HF_HUB_OFFLINE forbids it.
 Problems go to stdout; what a code means is in `recipe-runner explain CODE`.
 """
@@ -60,16 +61,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _problems(path: Path, arguments: argparse.Namespace) -> Sequence[Problem]:
-    """What is wrong with a recipe; weights are looked into once its text is right."""
+    """What is wrong with a recipe; weights are looked into as far as its text is right."""
     from recipe_runner.load import find_problems  # noqa: PLC0415
     from recipe_runner.sources.movable import movable_sources  # noqa: PLC0415
 
     found = find_problems(path, arguments.overrides, further=movable_sources)
-    if not arguments.weights or any(problem.severity == "error" for problem in found):
+    wrong = {problem.code for problem in found if problem.severity == "error"}
+    if not arguments.weights or any(code < "E2" for code in wrong):
         return found
     from recipe_runner.preflight import weights_problems  # noqa: PLC0415 - imports pydantic
 
-    return (*found, *weights_problems(path, arguments.overrides, network=may_fetch(arguments)))
+    further = weights_problems(path, arguments.overrides, network=may_fetch(arguments), valid=not wrong)
+    return (*found, *(problem for problem in further if problem not in found))
 
 
 def recipes_in(paths: Sequence[Path]) -> Sequence[Path]:

@@ -68,6 +68,8 @@ def _nothing(layout: LoraLayout, label: str) -> AdapterMismatch:
         return AdapterMismatch(Problem(code="E602", message=message, hint="change or remove `target`")).on("target")
     reasons = f": {_reasons(layout)}" if layout.unmatched else ""
     message = f"{label}: none of {layout.tensor_count} tensors lands on the base{reasons}"
+    if not layout.tensor_count:
+        message = f"{label}: the file holds no tensors"
     hint = layout.advice or "is this file a LoRA, and for this base?"
     return AdapterMismatch(Problem(code="E602", message=message, hint=hint))
 
