@@ -38,6 +38,8 @@ _PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _GLOBAL = re.compile(rb"\(?c[A-Za-z_][\w.]*\r?\n[A-Za-z_]\w*\r?\n")
 _HEAD = 1024
 _SMALLEST_SAFETENSORS = 8
+_LONGEST_HEADER = 100_000_000
+"""Bytes that safetensors itself reads at the most."""
 _SPACE = 0x20
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\x1b")
 
@@ -120,6 +122,8 @@ def format_of(head: bytes, size: int) -> Format:
     """The container of a file of `size` bytes that begins with `head` (1024 bytes, or all of it); never a zip."""
     if not head:
         return "empty"
+    if _is_safetensors(head):
+        return "safetensors"
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
@@ -139,6 +143,11 @@ def _foreign(head: bytes, size: int) -> Format:
     if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head")):
         return "html"
     return "text" if all(byte >= _SPACE or byte in _TEXT_CONTROLS for byte in head) else "unknown"
+
+
+def _is_safetensors(head: bytes) -> bool:
+    # The length of its header may begin with the bytes of another format's mark: 0x480 is also that of a pickle.
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
 
 
 def _is_pickle(head: bytes) -> bool:

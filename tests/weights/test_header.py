@@ -45,6 +45,16 @@ def test_reads_what_safetensors_writes(tmp_path: Path) -> None:
     assert header.data_start + max(info.end for info in header.tensors.values()) == header.size
 
 
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580, 0x10480, 0x8B1F])
+def test_a_header_whose_length_looks_like_another_format_s_mark_is_read(length: int, tmp_path: Path) -> None:
+    # Pickles begin with the bytes 80 02 to 80 05, and gzip files with 1f 8b.
+    text = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(header_bytes(text.ljust(length)) + bytes(4))
+    assert identify_format(path) == "safetensors"
+    assert read_header(path).shapes == {"x": (1,)}
+
+
 def test_a_header_padded_with_spaces_is_whole(tmp_path: Path) -> None:
     header = read_header(written(tmp_path, header_bytes(json.dumps(ONE).encode() + b"   ") + bytes(24)))
     assert header.tensors == {"a": TensorInfo("F32", (2, 3), 0, 24)}
