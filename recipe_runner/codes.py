@@ -178,7 +178,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E635": Code("an adapter without an exact form in diffusers' layout"),
         "E640": Code("not an IP-Adapter that is applied"),
         "E641": Code("an IP-Adapter file that is not whole"),
-        "E642": Code("an IP-Adapter that does not fit the UNet"),
+        "E642": Code("an IP-Adapter that does not fit the base"),
         "E643": Code("an image encoder is missing, or not needed"),
         "E644": Code("an image encoder that does not fit the IP-Adapter"),
         "E645": Code("pictures where embeddings are needed, or the other way round"),
@@ -189,6 +189,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E650": Code("a shortcut for an adapter that has none"),
         "E651": Code("faces cannot be found in pictures", COULD_NOT),
         "E652": Code("not one face in a picture"),
+        "E656": Code("more than the base's IP-Adapters can do"),
         # Execution
         "E701": Code("no such device", COULD_NOT),
         "E702": Code("CUDA was started too early", COULD_NOT),

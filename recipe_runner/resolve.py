@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from recipe_runner.adapters import KINDS
 from recipe_runner.adapters.base_parts import check_components
-from recipe_runner.adapters.image_prompts import require_negatives
+from recipe_runner.adapters.image_prompts import check_together
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
@@ -95,13 +95,14 @@ class _Resolver:
         sampling = self._once(
             "sampling", tree.get("sampling"), lambda: _sampling(tree.get("sampling", {}), base.pipeline), base
         )
-        require_negatives(adapters, guided=is_guided(sampling))
+        prompts = self._once("prompts", tree["prompts"], lambda: self._prompts(tree["prompts"]))
+        check_together(adapters, base, prompts, sampling, guided=is_guided(sampling))
         return ResolvedVariant(
             index=variant.index,
             values=variant.values,
             base=base,
             adapters=adapters,
-            prompts=self._once("prompts", tree["prompts"], lambda: self._prompts(tree["prompts"])),
+            prompts=prompts,
             seeds=self._once("seeds", tree.get("seeds"), lambda: _seeds(tree.get("seeds", (0,)))),
             sampling=sampling,
             output=self._once("output", tree.get("output"), lambda: _output(tree.get("output", {}))),

@@ -13,14 +13,28 @@ from recipe_runner.errors import WeightsError
 from recipe_runner.graph import Origin
 from recipe_runner.paths import format_path
 from recipe_runner.placed import placed
-from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedComponent, ResolvedImagePrompt
+from recipe_runner.resolved import (
+    AnySource,
+    ResolvedAdapter,
+    ResolvedBase,
+    ResolvedComponent,
+    ResolvedImagePrompt,
+    ResolvedPrompt,
+)
 from recipe_runner.sources.face_models import ADDRESS, find_face_models
 from recipe_runner.sources.inputs import find_input
 from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.sources.pictures import check_picture
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.image_embeds import embeds_shape, is_embeds
-from recipe_runner.weights.ip_adapter import IpAdapterLayout, Shown, check_encoder, check_shown
+from recipe_runner.weights.ip_adapter import (
+    IpAdapterLayout,
+    Shown,
+    check_abilities,
+    check_encoder,
+    check_shown,
+    family_of_pipeline,
+)
 from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.problems import misfit
 
@@ -129,12 +143,38 @@ def image_prompt(
     )
 
 
-def require_negatives(adapters: Sequence[ResolvedAdapter], *, guided: bool) -> None:
-    """Raise E646 where images are `guided` and an embedding comes without the negative one that guidance needs."""
-    for adapter in adapters:
-        for prompt in adapter.image_prompts.values():
-            if guided and prompt.shown is not None and not prompt.shown.negative:
-                with placed(prompt.origin):
+def check_together(
+    adapters: Sequence[ResolvedAdapter],
+    base: ResolvedBase,
+    prompts: Sequence[ResolvedPrompt],
+    sampling: Mapping[str, Json],
+    *,
+    guided: bool,
+) -> None:
+    """Whether the image prompts of a variant act together with its base, prompts and sampling.
+
+    Raises:
+        WeightsError: E656 several IP-Adapters act at once where the base takes one. E646 images are `guided` (for Flux:
+            by `true_cfg_scale` and a negative prompt) and an embedding comes without the negative one that this needs.
+    """
+    acting = [adapter for adapter in adapters if adapter.image_prompts]
+    family = family_of_pipeline(base.pipeline)
+    if family is not None:
+        for count, adapter in enumerate(acting, 1):
+            with placed(adapter.origin):
+                check_abilities(family, masks=0, adapters=count, label=f"adapter {adapter.name}")
+    true_cfg = sampling.get("true_cfg_scale")
+    for adapter in acting:
+        for prompt in prompts:
+            shown = adapter.image_prompts[prompt.id]
+            if shown.shown is None or shown.shown.negative:
+                continue
+            if shown.shown.guidance == "true_cfg_scale":
+                steered = isinstance(true_cfg, (int, float)) and true_cfg > 1 and "negative_prompt" in prompt.texts
+            else:
+                steered = guided
+            if steered:
+                with placed(shown.origin):
                     message = f"adapter {adapter.name}: guidance needs the negative embedding too"
                     hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
                     raise misfit("E646", message, hint)
@@ -176,6 +216,8 @@ def _encoder(reader: Reader, shown: Shown | None, label: str) -> ResolvedCompone
 
 def _constants(shown: Shown | None, encoder: ResolvedComponent | None) -> Mapping[str, Json]:
     return {
+        # What only some families have is a part of nothing else's identity.
+        **({"paired": True} if shown is not None and shown.paired else {}),
         "features": None if shown is None else shown.features,
         "faces": None if shown is None else shown.faces,
         "patches": None if shown is None else shown.patches,

@@ -1,4 +1,4 @@
-"""IP-Adapters: found, proved whole, fitted to the base's UNet, and what they are shown found and read through."""
+"""IP-Adapters: found, proved whole, fitted to the base's denoiser, and what they are shown found and read through."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.ip_adapter import (
     AttentionPlace,
     IpAdapterLayout,
+    check_abilities,
+    check_family,
+    check_pipeline,
     expand_ip_scale,
+    family_of_pipeline,
     fit_ip_adapter,
     is_off,
     read_ip_adapter,
@@ -36,8 +40,6 @@ from recipe_runner.weights.modules import Modules, ModuleTable
 from recipe_runner.weights.problems import misfit
 from recipe_runner.weights.torch_file import require_inert
 
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-VAES = ("AutoencoderKL", "AutoencoderTiny")
 _VERSION_2 = re.compile(r"plus[-_]?v2", re.IGNORECASE)
 
 
@@ -90,17 +92,15 @@ class _Core:
 
 def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
     base = surroundings.base
-    if base.pipeline not in (*PIPELINES, "auto"):
-        message = f"adapter {name}: IP-Adapters are not applied to {base.pipeline}"
-        raise misfit("E649", message, f"they are to {' and '.join(PIPELINES)}")
-    vae = base_parts(base).get("vae")
-    if vae is not None and vae.class_name not in ("", *VAES):
-        message = f"adapter {name}: IP-Adapters are not applied to a pipeline with the VAE {vae.class_name}"
-        raise misfit("E649", message, f"they are with {' and '.join(VAES)}")
+    if base.pipeline != "auto":
+        vae = base_parts(base).get("vae")
+        check_pipeline(base.pipeline, "" if vae is None else vae.class_name, f"adapter {name}")
     table: ModuleTable | None = surroundings.once(("modules",), lambda: base_modules(base), base)
-    modules = None if table is None else table.get("unet")
+    family = family_of_pipeline(base.pipeline)
+    modules = None if table is None or family is None else table.get(family.component)
     weights = find_weights_file(adapter, surroundings)
-    layout, places = _lay_out(name, weights, modules)
+    layout, places = _lay_out(name, weights, base.pipeline, modules)
+    family = layout.family if layout is not None else family
     if adapter.shortcut is not None and layout is not None and layout.variant != "faceid_plus":
         message = f"adapter {name}: `shortcut` is for FaceID Plus, and this is {layout.name}"
         with placed(surroundings.origin("shortcut")):
@@ -109,11 +109,14 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
     find_encoder = cache(partial(find_image_encoder, name, adapter, surroundings))
     if adapter.image_encoder is not None:
         with placed(encoder_origin):
-            if layout is not None and layout.variant == "faceid":
+            if layout is not None and layout.features is None:
                 message = f"adapter {name}: {layout.name} reads no image encoder"
                 raise misfit("E643", message, "remove `image_encoder`")
             find_encoder()
     masks = given(("mask",), adapter.mask, surroundings.origin("mask"))
+    if family is not None:
+        with placed(surroundings.origin("mask")):
+            check_abilities(family, masks=len(masks), adapters=1, label=f"adapter {name}")
     return _Core(
         constants={"shortcut": _shortcut(adapter, weights)},
         sources={
@@ -133,7 +136,7 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
 
 
 def _lay_out(
-    name: str, weights: AnySource, modules: Modules | None
+    name: str, weights: AnySource, pipeline: str, modules: Modules | None
 ) -> tuple[IpAdapterLayout | None, tuple[AttentionPlace, ...] | None]:
     """What the file is, and the attentions it lands on; None while the file or the base's modules are not known."""
     if not isinstance(weights, Source):
@@ -143,6 +146,8 @@ def _lay_out(
     shapes = contents.weights
     with said_instead(contents, "ip_adapter"):
         layout = read_ip_adapter(shapes, f"adapter {name}")
+    if pipeline != "auto":
+        check_family(layout, pipeline, f"adapter {name}")
     return layout, None if modules is None else fit_ip_adapter(layout, shapes, modules, f"adapter {name}")
 
 

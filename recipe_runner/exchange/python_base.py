@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner import diffusers_table
-from recipe_runner.exchange.python_code import Code, Place, call, literal
+from recipe_runner.exchange.python_code import Code, Place, call
 from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
@@ -25,10 +25,10 @@ _CONFIGS = str(files("recipe_runner") / "configs")
 class BaseCode:
     """The statement that loads one base; `names` are what it imports from diffusers and transformers."""
 
-    def __init__(self, base: ResolvedBase, place: Place, *, image_encoder: Code | None = None) -> None:
-        """Of this base, with paths as `place` writes them, and an image encoder that IP-Adapters need."""
+    def __init__(self, base: ResolvedBase, place: Place, more: Mapping[str, Code]) -> None:
+        """Of this base, with paths as `place` writes them, and `more` components of transformers for IP-Adapters."""
         self._base = base
-        self._image_encoder = image_encoder
+        self._more = {name: code for name, code in more.items() if name not in base.components}
         self._place = place
         self.pipeline = "DiffusionPipeline" if base.pipeline == "auto" else base.pipeline
         self.names: dict[str, list[str]] = {"diffusers": [self.pipeline], "transformers": []}
@@ -49,18 +49,13 @@ class BaseCode:
                 named["use_safetensors"] = True
         for name, component in base.components.items():
             named[name] = None if component is None else Code(self._component(name, component))
-        if self._image_encoder is not None and "image_encoder" not in base.components:
-            self.names["transformers"].append("CLIPVisionModelWithProjection")
-            named["image_encoder"] = Code("image_encoder")
+        for name, code in self._more.items():
+            self.names["transformers"].append(code.text.partition(".")[0])
+            named[name] = Code(name)
         if base.components.get("safety_checker", ...) is None:
             named["requires_safety_checker"] = False
         loading = call(f"pipeline = {self.pipeline}.{function}", where, **named)
-        encoder = named.get("image_encoder")
-        return (
-            f"image_encoder = {literal(self._image_encoder)}\n    {loading}"
-            if encoder == Code("image_encoder")
-            else loading
-        )
+        return "\n    ".join([*(f"{name} = {code.text}" for name, code in self._more.items()), loading])
 
     def problems(self) -> Iterator[str]:
         """What this base is in diffusers that it is not here."""

@@ -1,7 +1,11 @@
-"""Embeddings that an IP-Adapter is shown instead of pictures, or beside them, as a script reads or makes them."""
+"""Embeddings that an IP-Adapter is shown instead of pictures, or beside them, as a script reads or makes them.
+
+The functions are for UNets; a transformer's call takes what the files hold.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from recipe_runner.exchange.python_code import Code, Place, literal
@@ -65,14 +69,12 @@ def faces_function(place: Place) -> str:
     return _FACES.replace("{pack}", face_models.PACK).replace("{root}", root)
 
 
-def embeddings(source: Source, place: Place, *, patches: bool) -> Code:
-    """A file of embeddings as [1 or 2, images, features], or with `patches` [1 or 2, images, patches, features]."""
+def embeddings(source: Source, place: Place) -> tuple[Code, Sequence[int]]:
+    """What reads a file of embeddings, and the shape that it has there."""
     path = source.path(source.files[0].name)
     if identify_format(path) == "numpy":
         read = f"torch.from_numpy(np.load({literal(place.path(path))}))"
     else:
         (key,) = read_header(path).tensors
         read = f"load_file({literal(place.path(path))})[{literal(key)}]"
-    shape = embeds_shape(path, source.address)
-    whole = (1,) * ((4 if patches else 3) - len(shape)) + tuple(shape)
-    return Code(f"{read}.float()" + (f".reshape{whole}" if len(whole) > len(shape) else ""))
+    return Code(f"{read}.float()"), embeds_shape(path, source.address)

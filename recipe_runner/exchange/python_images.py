@@ -7,16 +7,30 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.exchange.python_code import Code, Place, call, literal
 from recipe_runner.exchange.python_embeds import embeddings
+from recipe_runner.exchange.python_image_calls import CALLS, Calls, Look, load_call
 from recipe_runner.exchange.size import picture_size
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
-from recipe_runner.weights.ip_adapter import IpAdapterLayout, is_off, read_ip_adapter
+from recipe_runner.weights.ip_adapter import (
+    AdapterFamily,
+    IpAdapterLayout,
+    family_of_pipeline,
+    is_off,
+    read_ip_adapter,
+)
 
 if TYPE_CHECKING:
-    from recipe_runner.resolved import ResolvedAdapter, ResolvedImagePrompt, ResolvedRecipe, ResolvedVariant
+    from recipe_runner.resolved import (
+        ResolvedAdapter,
+        ResolvedComponent,
+        ResolvedImagePrompt,
+        ResolvedRecipe,
+        ResolvedVariant,
+    )
 
 Shown = Mapping[tuple[str, str], "ResolvedImagePrompt"]
 """By adapter and prompt id."""
+_PREPROCESSOR = "preprocessor_config.json"
 
 
 def shown_images(recipe: ResolvedRecipe) -> dict[tuple[str, str], ResolvedImagePrompt]:
@@ -29,9 +43,21 @@ def shown_images(recipe: ResolvedRecipe) -> dict[tuple[str, str], ResolvedImageP
     }
 
 
+def calls_of(variant: ResolvedVariant) -> tuple[AdapterFamily | None, Calls]:
+    """How the variant's pipeline is called; as for UNets where the base is not on this machine."""
+    family = family_of_pipeline(variant.base.pipeline)
+    return family, CALLS[family.name if family is not None else "unet"]
+
+
 def image_adapters(variant: ResolvedVariant, shown: Shown) -> list[ResolvedAdapter]:
-    """The adapters that a script can have: those of a variant that are shown something in some variant."""
+    """The adapters that a script can have: those of a variant that are shown something in some variant.
+
+    Where the pipeline takes one adapter alone, it is the one that acts.
+    """
+    family, _ = calls_of(variant)
+    alone = family is not None and not family.several
     found = [adapter for adapter in variant.adapters if adapter.kind == "ip_adapter"]
+    found = [adapter for adapter in found if not (alone and is_off(adapter.scale))]
     return [adapter for adapter in found if not any(_reasons(adapter, variant, shown))]
 
 
@@ -46,6 +72,8 @@ def left_out(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     encoders = {literal(_encoder_place(each)) for each in _prompts_of(variant, shown) if each.encoder is not None}
     if len(encoders) > 1:
         yield "a pipeline has one image encoder, and the IP-Adapters of this recipe need several"
+    if len({_revision(adapter) for adapter in image_adapters(variant, shown)}) > 1:
+        yield "diffusers loads all IP-Adapters at one revision, and those of this recipe are at several"
 
 
 def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str]:
@@ -65,11 +93,18 @@ def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str
         roots.append(place.path(source.root / folder) if source.commit is None else source.address)
         names.append((folder if source.commit is not None else "", name))
     # With the encoder at hand none is looked for, nor where none is needed.
+    _, calls = calls_of(variant)
     prompts = _prompts_of(variant, shown)
     needed = any(each.encoder is None and (each.shown is None or each.shown.features is not None) for each in prompts)
-    encoder = {} if needed else {"image_encoder_folder": None}
-    folders, files = [folder for folder, _ in names], [name for _, name in names]
-    return [call("pipeline.load_ip_adapter", roots, subfolder=folders, weight_name=files, **encoder)]
+    revisions = {_revision(adapter) for adapter in adapters}
+    revision = {"revision": next(iter(revisions))} if len(revisions) == 1 and None not in revisions else {}
+    return [load_call(calls, roots, names, {**({} if needed else calls.without_encoder()), **revision})]
+
+
+def scale_argument(variant: ResolvedVariant, shown: Shown) -> object:
+    """The argument of `set_ip_adapter_scale`; None where there is no adapter."""
+    adapters = image_adapters(variant, shown)
+    return calls_of(variant)[1].scale([(each, _layout(each)) for each in adapters]) if adapters else None
 
 
 def unchecked(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
@@ -79,18 +114,36 @@ def unchecked(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
             yield f"adapter {adapter.name}: not on this machine, so its kind of IP-Adapter is not checked"
 
 
-def encoder_argument(variant: ResolvedVariant, shown: Shown, place: Place) -> Code | None:
-    """The image encoder as a component of the base."""
+def encoder_parts(variant: ResolvedVariant, shown: Shown, place: Place) -> dict[str, Code]:
+    """The image encoder, and its preprocessor where a script has to name it, as components of the base."""
+    _, calls = calls_of(variant)
     for prompt in _prompts_of(variant, shown):
         encoder = prompt.encoder
         if encoder is not None:
             where, named = place.source(encoder.source)
             if encoder.subfolder:
                 named["subfolder"] = encoder.subfolder
+            parts = {}
+            if calls.extractor is not None and _has_extractor(encoder):
+                extractor = call(f"{calls.extractor}.from_pretrained", where, **named)
+                parts["feature_extractor"] = Code(extractor)
             named |= {"variant": encoder.variant} if encoder.variant else {}
             dtype = Code(f"torch.{encoder.dtype}")
-            return Code(call("CLIPVisionModelWithProjection.from_pretrained", where, **named, dtype=dtype))
-    return None
+            parts["image_encoder"] = Code(call(f"{calls.encoder}.from_pretrained", where, **named, dtype=dtype))
+            return parts
+    return {}
+
+
+def _has_extractor(encoder: ResolvedComponent) -> bool:
+    """Whether the encoder's folder says how pictures are prepared; assumed where it is not on this machine."""
+    source = encoder.source
+    folder = f"{encoder.subfolder}/" if encoder.subfolder else ""
+    return not isinstance(source, Source) or any(file.name == folder + _PREPROCESSOR for file in source.files)
+
+
+def _revision(adapter: ResolvedAdapter) -> str | None:
+    source = adapter.sources["weights"]
+    return source.commit if isinstance(source, Source) else source.revision
 
 
 def bundled_loras(variant: ResolvedVariant, shown: Shown) -> dict[str, str]:
@@ -104,40 +157,22 @@ def bundled_loras(variant: ResolvedVariant, shown: Shown) -> dict[str, str]:
 
 
 def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place) -> dict[str, object]:
-    """What a prompt says of its images, for each adapter: one or a list; `images` where some come as embeddings."""
-    pictures: list[list[object]] = []
-    embeds: list[list[object]] = []
-    faces: list[bool] = []
+    """What a prompt says of its images, as the pipeline's family is called."""
     adapters = image_adapters(variant, shown)
-    for adapter in adapters:
-        given = shown[adapter.name, prompt]
-        files = [(role, source) for role, source in given.sources.items() if isinstance(source, Source)]
-        pictures.append(
-            [
-                Code(f"load_image(str({place.path(source.path(source.files[0].name)).text}))")
-                for role, source in files
-                if role.startswith("image[")
-            ]
-        )
-        patches = given.shown is not None and given.shown.patches
-        embeds.append(
-            [embeddings(source, place, patches=patches) for role, source in files if role.startswith("image_embeds[")]
-        )
-        faces.append("faces" in given.sources)
-    if not any(embeds) and not any(faces):
-        return {"ip_adapter_image": [each[0] if len(each) == 1 else each for each in pictures]} if adapters else {}
-    images: list[object] = []
-    for adapter, shows, holds, found in zip(adapters, pictures, embeds, faces, strict=True):
-        plus = shown[adapter.name, prompt].encoder is not None
-        shortcut = {"shortcut": bool(adapter.constants["shortcut"])} if plus and (holds or found) else {}
-        if found:
-            images.append(Code(call("faces", shows, **shortcut)))
-            continue
-        image: dict[str, object] = {}
-        image |= {"pictures": shows} if shows else {}
-        image |= {"embeds": holds} if holds else {}
-        images.append({**image, **shortcut})
-    return {"images": images}
+    looks = [_look(adapter, shown[adapter.name, prompt], place) for adapter in adapters]
+    return calls_of(variant)[1].images(looks, variant) if looks else {}
+
+
+def _look(adapter: ResolvedAdapter, given: ResolvedImagePrompt, place: Place | None) -> Look:
+    """What an adapter is shown; without a `place` pictures are counted, and not written."""
+    files = [(role, source) for role, source in given.sources.items() if isinstance(source, Source)]
+    pictures = [source.path(source.files[0].name) for role, source in files if role.startswith("image[")]
+    return Look(
+        adapter=adapter,
+        pictures=[Code(f"load_image(str({place.path(path).text}))" if place else "") for path in pictures],
+        embeds=[embeddings(source, place) for role, source in files if place and role.startswith("image_embeds[")],
+        given=given,
+    )
 
 
 def masks_of(variant: ResolvedVariant, shown: Shown, place: Place) -> list[object]:
@@ -181,6 +216,10 @@ def _reasons(adapter: ResolvedAdapter, variant: ResolvedVariant, shown: Shown) -
             return
         if not all(isinstance(each, Source) for role, each in given.sources.items() if role.startswith("image[")):
             yield "one of its images is not on this machine"
+            return
+        limits = list(calls_of(variant)[1].limits(_look(adapter, given, None), _layout(adapter), variant))
+        if limits:
+            yield from limits
             return
 
 

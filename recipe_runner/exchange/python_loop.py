@@ -55,7 +55,10 @@ def loop(columns: Columns, *, batch: int, embeds: bool) -> str:
         lines += ["for variant in VARIANTS:"] if several else []
     body = [*_scheduler(columns["scheduler"]), *_scales(columns["scales"])]
     looks = columns["looks"]
-    body += [f"pipeline.set_ip_adapter_scale({looks.use()})"] if any(looks.values) else []
+    if any(value is not None for value in looks.values):
+        absent = None in looks.values
+        body += ['if variant["looks"] is not None:'] if absent else []
+        body += [f"{'    ' * absent}pipeline.set_ip_adapter_scale({looks.use()})"]
     body += _batches(columns, batch) if batch > 1 else _pictures(columns, embeds=embeds)
     indent = "    " if several else ""
     return "\n".join([*lines, *(indent + line for line in body)]) + "\n"

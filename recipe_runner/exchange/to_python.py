@@ -19,12 +19,14 @@ from recipe_runner.exchange.python_code import Code, Pair, Place, as_tuple, laid
 from recipe_runner.exchange.python_embeds import FUNCTION, faces_function
 from recipe_runner.exchange.python_images import (
     bundled_loras,
-    encoder_argument,
+    calls_of,
+    encoder_parts,
     image_adapters,
     images_of,
     left_out,
     load_lines,
     masks_of,
+    scale_argument,
     shown_images,
     unchecked,
 )
@@ -218,7 +220,7 @@ class _Script:
 
     def _loader(self, variant: ResolvedVariant) -> str:
         """The name of the function that loads this variant's base and adapters."""
-        base = BaseCode(variant.base, self._place, image_encoder=encoder_argument(variant, self._shown, self._place))
+        base = BaseCode(variant.base, self._place, encoder_parts(variant, self._shown, self._place))
         lines = [base.load(), "pipeline.to(DEVICE)"]
         tokens = token_code(variant, self._place)
         # Image prompts first: loading one switches the LoRAs that are there off.
@@ -267,8 +269,8 @@ class _Script:
                 found[bundled[adapter.name]] = 0.0 if is_off(adapter.scale) else 1.0
         return found
 
-    def _looks(self, variant: ResolvedVariant) -> list[object]:
-        return [adapter.scale for adapter in image_adapters(variant, self._shown)]
+    def _looks(self, variant: ResolvedVariant) -> object:
+        return scale_argument(variant, self._shown)
 
     def _prompts(self, variant: ResolvedVariant) -> dict[str, dict[str, object]]:
         tokens = token_code(variant, self._place)
@@ -299,7 +301,10 @@ class _Script:
         self._numpy |= "np.load(" in images or "faces(" in images
 
     def _guided(self, variant: ResolvedVariant) -> bool | None:
-        """Whether images are encoded with what guidance steers away from; None where no embedding is given."""
+        """Whether the script encodes images with what guidance steers away from; None where the call does it."""
+        family, _ = calls_of(variant)
+        if family is not None and family.name != "unet":
+            return None
         shown = [
             self._shown.get((adapter.name, prompt.id))
             for adapter in image_adapters(variant, self._shown)

@@ -100,20 +100,22 @@ class TextualInversion(FromSource):
 
 
 class IpAdapter(FromSource):
-    """An image prompt adapter: base, Plus, FaceID and FaceID Plus are recognised from the file."""
+    """An image prompt adapter; which of the kinds it is, for a UNet, Flux or Stable Diffusion 3, its file tells."""
 
     kind: Literal["ip_adapter"] = Field(title="Kind", description="An image prompt adapter.", examples=["ip_adapter"])
     image_encoder: Component | None = Field(
         None,
         title="Image encoder",
-        description="The CLIPVisionModelWithProjection that the adapter was trained with. Left out, the base's own "
+        description="The CLIPVisionModelWithProjection (for Stable Diffusion 3 the SiglipVisionModel) that the adapter "
+        "was trained with. Left out, the base's own "
         "component `image_encoder`, else the folder `image_encoder` beside the weights file.",
         examples=[{"model": "h94/IP-Adapter", "subfolder": "models/image_encoder"}],
     )
     scale: Number | Mapping[str, DirectionScale] = Field(
         1.0,
         title="Scale",
-        description="One number, or blocks as in `set_ip_adapter_scale`; blocks left out of a mapping are 0.",
+        description="One number, or blocks as in `set_ip_adapter_scale`, for a transformer `transformer_blocks` with "
+        "one number for each; blocks left out of a mapping are 0.",
         examples=[0.6, {"up": {"block_0": [0.0, 1.0, 0.0]}}],
     )
     image: Images | None = Field(
@@ -133,7 +135,7 @@ class IpAdapter(FromSource):
     mask: Images | None = Field(
         None,
         title="Mask",
-        description="Black and white picture that limits where the adapter acts; one for each image.",
+        description="Black and white picture that limits where the adapter acts; one for each image. For UNets alone.",
         examples=["inputs/left.png"],
     )
     shortcut: bool | None = Field(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from recipe_runner.rules.view import View
 
 DIRECTIONS = ("down", "mid", "up")
+JOINT = "transformer_blocks"
+"""The blocks of a transformer that IP-Adapters act in."""
 _MOST_NAMED = 3
 _BLOCK = re.compile(r"block_(0|[1-9][0-9]?)")
 TEXTS = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
@@ -60,13 +62,18 @@ def fitting(view: View) -> Iterator[Finding]:
 
 
 def scales(view: View) -> Iterator[Finding]:
-    """E315: the components of a scale are the pipeline's, and a UNet's blocks are `down`, `mid`, `up` and `block_N`."""
+    """E315: the components of a scale are the pipeline's, and its blocks are `down`, `mid`, `up` and `block_N`.
+
+    An IP-Adapter acts in a transformer's `transformer_blocks` instead.
+    """
     for name, adapter in view.adapters.items():
         scale, path = mapping(adapter.get("scale")), ("adapters", name, "scale")
         if adapter.get("kind") == "ip_adapter":
-            yield from _unet(scale, path)
+            parts = view.pipeline_entry["components"] if view.pipeline_entry else ("unet", "transformer")
+            known = {"unet": DIRECTIONS, "transformer": (JOINT,)}
+            yield from _blocks(scale, path, [name for part in known if part in parts for name in known[part]])
         else:
-            yield from _unet(mapping(scale.get("unet")), (*path, "unet"))
+            yield from _blocks(mapping(scale.get("unet")), (*path, "unet"), DIRECTIONS)
             yield from _components(view, scale, path)
 
 
@@ -80,17 +87,21 @@ def _components(view: View, scale: Mapping[str, Json], path: Path) -> Iterator[F
             yield Finding("E315", message, (*path, component), f"It has {listed(taken, 'and')}.", key=True)
 
 
-def _unet(scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
+def _blocks(scale: Mapping[str, Json], path: Path, known: Sequence[str]) -> Iterator[Finding]:
+    """`known` are the names that blocks are grouped under."""
     for direction, blocks in scale.items():
-        if direction == "unet":
-            hint = "It acts on the UNet alone: write `down`, `mid` and `up` without `unet`."
+        if direction in ("unet", "transformer"):
+            alone = "UNet alone: write `down`, `mid` and `up`"
+            alone = alone if direction == "unet" else f"transformer alone: write `{JOINT}`"
+            hint = f"It acts on the {alone} without `{direction}`."
             yield Finding(
                 "E315", "an image prompt adapter's scale has no components", (*path, direction), hint, key=True
             )
             continue
-        if direction not in DIRECTIONS:
-            message = f"a UNet has no block `{shown(direction)}`"
-            hint = did_you_mean(direction, DIRECTIONS, "It has") or "It has down, mid, up."
+        if direction not in known:
+            denoiser = "a UNet" if "down" in known else "a transformer"
+            message = f"{denoiser} has no block `{shown(direction)}`"
+            hint = did_you_mean(direction, known, "It has") or f"It has {', '.join(known)}."
             yield Finding("E315", message, (*path, direction), hint, key=True)
         for block in mapping(blocks):
             if not _BLOCK.fullmatch(block):

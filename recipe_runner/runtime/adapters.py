@@ -41,7 +41,7 @@ class Adapters:
         """Take over `pipeline`, whose components are as their files left them; `files` are those read already."""
         modules, files = module_shapes(pipeline), files or IpAdapterFiles()
         loras = Loras(pipeline, modules, allow_pickle=allow_pickle)
-        self.images = ImagePrompts(pipeline, modules.get("unet", {}), files, allow_pickle=allow_pickle)
+        self.images = ImagePrompts(pipeline, modules, files, allow_pickle=allow_pickle)
         self._pipeline = pipeline
         self._marked: dict[str, _Marks] = {}
         self._parts: tuple[Part, ...] = (loras, Embeddings(pipeline, loras, allow_pickle=allow_pickle), self.images)

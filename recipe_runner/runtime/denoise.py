@@ -110,10 +110,17 @@ def call_size(pipeline: Any, sampling: Mapping[str, Any]) -> tuple[int, int]:
     return picture_size(pipeline, family_of(pipeline), sampling)
 
 
-def is_guided(pipeline: Any, sampling: Mapping[str, Any]) -> bool:
-    """Whether a call uses classifier-free guidance, as a UNet's pipeline decides (`do_classifier_free_guidance`)."""
-    parameter = inspect.signature(type(pipeline).__call__).parameters.get("guidance_scale")
-    scale = sampling.get("guidance_scale", None if parameter is None else parameter.default)
+def is_guided(pipeline: Any, sampling: Mapping[str, Any], conditionings: Sequence[Conditioning]) -> bool:
+    """Whether a call uses classifier-free guidance, as the pipeline decides (`do_classifier_free_guidance`).
+
+    Flux does where there is a negative prompt too (`do_true_cfg`); its own guidance is an input of the transformer.
+    """
+    flux = family_of(pipeline) == "flux"
+    name = "true_cfg_scale" if flux else "guidance_scale"
+    parameter = inspect.signature(type(pipeline).__call__).parameters.get(name)
+    scale = sampling.get(name, None if parameter is None else parameter.default)
+    if flux and not any("negative_prompt_embeds" in each.arguments for each in conditionings):
+        return False
     distilled = getattr(getattr(pipeline, "unet", None), "config", None)
     return isinstance(scale, (int, float)) and scale > 1 and getattr(distilled, "time_cond_proj_dim", None) is None
 

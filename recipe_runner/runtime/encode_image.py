@@ -20,13 +20,14 @@ from recipe_runner.sources.pictures import read_picture
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.formats import identify_format
 from recipe_runner.weights.image_embeds import embeds_shape
+from recipe_runner.weights.ip_adapter import Shown
 
 
 @dataclass(frozen=True)
 class Pair:
     """Embeddings of n images, [1, n, features] or [1, n, patches, features], and those that guidance steers away from.
 
-    `negative` is None where there are none, and images cannot be guided.
+    `negative` is None where there are none, and images cannot be guided. It has n images too, or one for all (Flux).
     """
 
     positive: torch.Tensor
@@ -62,7 +63,7 @@ def encode_image(prompt: ImagePrompt, encoders: ImageEncoders, finder: FaceFinde
             watch.check()
     encoded = _encoded(prompt, pictures, encoders)
     if given:
-        return ImageConditioning(_joined(given, patches=prompt.shown.patches), encoded)
+        return ImageConditioning(_joined(given, prompt.shown), encoded)
     if encoded is None:
         message = f"BUG: adapter {prompt.name} is shown nothing"
         raise AssertionError(message)
@@ -77,20 +78,21 @@ def _encoded(prompt: ImagePrompt, pictures: list[Image.Image], encoders: ImageEn
     return Pair(embeds[None], negative[None])
 
 
-def _joined(given: Sequence[tuple[str, torch.Tensor]], *, patches: bool) -> Pair:
+def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: Shown) -> Pair:
     """The embeddings of every file as one, whatever leading dimensions each has."""
-    dimensions = 4 if patches else 3
+    dimensions = 4 if shown.patches else 3
     positives, negatives = [], []
     for name, tensor in given:
         if not bool(torch.isfinite(tensor).all()):
             raise misfit("E646", f"{name}: the embedding has numbers that are not finite")
-        whole = tensor.reshape(*(1 for _ in range(dimensions - tensor.ndim)), *tensor.shape)
+        one = tensor.unsqueeze(1) if shown.paired and tensor.ndim == dimensions - 1 else tensor
+        whole = one.reshape(*(1 for _ in range(dimensions - one.ndim)), *one.shape)
         positives.append(whole[-1:])
         negatives += [whole[:-1]] if len(whole) > 1 else []
     joined = torch.cat(positives, dim=1)
     if negatives:
         return Pair(joined, torch.cat(negatives, dim=1))
-    return Pair(joined, None if patches else torch.zeros_like(joined))
+    return Pair(joined, torch.zeros_like(joined) if shown.negative else None)
 
 
 def _array(source: Source) -> torch.Tensor:

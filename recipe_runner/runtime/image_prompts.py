@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers.image_processor import IPAdapterMaskProcessor
-from diffusers.models.embeddings import MultiIPAdapterImageProjection
 
-from recipe_runner.adapters.ip_adapter import PIPELINES, VAES
 from recipe_runner.canonical import Json, digest
 from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
 from recipe_runner.placed import placed
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
-from recipe_runner.runtime.family import family_of
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile, IpAdapterFiles
-from recipe_runner.runtime.ip_projections import Built, build, processor
+from recipe_runner.runtime.ip_projections import Built, build, joined
+from recipe_runner.runtime.ip_seats import Seat, seat_of
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.watch import Watch
 from recipe_runner.sources.pictures import read_picture
-from recipe_runner.weights.ip_adapter import expand_ip_scale, fit_ip_adapter, is_off, unet_attentions
-from recipe_runner.weights.modules import Modules
+from recipe_runner.weights.ip_adapter import (
+    AdapterFamily,
+    AttentionPlace,
+    check_abilities,
+    check_family,
+    check_pipeline,
+    expand_ip_scale,
+    fit_ip_adapter,
+    is_off,
+)
+from recipe_runner.weights.modules import Modules, ModuleTable
 
 MOST_BUILT = 4
 """IP-Adapters kept on the device at once; those unused longest leave first."""
@@ -38,17 +45,19 @@ _Instance = tuple[str, int]
 class ImagePrompts:
     """The IP-Adapters of one loaded pipeline. It begins with none.
 
-    Several are one joint state, as diffusers loads them: each cross-attention gets a processor with the layers of all,
-    in the handle's order. An adapter at scale 0 everywhere is not part of it.
+    Several are one joint state, as diffusers loads them: each attention gets a processor with the layers of all, in the
+    handle's order. An adapter at scale 0 everywhere is not part of it. What differs by the pipeline's family is its
+    seat's part.
     """
 
-    def __init__(self, pipeline: Any, modules: Modules, files: IpAdapterFiles, *, allow_pickle: bool) -> None:
-        """Take over `pipeline`, whose components are as their files left them; `modules` are its UNet's."""
+    def __init__(self, pipeline: Any, modules: ModuleTable, files: IpAdapterFiles, *, allow_pickle: bool) -> None:
+        """Take over `pipeline`, whose components are as their files left them; `modules` are theirs."""
         self._pipeline = pipeline
-        self._modules = modules
         self._files = files
         self._allow_pickle = allow_pickle
-        self._places = unet_attentions(modules)
+        self._seat = seat_of(pipeline)
+        self._modules: Modules = {} if self._seat is None else modules.get(self._seat[0].component, {})
+        self._places: tuple[AttentionPlace, ...] = () if self._seat is None else self._seat[0].places(self._modules)
         self._fitted: dict[str, None] = {}
         self._built: OrderedDict[_Instance, Built] = OrderedDict()
         self._expanded: OrderedDict[str, dict[str, float]] = OrderedDict()
@@ -56,17 +65,21 @@ class ImagePrompts:
         self._scales: _Scales = ()
         self._processors: dict[str, Any] = {}
         self._originals: dict[str, Any] = {}
+        self._leave: Callable[[], None] | None = None
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
-        """Bring the UNet to the state of `handle`, where `parts` names it.
+        """Bring the denoiser to the state of `handle`, where `parts` names it.
 
         Raises:
-            WeightsError: E4xx, E606 to E612, E640 to E642, E649 when an adapter cannot be applied whole.
+            WeightsError: E4xx, E606 to E613, E640 to E642, E649, E656 when an adapter cannot be applied whole.
         """
         wanted = active(handle)
-        for adapter in wanted:
+        for count, adapter in enumerate(wanted, 1):
             self._fit(adapter)
-        if "unet" not in parts:
+            with placed(adapter.origin):
+                label = f"adapter {adapter.name}"
+                check_abilities(self._family, masks=len(adapter.masks), adapters=count, label=label)
+        if self._seat is None or self._family.component not in parts:
             return
         instances = _instances(wanted)
         built = [self._build(adapter, instance) for adapter, instance in zip(wanted, instances, strict=True)]
@@ -84,8 +97,8 @@ class ImagePrompts:
         if not isinstance(adapter, IpAdapterModel):
             return {}
         layout = self._fit(adapter).layout
-        projection, layers = len(layout.projection), 2 * len(layout.attentions)
-        return {"unet": (layers, layers), "image_proj": (projection, projection)}
+        projection, layers = len(layout.projection), sum(map(len, layout.layers.values()))
+        return {layout.family.component: (layers, layers), "image_proj": (projection, projection)}
 
     def has_lora(self, adapter: IpAdapterModel) -> bool:
         """Whether a LoRA is bundled in the adapter's file."""
@@ -112,37 +125,58 @@ class ImagePrompts:
         if not adapters:
             yield {}
             return
-        unet = self._pipeline.unet
-        embeds = []
+        shown = [[member[index] for member in images] for index in range(len(adapters))]
+        embeds = [
+            self._pairs(adapter, [each.embeds for each in one], guided=guided)
+            for adapter, one in zip(adapters, shown, strict=True)
+        ]
         projections = [self._built[instance].projection for instance in _instances(adapters)]
         try:
-            for index, (adapter, projection) in enumerate(zip(adapters, projections, strict=True)):
-                shown = [member[index] for member in images]
-                embeds.append(_batch(adapter, [each.embeds for each in shown], unet, guided=guided))
-                clip = [each.clip for each in shown if each.clip is not None]
+            for adapter, projection, one in zip(adapters, projections, shown, strict=True):
+                clip = [each.clip for each in one if each.clip is not None]
                 if clip:
-                    projection.clip_embeds = _batch(adapter, clip, unet, guided=guided)
+                    pairs = self._pairs(adapter, clip, guided=guided)
+                    projection.clip_embeds = joined(pairs, self._denoiser, guided=guided)
                     projection.shortcut = adapter.shortcut
             # The call would repeat the embeddings for each prompt of a batch, as if all were shown the same.
-            self._pipeline.prepare_ip_adapter_image_embeds = lambda *_: embeds
-            yield {"ip_adapter_image_embeds": embeds, **_mask_arguments(adapters, embeds, size)}
+            self._pipeline.prepare_ip_adapter_image_embeds = lambda _image, embeds, *_: embeds
+            arguments = self._held[1].arguments(embeds, self._denoiser, guided=guided)
+            yield {**arguments, **_mask_arguments(adapters, embeds, size)}
         finally:
             vars(self._pipeline).pop("prepare_ip_adapter_image_embeds", None)
             for projection in projections:
                 if hasattr(projection, "clip_embeds"):
                     projection.clip_embeds, projection.shortcut = None, False
 
+    @property
+    def _held(self) -> tuple[AdapterFamily, Seat]:
+        if self._seat is None:
+            message = f"BUG: IP-Adapters are not applied to {type(self._pipeline).__name__}"
+            raise AssertionError(message)
+        return self._seat
+
+    @property
+    def _family(self) -> AdapterFamily:
+        return self._held[0]
+
+    @property
+    def _denoiser(self) -> Any:
+        return getattr(self._pipeline, self._family.component)
+
+    def _pairs(self, adapter: IpAdapterModel, pairs: Sequence[Pair], *, guided: bool) -> Sequence[Pair]:
+        if guided and any(pair.negative is None for pair in pairs):
+            hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
+            raise misfit("E646", f"adapter {adapter.name}: guidance needs the negative embedding too", hint)
+        return pairs
+
     def _fit(self, adapter: IpAdapterModel) -> IpAdapterFile:
         label = f"adapter {adapter.name}"
         with placed(adapter.origin):
             file = self._files.read(adapter.source, label, allow_pickle=self._allow_pickle)
             if adapter.source.digest not in self._fitted:
-                if family_of(self._pipeline) not in ("sd", "sdxl"):
-                    whole = (
-                        f"{type(self._pipeline).__name__} with {type(getattr(self._pipeline, 'vae', None)).__name__}"
-                    )
-                    hint = f"they are to {' and '.join(PIPELINES)}, with {' and '.join(VAES)}"
-                    raise misfit("E649", f"{label}: IP-Adapters are not applied to {whole}", hint)
+                pipeline = type(self._pipeline).__name__
+                check_pipeline(pipeline, type(getattr(self._pipeline, "vae", None)).__name__, label)
+                check_family(file.layout, pipeline, label)
                 shapes = {key: tuple(tensor.shape) for key, tensor in file.tensors.items()}
                 fit_ip_adapter(file.layout, shapes, self._modules, label)
                 self._fitted[adapter.source.digest] = None
@@ -150,10 +184,10 @@ class ImagePrompts:
 
     def _build(self, adapter: IpAdapterModel, instance: _Instance) -> Built:
         if instance not in self._built:
-            unet = self._pipeline.unet
+            denoiser, seat = self._denoiser, self._held[1]
             file = self._fit(adapter)
-            built = build(file, self._places, unet.device, unet.dtype)
-            count = len(file.layout.projection) + 2 * len(file.layout.attentions)
+            built = build(file, self._places, seat.projection, denoiser.device, denoiser.dtype)
+            count = len(file.layout.projection) + sum(map(len, file.layout.layers.values()))
             if built.landed != count:
                 raise misfit("E606", f"adapter {adapter.name}: {built.landed} of {count} tensors landed")
             self._built[instance] = built
@@ -161,40 +195,31 @@ class ImagePrompts:
         return self._built[instance]
 
     def _put(self, built: Sequence[Built]) -> None:
-        unet = self._pipeline.unet
-        if unet.encoder_hid_proj is not None:
-            message = f"the UNet has a projection of its own ({unet.config.encoder_hid_dim_type})"
-            raise misfit("E642", message, "IP-Adapters are for UNets that read text alone")
-        for module in (place.module for place in self._places if place.cross):
-            attention = unet.get_submodule(module)
+        denoiser, seat = self._denoiser, self._held[1]
+        self._leave = seat.sit(denoiser, [each.projection for each in built])
+        for module in (place.module for place in self._places if place.acts):
+            attention = denoiser.get_submodule(module)
             self._originals[module] = attention.processor
-            self._processors[module] = processor(built, module)
+            self._processors[module] = seat.processor(built, module)
             attention.set_processor(self._processors[module])
-        self._originals[""] = unet.config.encoder_hid_dim_type
-        unet.encoder_hid_proj = MultiIPAdapterImageProjection([each.projection for each in built])
-        unet.config.encoder_hid_dim_type = "ip_image_proj"
 
     def _restore(self) -> None:
         """Put back the very processors that the base came with."""
-        if not self._processors:
+        if self._leave is None:
             return
-        unet = self._pipeline.unet
-        unet.config.encoder_hid_dim_type = self._originals.pop("")
-        # Assigning None to a module's name would leave the name among the modules.
-        del unet.encoder_hid_proj
-        unet.encoder_hid_proj = None
+        self._leave()
         for module, original in self._originals.items():
-            attention = unet.get_submodule(module)
+            attention = self._denoiser.get_submodule(module)
             del attention.processor
             attention.processor = original
-        self._originals, self._processors = {}, {}
+        self._originals, self._processors, self._leave = {}, {}, None
 
     def _scale(self, handle: ModelHandle, adapters: Sequence[IpAdapterModel]) -> None:
         scales = [self._expand(each, handle.scale(each.name)) for each in adapters]
         state = tuple(tuple(each[module] for module in self._processors) for each in scales)
         if state != self._scales:
             for module, made in self._processors.items():
-                made.scale = [each[module] for each in scales]
+                self._held[1].scale(made, [each[module] for each in scales])
             self._scales = state
 
     def _expand(self, adapter: IpAdapterModel, scale: Json) -> dict[str, float]:
@@ -219,27 +244,16 @@ def _instances(adapters: Sequence[IpAdapterModel]) -> tuple[_Instance, ...]:
     return tuple((digest, digests[:index].count(digest)) for index, digest in enumerate(digests))
 
 
-def _batch(adapter: IpAdapterModel, pairs: Sequence[Pair], unet: Any, *, guided: bool) -> torch.Tensor:
-    """[n, …] of a batch, or [2n, …] with the negative ones first."""
-    parts = [pair.positive for pair in pairs]
-    if guided:
-        negatives = [pair.negative for pair in pairs if pair.negative is not None]
-        if len(negatives) != len(pairs):
-            hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
-            raise misfit("E646", f"adapter {adapter.name}: guidance needs the negative embedding too", hint)
-        parts = [*negatives, *parts]
-    return torch.cat([part.to(unet.device, unet.dtype) for part in parts])
-
-
 def _mask_arguments(
-    adapters: Sequence[IpAdapterModel], embeds: Sequence[torch.Tensor], size: tuple[int, int]
+    adapters: Sequence[IpAdapterModel], embeds: Sequence[Sequence[Pair]], size: tuple[int, int]
 ) -> dict[str, Any]:
     if not any(adapter.masks for adapter in adapters):
         return {}
     masks = []
-    for adapter, each in zip(adapters, embeds, strict=True):
-        if adapter.masks and len(adapter.masks) != each.shape[1]:
-            message = f"adapter {adapter.name}: {len(adapter.masks)} masks for {each.shape[1]} images"
+    for adapter, pairs in zip(adapters, embeds, strict=True):
+        count = pairs[0].positive.shape[1]
+        if adapter.masks and len(adapter.masks) != count:
+            message = f"adapter {adapter.name}: {len(adapter.masks)} masks for {count} images"
             raise misfit("E647", message, "give one mask for each image, in the same order")
         masks.append(_masks(adapter, size) if adapter.masks else None)
     return {"cross_attention_kwargs": {"ip_adapter_masks": masks}}

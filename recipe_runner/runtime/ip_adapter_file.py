@@ -32,9 +32,9 @@ class IpAdapterFile:
             found.update(zip(names, self.tensors[key].chunk(len(names)), strict=True))
         return found
 
-    def key_value(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights [width, features] that make keys and values of image tokens in the attention with this number."""
-        return tuple(self.tensors[f"ip_adapter.{number}.to_{letter}_ip.weight"] for letter in "kv")  # type: ignore[return-value]
+    def attention(self, number: int) -> dict[str, torch.Tensor]:
+        """The parameters of the attention with this number, by their names in the processor of diffusers."""
+        return {name: self.tensors[key] for name, key in self.layout.layers[number].items()}
 
     def lora(self, number: int, projection: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Factors [rank, in] and [out, rank] of the bundled LoRA at a projection of the attention with this number."""

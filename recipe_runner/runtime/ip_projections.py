@@ -1,49 +1,50 @@
-"""The modules that an IP-Adapter puts into a UNet: its image projection, and keys and values for each attention."""
+"""An IP-Adapter on the device: its image projection, and the layers that it brings to each attention."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
-from diffusers.models.embeddings import (
-    ImageProjection,
-    IPAdapterFaceIDImageProjection,
-    IPAdapterFaceIDPlusImageProjection,
-    IPAdapterFullImageProjection,
-    IPAdapterPlusImageProjection,
-)
 
+from recipe_runner.runtime.encode_image import Pair
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile
 from recipe_runner.weights.ip_adapter import AttentionPlace, IpAdapterLayout
+
+Layers = Mapping[str, torch.Tensor]
+"""What an attention's processor is filled with, by parameter."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """An IP-Adapter on the device, in the UNet's data type: the projection, and a pair of layers by attention module.
+    """An IP-Adapter on the device, in the denoiser's data type: the projection, and layers by attention module.
 
     `landed` counts the file's tensors whose every value stands in one of them.
     """
 
     layout: IpAdapterLayout
     projection: Any
-    layers: Mapping[str, tuple[torch.nn.Linear, torch.nn.Linear]]
+    layers: Mapping[str, Layers]
     landed: int
 
 
-def build(file: IpAdapterFile, places: Sequence[AttentionPlace], device: torch.device, dtype: torch.dtype) -> Built:
-    """The modules for a file that was fitted to `places`, the UNet's attentions."""
+def build(
+    file: IpAdapterFile,
+    places: Sequence[AttentionPlace],
+    projection_of: Callable[[IpAdapterLayout], Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Built:
+    """The modules for a file that was fitted to `places`, the denoiser's attentions."""
     state = {name: tensor.to(device, dtype) for name, tensor in file.projection().items()}
     with torch.device("meta"):
-        projection = _projection(file.layout)
+        projection = projection_of(file.layout)
     projection.load_state_dict(state, strict=True, assign=True)
     layers = {
-        place.module: (_linear(keys.to(device, dtype)), _linear(values.to(device, dtype)))
+        place.module: {name: tensor.to(device, dtype) for name, tensor in file.attention(place.number).items()}
         for place in places
-        if place.cross
-        for keys, values in [file.key_value(place.number)]
+        if place.acts
     }
     held = dict(projection.state_dict())
     landed = sum(
@@ -53,65 +54,34 @@ def build(file: IpAdapterFile, places: Sequence[AttentionPlace], device: torch.d
         )
         for key, names in file.layout.projection.items()
     )
-    for place in places:
-        pair = layers.get(place.module, ())
-        landed += sum(
-            torch.equal(layer.weight, tensor.to(device, dtype))
-            for layer, tensor in zip(pair, file.key_value(place.number) if pair else (), strict=True)
-        )
+    landed += sum(
+        torch.equal(layers[place.module][name], file.tensors[key].to(device, dtype))
+        for place in places
+        if place.acts
+        for name, key in file.layout.layers[place.number].items()
+    )
     return Built(file.layout, projection.eval(), layers, landed)
 
 
-def processor(built: Sequence[Built], module: str) -> Any:
-    """An attention processor with the layers of several IP-Adapters, in this order, as diffusers makes it."""
-    pairs = [each.layers[module] for each in built]
-    width, features = pairs[0][0].weight.shape
-    with torch.device("meta"):
-        made = IPAdapterAttnProcessor2_0(width, features, [each.layout.tokens for each in built], 1.0)
-    made.to_k_ip = torch.nn.ModuleList([keys for keys, _ in pairs])
-    made.to_v_ip = torch.nn.ModuleList([values for _, values in pairs])
-    return made.eval()
+def filled(processor: Any, layers: Layers) -> Any:
+    """A processor with these values, whole."""
+    processor.load_state_dict(dict(layers), strict=True, assign=True)
+    return processor.eval()
 
 
-def _linear(weight: torch.Tensor) -> torch.nn.Linear:
-    with torch.device("meta"):
-        layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    layer.weight = torch.nn.Parameter(weight)
-    return layer
+def numbered(layers: Sequence[Layers]) -> Layers:
+    """The layers of several IP-Adapters under the names of processors that hold lists: `to_k_ip.0.weight`."""
+    found = {}
+    for index, each in enumerate(layers):
+        for name, tensor in each.items():
+            layer, _, end = name.partition(".")
+            found[f"{layer}.{index}.{end}"] = tensor
+    return found
 
 
-def _projection(layout: IpAdapterLayout) -> Any:
-    cross, read, face = layout.cross_width, layout.image_width, layout.face_width
-    hidden = layout.projection_hidden or 0
-    if layout.variant == "base":
-        return ImageProjection(read, cross, num_image_text_embeds=layout.tokens)
-    if layout.variant == "full":
-        return IPAdapterFullImageProjection(read, cross)
-    if layout.variant == "faceid":
-        return IPAdapterFaceIDImageProjection(face, cross, mult=hidden / (face or 1), num_tokens=layout.tokens)
-    sizes = layout.resampler
-    if sizes is None:
-        message = f"BUG: {layout.name} without a resampler"
-        raise AssertionError(message)
-    ratio = sizes.hidden / sizes.width
-    if layout.variant == "plus":
-        return IPAdapterPlusImageProjection(
-            embed_dims=read,
-            output_dims=cross,
-            hidden_dims=sizes.width,
-            depth=sizes.depth,
-            heads=sizes.heads,
-            num_queries=layout.tokens,
-            ffn_ratio=ratio,
-        )
-    return IPAdapterFaceIDPlusImageProjection(
-        embed_dims=sizes.width,
-        output_dims=cross,
-        hidden_dims=read,
-        id_embeddings_dim=face,
-        depth=sizes.depth,
-        heads=sizes.heads,
-        num_tokens=layout.tokens,
-        ffn_ratio=ratio,
-        ffproj_ratio=hidden / (face or 1),
-    )
+def joined(pairs: Sequence[Pair], like: Any, *, guided: bool) -> torch.Tensor:
+    """[n, …] of a batch, or [2n, …] with the negative ones first, on the device and in the data type of a denoiser."""
+    parts = [pair.positive for pair in pairs]
+    if guided:
+        parts = [*(pair.negative for pair in pairs if pair.negative is not None), *parts]
+    return torch.cat([part.to(like.device, like.dtype) for part in parts])

@@ -145,7 +145,7 @@ class LivePipeline:
             if family_of(pipeline) == "other":
                 # Its call encodes as well.
                 pipeline = self._reconciled(handle, "all")
-            size, guided = call_size(pipeline, sampling), is_guided(pipeline, sampling)
+            size, guided = call_size(pipeline, sampling), is_guided(pipeline, sampling, conditionings)
             shown = images or [()] * len(seeds)
             with self._held_adapters.images.arguments(handle, shown, size, guided=guided) as more:
                 return denoise(pipeline, self._held.scheduler, conditionings, seeds, sampling, on_step, more)

@@ -61,11 +61,12 @@ def _numpy_shape(path: Path, shown: str) -> Shape:
     return tuple(array.shape)
 
 
-def read_as(shape: Shape, width: int, *, patches: bool, shown: str) -> Embeds:
+def read_as(shape: Shape, width: int, *, patches: bool, paired: bool = False, shown: str) -> Embeds:
     """What an array of this shape means to an adapter that reads `width` features.
 
     Of one image it is [width], or [patches, width] where the adapter reads the encoder's hidden states; of n images
     [n, …]; and [1, n, …] or, the negative embeddings first, [2, n, …], as `prepare_ip_adapter_image_embeds` gives it.
+    Where that gives no dimension for images (`paired`), [1, …] and [2, …] are one image, the latter with its negative.
 
     Raises:
         WeightsError: E646 another width or number of dimensions.
@@ -81,6 +82,11 @@ def read_as(shape: Shape, width: int, *, patches: bool, shown: str) -> Embeds:
             f"{shown}: the embedding has the shape {list(shape)}",
             f"one image is {form}{width}], n images are [n, …], or [2, n, …] with the negative ones first",
         )
+    if paired and len(shape) == one + 1:
+        if shape[0] > _PAIR:
+            hint = f"several images are [1, n, patches, {width}], or [2, n, …] with the negative ones first"
+            raise misfit("E646", f"{shown}: the embedding has the shape {list(shape)}", hint)
+        return Embeds(1, shape[0] == _PAIR)
     if len(shape) == one + 2 and shape[0] > _PAIR:
         raise misfit(
             "E646",

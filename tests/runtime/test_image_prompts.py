@@ -222,8 +222,10 @@ def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: BaseModel, a
 def test_a_tensor_that_did_not_land_stops_the_run(
     base: BaseModel, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = IpAdapterFile.key_value
-    monkeypatch.setattr(IpAdapterFile, "key_value", lambda file, n: tuple(t * torch.rand(()) for t in true(file, n)))
+    true = IpAdapterFile.attention
+    monkeypatch.setattr(
+        IpAdapterFile, "attention", lambda file, n: {k: t * torch.rand(()) for k, t in true(file, n).items()}
+    )
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu", "strict", 1).require(handle(base, adapters["look"]))
     assert caught.value.problems[0].code == "E606"
@@ -357,7 +359,7 @@ def test_a_pipeline_of_no_known_family_is_refused(sd15_folder: Path, adapters: d
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu", "strict", 1).require(handle(base_model(tmp_path), adapters["look"]))
     problem = caught.value.problems[0]
-    said = "IP-Adapters are not applied to StableDiffusionPipeline with AsymmetricAutoencoderKL"
+    said = "IP-Adapters are not applied to a pipeline with the VAE AsymmetricAutoencoderKL"
     assert (problem.code, problem.message) == ("E649", f"adapter look: {said}")
 
 

@@ -157,20 +157,24 @@ def test_what_does_not_fit_is_told_at_its_line(case: str, folder: Path) -> None:
     assert words in f"{problem.message} {problem.hint}"
 
 
-def test_a_pipeline_that_they_are_not_applied_to(
-    folder: Path, sd15_folder: Path, sd3_folder: Path, tmp_path: Path
-) -> None:
+def test_a_pipeline_that_they_are_not_applied_to(folder: Path, sd15_folder: Path, tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     shutil.copytree(sd15_folder, odd)
     for name in ("model_index.json", "vae/config.json"):
         (odd / name).write_text((odd / name).read_text().replace('"AutoencoderKL"', '"AsymmetricAutoencoderKL"'))
     told = {
-        sd3_folder: ("StableDiffusion3Pipeline", "StableDiffusionPipeline and StableDiffusionXLPipeline"),
-        odd: ("a pipeline with the VAE AsymmetricAutoencoderKL", "AutoencoderKL and AutoencoderTiny"),
+        "base.pipeline=StableDiffusionSAGPipeline": (
+            "StableDiffusionSAGPipeline",
+            "StableDiffusionXLPipeline, FluxPipeline and StableDiffusion3Pipeline",
+        ),
+        f"base.model={odd}": (
+            "a pipeline with the VAE AsymmetricAutoencoderKL",
+            "AutoencoderKL and AutoencoderTiny",
+        ),
     }
-    for base, (what, hint) in told.items():
+    for override, (what, hint) in told.items():
         with pytest.raises(RecipeRunnerError) as caught:
-            plan_of(folder, LOOK, TAIL, f"base.model={base}")
+            plan_of(folder, LOOK, TAIL, override)
         problem = caught.value.problems[0]
         assert (problem.code, problem.line) == ("E649", 5)
         assert problem.message == f"adapter look: IP-Adapters are not applied to {what}"

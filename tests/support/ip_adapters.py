@@ -153,3 +153,89 @@ def write_mask(path: Path, *, left: bool, size: tuple[int, int] = (16, 16)) -> P
     pixels[:, slice(0, half) if left else slice(half, None)] = 255
     Image.fromarray(pixels).save(path)
     return path
+
+
+def flux_shapes(*, blocks: int = 19, xlabs: bool = True, **sizes: int) -> dict[str, Shape]:
+    """An adapter for Flux under XLabs' names, or under those that diffusers' conversion script writes."""
+    found = {"hidden": 3072, "cross": 4096, "read": 768, "tokens": 4, **sizes}
+    hidden, cross, read, tokens = (found[name] for name in ("hidden", "cross", "read", "tokens"))
+    image = "ip_adapter_proj_model" if xlabs else "image_proj"
+    shapes = _linear(f"{image}.proj", tokens * cross, read) | _norm(f"{image}.norm", cross)
+    for number in range(blocks):
+        for letter in "kv":
+            ours, theirs = f"to_{letter}_ip", f"processor.ip_adapter_double_stream_{letter}_proj"
+            name = f"double_blocks.{number}.{theirs}" if xlabs else f"ip_adapter.{number}.{ours}"
+            shapes |= _linear(name, hidden, cross)
+    return shapes
+
+
+INSTANTX_LAYER = (
+    ("0.norm1", "ln0"),
+    ("0.norm2", "ln1"),
+    ("0.to_q", "attn.to_q"),
+    ("0.to_kv", "attn.to_kv"),
+    ("0.to_out", "attn.to_out.0"),
+    ("1.0", "adaln_norm"),
+    ("1.1", "ff.net.0.proj"),
+    ("1.3", "ff.net.2"),
+    ("2.1", "adaln_proj"),
+)
+"""Names in a layer of InstantX's resampler for Stable Diffusion 3, and those of diffusers' class."""
+
+
+SD3_SIZES = {
+    "hidden": 2432, "head": 64, "width": 1280, "read": 1152, "heads": 20, "depth": 4, "tokens": 64, "times": 320,
+}  # fmt: skip
+"""Of InstantX/SD3.5-Large-IP-Adapter."""
+
+
+def sd3_shapes(*, attentions: int = 38, translated: bool = False, **sizes: int) -> dict[str, Shape]:
+    """An adapter for Stable Diffusion 3 under InstantX's names, or with those of diffusers' class in the resampler."""
+    hidden, head, width, read, heads, depth, tokens, times = (SD3_SIZES | sizes).values()
+    found = {"latents": (1, tokens, width)} | _linear("proj_in", width, read) | _linear("proj_out", hidden, width)
+    found |= _norm("norm_out", hidden)
+    found |= _linear("time_embedding.linear_1", width, times) | _linear("time_embedding.linear_2", width, width)
+    for number in range(depth):
+        named = {ours: f"layers.{number}.{ours if translated else theirs}" for theirs, ours in INSTANTX_LAYER}
+        for ours in ("ln0", "ln1", "adaln_norm"):
+            found |= _norm(named[ours], width)
+        found |= _linear(named["adaln_proj"], 4 * width, width)
+        found |= {
+            f"{named['attn.to_q']}.weight": (heads * 64, width),
+            f"{named['attn.to_kv']}.weight": (heads * 128, width),
+            f"{named['attn.to_out.0']}.weight": (width, heads * 64),
+            f"{named['ff.net.0.proj']}.weight": (width * 4, width),
+            f"{named['ff.net.2']}.weight": (width, width * 4),
+        }
+    found = {f"image_proj.{name}": shape for name, shape in found.items()}
+    for number in range(attentions):
+        name = f"ip_adapter.{number}"
+        found |= _linear(f"{name}.norm_ip.linear", 2 * hidden, width)
+        found |= {f"{name}.to_{letter}_ip.weight": (hidden, hidden) for letter in "kv"}
+        found |= {f"{name}.norm_{which}.weight": (head,) for which in ("q", "k", "ip_k")}
+    return found
+
+
+TINY_FLUX = {"hidden": 32, "cross": 32, "read": 24}
+TINY_SD3 = {"hidden": 32, "head": 8, "width": 16, "read": 16, "heads": 1, "tokens": 4, "times": 8}
+"""Sizes of the tiny transformers of `support.tiny`, and of the tiny image encoders."""
+
+
+def build_siglip(folder: Path, seed: int = 8, size: int = 16) -> Path:
+    """Write a tiny SiglipVisionModel with its preprocessor: 16x16 pixels in patches of 8, 16 features."""
+    import torch
+    from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
+
+    config = SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=size,
+        patch_size=8,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        SiglipVisionModel(config).save_pretrained(folder)
+    SiglipImageProcessor(size={"height": size, "width": size}).save_pretrained(folder)
+    return folder

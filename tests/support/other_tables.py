@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from support.ip_adapters import flux_shapes, sd3_shapes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -126,6 +128,17 @@ def _nf4_flux() -> Iterator[tuple[str, Shape]]:
         yield f"model.diffusion_model.single_blocks.{number}.norm.key_norm.scale", (128,)
 
 
+def _instantx_flux() -> Iterator[tuple[str, Shape]]:
+    for name, rows, columns in (("0", 2304, 1152), ("2", 128 * 4096, 2304)):
+        yield f"image_proj.proj.{name}.weight", (rows, columns)
+        yield f"image_proj.proj.{name}.bias", (rows,)
+    yield "image_proj.norm.weight", (4096,)
+    yield "image_proj.norm.bias", (4096,)
+    for number in range(57):
+        for letter in "kv":
+            yield f"ip_adapter.{number}.to_{letter}_ip.weight", (3072, 4096)
+
+
 OTHERS: dict[str, Table] = {
     "embedding-sd1-diffusers": ("diffusers", {"kind": "textual_inversion", "layout": "diffusers", "family": "sd1"},
                                 {"<cat-toy>": (1, 768)}),
@@ -152,9 +165,18 @@ OTHERS: dict[str, Table] = {
     "hypernetwork-sd1": ("A1111", {"kind": "hypernetwork", "layout": "a1111", "family": "sd1"}, dict(_hypernetwork())),
     "flux1-nf4": ("bitsandbytes nf4, as Forge reads it", {"kind": "transformer", "layout": "comfyui", "family": "flux1",
                                                           "variety": "bitsandbytes nf4"}, dict(_nf4_flux())),
-    "ip-adapter-flux1-xlabs": ("XLabs", {"kind": "ip_adapter", "layout": "xlabs", "family": "flux1"},
-                               {"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": (3072, 4096),
-                                "ip_adapter_proj_model.proj.weight": (16384, 768)}),
+    "ip-adapter-flux1-xlabs": ("XLabs-AI/flux-ip-adapter", {"kind": "ip_adapter", "layout": "xlabs", "family": "flux1",
+                                                            "variety": "base"}, flux_shapes()),
+    "ip-adapter-flux1-diffusers": ("diffusers' conversion of XLabs-AI/flux-ip-adapter-v2",
+                                   {"kind": "ip_adapter", "layout": "diffusers", "family": "flux1", "variety": "base"},
+                                   flux_shapes(tokens=16, xlabs=False)),
+    "ip-adapter-flux1-instantx": ("InstantX's code for Flux", {"kind": "ip_adapter", "layout": "instantx",
+                                                               "family": "flux1"}, dict(_instantx_flux())),
+    "ip-adapter-sd3": ("InstantX/SD3.5-Large-IP-Adapter", {"kind": "ip_adapter", "layout": "instantx", "family": "sd3",
+                                                           "variety": "plus"}, sd3_shapes()),
+    "ip-adapter-sd3-diffusers": ("diffusers' SD3 loader", {"kind": "ip_adapter", "layout": "diffusers",
+                                                           "family": "sd3", "variety": "plus"},
+                                 sd3_shapes(translated=True)),
     "unknown-language-head": ("a network of another field", {"kind": "unknown", "layout": None, "family": None},
                               {"bert.pooler.dense.weight": (768, 768), "classifier.weight": (2, 768)}),
 }  # fmt: skip

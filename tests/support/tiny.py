@@ -201,7 +201,7 @@ def _t5() -> T5EncoderModel:
     return T5EncoderModel(config)
 
 
-def build_sd3(folder: Path, seed: int = 2) -> Path:
+def build_sd3(folder: Path, seed: int = 2, **transformer: Any) -> Path:
     """Write a tiny pipeline of Stable Diffusion 3's architecture."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -218,6 +218,7 @@ def build_sd3(folder: Path, seed: int = 2) -> Path:
                 joint_attention_dim=32,
                 pooled_projection_dim=32,
                 out_channels=8,
+                **transformer,
             ),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
             vae=_vae(8, shift_factor=0.06, scaling_factor=1.53, use_quant_conv=False, use_post_quant_conv=False),
@@ -231,8 +232,8 @@ def build_sd3(folder: Path, seed: int = 2) -> Path:
     return folder
 
 
-def build_flux(folder: Path, seed: int = 3) -> Path:
-    """Write a tiny pipeline of Flux's architecture."""
+def build_flux(folder: Path, seed: int = 3, num_layers: int = 1) -> Path:
+    """Write a tiny pipeline of Flux's architecture, with so many double blocks."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         tokenizer = clip_tokenizer()
@@ -240,7 +241,7 @@ def build_flux(folder: Path, seed: int = 3) -> Path:
             transformer=FluxTransformer2DModel(
                 patch_size=1,
                 in_channels=16,
-                num_layers=1,
+                num_layers=num_layers,
                 num_single_layers=1,
                 attention_head_dim=16,
                 num_attention_heads=2,

@@ -65,9 +65,9 @@ def test_the_files_of_h94(variant: str, tokens: int, image: int, face: int, coun
     shapes = sd15_file(variant)
     layout = read_ip_adapter(shapes, "adapter look")
     assert (layout.variant, layout.tokens, layout.image_width, layout.face_width) == (variant, tokens, image, face)
-    assert (layout.family, layout.landed(), sum(counts.values())) == ("SD 1.x", counts, layout.tensor_count)
+    assert (layout.made_for, layout.landed(), sum(counts.values())) == ("SD 1.x", counts, layout.tensor_count)
     places = fit_ip_adapter(layout, shapes, sd15_modules(), "adapter look")
-    assert [place.number for place in places if place.cross] == list(range(1, 33, 2))
+    assert [place.number for place in places if place.acts] == list(range(1, 33, 2))
 
 
 def test_attentions_are_numbered_as_the_unet_registers_them() -> None:
@@ -81,6 +81,7 @@ def test_attentions_are_numbered_as_the_unet_registers_them() -> None:
 FLUX = {"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": (3072, 4096)}
 BIASED = {"image_proj.proj.weight": (8, 4), "ip_adapter.0.to_k_ip.bias": (3072,)}
 SD3 = {"image_proj.latents": (1, 64, 1280), "ip_adapter.0.norm_ip_q.weight": (8,)}
+INSTANTX = projection_shapes("faceid", cross=4096, read=0, face=1152) | {"ip_adapter.0.to_k_ip.weight": (3072, 4096)}
 
 
 @pytest.mark.parametrize(
@@ -91,9 +92,10 @@ SD3 = {"image_proj.latents": (1, 64, 1280), "ip_adapter.0.norm_ip_q.weight": (8,
         ({"ip_adapter.1.to_k_ip.weight": (8, 4)}, "no image projection"),
         ({"image_proj.strange": (8, 4)}, "no kind known here"),
         ({"image_proj.proj.weight": (8,)}, "image_proj.norm.weight"),
-        (FLUX, "XLabs for Flux"),
-        (BIASED, "an IP-Adapter for Flux"),
-        (SD3, "an IP-Adapter for SD 3"),
+        (FLUX, "no image projection"),
+        (BIASED, "it is an IP-Adapter for Flux, and its image projection lacks the tensor image_proj.norm.weight"),
+        (SD3, "it is an IP-Adapter for Stable Diffusion 3, and its image projection lacks"),
+        (INSTANTX, "it is InstantX's IP-Adapter for Flux, which diffusers has no classes for"),
         ({"unet.conv_in.weight": (1,), "image_proj_model.proj.weight": (8, 4)}, "a checkpoint of IP-Adapter's trainer"),
     ],
 )
@@ -160,4 +162,4 @@ def test_the_order_of_attentions_is_that_of_true_unets(family: str, count: int) 
     modules = {n: tuple(m.weight.shape) for n, m in unet.named_modules() if getattr(m, "weight", None) is not None}
     places = unet_attentions(modules)
     assert [f"{place.module}.processor" for place in places] == list(unet.attn_processors)
-    assert [place.number for place in places if place.cross] == list(range(1, 2 * count, 2))
+    assert [place.number for place in places if place.acts] == list(range(1, 2 * count, 2))

@@ -17,7 +17,10 @@ _PARTS: tuple[tuple[str, str], ...] = (
     ("text_encoder_2", r"^(?:conditioner\.embedders\.1|text_encoders\.clip_g)\."),
     ("text_encoder_3", r"^text_encoders\.t5xxl\."),
 )
-_TRANSFORMER = r"^(?:[\w.]*\.)?(?:transformer_blocks|blocks|layers)\.0\.(?:attn\d?|attention|self_attention)\.to_q\."
+_TRANSFORMER = (
+    r"^(?!image_proj\.)(?:[\w.]*\.)?(?:transformer_blocks|blocks|layers)\.0\.(?:attn\d?|attention|self_attention)"
+    r"\.to_q\."
+)
 _PROJECTION = r"^(?:[\w.]*\.)?(?:proj_out|final_layer|norm_out|final_linear)\b"
 _FEWEST_TENSORS = 20
 _DIFFUSERS = (

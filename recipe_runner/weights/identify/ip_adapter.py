@@ -1,32 +1,28 @@
-"""IP-Adapters: those that are applied, judged by the module that fits them, and those for transformers."""
+"""IP-Adapters, judged by the module that fits them; InstantX's for Flux, which is not applied, is named too."""
 
 from __future__ import annotations
 
 from recipe_runner.canonical import Json
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
-from recipe_runner.weights.ip_adapter import NAMES, IpAdapterLayout, identify_ip_adapter
+from recipe_runner.weights.ip_adapter import NAMES, OF_INSTANTX, IpAdapterLayout, identify_ip_adapter
 
-_VARIETIES = {"base": "base", "plus": "plus", "full": "full face", "faceid": "faceid", "faceid_plus": "faceid plus"}
-_FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-_OTHERS: tuple[tuple[str, str, str | None], ...] = (
-    # pattern, layout, family
-    (r"ip_adapter_double_stream_[kv]_proj|^ip_adapter_proj_model\.", "xlabs", "flux1"),
-    (r"^ip_adapter\.\d+\.to_[kv]_ip\.bias$", "instantx", "flux1"),
-    (r"^ip_adapter\.\d+\.norm_(?:q|k|ip|ip_k|ip_q)\.", "instantx", "sd3"),
-    (r"^image_proj\.(?:time_embedding|layers\.\d+\.adaLN)", "instantx", "sd3"),
-)  # fmt: skip
+_VARIETIES = {
+    "base": "base", "plus": "plus", "full": "full face", "faceid": "faceid", "faceid_plus": "faceid plus",
+    "flux": "base", "sd3": "plus",
+}  # fmt: skip
+_UNETS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+_FAMILIES = {"flux": "flux1", "sd3": "sd3"}
 _MOST_SHOWN = 3
 
 
 def look(evidence: Evidence) -> Verdict:
     """Whether the file is an IP-Adapter."""
-    for pattern, layout, family in _OTHERS:
-        if first := evidence.find(pattern):
-            return Match(kind="ip_adapter", layout=layout, family=family, reason=f"{first} is an IP-Adapter's")
-    if evidence.find(r"^(?:image_proj|ip_adapter)\.") is None:
+    if evidence.find(r"^(?:image_proj|ip_adapter|ip_adapter_proj_model)\.|ip_adapter_double_stream_") is None:
         return NotMine("no tensor is an image projection's or an IP-Adapter's (image_proj.…, ip_adapter.…)")
     found = identify_ip_adapter(evidence.shapes)
+    if found == OF_INSTANTX:
+        return Match(kind="ip_adapter", layout="instantx", family="flux1", reason=found)
     if isinstance(found, str):
         return Broken("ip_adapter", found)
     if found.faults:
@@ -40,7 +36,7 @@ def _match(evidence: Evidence, found: IpAdapterLayout) -> Match:
         "tokens": found.tokens or None,
         "image_width": found.image_width,
         "face_width": found.face_width,
-        "cross_attention_dim": found.cross_width,
+        "cross_attention_dim": found.cross_width if found.family.name == "unet" else None,
         "attentions": len(found.attentions),
     }
     if found.lora:
@@ -50,10 +46,10 @@ def _match(evidence: Evidence, found: IpAdapterLayout) -> Match:
         notes.append("its name says Plus Face, which has the shapes of Plus")
     return Match(
         kind="ip_adapter",
-        layout="h94",
-        family=_FAMILIES.get(found.cross_width),
+        layout=found.naming,
+        family=_FAMILIES.get(found.family.name) or _UNETS.get(found.cross_width),
         variety=_VARIETIES[found.variant],
         details=details,
         notes=tuple(notes),
-        reason=f"its image projection is that of {NAMES[found.variant]}, for text {found.cross_width} wide",
+        reason=f"its image projection is that of {NAMES[found.variant]}, with tokens {found.cross_width} wide",
     )

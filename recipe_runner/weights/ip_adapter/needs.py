@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from recipe_runner.weights.image_embeds import Embeds, read_as
+from recipe_runner.weights.ip_adapter.families import Guidance
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
+from recipe_runner.weights.ip_adapter.variants import Features
 from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.problems import misfit
-
-Features = Literal["image_embeds", "hidden_states"]
-"""What is read of the image encoder: its projected embedding, or the hidden states before its last layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +23,8 @@ class Shown:
         faces: whether faces must be found in the pictures first.
         patches: whether an embedding that is given has a row for each patch of an image.
         negative: whether there is a counterpart for classifier-free guidance.
+        paired: whether a given array of one dimension more than one image's is a negative and positive embedding.
+        guidance: the sampling argument by which images are guided, and need the counterpart.
     """
 
     count: int
@@ -32,6 +32,8 @@ class Shown:
     faces: bool
     patches: bool
     negative: bool
+    paired: bool = False
+    guidance: Guidance = "guidance_scale"
 
 
 def check_shown(layout: IpAdapterLayout, pictures: int, embeds: Sequence[tuple[str, Shape]], label: str) -> Shown:
@@ -51,21 +53,34 @@ def check_shown(layout: IpAdapterLayout, pictures: int, embeds: Sequence[tuple[s
     if layout.variant != "faceid_plus" and embeds and pictures:
         message = f"{label}: {layout.name} reads pictures or embeddings, and both are given"
         raise misfit("E645", message, "remove one of the two; only FaceID Plus needs both")
-    reads_pictures = bool(pictures) and layout.variant != "faceid"
+    reading = layout.reading if pictures else None
     return Shown(
         count=given.count if embeds else pictures,
-        features=None if not reads_pictures else "hidden_states" if layout.reads_hidden_states else "image_embeds",
+        features=None if reading is None else layout.features,
         faces=face and not embeds,
         patches=layout.reads_hidden_states and not face,
-        # Nothing is as far from a face, and from a projected embedding, as zeros; hidden states have no such point.
-        negative=given.negative or reads_pictures or layout.variant in ("base", "faceid"),
+        # Nothing is as far from a face as zeros; what the image encoder makes of nothing has no such point, unless the
+        # pipelines say so.
+        negative=given.negative or reading is not None or _away_from_zeros(layout),
+        paired=_paired(layout),
+        guidance=layout.family.guidance,
     )
+
+
+def _away_from_zeros(layout: IpAdapterLayout) -> bool:
+    return layout.reading is None or layout.reading.zeros
+
+
+def _paired(layout: IpAdapterLayout) -> bool:
+    return layout.reading is not None and layout.reading.paired
 
 
 def _embeds(layout: IpAdapterLayout, embeds: Sequence[tuple[str, Shape]], *, face: bool) -> Embeds:
     width = layout.face_width if face else layout.image_width
     patches = layout.reads_hidden_states and not face
-    read = [read_as(shape, width or 0, patches=patches, shown=address) for address, shape in embeds]
+    read = [
+        read_as(shape, width or 0, patches=patches, paired=_paired(layout), shown=address) for address, shape in embeds
+    ]
     negative = {each.negative for each in read}
     if len(negative) > 1:
         raise misfit("E646", f"{embeds[0][0]} and the others: some hold negative embeddings and some do not")

@@ -1,171 +1,141 @@
-"""The tensors that each image projection has: key in the file, shape, and parameters of diffusers' class.
+"""The tensors that the image projections for UNets and Flux have: key in the file, shape, parameters of the class.
 
 The classes are those of `diffusers.models.embeddings`; the layouts those that `load_ip_adapter` reads
-(`loaders/unet.py`, `_convert_ip_adapter_image_proj_to_diffusers`), here for any depth, width and number of tokens.
+(`loaders/unet.py` and `loaders/transformer_flux.py`, `_convert_ip_adapter_image_proj_to_diffusers`), here for any
+depth, width and number of tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from recipe_runner.weights.ip_adapter.layout import Resampler, Variant
+from recipe_runner.weights.ip_adapter.sizes import HEAD, Resampler, Row, Sizes, depth, linear, norm, size
 from recipe_runner.weights.modules import Shape
 
-HEAD = 64
-"""Channels of a resampler's head: fixed in every implementation."""
 FACES = "perceiver_resampler."
 """Prefix of the resampler's tensors in a FaceID Plus file."""
 
-Row = tuple[str, Shape, tuple[str, ...]]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """The sizes of a projection, read from its own tensors."""
-
-    variant: Variant
-    tokens: int
-    image_width: int | None
-    face_width: int | None
-    cross_width: int
-    resampler: Resampler | None = None
-    hidden: int | None = None
-
-
-class NotThere(KeyError):
-    """A tensor that the sizes are read from is missing or has too few dimensions. Its text is the tensor's key."""
-
-
-def sizes_of(shapes: Mapping[str, Shape]) -> Sizes | None:
+def unet_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
     """The sizes of the projection whose tensors these are (without the prefix `image_proj.`); None: of none known.
 
     Raises:
         NotThere: it is of a known kind and lacks a tensor that its sizes are read from.
     """
     if "proj.weight" in shapes:
-        width = _size(shapes, "norm.weight", 0)
-        tokens = _size(shapes, "proj.weight", 0) // max(width, 1)
-        read = _size(shapes, "proj.weight", 1)
+        width = size(shapes, "norm.weight", 0)
+        tokens = size(shapes, "proj.weight", 0) // max(width, 1)
+        read = size(shapes, "proj.weight", 1)
         return Sizes(variant="base", tokens=tokens, image_width=read, face_width=None, cross_width=width)
     if "proj.3.weight" in shapes:
         return Sizes(
             variant="full",
             tokens=0,
-            image_width=_size(shapes, "proj.0.weight", 1),
+            image_width=size(shapes, "proj.0.weight", 1),
             face_width=None,
-            cross_width=_size(shapes, "proj.3.weight", 0),
-            hidden=_size(shapes, "proj.0.weight", 0),
+            cross_width=size(shapes, "proj.3.weight", 0),
+            hidden=size(shapes, "proj.0.weight", 0),
         )
     if f"{FACES}proj_in.weight" in shapes:
         return _face_plus(shapes)
     if "latents" in shapes:
         return Sizes(
             variant="plus",
-            tokens=_size(shapes, "latents", 1),
-            image_width=_size(shapes, "proj_in.weight", 1),
+            tokens=size(shapes, "latents", 1),
+            image_width=size(shapes, "proj_in.weight", 1),
             face_width=None,
-            cross_width=_size(shapes, "proj_out.weight", 0),
-            resampler=_resampler(shapes, "", _size(shapes, "latents", 2)),
+            cross_width=size(shapes, "proj_out.weight", 0),
+            resampler=_resampler(shapes, "", size(shapes, "latents", 2)),
         )
     if "norm.weight" in shapes and "proj.0.weight" in shapes:
-        width = _size(shapes, "norm.weight", 0)
+        width = size(shapes, "norm.weight", 0)
         return Sizes(
             variant="faceid",
-            tokens=_size(shapes, "proj.2.weight", 0) // max(width, 1),
+            tokens=size(shapes, "proj.2.weight", 0) // max(width, 1),
             image_width=None,
-            face_width=_size(shapes, "proj.0.weight", 1),
+            face_width=size(shapes, "proj.0.weight", 1),
             cross_width=width,
-            hidden=_size(shapes, "proj.0.weight", 0),
+            hidden=size(shapes, "proj.0.weight", 0),
         )
     return None
 
 
+def flux_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
+    """The sizes of a projection for Flux, which is that of the base kind; None for another.
+
+    Raises:
+        NotThere: as `unet_sizes`.
+    """
+    if "proj.weight" not in shapes:
+        return None
+    width = size(shapes, "norm.weight", 0)
+    tokens, read = size(shapes, "proj.weight", 0) // max(width, 1), size(shapes, "proj.weight", 1)
+    return Sizes(variant="flux", tokens=tokens, image_width=read, face_width=None, cross_width=width)
+
+
 def _face_plus(shapes: Mapping[str, Shape]) -> Sizes:
-    width = _size(shapes, f"{FACES}proj_in.weight", 0)
+    width = size(shapes, f"{FACES}proj_in.weight", 0)
     return Sizes(
         variant="faceid_plus",
-        tokens=_size(shapes, "proj.2.weight", 0) // max(width, 1),
-        image_width=_size(shapes, f"{FACES}proj_in.weight", 1),
-        face_width=_size(shapes, "proj.0.weight", 1),
-        cross_width=_size(shapes, f"{FACES}proj_out.weight", 0),
+        tokens=size(shapes, "proj.2.weight", 0) // max(width, 1),
+        image_width=size(shapes, f"{FACES}proj_in.weight", 1),
+        face_width=size(shapes, "proj.0.weight", 1),
+        cross_width=size(shapes, f"{FACES}proj_out.weight", 0),
         resampler=_resampler(shapes, FACES, width),
-        hidden=_size(shapes, "proj.0.weight", 0),
+        hidden=size(shapes, "proj.0.weight", 0),
     )
 
 
 def _resampler(shapes: Mapping[str, Shape], prefix: str, width: int) -> Resampler:
     start = f"{prefix}layers."
-    numbers = {key.removeprefix(start).split(".")[0] for key in shapes if key.startswith(start)}
     return Resampler(
-        depth=len(numbers),
-        heads=_size(shapes, f"{start}0.0.to_q.weight", 0) // HEAD,
+        depth=depth(shapes, start),
+        heads=size(shapes, f"{start}0.0.to_q.weight", 0) // HEAD,
         width=width,
-        hidden=_size(shapes, f"{start}0.1.1.weight", 0),
+        hidden=size(shapes, f"{start}0.1.1.weight", 0),
     )
 
 
-def _size(shapes: Mapping[str, Shape], key: str, dimension: int) -> int:
-    shape = shapes.get(key, ())
-    if dimension >= len(shape):
-        raise NotThere(key)
-    return shape[dimension]
-
-
-def expected(sizes: Sizes) -> dict[str, tuple[Shape, tuple[str, ...]]]:
-    """Every tensor of a projection of these sizes: its key (without `image_proj.`), shape and parameters."""
-    return {key: (shape, names) for key, shape, names in _rows(sizes)}
-
-
-def _rows(sizes: Sizes) -> Iterator[Row]:
+def rows(sizes: Sizes) -> Iterator[Row]:
+    """Every tensor of a projection of these sizes."""
     cross = sizes.cross_width
     hidden, read, face = sizes.hidden or 0, sizes.image_width or 0, sizes.face_width or 0
-    if sizes.variant == "base":
-        yield from _linear("proj", "image_embeds", sizes.tokens * cross, read)
-        yield from _norm("norm", "norm", cross)
+    if sizes.variant in ("base", "flux"):
+        yield from linear("proj", "image_embeds", sizes.tokens * cross, read)
+        yield from norm("norm", "norm", cross)
     elif sizes.variant == "full":
         # diffusers' class has as many features between its layers as it reads.
-        yield from _linear("proj.0", "ff.net.0.proj", read, read)
-        yield from _linear("proj.2", "ff.net.2", cross, read)
-        yield from _norm("proj.3", "norm", cross)
+        yield from linear("proj.0", "ff.net.0.proj", read, read)
+        yield from linear("proj.2", "ff.net.2", cross, read)
+        yield from norm("proj.3", "norm", cross)
     elif sizes.variant == "faceid":
-        yield from _linear("proj.0", "ff.net.0.proj", hidden, face)
-        yield from _linear("proj.2", "ff.net.2", sizes.tokens * cross, hidden)
-        yield from _norm("norm", "norm", cross)
+        yield from linear("proj.0", "ff.net.0.proj", hidden, face)
+        yield from linear("proj.2", "ff.net.2", sizes.tokens * cross, hidden)
+        yield from norm("norm", "norm", cross)
     if sizes.resampler is None:
         return
     width, prefix = sizes.resampler.width, ""
     if sizes.variant == "faceid_plus":
         prefix = FACES
-        yield from _linear("proj.0", "proj.net.0.proj", hidden, face)
-        yield from _linear("proj.2", "proj.net.2", sizes.tokens * width, hidden)
-        yield from _norm("norm", "norm", width)
+        yield from linear("proj.0", "proj.net.0.proj", hidden, face)
+        yield from linear("proj.2", "proj.net.2", sizes.tokens * width, hidden)
+        yield from norm("norm", "norm", width)
     else:
         yield "latents", (1, sizes.tokens, width), ("latents",)
-    yield from _linear(f"{prefix}proj_in", "proj_in", width, read)
-    yield from _linear(f"{prefix}proj_out", "proj_out", cross, width)
-    yield from _norm(f"{prefix}norm_out", "norm_out", cross)
+    yield from linear(f"{prefix}proj_in", "proj_in", width, read)
+    yield from linear(f"{prefix}proj_out", "proj_out", cross, width)
+    yield from norm(f"{prefix}norm_out", "norm_out", cross)
     for number in range(sizes.resampler.depth):
         yield from _block(f"{prefix}layers.{number}", f"layers.{number}", sizes.resampler)
 
 
 def _block(key: str, name: str, sizes: Resampler) -> Iterator[Row]:
     width, inner = sizes.width, sizes.heads * HEAD
-    yield from _norm(f"{key}.0.norm1", f"{name}.ln0", width)
-    yield from _norm(f"{key}.0.norm2", f"{name}.ln1", width)
+    yield from norm(f"{key}.0.norm1", f"{name}.ln0", width)
+    yield from norm(f"{key}.0.norm2", f"{name}.ln1", width)
     yield f"{key}.0.to_q.weight", (inner, width), (f"{name}.attn.to_q.weight",)
     yield f"{key}.0.to_kv.weight", (2 * inner, width), (f"{name}.attn.to_k.weight", f"{name}.attn.to_v.weight")
     yield f"{key}.0.to_out.weight", (width, inner), (f"{name}.attn.to_out.0.weight",)
-    yield from _norm(f"{key}.1.0", f"{name}.ff.0", width)
+    yield from norm(f"{key}.1.0", f"{name}.ff.0", width)
     yield f"{key}.1.1.weight", (sizes.hidden, width), (f"{name}.ff.1.net.0.proj.weight",)
     yield f"{key}.1.3.weight", (width, sizes.hidden), (f"{name}.ff.1.net.2.weight",)
-
-
-def _linear(key: str, name: str, rows: int, columns: int) -> Iterator[Row]:
-    yield f"{key}.weight", (rows, columns), (f"{name}.weight",)
-    yield f"{key}.bias", (rows,), (f"{name}.bias",)
-
-
-def _norm(key: str, name: str, width: int) -> Iterator[Row]:
-    yield f"{key}.weight", (width,), (f"{name}.weight",)
-    yield f"{key}.bias", (width,), (f"{name}.bias",)

@@ -6,28 +6,23 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from recipe_runner.weights.ip_adapter.families import UNET, AdapterFamily, family_of_file
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout, Projection
-from recipe_runner.weights.ip_adapter.projection import NotThere, Sizes, expected, sizes_of
+from recipe_runner.weights.ip_adapter.sizes import NotThere, Sizes
 from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.problems import misfit
 
 IMAGE, ATTENTION = "image_proj.", "ip_adapter."
-_KEY_VALUE = re.compile(r"ip_adapter\.(\d{1,4})\.to_([kv])_ip\.weight")
+_XLABS = "ip_adapter_proj_model."
+_PARAMETER = re.compile(r"(?:ip_adapter|double_blocks)\.(\d{1,4})\.(?:processor\.)?(\w.*)")
+_RENAMED = {"ip_adapter_double_stream_k_proj": "to_k_ip", "ip_adapter_double_stream_v_proj": "to_v_ip"}
+"""XLabs' names of an attention's layers, by diffusers'."""
 _LORA = re.compile(r"ip_adapter\.(\d{1,4})\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
 _TRAINED = ("image_proj_model.", "adapter_modules.")
 _MATRIX = 2
 _SHOWN = 3
 
-_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), what)
-    for pattern, what in (
-        (r"ip_adapter_double_stream_[kv]_proj|^ip_adapter_proj_model\.", "an IP-Adapter of XLabs for Flux"),
-        (r"^ip_adapter\.\d+\.to_[kv]_ip\.bias$", "an IP-Adapter for Flux"),
-        (r"^ip_adapter\.\d+\.norm_(?:q|k|ip|ip_k|ip_q)\.|^image_proj\.time_embedding\.", "an IP-Adapter for SD 3"),
-        (r"^image_proj\.layers\.\d+\.adaLN|^image_proj\.layers\.\d+\.0\.norm_\w+\.linear", "an IP-Adapter for SD 3"),
-    )
-)
-"""Image prompt adapters that are known and not applied: named, so that nobody wonders."""
+OF_INSTANTX = "it is InstantX's IP-Adapter for Flux, which diffusers has no classes for"
 
 
 def identify_ip_adapter(shapes: Mapping[str, Shape]) -> IpAdapterLayout | str:
@@ -35,21 +30,24 @@ def identify_ip_adapter(shapes: Mapping[str, Shape]) -> IpAdapterLayout | str:
 
     The layout may have `faults`: a file that is recognised need not be whole.
     """
-    for pattern, what in _OTHERS:
-        if any(pattern.search(key) for key in shapes):
-            return f"it is {what}; IP-Adapters are applied to the UNets of Stable Diffusion 1, 2 and SDXL"
     if any(key.startswith(_TRAINED) for key in shapes):
         return "it is a checkpoint of IP-Adapter's trainer, which its authors' README says how to convert"
-    image = {key.removeprefix(IMAGE): shape for key, shape in shapes.items() if key.startswith(IMAGE)}
+    family = family_of_file(shapes)
+    of = "" if family is UNET else f"it is an IP-Adapter for {family.title}, and "
+    prefix = _XLABS if any(key.startswith(_XLABS) for key in shapes) else IMAGE
+    image = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
     if not image:
         return _no_projection(shapes)
     try:
-        sizes = sizes_of(image)
+        sizes = family.sizes(image)
     except NotThere as error:
-        return f"its image projection lacks the tensor {IMAGE}{error.args[0]}, or that is no matrix"
+        return f"{of}its image projection lacks the tensor {prefix}{error.args[0]}, or that is no matrix"
     if sizes is None:
-        return f"its image projection is of no kind known here (it has {', '.join(list(image)[:_SHOWN])})"
-    return _layout(sizes, image, shapes)
+        return f"{of}its image projection is of no kind known here (it has {', '.join(list(image)[:_SHOWN])})"
+    if sizes.variant == "faceid" and f"{ATTENTION}0.to_k_ip.weight" in shapes:
+        # FaceID's projection with a layer for every attention, where a UNet's files count self-attentions without one.
+        return OF_INSTANTX
+    return _Reader(family, sizes, prefix, shapes).layout()
 
 
 def read_ip_adapter(shapes: Mapping[str, Shape], label: str) -> IpAdapterLayout:
@@ -60,7 +58,9 @@ def read_ip_adapter(shapes: Mapping[str, Shape], label: str) -> IpAdapterLayout:
     """
     layout = identify_ip_adapter(shapes)
     if isinstance(layout, str):
-        hint = "name an IP-Adapter file for Stable Diffusion or SDXL, such as those of h94/IP-Adapter"
+        hint = (
+            "name an IP-Adapter file that diffusers reads, such as those of h94/IP-Adapter or XLabs-AI/flux-ip-adapter"
+        )
         raise misfit("E640", f"{label}: {layout}", hint)
     if layout.faults:
         count = len(layout.faults)
@@ -72,72 +72,100 @@ def read_ip_adapter(shapes: Mapping[str, Shape], label: str) -> IpAdapterLayout:
 
 
 def _no_projection(shapes: Mapping[str, Shape]) -> str:
-    if any(key.startswith(ATTENTION) for key in shapes):
+    if any(key.startswith((ATTENTION, "double_blocks.")) for key in shapes):
         return "it has no image projection (no tensor begins with image_proj.)"
     first = next(iter(shapes), None)
     return f"it is no IP-Adapter (its first tensor is {first[:120]!r})" if first else "it is empty"
 
 
-def _layout(sizes: Sizes, image: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> IpAdapterLayout:
-    rows = expected(sizes)
-    faults = list(_differences(rows, image))
-    pairs: dict[int, dict[str, Shape]] = {}
-    factors: dict[tuple[int, Projection], dict[str, Shape]] = {}
-    for key, shape in shapes.items():
-        if key.startswith(IMAGE):
-            continue
-        if match := _KEY_VALUE.fullmatch(key):
-            pairs.setdefault(int(match[1]), {})[match[2]] = shape
-        elif match := _LORA.fullmatch(key):
-            factors.setdefault((int(match[1]), cast("Projection", match[2])), {})[match[3]] = shape
-        else:
-            faults.append(f"{key} belongs to no part of it")
-    faults += _pair_faults(pairs, sizes.cross_width)
-    faults += _factor_faults(factors)
-    if not pairs:
-        faults.append("it has no keys and values for any cross-attention (ip_adapter.1.to_k_ip.weight, …)")
-    return IpAdapterLayout(
-        variant=sizes.variant,
-        tokens=sizes.tokens,
-        image_width=sizes.image_width,
-        face_width=sizes.face_width,
-        cross_width=sizes.cross_width,
-        resampler=sizes.resampler,
-        projection_hidden=sizes.hidden,
-        projection={f"{IMAGE}{key}": names for key, (_, names) in rows.items()},
-        attentions={number: _width(pair) for number, pair in sorted(pairs.items())},
-        lora={place: pair["down"][0] for place, pair in sorted(factors.items()) if pair.get("down")},
-        faults=tuple(faults),
-        tensor_count=len(shapes),
-    )
+class _Reader:
+    """The tensors of a file of one family, sorted by the part that they belong to."""
 
+    def __init__(self, family: AdapterFamily, sizes: Sizes, prefix: str, shapes: Mapping[str, Shape]) -> None:
+        self._family, self._sizes, self._prefix, self._shapes = family, sizes, prefix, shapes
+        self._rows = {f"{prefix}{key}": (shape, names) for key, shape, names in family.rows(sizes)}
+        self._known = family.parameters(0, sizes, {})
+        self._parts: dict[int, dict[str, str]] = {}
+        self._factors: dict[tuple[int, Projection], dict[str, Shape]] = {}
+        self._faults: list[str] = []
 
-def _width(pair: Mapping[str, Shape]) -> int:
-    """Width of an attention's keys, or of its values where it has no keys; 0 of what is no matrix."""
-    shape = next(iter(pair.values()))
-    return shape[0] if shape else 0
+    def layout(self) -> IpAdapterLayout:
+        self._faults += self._differences()
+        for key in self._shapes:
+            if not key.startswith(self._prefix):
+                self._sort(key)
+        for number, part in sorted(self._parts.items()):
+            self._faults += self._part_faults(number, part)
+        self._faults += _factor_faults(self._factors)
+        if not self._parts:
+            first = next(iter(self._known))
+            self._faults.append(f"it has no keys and values for any {self._family.attention} ({ATTENTION}1.{first}, …)")
+        return IpAdapterLayout(
+            family=self._family,
+            naming=self._naming(),
+            sizes=self._sizes,
+            projection={key: names for key, (_, names) in self._rows.items()},
+            attentions={number: self._width(part) for number, part in sorted(self._parts.items())},
+            layers=dict(sorted(self._parts.items())),
+            lora={place: pair["down"][0] for place, pair in sorted(self._factors.items()) if pair.get("down")},
+            faults=tuple(self._faults),
+            tensor_count=len(self._shapes),
+        )
 
+    def _sort(self, key: str) -> None:
+        if self._family is UNET and (match := _LORA.fullmatch(key)):
+            self._factors.setdefault((int(match[1]), cast("Projection", match[2])), {})[match[3]] = self._shapes[key]
+            return
+        match = _PARAMETER.fullmatch(key)
+        layer, _, end = match[2].partition(".") if match else ("", "", "")
+        parameter = f"{_RENAMED.get(layer, layer)}.{end}"
+        if match is None or parameter not in self._known or parameter in self._parts.get(int(match[1]), {}):
+            self._faults.append(f"{key} belongs to no part of it")
+            return
+        self._parts.setdefault(int(match[1]), {})[parameter] = key
 
-def _differences(rows: Mapping[str, tuple[Shape, tuple[str, ...]]], image: Mapping[str, Shape]) -> Iterator[str]:
-    for key, (shape, _) in rows.items():
-        if key not in image:
-            yield f"{IMAGE}{key} is missing"
-        elif image[key] != shape:
-            yield f"{IMAGE}{key} has the shape {_shown(image[key])} and not {_shown(shape)}"
-    yield from (f"{IMAGE}{key} belongs to no part of it" for key in image if key not in rows)
+    def _naming(self) -> str:
+        if any(key.startswith("double_blocks.") for key in self._shapes):
+            return "xlabs"
+        return {"unet": "h94", "sd3": "diffusers" if self._sizes.translated else "instantx"}.get(
+            self._family.name, "diffusers"
+        )
 
+    def _width(self, part: Mapping[str, str]) -> int:
+        """Width of an attention's keys, or of its values where it has no keys; 0 of what is no matrix."""
+        key = part.get("to_k_ip.weight") or part.get("to_v_ip.weight")
+        return next(iter(self._shapes[key]), 0) if key else 0
 
-def _pair_faults(pairs: Mapping[int, Mapping[str, Shape]], cross_width: int) -> Iterator[str]:
-    for number, pair in sorted(pairs.items()):
-        for letter in "kv":
-            key = f"{ATTENTION}{number}.to_{letter}_ip.weight"
-            shape = pair.get(letter)
+    def _differences(self) -> Iterator[str]:
+        for key, (shape, _) in self._rows.items():
+            if key not in self._shapes:
+                yield f"{key} is missing"
+            elif self._shapes[key] != shape:
+                yield f"{key} has the shape {_shown(self._shapes[key])} and not {_shown(shape)}"
+        image = (key for key in self._shapes if key.startswith(self._prefix))
+        yield from (f"{key} belongs to no part of it" for key in image if key not in self._rows)
+
+    def _part_faults(self, number: int, part: Mapping[str, str]) -> Iterator[str]:
+        found = {name: self._shapes[key] for name, key in part.items()}
+        width, read = self._width(part), self._sizes.cross_width
+        for name, wanted in self._family.parameters(width, self._sizes, found).items():
+            shape, key = found.get(name), part.get(name) or self._key(number, name)
             if shape is None:
                 yield f"{key} is missing"
-            elif len(shape) != _MATRIX or shape[1] != cross_width:
-                yield f"{key} has the shape {_shown(shape)}, and its image tokens have {cross_width} features"
-        if len({shape[:1] for shape in pair.values()}) > 1:
-            yield f"{ATTENTION}{number} has keys and values of different widths"
+            elif len(wanted) == _MATRIX == len(shape) and name.startswith("to_") and shape[1] != read:
+                yield f"{key} has the shape {_shown(shape)}, and its image tokens have {read} features"
+            elif shape != wanted and name == "to_v_ip.weight" and len(shape) == _MATRIX:
+                yield f"{ATTENTION}{number} has keys and values of different widths"
+            elif shape != wanted:
+                yield f"{key} has the shape {_shown(shape)} and not {_shown(wanted)}"
+
+    def _key(self, number: int, parameter: str) -> str:
+        """What the file would call it."""
+        if self._naming() != "xlabs":
+            return f"{ATTENTION}{number}.{parameter}"
+        layer, _, end = parameter.partition(".")
+        named = next((theirs for theirs, ours in _RENAMED.items() if ours == layer), layer)
+        return f"double_blocks.{number}.processor.{named}.{end}"
 
 
 def _factor_faults(factors: Mapping[tuple[int, Projection], Mapping[str, Shape]]) -> Iterator[str]:

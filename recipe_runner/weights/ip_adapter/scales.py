@@ -1,7 +1,8 @@
-"""The scale of an IP-Adapter at each cross-attention, as `set_ip_adapter_scale` means it.
+"""The scale of an IP-Adapter at each attention, as `set_ip_adapter_scale` means it.
 
-One number is for all; in a mapping of `down`, `mid`, `up` and their blocks, what is left out is 0. There, a key that
-names no block switches the whole adapter off without a word; here it is an error.
+One number is for all; in a mapping of blocks (`down`, `mid`, `up` of a UNet, `transformer_blocks` of a transformer)
+what is left out is 0. For a UNet, a key that names no block switches the whole adapter off there without a word; here
+it is an error.
 """
 
 from __future__ import annotations
@@ -9,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.ip_adapter.fit import AttentionPlace
+from recipe_runner.weights.ip_adapter.places import AttentionPlace
 from recipe_runner.weights.lora.scales import expand_blocks, scale_number
 from recipe_runner.weights.modules import Modules
 
 
 def expand_ip_scale(scale: Json, places: Sequence[AttentionPlace], modules: Modules, *, label: str) -> dict[str, float]:
-    """The scale at each cross-attention of `places`, by its module. `label` names the adapter: `adapter look`.
+    """The scale at each attention of `places` where adapters act, by its module. `label` names it: `adapter look`.
 
     Raises:
-        WeightsError: E611 a key that names no block with cross-attention, E612 a list of the wrong length.
+        WeightsError: E611 a key that names no block, E612 a list of the wrong length, E613 a block where none acts.
     """
-    cross = [place.module for place in places if place.cross]
+    acting = [place.module for place in places if place.acts]
     if not isinstance(scale, Mapping):
-        return dict.fromkeys(cross, scale_number(scale))
-    return {**dict.fromkeys(cross, 0.0), **expand_blocks(scale, cross, modules, label=label)}
+        return dict.fromkeys(acting, scale_number(scale))
+    return {**dict.fromkeys(acting, 0.0), **expand_blocks(scale, acting, modules, label=label)}
 
 
 def is_off(scale: Json) -> bool:

@@ -75,12 +75,12 @@ def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, labe
 
 
 def expand_blocks(scale: Mapping[str, Json], own: Sequence[str], modules: Modules, *, label: str) -> dict[str, float]:
-    """The scale of those of the modules `own` of a UNet that `scale`, a mapping of its blocks, names.
+    """The scale of those of the modules `own` of a denoiser that `scale`, a mapping of its blocks, names.
 
     Raises:
         WeightsError: E611, E612, E613 as `expand_scales`.
     """
-    return dict(_unet(_Adapter(label, "unet", own, modules, "scale"), scale))
+    return _component(_Adapter(label, "", own, modules, "scale"), scale)
 
 
 def _component(adapter: _Adapter, scale: Json) -> dict[str, float]:

@@ -1,0 +1,140 @@
+"""What differs between the families of denoisers that IP-Adapters are made for: a row for each, and nothing elsewhere.
+
+How each family's modules are made and put in their places is `recipe_runner.runtime.ip_seats`'s part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from recipe_runner.weights.ip_adapter.places import AttentionPlace, joint_attentions, unet_attentions
+from recipe_runner.weights.ip_adapter.projection import flux_sizes, rows, unet_sizes
+from recipe_runner.weights.ip_adapter.sizes import HEAD, Row, Sizes
+from recipe_runner.weights.ip_adapter.time_projection import time_rows, time_sizes
+from recipe_runner.weights.modules import Modules, Shape
+
+Guidance = Literal["guidance_scale", "true_cfg_scale"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFamily:
+    """A family of denoisers, and how IP-Adapters for it are laid out.
+
+    Attributes:
+        name: a short name.
+        title: what it is for people: `Flux`.
+        pipelines: the diffusers classes whose denoiser it is.
+        component: the denoiser's name in them.
+        attention: what an attention where IP-Adapters act is called.
+        mark: matches a key of every file of this family; None for the family of files that bear no mark.
+        sizes: the sizes of an image projection from its tensors, None for a kind that is not known.
+        rows: the tensors of an image projection of these sizes.
+        parameters: the tensors of one attention, from the width of its keys, the sizes, and the file's own of them.
+        places: the attentions of a denoiser by which the files number them.
+        guidance: the sampling argument above 1 that makes images steer away from a negative embedding. For
+            `true_cfg_scale` a negative prompt is needed too.
+        masks: whether masks limit where an image acts.
+        several: whether several IP-Adapters act at once.
+    """
+
+    name: str
+    title: str
+    pipelines: tuple[str, ...]
+    component: str
+    attention: str
+    mark: re.Pattern[str] | None
+    sizes: Callable[[Mapping[str, Shape]], Sizes | None]
+    rows: Callable[[Sizes], Iterator[Row]]
+    parameters: Callable[[int, Sizes, Mapping[str, Shape]], dict[str, Shape]]
+    places: Callable[[Modules], tuple[AttentionPlace, ...]]
+    guidance: Guidance
+    masks: bool
+    several: bool
+
+
+def _weights(width: int, sizes: Sizes, _found: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {f"to_{letter}_ip.weight": (width, sizes.cross_width) for letter in "kv"}
+
+
+def _weights_and_biases(width: int, sizes: Sizes, found: Mapping[str, Shape]) -> dict[str, Shape]:
+    return _weights(width, sizes, found) | {f"to_{letter}_ip.bias": (width,) for letter in "kv"}
+
+
+def _normed(width: int, sizes: Sizes, found: Mapping[str, Shape]) -> dict[str, Shape]:
+    read = sizes.cross_width
+    head = next(iter(found.get("norm_q.weight", ())), HEAD)
+    return {
+        "norm_ip.linear.weight": (2 * read, sizes.resampler.width if sizes.resampler else 0),
+        "norm_ip.linear.bias": (2 * read,),
+        **_weights(width, sizes, found),
+        **{f"norm_{name}.weight": (head,) for name in ("q", "k", "ip_k")},
+    }
+
+
+UNET = AdapterFamily(
+    name="unet",
+    title="Stable Diffusion 1, 2 and SDXL",
+    pipelines=("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+    component="unet",
+    attention="cross-attention",
+    mark=None,
+    sizes=unet_sizes,
+    rows=rows,
+    parameters=_weights,
+    places=unet_attentions,
+    guidance="guidance_scale",
+    masks=True,
+    several=True,
+)
+FLUX = AdapterFamily(
+    name="flux",
+    title="Flux",
+    pipelines=("FluxPipeline",),
+    component="transformer",
+    attention="attention",
+    mark=re.compile(r"ip_adapter_double_stream_[kv]_proj|^ip_adapter_proj_model\.|^ip_adapter\.\d+\.to_[kv]_ip\.bias$"),
+    sizes=flux_sizes,
+    rows=rows,
+    parameters=_weights_and_biases,
+    places=joint_attentions,
+    guidance="true_cfg_scale",
+    masks=False,
+    several=True,
+)
+SD3 = AdapterFamily(
+    name="sd3",
+    title="Stable Diffusion 3",
+    pipelines=("StableDiffusion3Pipeline",),
+    component="transformer",
+    attention="attention",
+    mark=re.compile(
+        r"^ip_adapter\.\d+\.norm_(?:q|k|ip|ip_k|ip_q)\.|^image_proj\.(?:time_embedding\.|layers\.\d+\.adaln)"
+    ),
+    sizes=time_sizes,
+    rows=time_rows,
+    parameters=_normed,
+    places=joint_attentions,
+    guidance="guidance_scale",
+    masks=False,
+    several=False,
+)
+FAMILIES = (UNET, FLUX, SD3)
+PIPELINES = tuple(pipeline for family in FAMILIES for pipeline in family.pipelines)
+"""Every pipeline that IP-Adapters are applied to."""
+VAES = ("AutoencoderKL", "AutoencoderTiny")
+"""The classes of VAE with which the pipelines' steps are known."""
+
+
+def family_of_file(keys: Iterable[str]) -> AdapterFamily:
+    """The family that a file with these tensors is for."""
+    keys = tuple(keys)
+    marked = (family for family in FAMILIES if family.mark and any(map(family.mark.search, keys)))
+    return next(marked, UNET)
+
+
+def family_of_pipeline(pipeline: str) -> AdapterFamily | None:
+    """The family of a diffusers class; None where IP-Adapters are not applied to it."""
+    return next((family for family in FAMILIES if pipeline in family.pipelines), None)

@@ -1,0 +1,75 @@
+"""The variants of IP-Adapter: what people call each, and what it asks an image encoder for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Variant = Literal["base", "plus", "full", "faceid", "faceid_plus", "flux", "sd3"]
+
+NAMES: Mapping[Variant, str] = {
+    "base": "IP-Adapter",
+    "plus": "IP-Adapter Plus",
+    "full": "IP-Adapter Full Face",
+    "faceid": "IP-Adapter FaceID",
+    "faceid_plus": "IP-Adapter FaceID Plus",
+    "flux": "IP-Adapter for Flux",
+    "sd3": "IP-Adapter for Stable Diffusion 3",
+}
+
+Features = Literal["image_embeds", "hidden_states", "flux_image_embeds", "siglip_hidden_states"]
+"""What is read of an image encoder, in the way of a family's pipelines (their `encode_image`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How an image encoder is read.
+
+    Attributes:
+        encoder: its class in transformers; `whole` is that of a model with a text encoder too, of which it is a part.
+        width: the entry of its config.json that says how many features are read, and `default` what a missing one means
+            (transformers' own defaults).
+        patches: whether there is a row of features for each patch of an image, and not one for all of it.
+        zeros: whether classifier-free guidance steers away from zeros. Else it does from what the encoder makes of
+            nothing: of pixels that are zero, or of a black picture.
+        paired: whether an array of one dimension more than one image's is its negative and positive embedding, as
+            `prepare_ip_adapter_image_embeds` gives it, and not several images.
+    """
+
+    encoder: str
+    whole: str
+    width: str
+    default: int
+    patches: bool
+    zeros: bool
+    paired: bool = False
+
+
+_CLIP, _SIGLIP = ("CLIPVisionModelWithProjection", "CLIPModel"), ("SiglipVisionModel", "SiglipModel")
+
+READINGS: Mapping[Features, Reading] = {
+    "image_embeds": Reading(
+        encoder=_CLIP[0], whole=_CLIP[1], width="projection_dim", default=512, patches=False, zeros=True
+    ),
+    "hidden_states": Reading(
+        encoder=_CLIP[0], whole=_CLIP[1], width="hidden_size", default=768, patches=True, zeros=False
+    ),
+    "flux_image_embeds": Reading(
+        encoder=_CLIP[0], whole=_CLIP[1], width="projection_dim", default=512, patches=False, zeros=False
+    ),
+    "siglip_hidden_states": Reading(
+        encoder=_SIGLIP[0], whole=_SIGLIP[1], width="hidden_size", default=768, patches=True, zeros=True, paired=True
+    ),
+}
+
+FEATURES: Mapping[Variant, Features | None] = {
+    "base": "image_embeds",
+    "plus": "hidden_states",
+    "full": "hidden_states",
+    "faceid": None,
+    "faceid_plus": "hidden_states",
+    "flux": "flux_image_embeds",
+    "sd3": "siglip_hidden_states",
+}
+"""None: it reads no image encoder."""
