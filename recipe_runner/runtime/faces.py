@@ -18,7 +18,7 @@ from PIL import Image
 
 from recipe_runner.errors import OperationFailed
 from recipe_runner.runtime.environment import quiet
-from recipe_runner.runtime.problems import failed
+from recipe_runner.runtime.problems import failed, some
 from recipe_runner.runtime.watch import Watch
 from recipe_runner.sources.face_models import PACK
 from recipe_runner.sources.pictures import read_picture
@@ -89,20 +89,26 @@ class _Loaded:
         # adapter's authors do (https://huggingface.co/h94/IP-Adapter-FaceID), and so it stays.
         pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
         with _silent():
-            faces = self.analysis.get(pixels)
+            # It cannot shrink what would be less than a pixel high or wide.
+            thin = min(picture.size) * max(_DETECTION) < max(picture.size)
+            faces = [] if thin else self.analysis.get(pixels)
             # It reads a model again for the first picture.
             self.watch.check()
-            if len(faces) == 1:
-                crop = self.align.norm_crop(pixels, landmark=faces[0].kps, image_size=CROP)
-                embedding = np.asarray(faces[0].normed_embedding, np.float32)
-                return Face(torch.from_numpy(embedding), Image.fromarray(crop))
-        otherwise = "or give the embedding as `image_embeds`"
-        if not faces:
-            hint = f"show the face upright with some room around it, {otherwise}"
-            raise failed("E652", f"{name}: no face is seen in the picture, and one is wanted", hint)
-        hint = f"cut the picture so that it shows the one face with some room around it, {otherwise}"
-        places = ", ".join(_place(face.bbox) for face in faces)
-        raise failed("E652", f"{name}: {len(faces)} faces are seen in the picture, and one is wanted ({places})", hint)
+            if len(faces) != 1:
+                raise _not_one(name, faces)
+            crop = self.align.norm_crop(pixels, landmark=faces[0].kps, image_size=CROP)
+            embedding = np.asarray(faces[0].normed_embedding, np.float32)
+        return Face(torch.from_numpy(embedding), Image.fromarray(crop))
+
+
+def _not_one(name: str, faces: Sequence[Any]) -> OperationFailed:
+    otherwise = "or give the embedding as `image_embeds`"
+    if not faces:
+        hint = f"show the face upright with some room around it, {otherwise}"
+        return failed("E652", f"{name}: no face is seen in the picture, and one is wanted", hint)
+    places = some([_place(face.bbox) for face in faces])
+    hint = f"cut the picture so that it shows the one face with some room around it, {otherwise}"
+    return failed("E652", f"{name}: {len(faces)} faces are seen in the picture, and one is wanted ({places})", hint)
 
 
 def _place(box: Any) -> str:
