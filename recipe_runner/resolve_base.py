@@ -40,6 +40,7 @@ def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool
             weight_name=base.weight_name,
             config=base.config,
             left_out=tuple(base.components),
+            described=tuple(name for name, part in components.items() if part is not None and part.weight_name),
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:

@@ -8,9 +8,10 @@ from typing import Any
 
 from recipe_runner.component_fit import Part, misfits
 from recipe_runner.errors import Problem, WeightsError
-from recipe_runner.resolved import ResolvedBase
+from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.component_kinds import kind_of_class
+from recipe_runner.weights.identify.identity import identify_file
 
 INDEX = "model_index.json"
 _CONFIG = "config.json"
@@ -25,8 +26,11 @@ def check_components(base: ResolvedBase) -> None:
     if not base.components or not isinstance(base.source, Source):
         return
     classes, parts = index_classes(base), base_parts(base)
-    for name in base.components:
+    for name, component in base.components.items():
         part, said = parts.get(name), classes.get(name)
+        if said is not None and component is not None and component.weight_name is not None:
+            _check_file(name, component, said)
+            continue
         if part is None or said is None:
             continue
         wanted, found = kind_of_class(said), kind_of_class(part.class_name)
@@ -37,6 +41,18 @@ def check_components(base: ResolvedBase) -> None:
     for reason in misfits(parts):
         hint = "replace a component only by one that was made for the same model"
         raise WeightsError(Problem(code="E507", message=reason, hint=hint))
+
+
+def _check_file(name: str, component: ResolvedComponent, said: str) -> None:
+    """Raise E506 where a component's single file is something else by its tensors."""
+    if not isinstance(component.source, Source):
+        return
+    file = component.source.files[0].name
+    found, wanted = identify_file(component.source.path(file)), kind_of_class(said)
+    # What no kind claims may still fit; of a whole checkpoint its part is taken.
+    if wanted is not None and found.kind not in (wanted, "checkpoint", "unknown"):
+        message = f"{name}: the pipeline needs a {said}, and {file} is a {found.kind.replace('_', ' ')}"
+        raise WeightsError(Problem(code="E506", message=message, hint=f"name a folder or file of a {said}"))
 
 
 def index_classes(base: ResolvedBase) -> Mapping[str, str]:
@@ -58,9 +74,14 @@ def base_parts(base: ResolvedBase) -> dict[str, Part]:
         if name not in base.components:
             _add(parts, name, class_name, _json(source, f"{name}/{_CONFIG}"))
     for name, component in base.components.items():
-        if component is not None and component.weight_name is None:
-            prefix = f"{component.subfolder}/" if component.subfolder else ""
-            _add(parts, name, "", _json(component.source, f"{prefix}{_CONFIG}"))
+        if component is None:
+            continue
+        if component.weight_name is not None:
+            # A single file is read by the base's own configuration of the part.
+            _add(parts, name, "", _json(source, f"{name}/{_CONFIG}"))
+            continue
+        prefix = f"{component.subfolder}/" if component.subfolder else ""
+        _add(parts, name, "", _json(component.source, f"{prefix}{_CONFIG}"))
     return parts
 
 

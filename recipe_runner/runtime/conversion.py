@@ -73,7 +73,11 @@ def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str,
             break
     else:
         raise misfit("E516", f"a {type(model).__name__} cannot be read from a single file", "use the model's folder")
-    given = {"config": type(model).load_config(str(config)), "checkpoint": dict(checkpoint)}
+    tensors = dict(checkpoint)
+    if "input_blocks.0.0.weight" in tensors:
+        # A UNet alone, without the prefix that it has in a checkpoint; the converter finds nothing else.
+        tensors = {f"{PREFIXES['unet'][0]}{key}": tensor for key, tensor in tensors.items()}
+    given = {"config": type(model).load_config(str(config)), "checkpoint": tensors}
     taken = inspect.signature(convert).parameters
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
     try:

@@ -75,7 +75,10 @@ def load_part_file(name: str, cls: type[Any], file: Path, config: Path, *, dtype
     empty = empty_model(name, cls, config)
     used: dict[str, None] = {}
     part = _filled(name, empty, component_tensors(name, empty, config, standard(follow(tensors))), dtype, used)
-    left = _left(tensors, used)
+    own = PREFIXES.get(name, ())
+    others = tuple(prefix for prefixes in PREFIXES.values() for prefix in prefixes if prefix not in own)
+    # Of a whole checkpoint this part is taken.
+    left = [key for key in _left(tensors, used) if not key.startswith(others)]
     if left:
         message = f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no parameter: {some(left)}"
         raise misfit("E502", message)

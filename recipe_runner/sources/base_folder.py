@@ -107,9 +107,17 @@ def _component(name: str, value: Any, shown: str) -> tuple[str, str] | None:
 
 
 def base_files(
-    root: Folder, index: PipelineIndex, wanted: Address, *, left_out: Collection[str], allow_pickle: bool
+    root: Folder,
+    index: PipelineIndex,
+    wanted: Address,
+    *,
+    left_out: Collection[str],
+    described: Collection[str] = (),
+    allow_pickle: bool,
 ) -> list[str]:
     """Names, relative to `root`, of all files the base needs; components in `left_out` are replaced or null.
+
+    Those in `described` are replaced by a single file, which is read by the base's own configuration of the part.
 
     Raises:
         SourceMissing: E416 a component's folder or weights are not there.
@@ -123,6 +131,9 @@ def base_files(
     wanted_parts = {name: cls for name, (_, cls) in index.components.items() if name not in left_out}
     if absent := [component for component in wanted_parts if not (root / component).is_dir()]:
         raise _absent(index, shown, absent)
+    for component in described:
+        if component in index.components and (root / component).is_dir():
+            names += [f"{component}/{name}" for name in config_files(root / component)]
     for component, class_name in wanted_parts.items():
         folder = root / component
         refuse_code(folder, f"{shown}/{component}")

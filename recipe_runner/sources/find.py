@@ -71,12 +71,14 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
     weight_name: str | None = None,
     config: str | None = None,
     left_out: Collection[str] = (),
+    described: Collection[str] = (),
     allow_pickle: bool = False,
     progress: Progress | None = None,
 ) -> FoundBase:
     """The base that `address` names, seen from the recipe's `folder`.
 
-    `left_out` names the components that the recipe replaces or sets to null; their files are not needed.
+    `left_out` names the components that the recipe replaces or sets to null; their files are not needed, but for the
+    configuration of those `described`, which it replaces by single files.
 
     Raises:
         SourceMissing: what is named is not on this machine (E401, E402, E403, E416).
@@ -85,7 +87,7 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
             E503, E607).
     """
     wanted = Address(model=address, revision=revision, variant=variant, weight_name=weight_name)
-    found = _find_base(wanted, folder, left_out, progress, allow_pickle=allow_pickle)
+    found = _find_base(wanted, folder, left_out, progress, described=described, allow_pickle=allow_pickle)
     name = found.weight_name
     if name is None:
         return found if config is None else with_config(found, config, folder=folder)
@@ -98,7 +100,13 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
 
 
 def _find_base(
-    wanted: Address, folder: Path, left_out: Collection[str], progress: Progress | None, *, allow_pickle: bool
+    wanted: Address,
+    folder: Path,
+    left_out: Collection[str],
+    progress: Progress | None,
+    *,
+    described: Collection[str],
+    allow_pickle: bool,
 ) -> FoundBase:
     located = locate(wanted.model, folder, wanted.revision)
     if located.file == INDEX:
@@ -108,7 +116,8 @@ def _find_base(
 
         def choose(root: Folder) -> tuple[PipelineIndex, list[str]]:
             index = read_index(root, wanted.model)
-            return index, base_files(root, index, wanted, left_out=left_out, allow_pickle=allow_pickle)
+            kept = {"left_out": left_out, "described": described}
+            return index, base_files(root, index, wanted, **kept, allow_pickle=allow_pickle)
 
         located, (index, names) = chosen(located, choose)
         for component in sorted(set(left_out) - set(index.components)):

@@ -15,14 +15,14 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 
-from recipe_runner.weights.families import FAMILIES, Family
+from recipe_runner.weights.families import FAMILIES
 from recipe_runner.weights.modules import TEXT_MODEL, Shape
 from recipe_runner.weights.problems import misfit, some
 
 _NOISE = r"(?:log_)?(?:one_minus_)?(?:betas|alphas_cumprod(?:_prev)?|sqrt_\w+|posterior_\w+|logvar|lvlb_weights)"
 _TRAINING = (
     r"(?:model_ema|ema|embedding_manager|safety_checker|control_model_ema|optimizer|lr_schedulers?|loops|callbacks)\..+|"
-    r"first_stage_model\.(?:loss|discriminator)\..+|global_step|epoch|pytorch-lightning_version"
+    r"(?:first_stage_model\.)?(?:loss|discriminator)\..+|global_step|epoch|pytorch-lightning_version"
 )
 _SAMPLING = (
     r"denoiser\.(?:log_)?sigmas|v_pred|ztsnr|edm_(?:mean|std)|edm_vpred\.sigma_(?:max|min)|"
@@ -30,9 +30,9 @@ _SAMPLING = (
 )
 _TEXT = (
     r"(?:.+\.)?(?:position_ids|logit_scale|attn_mask)|"
-    r"(?:cond_stage_model|conditioner\.embedders\.0)\.(?:clip_l\.)?(?:transformer\.|model\.)?text_projection(?:\.weight)?|"
-    r"cond_stage_model\.model\.transformer\.resblocks\.23\..+|"
-    r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\.(?:vision_model|visual_projection)\..+"
+    r"(?:(?:cond_stage_model|conditioner\.embedders\.0)\.(?:clip_l\.)?(?:transformer\.|model\.)?)?"
+    r"(?:text_projection(?:\.weight)?|(?:vision_model|visual|visual_projection)\..+)|"
+    r"cond_stage_model\.model\.transformer\.resblocks\.23\..+"
 )
 _LEFTOVER = re.compile(f"{_NOISE}|{_TRAINING}|{_SAMPLING}|{_TEXT}")
 
@@ -74,7 +74,7 @@ def is_transposed(key: str) -> bool:
 def original_tensors(family: str) -> Mapping[str, Shape]:
     """Every tensor of a checkpoint of sd1, sd2 or sdxl that a pipeline reads, and its shape."""
     text = (files("recipe_runner") / "data" / "checkpoints" / f"{family}.json").read_text(encoding="utf-8")
-    return {key: shape for key, shape in expand(json.loads(text)).items() if not is_leftover(key)}
+    return expand(json.loads(text))
 
 
 def expand(short: Mapping[str, list[int]]) -> dict[str, Shape]:
@@ -104,10 +104,15 @@ def require_original(name: str, family: str, shapes: Mapping[str, Shape], left_o
     Raises:
         WeightsError: E501 missing, E502 foreign, E503 misshaped tensors.
     """
-    kind = next(each for each in FAMILIES if each.name == family)
-    found = {standard_name(key): shape for key, shape in shapes.items() if not is_leftover(key)}
-    found = {key: shape for key, shape in found.items() if _part(kind, key) not in left_out}
-    wanted = {key: shape for key, shape in original_tensors(family).items() if _part(kind, key) not in left_out}
+    wanted = original_tensors(family)
+    # Most files have the usual names alone, which are compared as they are.
+    found = {key: shape for key, shape in shapes.items() if key in wanted}
+    others = (key for key in shapes if key not in wanted and not is_leftover(key))
+    found |= {standard_name(key): shapes[key] for key in others}
+    if left_out:
+        kind = next(each for each in FAMILIES if each.name == family)
+        found = {key: shape for key, shape in found.items() if kind.component_of(key)[0] not in left_out}
+        wanted = {key: shape for key, shape in wanted.items() if kind.component_of(key)[0] not in left_out}
     if missing := [key for key in wanted if key not in found]:
         message = f"{name}: {len(missing)} of {len(wanted)} parameters of {family} are not in it: {some(missing)}"
         raise misfit("E501", message, _SMALLER)
@@ -117,10 +122,6 @@ def require_original(name: str, family: str, shapes: Mapping[str, Shape], left_o
     if wrong := [key for key, shape in wanted.items() if _flat(key, shape) != _flat(key, found[key])]:
         said = [f"{key} ({_written(found[key])} instead of {_written(wanted[key])})" for key in wrong]
         raise misfit("E503", f"{name}: {len(wrong)} parameters have another shape: {some(said)}", _OTHER)
-
-
-def _part(family: Family, key: str) -> str:
-    return family.component_of(key)[0]
 
 
 def _flat(key: str, shape: Shape) -> Shape:

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.embeddings import vectors
 from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_picture
-from support.plain import plain_pipeline
+from support.ldm import image_tensors, open_clip_tensors, sd1_checkpoint
+from support.plain import plain_picture, plain_pipeline
 from transformers import CLIPVisionModelWithProjection
 
 import recipe_runner
 from recipe_runner.memory import weights_memory
+from recipe_runner.preflight import weights_problems
 from recipe_runner.weights.identify.folder import identify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RECIPE = """\
@@ -102,3 +105,61 @@ def test_each_token_of_a_file_of_several_is_its_own_vectors(folder: Path) -> Non
     assert [each.tree["details"] for each in identify(folder / "several.bin")] == [
         {"tokens": ["<cat>", "<dog>"], "widths": [32]}
     ]
+
+
+def as_vae(pipeline: Any) -> dict[str, Any]:
+    own = {k.removeprefix("first_stage_model."): v for k, v in image_tensors(pipeline).items() if "first_stage" in k}
+    return {**own, "loss.logvar": torch.zeros(()), "model_ema.decay": torch.zeros(())}
+
+
+def as_unet(pipeline: Any) -> dict[str, Any]:
+    prefix = "model.diffusion_model."
+    return {k.removeprefix(prefix): v for k, v in image_tensors(pipeline).items() if k.startswith(prefix)}
+
+
+def as_clip_l(pipeline: Any) -> dict[str, Any]:
+    own = {f"text_model.{key.removeprefix('text_model.')}": v for key, v in pipeline.text_encoder.state_dict().items()}
+    return {**own, "logit_scale": torch.zeros(()), "text_projection.weight": torch.zeros(4, 4)}
+
+
+def as_clip_g(pipeline: Any) -> dict[str, Any]:
+    return {**open_clip_tensors(pipeline.text_encoder_2, ""), "visual.proj": torch.zeros(2)}
+
+
+PARTS: dict[str, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
+    "a VAE with its losses": ("model", "vae", as_vae),
+    "a UNet alone": ("model", "unet", as_unet),
+    "ComfyUI's clip_l": ("model", "text_encoder", as_clip_l),
+    "OpenCLIP": ("sdxl", "text_encoder_2", as_clip_g),
+    "the VAE of a whole checkpoint": ("model", "vae", sd1_checkpoint),
+}
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_a_part_in_a_single_file_gives_back_each_value(what: str, folder: Path, sdxl_folder: Path) -> None:
+    base, part, save = PARTS[what]
+    if not (folder / "sdxl").exists():
+        (folder / "sdxl").symlink_to(sdxl_folder)
+    pipeline = plain_pipeline(folder / base)
+    save_file({key: value.contiguous().clone() for key, value in save(pipeline).items()}, folder / "part.safetensors")
+    path = folder / "part.yaml"
+    path.write_text(
+        f"recipe: 1\nname: part\nbase: {{model: {base}, components: {{{part}: {{model: part.safetensors}}}}}}\n"
+        "prompts: [{prompt: a bear}]\nseeds: [1]\nsampling: {num_inference_steps: 2, height: 16, width: 16}\n"
+    )
+    assert weights_problems(path) == ()
+    made = pixels(recipe_runner.run_recipe(path, runs=folder / "runs-parts").folder)
+    size = {"num_inference_steps": 2, "height": 16, "width": 16}
+    assert made == [plain_picture(pipeline, "a bear", 1, **size).tobytes()]
+
+
+def test_a_part_of_another_kind_is_told_while_planning(folder: Path) -> None:
+    save_file({k: v.clone() for k, v in as_vae(plain_pipeline(folder / "model")).items()}, folder / "vae.safetensors")
+    path = folder / "wrong.yaml"
+    path.write_text(
+        "recipe: 1\nname: wrong\nbase: {model: model, components: {text_encoder: {model: vae.safetensors}}}\n"
+        "prompts: [{prompt: a bear}]\n"
+    )
+    (problem,) = weights_problems(path)
+    assert (problem.code, problem.line) == ("E506", 3)
+    assert "needs a CLIPTextModel, and vae.safetensors is a vae" in problem.message

@@ -93,6 +93,12 @@ def test_replaced_components_need_no_files(tmp_path: Path) -> None:
     )
 
 
+def test_a_part_replaced_by_a_single_file_keeps_its_configuration(tmp_path: Path) -> None:
+    write(tmp_path / "model", BASE)
+    found = find_base("model", folder=tmp_path, left_out=["unet"], described=["unet"])
+    assert [file.name for file in found.source.files if file.name.startswith("unet/")] == ["unet/config.json"]
+
+
 def test_everything_that_a_folder_lacks_is_told_at_once(tmp_path: Path) -> None:
     checker = {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
     processor = {"feature_extractor": ["transformers", "CLIPImageProcessor"]}

@@ -32,6 +32,7 @@ from support.original_names import ORIGINALS, original_table  # noqa: E402
 from support.other_tables import OTHERS  # noqa: E402
 
 from recipe_runner.weights.modules import Shape  # noqa: E402
+from recipe_runner.weights.original_layout import is_leftover  # noqa: E402
 
 TARGET = Path(__file__).parent / "layouts" / "identify"
 SHIPPED = ROOT / "recipe_runner" / "data" / "checkpoints"
@@ -83,7 +84,8 @@ def main() -> None:
         )
         original = original_shapes(family)
         SHIPPED.mkdir(exist_ok=True)
-        (SHIPPED / f"{family}.json").write_text(f"{{\n{written(original)}\n}}\n")
+        wanted = {key: shape for key, shape in original.items() if not is_leftover(key)}
+        (SHIPPED / f"{family}.json").write_text(f"{{\n{written(wanted)}\n}}\n")
         tables[f"checkpoint-{family}"] = (
             "a whole checkpoint, as the original code saved it",
             {"kind": "checkpoint", "layout": "ldm", "family": family},
