@@ -41,7 +41,7 @@ class Face:
 
 
 class FaceFinder:
-    """insightface with its models, which are loaded for the first picture. Always on the CPU, with one thread."""
+    """insightface with its models, loaded for the first picture. Always on the CPU, since 2.0 with one thread."""
 
     def __init__(self) -> None:
         """Nothing is loaded yet."""
