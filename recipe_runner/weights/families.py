@@ -138,10 +138,10 @@ FAMILIES: tuple[Family, ...] = (
     _transformer_family("flux1", "FluxPipeline", "double_blocks.0.img_attn.norm.key_norm.scale", note=_T5_NOTE),
     _transformer_family("z-image", "ZImagePipeline", "layers.0.adaLN_modulation.0.weight"),
     _transformer_family("lumina2", "Lumina2Pipeline", "cap_embedder.0.weight"),
-    _transformer_family("qwen-image", "QwenImagePipeline", "txt_in.text_norm.weight"),
+    _transformer_family("qwen-image-2.1", "QwenImage21Pipeline", "txt_in.text_norm.weight"),
     _transformer_family("auraflow", "AuraFlowPipeline", "cond_seq_linear.weight"),
     _transformer_family("wan", "", "head.modulation", refusal="it is a Wan video model"),
-    _transformer_family("ltx-video", "", "patchify_proj.weight", refusal="it is an LTX video model"),
+    _transformer_family("ltx", "", "patchify_proj.weight", refusal="it is an LTX video model"),
     _transformer_family(
         "hunyuan-video",
         "",

@@ -41,6 +41,10 @@ FILES: dict[str, Callable[[Any, Path], object]] = {
     "loha": lambda pipeline, path: whole_file(pipeline, path, {"conv1": kinds.loha, "to_k": kinds.loha}),
     "lokr": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.lokr("whole", "factors")}, text=True),
     "dora": lambda pipeline, path: whole_file(pipeline, path, {"to_v": kinds.dora(kinds.lora, 0)}, text=True),
+    "glora": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.glora, "conv2": kinds.glora}),
+    "ia3": lambda pipeline, path: whole_file(pipeline, path, {"to_k": kinds.ia3(0), "conv1": kinds.ia3(1)}, text=True),
+    "oft": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.oft(1), "conv2": kinds.oft(1)}),
+    "boft": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.oft(3), "to_v": kinds.oft(2)}),
     "full": lambda pipeline, path: whole_file(pipeline, path, {"to_q": kinds.full, "norm1": kinds.norm}),
     "tokens": lambda pipeline, path: tokens_file(path, factors(pipeline, 4, ("text_encoder",), rank=2)),
     "<x>": lambda _, path: one_key(path, "<x>", vectors(5)),
@@ -181,6 +185,8 @@ def test_dropping_idle_adapters_leaves_the_busy_ones_at_work(
 def test_scales_and_known_adapters_cost_no_reading(
     bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loras_part, "MOST_LOADED", len(NAMES))
+    monkeypatch.setattr(loras_part, "MOST_TRANSLATED", len(NAMES))
     live = LivePipeline("cpu", "strict", 1)
     for name in NAMES:
         live.require(handle(bases[0], loras[name]))

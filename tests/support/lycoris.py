@@ -94,6 +94,31 @@ def norm(weight: torch.Size, g: torch.Generator) -> Roles:
     return {"w_norm": _draw(g, *weight), "b_norm": _draw(g, *weight)}
 
 
+def glora(weight: torch.Size, g: torch.Generator) -> Roles:
+    own = lora(weight, g)
+    around = {"a1.weight": _draw(g, weight[1], RANK), "a2.weight": _draw(g, RANK, weight[1])}
+    return {**around, "b1.weight": own["lora_up.weight"], "b2.weight": own["lora_down.weight"]}
+
+
+def ia3(axis: int) -> Make:
+    """A factor per output (axis 0) or per input (axis 1)."""
+
+    def make(weight: torch.Size, g: torch.Generator) -> Roles:
+        return {"weight": _draw(g, weight[axis]), "on_input": torch.tensor(float(axis))}
+
+    return make
+
+
+def oft(stages: int) -> Make:
+    """Rotations of blocks of four outputs; several stages are a BOFT."""
+
+    def make(weight: torch.Size, g: torch.Generator) -> Roles:
+        blocks = (weight[0] // 4, 4, 4)
+        return {"oft_blocks": _draw(g, *(blocks if stages == 1 else (stages, *blocks)))}
+
+    return make
+
+
 def with_biases(weight: torch.Size, g: torch.Generator) -> Roles:
     return {**lora(weight, g), "diff_b": _draw(g, weight[0])}
 
@@ -169,6 +194,6 @@ def file_of(
         made[module] = {role: tensor * size for role, tensor in roles.items()}
         stem = f"{prefix}_{module.replace('.', '_')}"
         tensors |= {f"{stem}.{role}": tensor for role, tensor in made[module].items()}
-        if alpha is not None and make not in (full, norm):
+        if alpha is not None and not made[module].keys() & {"diff", "w_norm", "on_input"}:
             tensors[f"{stem}.alpha"] = torch.tensor(alpha)
     return tensors, made

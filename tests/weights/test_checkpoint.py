@@ -19,7 +19,9 @@ from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.sources import bundled
 from recipe_runner.sources.bundled import FAMILIES, bundled_config, clip_vocabulary, write_config
 from recipe_runner.sources.find import find_base
+from recipe_runner.weights import families
 from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
+from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
 from recipe_runner.weights.digests import unhashed
 from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.original_layout import original_tensors
@@ -48,6 +50,11 @@ SD3: dict[str, Shape] = {
     f"{UNET}joint_blocks.0.context_block.adaLN_modulation.1.bias": (9216,),
     "text_encoders.t5xxl.transformer.shared.weight": (8, 4),
 }
+
+
+def test_families_are_called_as_everywhere_else() -> None:
+    names = [family.name for family in DENOISER_FAMILIES]
+    assert [family.name for family in families.FAMILIES if family.name not in names] == []
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def layout_of(**own: list[str]) -> LoraLayout:
         {"mid": [0.3]},
         {"up": 0.2, "mid": 0.0},
         {"up": [0.1, 0.2, 0.3]},
+        {"up": [0.7], "down": {"block_2": [0.4]}},
         {"down": {"block_1": 0.4}},
         {"down": {"block_1": [0.4, 0.5]}, "up": {"block_0": 0.6, "block_1": [0.4, 0.8, 1.0]}},
         {"down": {"block_1": 0.1, "block_2": [0.2, 0.3]}, "mid": 4, "up": {"block_0": [1, 2, 3]}},
@@ -151,8 +152,8 @@ OWN = layout_of(unet=["down_blocks.1.attentions.0.proj_in", "up_blocks.3.resnets
             "write one number for all, or one for each",
         ),
         (
-            {"unet": {"down": [1.0]}},
-            "E612 .unet.down: 1 numbers, and 2 are needed",
+            {"unet": {"down": [1.0, 1.0, 1.0]}},
+            "E612 .unet.down: 3 numbers, and 2 are needed",
             "write one number for all, or one for each",
         ),
         ({"unet": {"mid": [1.0, 2.0]}}, "E612 .unet.mid: 2 numbers for 1 attention", "write one number"),

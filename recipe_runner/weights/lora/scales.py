@@ -155,7 +155,7 @@ def _by_block(
     """For each block, where the recipe says it and one number for each attention."""
     if not isinstance(value, Mapping):
         path = f".{direction}"
-        return {block: (path, _numbers(adapter, path, value, count)) for block, count in blocks.items()}
+        return {block: (path, _attention_numbers(adapter, path, value, count)) for block, count in blocks.items()}
     found = {}
     for key, item in value.items():
         path = f".{direction}.{key}"
@@ -164,8 +164,14 @@ def _by_block(
             valid = ", ".join(f"block_{block}" for block in blocks)
             message = "no such block, or one without attentions"
             raise adapter.refuse("E611", path, message, f"the {direction} blocks with attentions are {valid}")
-        found[int(match[1])] = (path, _numbers(adapter, path, item, blocks[int(match[1])]))
+        found[int(match[1])] = (path, _attention_numbers(adapter, path, item, blocks[int(match[1])]))
     return found
+
+
+def _attention_numbers(adapter: _Adapter, path: str, value: Json, count: int) -> list[float]:
+    """As `_numbers`, of a block of a UNet, where `set_adapters` takes a list of one number for all of them."""
+    single = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1
+    return _numbers(adapter, path, value[0] if single else value, count)  # type: ignore[index]
 
 
 def _transformer(adapter: _Adapter, scale: Mapping[str, Json]) -> Iterator[tuple[str, float]]:
