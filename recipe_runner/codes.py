@@ -163,7 +163,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E611": Code("a scale names nothing of the base"),
         "E612": Code("a scale list of the wrong length"),
         "E613": Code("a scale names nothing of the adapter"),
-        "E616": Code("weights of an adapter that are whole numbers"),
+        "E616": Code("weights of an adapter that are no floating point numbers"),
         "E620": Code("an embedding without a token"),
         "E621": Code("not a textual inversion"),
         "E622": Code("an embedding does not fit the base's text encoders"),

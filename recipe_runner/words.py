@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 _LONGEST = 60
 
 
-def shown(value: object) -> str:
+def shown(value: object, longest: int = _LONGEST) -> str:
     """A scalar as it may stand in a sentence: on one line, cut where it is long."""
     text = value if isinstance(value, str) else written(value)
     text = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def kind_of(value: object) -> str:

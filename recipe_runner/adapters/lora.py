@@ -119,5 +119,5 @@ def _lay_out(
     with said_instead(contents, "lora"):
         require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")
-    require_floats(layout, contents.whole_numbers(), f"adapter {name}")
+    require_floats(layout, contents.not_floating(), f"adapter {name}")
     return layout

@@ -47,19 +47,24 @@ def wants_colour(stream: TextIO) -> bool:
 
 def problem_text(problem: Problem, *, colour: bool = False) -> str:
     """A problem as a good compiler tells it: place, code, message, the line with a caret, and what to do."""
-    place = "".join(character if character.isprintable() else "\ufffd" for character in problem.path)
+    place = _safe(problem.path)
     if problem.line:
         place += f":{problem.line}:{problem.column}"
     head = _paint(f"{problem.severity}[{problem.code}]", problem.severity, colour)
-    text = f"{_paint(f'{place}: ', 'place', colour) if place else ''}{head}: {problem.message}\n"
+    text = f"{_paint(f'{place}: ', 'place', colour) if place else ''}{head}: {_safe(problem.message)}\n"
     gutter = " " * len(str(problem.line))
     if problem.line and problem.source_line:
         line, caret = _excerpt(problem)
         text += f"{_paint(f'{problem.line} | ', 'frame', colour)}{line}\n"
         text += f"{_paint(f'{gutter} | ', 'frame', colour)}{_paint(caret, problem.severity, colour)}\n"
     if problem.hint:
-        text += f"{gutter} {_paint('= ', 'frame', colour)}{_paint('help: ', 'help', colour)}{problem.hint}\n"
+        text += f"{gutter} {_paint('= ', 'frame', colour)}{_paint('help: ', 'help', colour)}{_safe(problem.hint)}\n"
     return text
+
+
+def _safe(text: str) -> str:
+    """A control character of a name that a stranger gave would do to the terminal what it stands for."""
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
 def _paint(text: str, role: str, colour: bool) -> str:  # noqa: FBT001

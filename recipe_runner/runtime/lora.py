@@ -53,7 +53,7 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
 
     Raises:
         WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when it does not land whole; E609, E632
-            for an alpha given to a file that states its own or needs none; E616 for weights that are whole numbers;
+            for an alpha given to a file that states its own or needs none; E616 for weights that are no floats;
             E625 for numbers that are not finite.
     """
     path = adapter.source.path(adapter.weight_name)

@@ -48,9 +48,9 @@ class Contents:
             found = {name.removeprefix(_WRAPPER): shape for name, shape in found.items() if name.startswith(_WRAPPER)}
         return found
 
-    def whole_numbers(self) -> frozenset[str]:
-        """The tensors that hold integers or truth values."""
-        return frozenset(name for name, dtype in self.dtypes.items() if re.fullmatch(r"[IU]\d+|BOOL", dtype))
+    def not_floating(self) -> frozenset[str]:
+        """The tensors that hold integers, truth values or complex numbers."""
+        return frozenset(name for name, dtype in self.dtypes.items() if re.fullmatch(r"[IUC]\d+|BOOL", dtype))
 
     def parameters(self) -> int:
         """How many numbers the tensors hold."""

@@ -156,6 +156,22 @@ def test_the_scalar_of_old_lycoris_multiplies_the_delta(case: kinds.Make, tmp_pa
     assert error(found[0], found[1]) < 1e-6
 
 
+def test_a_glora_of_the_first_lycoris_is_the_same_with_its_pairs_turned(tmp_path: Path) -> None:
+    model = kinds.Small()
+    found: list[Any] = []
+    for module in ("linear", "conv3"):
+        tensors, _ = kinds.file_of({module: kinds.glora}, model, 1)
+        turned = {
+            re.sub(r"(?<=\.[ab])[12]", lambda found: str(3 - int(found[0])), key): each for key, each in tensors.items()
+        }
+        for number, file in enumerate((tensors, turned)):
+            save_file(file, tmp_path / f"{number}.safetensors")
+            (change,) = read(model, tmp_path / f"{number}.safetensors").parts["unet"]
+            assert not isinstance(change, Factor)
+            found.append(change.of_weight(model.get_submodule(module).weight))  # type: ignore[arg-type]
+        assert torch.equal(found[-1], found[-2])
+
+
 def test_large_numbers_are_finite(tmp_path: Path) -> None:
     model = kinds.Small()
     tensors, _ = kinds.file_of({"linear": kinds.lora}, model, 1)
@@ -176,7 +192,7 @@ def test_whole_numbers_are_refused_while_planning_and_running(sd15_folder: Path,
         lambda: read(unet, tmp_path / "x.safetensors"),
         lambda: recipe_runner.compile_recipe(tmp_path / "recipe.yaml"),
     ):
-        with pytest.raises(RecipeRunnerError, match=r"lora_down\.weight holds whole numbers") as caught:
+        with pytest.raises(RecipeRunnerError, match=r"the numbers in .*lora_down\.weight are no floating") as caught:
             refused()
         assert caught.value.problems[0].code == "E616"
 

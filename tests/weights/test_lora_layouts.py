@@ -219,6 +219,16 @@ def test_families_that_do_not_fit_are_told_by_shape() -> None:
     assert read_layout(flux, table("sd1")).advice == "this LoRA was trained on FLUX.1; the base is SD 1.x"
 
 
+def test_a_stranger_s_names_stay_on_one_short_line() -> None:
+    shapes = {"x\x1b[31m\n.lora_A.weight": (4, 4), f"{'y' * 5000}.lora_A.weight": (4, 4)}
+    with pytest.raises(AdapterMismatch) as caught:
+        require_whole(read_layout(shapes, table("sd1")), "adapter x")
+    message = caught.value.problems[0].message
+    assert message.isprintable()
+    assert "x\ufffd[31m\ufffd.lora_A.weight" in message
+    assert len(message) < 1200
+
+
 def test_a_lora_that_reads_a_further_image_is_told() -> None:
     shapes = {"img_in.lora_A.weight": (4, 128), "img_in.lora_B.weight": (3072, 4)}
     found = read_layout(shapes, table("flux1"))

@@ -160,6 +160,18 @@ def _norm(shapes: Mapping[str, Shape], weight: Shape) -> int:
     return 0
 
 
+def is_old_glora(shapes: Mapping[str, Shape], weight: Shape) -> bool:
+    """Whether a GLoRA is of the first versions of LyCORIS, which called the two of each pair the other way round.
+
+    Source: ComfyUI `comfy/weight_adapter/glora.py`.
+    """
+    pairs = [(shapes.get(f"{name}1", ()), shapes.get(f"{name}2", ())) for name in "ab"]
+    if any(len(first) < 2 or len(second) < 2 for first, second in pairs):  # noqa: PLR2004
+        return False
+    (a1, a2), (b1, b2) = pairs
+    return a1[0] == a2[1] == b1[0] == b2[1] and (a1[1], a2[0], b1[1], b2[0]) == (*weight[1:2] * 3, weight[0])
+
+
 def _glora(shapes: Mapping[str, Shape], weight: Shape) -> int:
     first, second = shapes["a1"], shapes["a2"]
     if first[:2] != second[1::-1] or first[0] != weight[1]:
@@ -180,8 +192,10 @@ def _oft(shapes: Mapping[str, Shape], weight: Shape) -> int:
     blocks = shapes["oft_blocks"]
     stages = blocks[0] if len(blocks) == 4 else 1  # noqa: PLR2004 - BOFT
     number, size = blocks[-3:-1] if len(blocks) in (3, 4) else (0, 0)
-    whole = len(blocks) == 3 or (size % 2 == 0 and weight[0] % (2 ** (stages - 1) * size) == 0)  # noqa: PLR2004
-    if not size or blocks[-1] != size or number * size != weight[0] or not whole:
+    fits = bool(size) and blocks[-1] == size and number * size == weight[0]
+    if fits and len(blocks) == 4:  # noqa: PLR2004
+        fits = size % 2 == 0 and weight[0] % (2 ** (stages - 1) * size) == 0
+    if not fits:
         reason = f"its oft_blocks are {_show(blocks)} and the module has {weight[0]} outputs"
         raise Clash(reason)
     if "rescale" in shapes and prod(shapes["rescale"]) != weight[0]:
@@ -204,7 +218,8 @@ _RANKS = {
 
 def _same(made: Shape, weight: Shape) -> None:
     """A delta of shape `made` fits `weight`: equal, or equal but for 1x1 kernels, or flattened over its inputs."""
-    if _bare(made) == _bare(weight) or (len(made) == 2 and made == (weight[0], prod(weight[1:]))):  # noqa: PLR2004
+    flat = (weight[0], prod(weight[1:])) if len(weight) > 1 else ()
+    if _bare(made) == _bare(weight) or made == flat:
         return
     reason = f"it makes {_show(made)} and the module is {_show(weight)}"
     raise Clash(reason)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.lora.embeddings import embedding_of, misfit
 from recipe_runner.weights.lora.family import advice
-from recipe_runner.weights.lora.fit import Clash, dora_axis, rank_of
+from recipe_runner.weights.lora.fit import Clash, dora_axis, is_old_glora, rank_of
 from recipe_runner.weights.lora.grouping import Account, Group, for_another, group_tensors, whole_shape
 from recipe_runner.weights.lora.layout import Kind, LoraLayout, LoraModule
 from recipe_runner.weights.lora.peft_config import PeftConfig, read_peft_configs
 from recipe_runner.weights.lora.roles import ROLES, kind_of
 from recipe_runner.weights.modules import ModuleTable, Shape
+
+_TURNED = {"a1": "a2", "a2": "a1", "b1": "b2", "b2": "b1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,12 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
     kind = kind_of(frozenset(group.tensors))
     if kind not in ROLES:
         raise Clash(kind)
-    own = {role: landing.shapes[key] for role, key in group.tensors.items()}
+    tensors = dict(group.tensors)
+    own = {role: landing.shapes[key] for role, key in tensors.items()}
     weight = whole_shape(group.target, modules)
+    if is_old_glora(own, weight):
+        tensors = {_TURNED.get(role, role): key for role, key in tensors.items()}
+        own = {role: landing.shapes[key] for role, key in tensors.items()}
     rank = rank_of(kind, own, weight)
     axis = dora_axis(own, weight)
     if kind in ("glora", "ia3", "oft") and len(group.target.pieces) > 1:
@@ -141,7 +147,7 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
             component=group.component,
             module=module,
             kind=kind,
-            tensors=dict(group.tensors),
+            tensors=tensors,
             shape=modules[module],
             rank=divisor,
             alpha=alpha,

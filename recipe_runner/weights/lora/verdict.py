@@ -6,8 +6,10 @@ from collections.abc import Collection
 
 from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.weights.lora.layout import LoraLayout
+from recipe_runner.words import shown
 
 _SHOWN = 3
+_LONGEST = 300
 _SINGLE = ("alpha", "scalar", "on_input")
 """Roles that are one number, which may well be a whole one."""
 
@@ -29,16 +31,16 @@ def require_whole(layout: LoraLayout, label: str) -> LoraLayout:
     return layout
 
 
-def require_floats(layout: LoraLayout, whole_numbers: Collection[str], label: str) -> None:
-    """What lands holds floating point numbers; `whole_numbers` are the file's keys of other data types.
+def require_floats(layout: LoraLayout, not_floating: Collection[str], label: str) -> None:
+    """What lands holds floating point numbers; `not_floating` are the file's keys of other data types.
 
     Raises:
         AdapterMismatch: E616.
     """
     for module in layout.modules:
         for role, key in module.tensors.items():
-            if key in whole_numbers and role not in _SINGLE:
-                message = f"{label}: {key} holds whole numbers, and weights are floating point numbers"
+            if key in not_floating and role not in _SINGLE:
+                message = f"{label}: the numbers in {shown(key, _LONGEST)} are no floating point numbers"
                 hint = "the file is quantised or spoilt: use one in float16, bfloat16 or float32"
                 raise AdapterMismatch(Problem(code="E616", message=message, hint=hint))
 
@@ -88,7 +90,9 @@ def _reasons(layout: LoraLayout) -> str:
     for key, reason in layout.unmatched:
         keys.setdefault(reason, []).append(key)
     said = [
-        f"{found[0]} ({reason})" + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+        # Names are a stranger's: they may hold line breaks and what a terminal obeys.
+        f"{shown(found[0], _LONGEST)} ({shown(reason, _LONGEST)})"
+        + (f" and {len(found) - 1} more" if len(found) > 1 else "")
         for reason, found in list(keys.items())[:_SHOWN]
     ]
     left = sum(len(found) for found in list(keys.values())[_SHOWN:])
