@@ -1,4 +1,7 @@
-"""IP-Adapters of Flux: scale for all blocks and per block, true guidance, several images and adapters, embeddings."""
+"""IP-Adapters of Flux: scale for all blocks and per block, true guidance, several images and adapters, embeddings.
+
+The last is as diffusers' documentation has it, in bfloat16 with the encoder in float16, and with a LoRA beside it.
+"""
 
 from __future__ import annotations
 
@@ -45,4 +48,14 @@ pipeline.load_ip_adapter(
 )
 pipeline.set_ip_adapter_scale([0.6, [1.0, 0.0]])
 draw("a red star", ip_adapter_image=[[bear, other], other], negative_prompt="blurry", true_cfg_scale=3.0)
+
+pipeline = FluxPipeline.from_pretrained(folder / "model", dtype=torch.bfloat16)
+pipeline.load_ip_adapter(
+    folder,
+    weight_name="xlabs.safetensors",
+    image_encoder_pretrained_model_name_or_path=folder / "clip",
+)
+pipeline.set_ip_adapter_scale(1.0)
+pipeline.load_lora_weights(folder, weight_name="style.safetensors")
+draw("a red star", ip_adapter_image=bear, negative_prompt="", true_cfg_scale=4.0)
 np.save(output, np.array(images))

@@ -39,4 +39,14 @@ draw("a red star", ip_adapter_image=bear, guidance_scale=1.0)
 draw("a red star", ip_adapter_image=[bear, other], guidance_scale=1.0)
 embeds = pipeline.prepare_ip_adapter_image_embeds(ip_adapter_image=bear, do_classifier_free_guidance=True)
 np.save(folder / "bear-pair.npy", embeds.detach().numpy())
+
+pipeline = StableDiffusion3Pipeline.from_pretrained(
+    folder / "sd35",
+    dtype=torch.bfloat16,
+    feature_extractor=SiglipImageProcessor.from_pretrained(folder / "siglip"),
+    image_encoder=SiglipVisionModel.from_pretrained(folder / "siglip", dtype=torch.bfloat16),
+)
+pipeline.load_ip_adapter(folder, weight_name="instantx.safetensors")
+pipeline.set_ip_adapter_scale(0.6)
+draw("a red star", ip_adapter_image=bear, guidance_scale=5.0)
 np.save(output, np.array(images))

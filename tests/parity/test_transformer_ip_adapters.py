@@ -16,7 +16,9 @@ from support.ip_adapters import (
     write_ip_adapter,
     write_picture,
 )
+from support.loras import diffusers_file, factors
 from support.parity import recipe_pictures, scripts_pictures
+from support.plain import plain_pipeline
 from support.tiny import build_flux, build_sd3
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_ip_adapter(folder / "xlabs.safetensors", flux_shapes(blocks=2, xlabs=True, **TINY_FLUX), 1)
     write_ip_adapter(folder / "translated.safetensors", flux_shapes(blocks=2, xlabs=False, **TINY_FLUX), 2)
     write_ip_adapter(folder / "instantx.safetensors", sd3_shapes(attentions=3, translated=False, **TINY_SD3), 3)
+    diffusers_file(folder / "style.safetensors", factors(plain_pipeline(folder / "model"), 4, ("transformer",)))
     build_image_encoder(folder / "clip")
     build_siglip(folder / "siglip")
     write_picture(folder / "bear.png", 1)
@@ -86,8 +89,22 @@ seeds: [1]
 
 
 def test_several_of_flux_and_several_images(files: Path, plain: dict[str, NDArray[np.uint8]]) -> None:
-    expected = plain["ip_adapter_flux"][4:]
+    expected = plain["ip_adapter_flux"][4:5]
     assert np.array_equal(recipe_pictures(files, SEVERAL, *SIZE, "sampling.true_cfg_scale=3.0"), expected)
+
+
+HALF = """\
+adapters:
+  look: {kind: ip_adapter, model: xlabs.safetensors, image_encoder: {model: clip, dtype: float16}, image: bear.png}
+  style: {kind: lora, model: style.safetensors}
+prompts: [{prompt: a red star, negative_prompt: ""}]
+seeds: [1]
+"""
+
+
+def test_flux_as_the_documentation_has_it(files: Path, plain: dict[str, NDArray[np.uint8]]) -> None:
+    found = recipe_pictures(files, HALF, *SIZE, "base.dtype=bfloat16", "sampling.true_cfg_scale=4.0")
+    assert np.array_equal(found, plain["ip_adapter_flux"][5:])
 
 
 SD3 = """\
@@ -111,5 +128,7 @@ def test_stable_diffusion_3(files: Path, plain: dict[str, NDArray[np.uint8]]) ->
         one = SD3.format(shown=f"image: {shown}, scale: 0.6", more="")
         found = recipe_pictures(files, one, base, "sampling.guidance_scale=1.0")
         assert np.array_equal(found, expected[number : number + 1])
+    half = SD3.format(shown="image: bear.png, scale: 0.6", more="")
+    assert np.array_equal(recipe_pictures(files, half, base, guided, "base.dtype=bfloat16"), expected[6:])
     assert len(np.unique(expected, axis=0)) == len(expected)
     assert expected.std() > 5
