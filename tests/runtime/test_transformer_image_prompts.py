@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.handles import base_model, file_source, handle, ip_adapter_model, lora_model, source
 from support.ip_adapters import (
     TINY_FLUX,
@@ -117,19 +119,42 @@ def test_the_base_is_bit_identical_after_they_leave(
     assert "prepare_ip_adapter_image_embeds" not in vars(live.require(handle(base)))
 
 
-def test_any_path_ends_in_a_fresh_pipeline_s_image(family: str, base: BaseModel, adapters: dict[str, Any]) -> None:
-    states: list[dict[str, Any]] = [
-        {"look": 0.6},
-        {"other": {"transformer_blocks": {"block_0": 1.0}}},
-        {"style": 0.7, "look": -0.5},
-        {},
-    ]
-    states += [{"look": 0.4, "other": 0.9}] if family == "flux" else []
-    fresh = [picture(LivePipeline("cpu", "strict", 1), family, base, adapters, **state) for state in states]
-    assert len({each.tobytes() for each in fresh}) == len(states)
+STATES: tuple[dict[str, Any], ...] = (
+    {},
+    {"look": 0.6},
+    {"look": {"transformer_blocks": [0.0, 1.0]}},
+    {"other": {"transformer_blocks": {"block_0": 1.0}}},
+    {"style": 0.7, "look": -0.5},
+    {"look": 0.4, "other": 0.9},
+)
+
+
+@pytest.fixture(scope="module")
+def fresh(family: str, base: BaseModel, adapters: dict[str, Any]) -> list[Any]:
+    """The picture of a fresh pipeline in each state; the last is of two adapters, which Flux alone takes."""
+    states = STATES if family == "flux" else STATES[:-1]
+    return [picture(LivePipeline("cpu", "strict", 1), family, base, adapters, **state) for state in states]
+
+
+def test_the_states_differ(fresh: list[Any]) -> None:
+    assert len({each.tobytes() for each in fresh}) == len(fresh)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@given(path=st.lists(st.integers(0, len(STATES) - 1), min_size=2, max_size=6), most=st.sampled_from([0, 1, 4]))
+def test_any_path_ends_in_a_fresh_pipeline_s_image(
+    path: list[int],
+    most: int,
+    family: str,
+    base: BaseModel,
+    adapters: dict[str, Any],
+    fresh: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(part, "MOST_BUILT", most)
     live = LivePipeline("cpu", "strict", 1)
-    for index in (0, 2, 1, len(states) - 1, 3, 2, 0):
-        assert np.array_equal(picture(live, family, base, adapters, **states[index]), fresh[index])
+    for index in (number % len(fresh) for number in path):
+        assert np.array_equal(picture(live, family, base, adapters, **STATES[index]), fresh[index])
 
 
 @pytest.mark.parametrize("off", [0, {"transformer_blocks": [0.0, 0.0]}, {}])
