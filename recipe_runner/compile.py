@@ -40,6 +40,9 @@ VERSIONS = {
 TEXT_SAMPLING = ("clip_skip", "max_sequence_length")
 """Sampling arguments that belong to encoding a prompt."""
 
+GUIDED_BY_NEGATIVES = ("FluxPipeline",)
+"""Pipelines that guide a prompt only where it has a negative one, and a batch as a whole."""
+
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 
 
@@ -98,30 +101,27 @@ def compile_plan(recipe: ResolvedRecipe) -> Plan:
 class _Member:
     """An image of a batch: prompt, seed, and the keys of what it is made from.
 
-    `images` are those of what each IP-Adapter is shown, with how many images that is.
+    `images` are those of what each IP-Adapter is shown. `alike` is what the members of a batch have in common.
     """
 
     prompt: ResolvedPrompt
     seed: int
     conditioning: str
-    images: tuple[tuple[str, int], ...]
+    images: tuple[str, ...]
     denoiser: str
+    alike: tuple[object, ...]
 
 
 def _batches(members: Sequence[_Member], size: int) -> Iterator[list[_Member]]:
-    """The members in batches of at most `size`; those of one batch are shown equally many images."""
+    """The members in batches of at most `size`; those of one batch are alike."""
     batch: list[_Member] = []
     for member in members:
-        if batch and (len(batch) == size or _counts(batch[0]) != _counts(member)):
+        if batch and (len(batch) == size or batch[0].alike != member.alike):
             yield batch
             batch = []
         batch.append(member)
     if batch:
         yield batch
-
-
-def _counts(member: _Member) -> tuple[int, ...]:
-    return tuple(count for _, count in member.images)
 
 
 class _Compiler:
@@ -151,7 +151,10 @@ class _Compiler:
             denoiser, encoder = self._handles(variant.base, adapters)
             conditioning = self._encode(encoder, prompt, variant.sampling)
             shown = self._show(variant.adapters, prompt)
-            wanted += [_Member(prompt, seed, conditioning, shown, shared or denoiser) for seed in variant.seeds]
+            images, counts = tuple(key for key, _ in shown), tuple(count for _, count in shown)
+            apart = variant.base.pipeline in GUIDED_BY_NEGATIVES and "negative_prompt" in prompt.texts
+            made = shared or denoiser, (counts, apart)
+            wanted += [_Member(prompt, seed, conditioning, images, *made) for seed in variant.seeds]
         return [image for batch in _batches(wanted, size) for image in self._batch(variant, batch)]
 
     def _handles(self, base: ResolvedBase, adapters: tuple[ResolvedAdapter, ...]) -> tuple[str, str]:
@@ -281,7 +284,7 @@ class _Compiler:
         inputs = {"model": handle}
         inputs |= {f"conditioning.{n}": member.conditioning for n, member in enumerate(members)}
         for n, member in enumerate(members):
-            inputs |= {f"image.{n}.{number}": key for number, (key, _) in enumerate(member.images)}
+            inputs |= {f"image.{n}.{number}": key for number, key in enumerate(member.images)}
         origin = members[0].prompt.origin
         latents = self.graph.add(
             "denoise",
