@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from recipe_runner.resolved import ResolvedBase
+from recipe_runner.adapters.base_parts import index_classes
+from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint import identify_checkpoint
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
-from recipe_runner.weights.ldm_modules import checkpoint_modules
-from recipe_runner.weights.modules import ModuleTable, Shape, component_modules
+from recipe_runner.weights.ldm_modules import checkpoint_modules, part_modules
+from recipe_runner.weights.modules import Modules, ModuleTable, Shape, component_modules
 from recipe_runner.weights.original_layout import standard_name
 
 COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -26,38 +27,46 @@ def base_modules(base: ResolvedBase) -> ModuleTable | None:
     """
     if not isinstance(base.source, Source):
         return None
-    if base.weight_name is not None:
-        return _checkpoint_table(base, base.source, base.weight_name)
-    index = read_index(base.source.root, base.source.address)
-    table: dict[str, dict[str, Shape]] = {}
-    for name in COMPONENTS:
-        if name not in index.components and name not in base.components:
+    classes = index_classes(base)
+    table = _folder_table(base, base.source) if base.weight_name is None else _checkpoint_table(base, base.source)
+    for name, component in base.components.items():
+        if table is None or name not in COMPONENTS or component is None:
             continue
-        if name not in base.components:
-            source, prefix = base.source, f"{name}/"
-        else:
-            component = base.components[name]
-            if component is None:
-                continue
-            if not isinstance(component.source, Source) or component.weight_name is not None:
-                return None
-            source, prefix = component.source, f"{component.subfolder}/" if component.subfolder else ""
-        shapes = _shapes(source, prefix)
-        if shapes is None:
-            return None
-        table[name] = component_modules(shapes, index.components.get(name, ("", None))[1])
+        modules = _replaced(name, component, classes.get(name))
+        table = None if modules is None else {**table, name: modules}
     return table
 
 
-def _checkpoint_table(base: ResolvedBase, source: Source, weight_name: str) -> ModuleTable | None:
-    """The modules of a single-file checkpoint, under the names they get when it is converted."""
-    if any(name in base.components for name in COMPONENTS):
-        return None
-    shapes = read_contents(source.path(weight_name)).weights
+def _folder_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
+    """The modules of a pipeline folder's own components."""
+    table: dict[str, Modules] = {}
+    for name, (_, class_name) in read_index(source.root, source.address).components.items():
+        if name in COMPONENTS and name not in base.components:
+            shapes = _shapes(source, f"{name}/")
+            if shapes is None:
+                return None
+            table[name] = component_modules(shapes, class_name)
+    return table
+
+
+def _checkpoint_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
+    """The modules of a single-file checkpoint's own components, under the names they get when it is converted."""
+    shapes = read_contents(source.path(str(base.weight_name))).weights
     checkpoint = identify_checkpoint(shapes)
     if isinstance(checkpoint, str):
         return None
-    return checkpoint_modules(checkpoint.family, {standard_name(key): shape for key, shape in shapes.items()})
+    found = checkpoint_modules(checkpoint.family, {standard_name(key): shape for key, shape in shapes.items()})
+    return None if found is None else {name: each for name, each in found.items() if name not in base.components}
+
+
+def _replaced(name: str, component: ResolvedComponent, class_name: str | None) -> Modules | None:
+    """The modules of a replaced component."""
+    if not isinstance(component.source, Source):
+        return None
+    if component.weight_name is not None:
+        return part_modules(name, class_name, read_contents(component.source.path(component.weight_name)).weights)
+    shapes = _shapes(component.source, f"{component.subfolder}/" if component.subfolder else "")
+    return None if shapes is None else component_modules(shapes, class_name)
 
 
 def _shapes(source: Source, prefix: str) -> dict[str, Shape] | None:

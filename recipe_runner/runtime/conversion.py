@@ -27,6 +27,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "text_encoder_3": ("text_encoders.t5xxl.",),
 }
 """Where a component lies in a checkpoint."""
+_GUIDANCE = "model.diffusion_model.time_embed.cond_proj.weight"
 _T5_PREFIX = "text_encoders.t5xxl.transformer."
 _POSITIONS = "embeddings.position_embedding.weight"
 _OPEN_POSITIONS = "positional_embedding"
@@ -61,7 +62,7 @@ def component_tensors(name: str, model: Any, config: Path, checkpoint: Tensors) 
         raise misfit(
             "E516",
             f"{name}: the checkpoint has no {type(model).__name__}",
-            f"name one with `base.components.{name}`",
+            f"name another with `base.components.{name}`",
         )
     return found
 
@@ -81,7 +82,7 @@ def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str,
     taken = inspect.signature(convert).parameters
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
     try:
-        return dict(convert(**{key: value for key, value in given.items() if open_ended or key in taken}))
+        found = dict(convert(**{key: value for key, value in given.items() if open_ended or key in taken}))
     except (KeyError, IndexError, ValueError, RuntimeError) as cause:
         raise misfit(
             "E516",
@@ -89,6 +90,10 @@ def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str,
             f"({type(cause).__name__}: {cause})",
             "the file is of another architecture, or incomplete; set base.config to the folder of its own",
         ) from cause
+    if (guidance := tensors.get(_GUIDANCE)) is not None:
+        # Of latent consistency models; diffusers' converter leaves it out.
+        found["time_embedding.cond_proj.weight"] = guidance
+    return found
 
 
 def standard(checkpoint: Tensors) -> dict[str, torch.Tensor]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from recipe_runner.weights.lora.sgm_names import OUTSIDE, RESNET
-from recipe_runner.weights.modules import Shape, component_modules
+from recipe_runner.weights.modules import TEXT_MODEL, Shape, component_modules
+from recipe_runner.weights.original_layout import is_leftover
 
 _INNER = {theirs: own for own, theirs in RESNET.items()}
 _OUTSIDE = {theirs: own for own, theirs in OUTSIDE.items()}
@@ -122,6 +123,22 @@ def checkpoint_modules(family: str, shapes: Mapping[str, Shape]) -> dict[str, di
         first = component_modules(_under(shapes, "conditioner.embedders.0.transformer."), "CLIPTextModel")
         second = open_clip_modules(_under(shapes, "conditioner.embedders.1.model."), "text_model.")
         return {"unet": unet_modules(unet), "text_encoder": first, "text_encoder_2": second}
+    return None
+
+
+def part_modules(name: str, class_name: str | None, shapes: Mapping[str, Shape]) -> dict[str, Shape] | None:
+    """The modules of the part `name` (of class `class_name`) in a single file; None for a layout not known here."""
+    if name == "unet":
+        own = _under(shapes, "model.diffusion_model.") or shapes
+        return unet_modules(own) if "input_blocks.0.0.weight" in own else component_modules(own, class_name)
+    projected = class_name == "CLIPTextModelWithProjection"
+    if projected or class_name == "CLIPTextModel":
+        if "positional_embedding" in shapes:
+            return open_clip_modules(shapes, TEXT_MODEL if projected else "")
+        if not projected:
+            shapes = {key: shape for key, shape in shapes.items() if not is_leftover(key)}
+        if f"{TEXT_MODEL}embeddings.token_embedding.weight" in shapes:
+            return component_modules(shapes, class_name)
     return None
 
 

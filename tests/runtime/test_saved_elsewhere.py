@@ -15,6 +15,7 @@ from support.plain import plain_picture, plain_pipeline
 from transformers import CLIPVisionModelWithProjection
 
 import recipe_runner
+from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.memory import weights_memory
 from recipe_runner.preflight import weights_problems
 from recipe_runner.weights.identify.folder import identify
@@ -148,6 +149,9 @@ def test_a_part_in_a_single_file_gives_back_each_value(what: str, folder: Path, 
         "prompts: [{prompt: a bear}]\nseeds: [1]\nsampling: {num_inference_steps: 2, height: 16, width: 16}\n"
     )
     assert weights_problems(path) == ()
+    replaced = recipe_runner.compile_recipe(path).recipe.variants[0].base
+    own = recipe_runner.compile_recipe(path, ["base.components={}"]).recipe.variants[0].base
+    assert base_modules(replaced) == base_modules(own) is not None
     made = pixels(recipe_runner.run_recipe(path, runs=folder / "runs-parts").folder)
     size = {"num_inference_steps": 2, "height": 16, "width": 16}
     assert made == [plain_picture(pipeline, "a bear", 1, **size).tobytes()]

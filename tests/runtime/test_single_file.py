@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -210,6 +211,18 @@ def test_a_file_that_says_it_predicts_v_is_sampled_so(
     plain.scheduler = type(plain.scheduler).from_config(plain.scheduler.config, **stated)
     picture = np.asarray(Image.open(next(made.folder.glob("images/*.png"))).convert("RGB"))
     assert np.array_equal(picture, plain_picture(plain, "a bear", 1, num_inference_steps=2))
+
+
+def test_a_latent_consistency_model_gives_back_its_guidance(
+    config: Path, tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    settings = shutil.copytree(config, tmp_path / "config")
+    described = json.loads((settings / "unet/config.json").read_text())
+    (settings / "unet/config.json").write_text(json.dumps({**described, "time_cond_proj_dim": 16}))
+    guidance = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    save_file({**tensors, "model.diffusion_model.time_embed.cond_proj.weight": guidance}, tmp_path / "lcm.safetensors")
+    loaded = LivePipeline("cpu", "strict", 1).require(handle(base(tmp_path / "lcm.safetensors", settings)))
+    assert torch.equal(loaded.unet.time_embedding.cond_proj.weight, guidance)
 
 
 class ModelCheckpoint:
