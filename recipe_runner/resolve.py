@@ -11,9 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from recipe_runner.adapters import KINDS
+from recipe_runner.adapters import kind_called
 from recipe_runner.adapters.base_parts import check_components
-from recipe_runner.adapters.image_prompts import check_together
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
@@ -96,7 +95,10 @@ class _Resolver:
             "sampling", tree.get("sampling"), lambda: _sampling(tree.get("sampling", {}), base.pipeline), base
         )
         prompts = self._once("prompts", tree["prompts"], lambda: self._prompts(tree["prompts"]))
-        check_together(adapters, base, prompts, sampling, guided=is_guided(sampling))
+        if any(adapter.image_prompts for adapter in adapters):
+            from recipe_runner.adapters.image_prompts import check_together  # noqa: PLC0415 - for those alone
+
+            check_together(adapters, base, prompts, sampling, guided=is_guided(sampling))
         return ResolvedVariant(
             index=variant.index,
             values=variant.values,
@@ -183,7 +185,7 @@ class _Resolver:
         make = partial(self._surroundings, name, base, prompts)
         surroundings, origin = self._by_value(("surroundings", name), make, base, prompts)
         try:
-            return KINDS[entry["kind"]].resolve(name, entry, replace(surroundings, others=others), origin)
+            return kind_called(entry["kind"]).resolve(name, entry, replace(surroundings, others=others), origin)
         except RecipeRunnerError as error:
             # What nobody placed, and is about no part in particular, is about the file.
             with placed(self._place(name, entry, error.about or (("model",) if "model" in entry else ()))):

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
 from recipe_runner.learned_tokens import uses
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.ip_adapter import Shown
-from recipe_runner.weights.lora import LoraLayout
+
+if TYPE_CHECKING:
+    from recipe_runner.weights.ip_adapter import Shown
+    from recipe_runner.weights.lora import LoraLayout
 
 AnySource = Source | Unresolved
 

@@ -20,8 +20,8 @@ from recipe_runner.locking import pins_of
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import IDENTICAL, Tolerance, Verdict, compare_files
 from recipe_runner.record.documents import addresses
-from recipe_runner.record.folder import IMAGES, LOCK, RECIPE, RESOLVED
 from recipe_runner.record.manifest import ImageRecord, Manifest
+from recipe_runner.record.names import IMAGES, LOCK, RECIPE, RESOLVED
 from recipe_runner.record.verify import Checked, is_file_of
 from recipe_runner.report.verify import Again
 from recipe_runner.sources.access import Access, Meter, reach

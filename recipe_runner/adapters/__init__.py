@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
-import recipe_runner.adapters.ip_adapter as ip_adapter_kind
-import recipe_runner.adapters.lora as lora_kind
-import recipe_runner.adapters.merge as merge_kind
-import recipe_runner.adapters.textual_inversion as textual_inversion_kind
-from recipe_runner.adapters.kind import Kind
+if TYPE_CHECKING:
+    from recipe_runner.adapters.kind import Kind
 
-KINDS: Mapping[str, Kind] = {
-    "lora": lora_kind,
-    "textual_inversion": textual_inversion_kind,
-    "ip_adapter": ip_adapter_kind,
-    "merge": merge_kind,
-}
+KINDS = ("lora", "textual_inversion", "ip_adapter", "merge")
+
+
+def kind_called(name: str) -> Kind:
+    """The module of a kind, imported when a recipe first has one: no recipe pays for kinds that it does not have."""
+    return cast("Kind", import_module(f"recipe_runner.adapters.{KINDS[KINDS.index(name)]}"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recipe_runner.canonical import Json
 from recipe_runner.graph import Origin
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedBase
-from recipe_runner.weights.lora import LoraLayout
+
+if TYPE_CHECKING:
+    from recipe_runner.weights.lora import LoraLayout
 
 
 @dataclass(frozen=True, kw_only=True)

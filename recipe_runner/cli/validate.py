@@ -23,8 +23,8 @@ examples:
 
 A folder stands for every .yaml and .yml file below it, except lock files. Needs no network, and never imports torch.
 With --weights the headers of all weights files are read too, and every adapter that the text is right about is laid out
-on its base. Of files that
-are not on this machine the headers alone are fetched, unless --offline or HF_HUB_OFFLINE forbids it.
+on its base. Of files that are not on this machine the headers alone are fetched, unless --offline or HF_HUB_OFFLINE
+forbids it.
 Problems go to stdout; what a code means is in `recipe-runner explain CODE`.
 """
 _SUFFIXES = (".yaml", ".yml")

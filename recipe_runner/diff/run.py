@@ -19,8 +19,8 @@ from recipe_runner.diff.walk import Keys, Walk, alike
 from recipe_runner.document import Document
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import compare_files
-from recipe_runner.record.folder import RESOLVED
 from recipe_runner.record.manifest import ImageRecord, manifest_from
+from recipe_runner.record.names import RESOLVED
 from recipe_runner.record.recorded import resolved_document
 
 

@@ -13,22 +13,13 @@ from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file,
 from recipe_runner.disk.lock import hold_lock
 from recipe_runner.errors import Problem, RecordError
 from recipe_runner.record.journal import Journal
+from recipe_runner.record.names import IMAGES, JOURNAL, STORE
 from recipe_runner.record.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MANIFEST = "manifest.json"
-RECIPE = "recipe.yaml"
-RESOLVED = "resolved.yaml"
-LOCK = "recipe.lock.yaml"
-JOURNAL = "journal.jsonl"
-TELEMETRY = "telemetry.json"
-REPORT = "report.html"
-CONTACT_SHEET = "contact-sheet.png"
-IMAGES = "images"
-STORE = "store"
 DIGEST_LENGTH = 12
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")

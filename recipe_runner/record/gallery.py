@@ -15,11 +15,12 @@ from recipe_runner.errors import Problem, RecordError
 from recipe_runner.reasons import inputs_of
 from recipe_runner.record.carried import Carrier
 from recipe_runner.record.described import Describer
-from recipe_runner.record.folder import MANIFEST, TELEMETRY, RunFolder
+from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.infotext import parameters_text
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, Manifest, read_manifest
 from recipe_runner.record.metadata import Metadata, add_metadata
+from recipe_runner.record.names import MANIFEST, TELEMETRY
 from recipe_runner.record.picture import Picture, encode
 from recipe_runner.record.store import Absent, StoredImage
 from recipe_runner.record.summary import Entries, is_own, recipe_sha256, write_summary

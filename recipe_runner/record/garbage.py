@@ -11,9 +11,9 @@ from pathlib import Path
 from recipe_runner.disk.atomic import LEFTOVER_SUFFIX, writing
 from recipe_runner.disk.lock import hold_lock
 from recipe_runner.errors import RecipeRunnerError
-from recipe_runner.record.folder import MANIFEST, STORE
 from recipe_runner.record.listing import journal_keys
 from recipe_runner.record.manifest import read_manifest
+from recipe_runner.record.names import MANIFEST, STORE
 from recipe_runner.sources.urls import recorded_file, urls_folder
 
 YOUNG_SECONDS = 3600.0

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.record.folder import MANIFEST
+from recipe_runner.record.names import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

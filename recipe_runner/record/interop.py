@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner import __version__
-from recipe_runner.record.folder import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
 from recipe_runner.record.inputs import SourceRecord
 from recipe_runner.record.manifest import ImageRecord, Manifest
+from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
 from recipe_runner.record.telemetry import read_telemetry
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

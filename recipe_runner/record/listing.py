@@ -13,9 +13,9 @@ from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.matrix import variants
 from recipe_runner.paths import prompt_id
-from recipe_runner.record.folder import JOURNAL, MANIFEST, RESOLVED, STORE, TELEMETRY
 from recipe_runner.record.journal import Journal
 from recipe_runner.record.manifest import Manifest, read_manifest
+from recipe_runner.record.names import JOURNAL, MANIFEST, RESOLVED, STORE, TELEMETRY
 from recipe_runner.record.telemetry import read_telemetry
 
 

@@ -14,8 +14,8 @@ from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.load import problems_of
 from recipe_runner.matrix import variants
 from recipe_runner.paths import prompt_id
-from recipe_runner.record.folder import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
+from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
 from recipe_runner.record.telemetry import read_telemetry
 
 

@@ -16,11 +16,12 @@ from recipe_runner.recipe import Recipe
 from recipe_runner.recipe.fields import FileRecord
 from recipe_runner.record.documents import lock_yaml, resolved_yaml
 from recipe_runner.record.environment import Environment
-from recipe_runner.record.folder import LOCK, MANIFEST, RECIPE, RESOLVED, RunFolder
+from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.git import read_git
 from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, SourceRecord
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, ImageRecord, Manifest, read_manifest, write_manifest
+from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED
 from recipe_runner.resolved import numbered
 from recipe_runner.sources.source import Source
 

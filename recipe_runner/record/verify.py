@@ -10,9 +10,9 @@ from pathlib import Path
 from recipe_runner.canonical import digest
 from recipe_runner.errors import RecordError
 from recipe_runner.record.compare import read_pixels
-from recipe_runner.record.folder import IMAGES, LOCK, MANIFEST, RECIPE, RESOLVED
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.metadata import read_metadata
+from recipe_runner.record.names import IMAGES, LOCK, MANIFEST, RECIPE, RESOLVED
 from recipe_runner.record.picture import pixel_sha256
 
 _LOSSLESS = (".png",)

@@ -9,9 +9,10 @@ from typing import Any
 
 from recipe_runner.canonical import canonical
 from recipe_runner.reasons import changes, flat
-from recipe_runner.record.folder import DIGEST_LENGTH, RESOLVED
+from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.labels import TIMES, image_name, value_text
 from recipe_runner.record.manifest import ImageRecord, Manifest
+from recipe_runner.record.names import RESOLVED
 from recipe_runner.record.recorded import RecordedRun
 from recipe_runner.record.thumbnails import write_thumbnails
 from recipe_runner.report.page import LIBRARIES, embedded, link, render

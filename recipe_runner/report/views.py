@@ -9,8 +9,9 @@ from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.matrix import variants
 from recipe_runner.record.contact_sheet import Row, contact_sheet
-from recipe_runner.record.folder import CONTACT_SHEET, REPORT, RESOLVED, RunFolder
+from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.manifest import Manifest
+from recipe_runner.record.names import CONTACT_SHEET, REPORT, RESOLVED
 from recipe_runner.record.recorded import RecordedRun, read_run
 from recipe_runner.report.html import report_html
 from recipe_runner.report.section import Subject

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json
 from recipe_runner.diffusers_table import pipelines
 from recipe_runner.sources.access import access
 from recipe_runner.sources.address import Located, chosen, inside, listing, locate, missing, nearest_names, refused
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code
-from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.sources.component_files import (
     allowed_weights,
     config_files,
@@ -22,14 +22,12 @@ from recipe_runner.sources.component_files import (
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.source import Address, Source, SourceFile
-from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint, stated_scheduler
-from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.digests import Progress, file_sha256
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, require_weights
 from recipe_runner.weights.header import read_header
-from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.original_layout import require_original
-from recipe_runner.weights.torch_file import require_inert
+
+if TYPE_CHECKING:
+    from recipe_runner.weights.checkpoint import Checkpoint
 
 _CONFIG_NAMES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
 _MOST_SHOWN = 12
@@ -91,12 +89,13 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
     name = found.weight_name
     if name is None:
         return found if config is None else with_config(found, config, folder=folder)
-    contents = read_contents(found.source.path(name))
-    require_inert(contents.foreign, name)
-    found = replace(found, scheduler=stated_scheduler(contents.weights))
+    # Imported where a base is a single file: what all families look like is a good deal to read.
+    from recipe_runner.sources.single_file import identified, looked_into  # noqa: PLC0415
+
+    found, shapes = looked_into(found, name)
     if config is not None:
         return with_config(found, config, folder=folder)
-    return _identified(found, name, contents.weights, left_out)
+    return identified(found, name, shapes, left_out)
 
 
 def _find_base(
@@ -129,37 +128,6 @@ def _find_base(
         raise refused("E409", message, "remove `variant`, or name the other file")
     source = _weights_source(located, wanted, progress, allow_pickle=allow_pickle)
     return FoundBase(source=source, pipeline="auto", components={}, weight_name=source.files[0].name)
-
-
-def _identified(
-    found: FoundBase, weight_name: str, shapes: Mapping[str, Shape], left_out: Collection[str]
-) -> FoundBase:
-    """A single-file base with the configuration of this package that its header asks for.
-
-    Raises:
-        ResolutionError: E417 the file is no base, E419 its family's configuration does not come with the package, E416
-            it lacks components that the recipe does not replace.
-        WeightsError: E501 to E503 its tensors are not those of its family.
-    """
-    checkpoint = identify_checkpoint(shapes)
-    if isinstance(checkpoint, str):
-        hint = "" if "name " in checkpoint else "a base is a checkpoint of a text-to-image model"
-        raise refused("E417", f"{weight_name} is no base: {checkpoint}", hint)
-    if checkpoint.config is None:
-        message = (
-            f"{weight_name} is a {checkpoint.family} checkpoint, whose configuration does not come with this package"
-        )
-        because = f" ({checkpoint.note})" if checkpoint.note else ""
-        hint = "set `base.config` to a folder or Hub repository of that model in diffusers' layout"
-        raise refused("E419", message + because, hint)
-    lacking = [name for name in checkpoint.missing if name not in left_out]
-    if lacking:
-        hint = f"set {' and '.join(f'`base.components.{name}`' for name in lacking)}, or use a whole checkpoint"
-        raise refused("E416", f"{weight_name} holds no {' and no '.join(lacking)}", hint)
-    require_original(weight_name, checkpoint.family, shapes, left_out)
-    config = bundled_config(checkpoint.config)
-    index = read_index(config.root, config.address)
-    return replace(found, pipeline=index.pipeline, components=index.components, config=config, checkpoint=checkpoint)
 
 
 def _refuse_misspelt(address: str, component: str, index: PipelineIndex) -> None:

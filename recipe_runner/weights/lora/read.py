@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.lora.embeddings import embedding_of, misfit
-from recipe_runner.weights.lora.family import advice
 from recipe_runner.weights.lora.fit import Clash, dora_axis, is_old_glora, rank_of
 from recipe_runner.weights.lora.grouping import Account, Group, for_another, group_tensors, whole_shape
 from recipe_runner.weights.lora.layout import Kind, LoraLayout, LoraModule
@@ -62,9 +61,16 @@ def read_layout(
         unmatched=unmatched,
         dropped=tuple(sorted(account.dropped.items(), key=lambda item: order[item[0]])),
         embeddings=embeddings,
-        advice=advice(shapes, modules) if unmatched else "",
+        advice=_advice(shapes, modules) if unmatched else "",
         tensor_count=len(shapes),
     )
+
+
+def _advice(shapes: Mapping[str, Shape], modules: ModuleTable) -> str:
+    # Imported where something does not land: a file that does needs no family.
+    from recipe_runner.weights.lora.family import advice  # noqa: PLC0415
+
+    return advice(shapes, modules)
 
 
 def _embeddings(

@@ -1,0 +1,14 @@
+"""What the files of a run folder are called, and the folder of the store beside it."""
+
+from __future__ import annotations
+
+MANIFEST = "manifest.json"
+RECIPE = "recipe.yaml"
+RESOLVED = "resolved.yaml"
+LOCK = "recipe.lock.yaml"
+JOURNAL = "journal.jsonl"
+TELEMETRY = "telemetry.json"
+REPORT = "report.html"
+CONTACT_SHEET = "contact-sheet.png"
+IMAGES = "images"
+STORE = "store"

@@ -1,0 +1,59 @@
+"""A base that is one file: what its header says it is, and the configuration that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from recipe_runner.sources.address import refused
+from recipe_runner.sources.base_folder import read_index
+from recipe_runner.sources.bundled import bundled_config
+from recipe_runner.weights.checkpoint import identify_checkpoint, stated_scheduler
+from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.original_layout import require_original
+from recipe_runner.weights.torch_file import require_inert
+
+if TYPE_CHECKING:
+    from recipe_runner.sources.find import FoundBase
+
+
+def looked_into(found: FoundBase, weight_name: str) -> tuple[FoundBase, Mapping[str, Shape]]:
+    """The base with what its file states of the scheduler, and the shapes of its tensors.
+
+    Raises:
+        WeightsError: E4xx, E607 the file cannot be read, or holds more than tensors.
+    """
+    contents = read_contents(found.source.path(weight_name))
+    require_inert(contents.foreign, weight_name)
+    return replace(found, scheduler=stated_scheduler(contents.weights)), contents.weights
+
+
+def identified(found: FoundBase, weight_name: str, shapes: Mapping[str, Shape], left_out: Collection[str]) -> FoundBase:
+    """A single-file base with the configuration of this package that its header asks for.
+
+    Raises:
+        ResolutionError: E417 the file is no base, E419 its family's configuration does not come with the package, E416
+            it lacks components that the recipe does not replace.
+        WeightsError: E501 to E503 its tensors are not those of its family.
+    """
+    checkpoint = identify_checkpoint(shapes)
+    if isinstance(checkpoint, str):
+        hint = "" if "name " in checkpoint else "a base is a checkpoint of a text-to-image model"
+        raise refused("E417", f"{weight_name} is no base: {checkpoint}", hint)
+    if checkpoint.config is None:
+        message = (
+            f"{weight_name} is a {checkpoint.family} checkpoint, whose configuration does not come with this package"
+        )
+        because = f" ({checkpoint.note})" if checkpoint.note else ""
+        hint = "set `base.config` to a folder or Hub repository of that model in diffusers' layout"
+        raise refused("E419", message + because, hint)
+    lacking = [name for name in checkpoint.missing if name not in left_out]
+    if lacking:
+        hint = f"set {' and '.join(f'`base.components.{name}`' for name in lacking)}, or use a whole checkpoint"
+        raise refused("E416", f"{weight_name} holds no {' and no '.join(lacking)}", hint)
+    require_original(weight_name, checkpoint.family, shapes, left_out)
+    config = bundled_config(checkpoint.config)
+    index = read_index(config.root, config.address)
+    return replace(found, pipeline=index.pipeline, components=index.components, config=config, checkpoint=checkpoint)
