@@ -80,6 +80,8 @@ def _kinds(layout: LoraLayout) -> Iterator[str]:
         yield "diffusers drops the dora_scale of this layout"
     if "lora_magnitude_vector" in roles:
         yield "diffusers rounds a DoRA otherwise, and scales it inside its norm, so that only scale 1 is the same"
+    if any("lora_magnitude_vector" in m.tensors and m.component.startswith("text_encoder") for m in layout.modules):
+        yield "diffusers does not load the magnitudes of a DoRA in a text encoder"
     if roles - _FACTORS - {"dora_scale", "lora_magnitude_vector"}:
         yield f"diffusers does not load {', '.join(sorted(roles - _FACTORS))}"
 

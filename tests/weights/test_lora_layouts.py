@@ -240,6 +240,35 @@ def test_a_lora_that_reads_a_further_image_is_told() -> None:
     )
 
 
+def test_a_lora_of_what_the_base_lacks_is_told() -> None:
+    name = "time_text_embed.guidance_embedder.linear_1"
+    shapes = {f"transformer.{name}.lora_A.weight": (4, 256), f"transformer.{name}.lora_B.weight": (3072, 4)}
+    block = "transformer.transformer_blocks.0.attn.to_q"
+    shapes |= {f"{block}.lora_A.weight": (4, 3072), f"{block}.lora_B.weight": (3072, 4)}
+    assert not read_layout(shapes, table("flux1")).advice
+    modules = {own: shape for own, shape in table("flux1")["transformer"].items() if "guidance" not in own}
+    found = read_layout(shapes, {"transformer": modules})
+    assert found.landed() == {"transformer": 2}
+    assert found.advice.startswith("this LoRA was trained on a model that is told the guidance, as FLUX.1 dev is")
+    motion = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in"
+    shapes = {f"{motion}.lora_A.weight": (4, 320), f"{motion}.lora_B.weight": (320, 4)}
+    assert read_layout(shapes, table("sd1")).advice.startswith("this LoRA is for AnimateDiff's motion modules")
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "lora_te3_encoder_block_0_layer_0_SelfAttention_q",
+        "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q",
+    ],
+)
+@pytest.mark.parametrize("component", ["text_encoder", "text_encoder_2", "text_encoder_3"])
+def test_t5_is_found_wherever_the_base_has_it(stem: str, component: str) -> None:
+    modules = {"encoder.block.0.layer.0.SelfAttention.q": (64, 64)}
+    base = {"transformer": {"x": (4, 4)}, "text_encoder": {"encoder.layers.0.mlp.fc1": (4, 4)}, component: modules}
+    assert read_layout(kohya(stem, (4, 64), (64, 4)), base).landed() == {component: 3}
+
+
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
 

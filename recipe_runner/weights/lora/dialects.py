@@ -81,8 +81,9 @@ def component_of(prefix: str, table: ModuleTable) -> str:
         return prefix if prefix == "transformer" else own
     name = prefix.removeprefix("text_encoders.").removesuffix(".transformer")
     component = _ALIASES.get(name, name)
-    if component == "text_encoder_3" and component not in table and _is_t5(table.get("text_encoder_2")):
-        return "text_encoder_2"
+    if component == "text_encoder_3" and component not in table:
+        # Trainers count T5 as the third; Flux has it second, and Chroma and PixArt alone.
+        return next((own for own in ("text_encoder_2", "text_encoder") if _is_t5(table.get(own))), component)
     return component
 
 

@@ -17,6 +17,7 @@ CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL 
 DENOISERS = (None, "unet", "transformer", "transformer_2", "denoiser", "diffusion_model", "model.diffusion_model")
 """Components that denoise, as the dialects call them; None where a name says no component."""
 _FIRST = re.compile(r"(?:^|[._])(?:x_embedder|img_in|conv_in|input_blocks[._]0[._]0)$")
+_GUIDANCE = re.compile(r"guidance_(?:in|embedder)[._]")
 _CROSS = re.compile(r"attn2[._]to_[kv]$")
 
 
@@ -64,10 +65,12 @@ def family_of_base(table: ModuleTable) -> FamilyFound | None:
 def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
     """One sentence on why a file does not fit a base as a whole, or nothing when that is not plain."""
     deltas, _ = deltas_of(shapes)
+    if any("motion_modules" in delta.claim.name for delta in deltas):
+        return "this LoRA is for AnimateDiff's motion modules, which recipes do not take"
     adapter, base = family_of_indexed(shapes) or family_of_deltas(deltas), family_of_base(table)
     widths = _width((plain_name(delta), delta.made) for delta in deltas), _width(table.get("unet", {}).items())
     if adapter is None or (base is not None and base.family == adapter.family):
-        return _further_inputs(deltas, table)
+        return _further_inputs(deltas, table) or _guidance(deltas, table)
     shown = [f" (cross-attention width {width})" if all(widths) else "" for width in widths]
     if base is None:
         own = "a UNet of its own" if widths[1] else ""
@@ -85,6 +88,15 @@ def _further_inputs(deltas: Sequence[Delta], table: ModuleTable) -> str:
                 reads = f"its {delta.claim.name} reads {delta.made[1]} channels and the base's {own}"
                 return f"this LoRA is for a pipeline that is shown a further image (control, fill, edit): {reads}"
     return ""
+
+
+def _guidance(deltas: Sequence[Delta], table: ModuleTable) -> str:
+    """What a LoRA changes that a distilled model lacks."""
+    modules = table.get("transformer", {})
+    told = next((delta.claim.name for delta in deltas if _GUIDANCE.search(delta.claim.name)), "")
+    if not told or any(_GUIDANCE.search(name) for name in modules):
+        return ""
+    return f"this LoRA was trained on a model that is told the guidance, as FLUX.1 dev is, and the base is not: {told}"
 
 
 def _width(modules: Iterable[tuple[str, Shape]]) -> int:

@@ -47,6 +47,7 @@ _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
                 (r"\.oft_", "PEFT's or an old OFT"),
                 (r"\.boft_", "PEFT's BOFT"),
                 (r"\.vera_lambda_", "VeRA"),
+                (r"\.(?:[qp]_layer\.weight|lambda_layer)$", "LyCORIS's T-LoRA, whose rank depends on the timestep"),
                 (r"\.(?:ip_adapter|image_proj)\b|^(?:ip_adapter|image_proj)\.", "an IP-Adapter"),
             )
         ),
