@@ -59,7 +59,8 @@ class FromSource(Strictly):
         None,
         min_length=1,
         title="Weights file",
-        description="Name of the weights file in the repository or folder. May be left out when there is only one.",
+        description="Name of the weights file in the repository or folder. May be left out when there is only "
+        "one, or one with the name that diffusers gives it.",
         examples=["pytorch_lora_weights.safetensors"],
     )
 
