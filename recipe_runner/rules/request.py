@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TAG = re.compile(r"<(?:lora|lyco|locon|loha|hypernet):[^<>:]{1,300}(?::[^<>]{0,300})?>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"\((?:[^()]){1,2000}:\s*[0-9]*\.[0-9]+\s*\)")
+_EMBEDDING = re.compile(r"\bembedding:\s*([^\s,:()]{1,200})", re.IGNORECASE)
 _PROMPT_KEYS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
 
 
@@ -82,6 +83,10 @@ def notations(view: View) -> Iterator[Finding]:
             if found := _TAG.search(text):
                 message = f"`{shown(found[0])}` is read as plain text: prompts name no adapters"
                 hint = "Name the file under `adapters`, and write its strength as `scale`."
+                yield Finding("W764", message, path, hint, severity="warning")
+            elif found := _EMBEDDING.search(text):
+                message = f"`{shown(found[0])}` is ComfyUI's notation: a learned token stands in a prompt by itself"
+                hint = f"Write `{shown(found[1])}`, and the file under `adapters` as a textual_inversion of that token."
                 yield Finding("W764", message, path, hint, severity="warning")
             elif found := _EMPHASIS.search(text):
                 message = f"`{shown(found[0])}` is read as plain text: prompts have no emphasis"
