@@ -18,6 +18,13 @@ from recipe_runner.weights.torch_file import require_inert
 if TYPE_CHECKING:
     from recipe_runner.sources.find import FoundBase
 
+_USUAL = {
+    "sd1": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sd2": "stabilityai/stable-diffusion-2-1",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+"""Where the parts are that a file of a family lacks."""
+
 
 def looked_into(found: FoundBase, weight_name: str) -> tuple[FoundBase, Mapping[str, Shape]]:
     """The base with what its file states of the scheduler, and the shapes of its tensors.
@@ -51,7 +58,9 @@ def identified(found: FoundBase, weight_name: str, shapes: Mapping[str, Shape], 
         raise refused("E419", message + because, hint)
     lacking = [name for name in checkpoint.missing if name not in left_out]
     if lacking:
-        hint = f"set {' and '.join(f'`base.components.{name}`' for name in lacking)}, or use a whole checkpoint"
+        source = _USUAL.get(checkpoint.family, "a folder or repository")
+        parts = ", ".join(f"{name}: {{model: {source}, subfolder: {name}}}" for name in lacking)
+        hint = f"write `base.components: {{{parts}}}` or the like, or use a whole checkpoint"
         raise refused("E416", f"{weight_name} holds no {' and no '.join(lacking)}", hint)
     require_original(weight_name, checkpoint.family, shapes, left_out)
     config = bundled_config(checkpoint.config)

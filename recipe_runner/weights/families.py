@@ -99,7 +99,7 @@ FAMILIES: tuple[Family, ...] = (
         pipeline="StableDiffusionPipeline",
         config="sd2",
         cross_attention=1024,
-        components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder": _LDM_TEXT},
+        components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder": (*_LDM_TEXT, "conditioner.embedders.0.")},
     ),
     Family(
         name="sdxl",

@@ -32,7 +32,7 @@ _TEXT = (
     r"(?:.+\.)?(?:position_ids|logit_scale|attn_mask)|"
     r"(?:(?:cond_stage_model|conditioner\.embedders\.0)\.(?:clip_l\.)?(?:transformer\.|model\.)?)?"
     r"(?:text_projection(?:\.weight)?|(?:vision_model|visual|visual_projection)\..+)|"
-    r"cond_stage_model\.model\.transformer\.resblocks\.23\..+"
+    r"(?:cond_stage_model|conditioner\.embedders\.0)\.model\.transformer\.resblocks\.23\..+"
 )
 _LEFTOVER = re.compile(f"{_NOISE}|{_TRAINING}|{_SAMPLING}|{_TEXT}")
 
@@ -61,6 +61,8 @@ def is_leftover(key: str) -> bool:
 
 def standard_name(key: str) -> str:
     """The original code's name of a tensor."""
+    # Stable Diffusion 2 in the layout of sgm; SDXL has another encoder there, under other names.
+    key = key.replace("conditioner.embedders.0.model.", "cond_stage_model.model.", 1)
     key = _SHORT.sub(rf"\1{TEXT_MODEL}\2.", key, count=1)
     return _TRANSPOSED.sub(r"\1", key)
 

@@ -87,6 +87,17 @@ def test_the_names_of_the_first_merges_are_read(tmp_path: Path) -> None:
     assert tables[0] == tables[1]
 
 
+def test_stable_diffusion_2_in_the_layout_of_sgm_is_read(tmp_path: Path) -> None:
+    shapes = {k.replace("cond_stage_model.", "conditioner.embedders.0."): v for k, v in original_shapes("sd2").items()}
+    assert codes(tmp_path, shapes) == ["W509"]
+    write_sparse(tmp_path / "usual.safetensors", original_shapes("sd2"))
+    tables = [
+        base_modules(resolved_base(recipe(tmp_path, f"{{model: {name}}}")))
+        for name in ("x.safetensors", "usual.safetensors")
+    ]
+    assert tables[0] == tables[1] is not None
+
+
 WRONG: dict[str, tuple[str, str, Callable[[dict[str, Shape]], object], str]] = {
     "missing": ("sd1", "E501", lambda shapes: shapes.pop(OUT), "1 of 1130 parameters of sd1 are not in it: " + OUT),
     "foreign": ("sd1", "E502", lambda shapes: shapes.update({"foo.bar": (3,)}), "belong to no component: foo.bar"),
