@@ -23,13 +23,14 @@ from recipe_runner.resolved import ResolvedRecipe
 from recipe_runner.rules import check_rules
 from recipe_runner.rules.view import View
 from recipe_runner.sources.access import Access, reach
-from recipe_runner.sources.bundled import bundled_address
+from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.lock_file import lock_beside, read_lock
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.digests import unhashed
 from recipe_runner.weights.header import remembered_headers
 from recipe_runner.weights.lora.family import advice
+from recipe_runner.words import shown
 
 
 def weights_problems(
@@ -100,17 +101,30 @@ def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
 
 
 def _predictions(resolved: ResolvedRecipe) -> Iterator[Problem]:
-    """W509 for a single file of Stable Diffusion 2: nothing in it says which of two ways it was trained."""
+    """W509 where nothing that is believed says what a single file predicts: SD 2, and metadata that say v."""
     told: dict[Problem, None] = {}
     for base in (variant.base for variant in resolved.variants):
-        bundled = isinstance(base.config, Source) and base.config.address == bundled_address("sd2")
-        if bundled and "prediction_type" not in base.scheduler_config:
-            message = (
-                f"{base.weight_name} does not say what its UNet predicts; v is assumed, as of the 768 pixel models"
-            )
+        family = bundled_family(base.config) if isinstance(base.config, Source) else None
+        if family is None or "prediction_type" in base.scheduler_config or not isinstance(base.source, Source):
+            continue
+        said = _said(base.source.path(str(base.weight_name)))
+        if family == "sd2":
+            message = f"{base.weight_name} does not say what its UNet predicts; v is assumed, as of 768 pixel models"
+            message += f" (its metadata say {shown(said)})" if said else ""
             hint = "write `base.scheduler.config.prediction_type`: v_prediction, or epsilon for 512 pixel models"
             told[warning_at(base.origin, "W509", message, hint)] = None
+        elif said.lower().startswith("v"):
+            message = f"{base.weight_name}: its metadata say that it predicts v, and are not believed"
+            hint = "if they are right, write `base.scheduler.config.prediction_type: v_prediction`"
+            told[warning_at(base.origin, "W509", message, hint)] = None
     yield from told
+
+
+def _said(path: Path) -> str:
+    """What a safetensors file's metadata say of the prediction (https://github.com/Stability-AI/ModelSpec)."""
+    if path.suffix != ".safetensors":
+        return ""
+    return read_contents(path).metadata.get("modelspec.prediction_type", "")
 
 
 def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:

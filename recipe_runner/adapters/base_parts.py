@@ -11,10 +11,11 @@ from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.component_kinds import kind_of_class
-from recipe_runner.weights.identify.identity import identify_file
 
 INDEX = "model_index.json"
 _CONFIG = "config.json"
+_SIZES = ("cross_attention_dim", "latent_channels", "hidden_size")
+"""What a configuration and the tensors of a single file both tell."""
 
 
 def check_components(base: ResolvedBase) -> None:
@@ -29,7 +30,7 @@ def check_components(base: ResolvedBase) -> None:
     for name, component in base.components.items():
         part, said = parts.get(name), classes.get(name)
         if said is not None and component is not None and component.weight_name is not None:
-            _check_file(name, component, said)
+            _check_file(name, component, said, {} if part is None else part.config)
             continue
         if part is None or said is None:
             continue
@@ -43,16 +44,31 @@ def check_components(base: ResolvedBase) -> None:
         raise WeightsError(Problem(code="E507", message=reason, hint=hint))
 
 
-def _check_file(name: str, component: ResolvedComponent, said: str) -> None:
-    """Raise E506 where a component's single file is something else by its tensors."""
+def _check_file(name: str, component: ResolvedComponent, said: str, config: Mapping[str, Any]) -> None:
+    """Compare a component's single file with the class `said` and the base's own `config` of the part.
+
+    Raises:
+        WeightsError: E506 it is something else by its tensors, E507 it was made for another model.
+    """
     if not isinstance(component.source, Source):
         return
+    # Imported where a part is a single file: it looks at every kind that there is.
+    from recipe_runner.weights.identify.identity import identify_file  # noqa: PLC0415
+
     file = component.source.files[0].name
     found, wanted = identify_file(component.source.path(file)), kind_of_class(said)
     # What no kind claims may still fit; of a whole checkpoint its part is taken.
     if wanted is not None and found.kind not in (wanted, "checkpoint", "unknown"):
         message = f"{name}: the pipeline needs a {said}, and {file} is a {found.kind.replace('_', ' ')}"
         raise WeightsError(Problem(code="E506", message=message, hint=f"name a folder or file of a {said}"))
+    told = found.tree.get("details")
+    details = told if isinstance(told, Mapping) and found.kind == wanted else {}
+    for key in _SIZES:
+        own, other = config.get(key), details.get(key)
+        if isinstance(own, int) and isinstance(other, int) and own != other:
+            message = f"{name}: {file} has {key} {other}, and the base's has {own}"
+            hint = "replace a component only by one that was made for the same model"
+            raise WeightsError(Problem(code="E507", message=message, hint=hint))
 
 
 def index_classes(base: ResolvedBase) -> Mapping[str, str]:

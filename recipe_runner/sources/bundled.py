@@ -17,6 +17,7 @@ from recipe_runner.sources.source import Source, SourceFile
 from recipe_runner.weights.digests import cache_folder, file_sha256
 
 FAMILIES = ("sd1", "sd2", "sdxl")
+_ADDRESS = "recipe_runner:"
 _CONFIGS = Path(__file__).parent.parent / "configs"
 _MERGES = "clip/merges.txt"
 _START, _END = "<|startoftext|>", "<|endoftext|>"
@@ -38,7 +39,7 @@ def bundled_config(family: str) -> Source:
     root = _laid_out(family, cache_folder() / "configs" / f"{family}-{made_from[:16]}")
     files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
     return Source(
-        address=bundled_address(family),
+        address=f"{_ADDRESS}{family}",
         root=root,
         files=tuple(
             SourceFile(name=name, size=(root / name).stat().st_size, sha256=file_sha256(root / name))
@@ -47,9 +48,10 @@ def bundled_config(family: str) -> Source:
     )
 
 
-def bundled_address(family: str) -> str:
-    """What a source that is the configuration of `family` calls itself."""
-    return f"recipe_runner:{family}"
+def bundled_family(config: Source) -> str | None:
+    """The family whose configuration of this package a source is; None of any other source."""
+    family = config.address.removeprefix(_ADDRESS)
+    return family if config.address.startswith(_ADDRESS) and family in FAMILIES else None
 
 
 def _laid_out(family: str, root: Path) -> Path:

@@ -167,3 +167,11 @@ def test_a_part_of_another_kind_is_told_while_planning(folder: Path) -> None:
     (problem,) = weights_problems(path)
     assert (problem.code, problem.line) == ("E506", 3)
     assert "needs a CLIPTextModel, and vae.safetensors is a vae" in problem.message
+    path.write_text(path.read_text().replace("{text_encoder: {model: vae", "{vae: {model: wide"))
+    encoder = {"encoder.conv_out.weight": torch.zeros(32, 32, 3, 3), "quant_conv.weight": torch.zeros(32, 32, 1, 1)}
+    wide = {**as_vae(plain_pipeline(folder / "model")), **encoder, "decoder.conv_in.weight": torch.zeros(32, 16, 3, 3)}
+    wide["post_quant_conv.weight"] = torch.zeros(16, 16, 1, 1)
+    save_file({k: v.clone() for k, v in wide.items()}, folder / "wide.safetensors")
+    (problem,) = weights_problems(path)
+    assert problem.code == "E507"
+    assert "vae: wide.safetensors has latent_channels 16, and the base's has 4" in problem.message

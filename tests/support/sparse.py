@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from recipe_runner.weights.modules import Shape
 
 
-def write_sparse(path: Path, shapes: Mapping[str, Shape]) -> Path:
+def write_sparse(path: Path, shapes: Mapping[str, Shape], metadata: Mapping[str, str] | None = None) -> Path:
     """A half-precision file of these tensors, all zero; the zeros are a hole in the file."""
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, shape in shapes.items():
         start, count = end, 2

@@ -87,6 +87,15 @@ def test_the_names_of_the_first_merges_are_read(tmp_path: Path) -> None:
     assert tables[0] == tables[1]
 
 
+def test_metadata_that_say_v_are_told_and_not_believed(tmp_path: Path) -> None:
+    metadata = {"modelspec.prediction_type": "v"}
+    write_sparse(tmp_path / "xl.safetensors", original_tensors("sdxl"), metadata)
+    (problem,) = weights_problems(recipe(tmp_path, "{model: xl.safetensors}"))
+    assert (problem.code, "its metadata say that it predicts v" in problem.message) == ("W509", True)
+    write_sparse(tmp_path / "xl.safetensors", {**original_tensors("sdxl"), "v_pred": ()}, metadata)
+    assert weights_problems(tmp_path / "recipe.yaml") == ()
+
+
 def test_stable_diffusion_2_in_the_layout_of_sgm_is_read(tmp_path: Path) -> None:
     shapes = {k.replace("cond_stage_model.", "conditioner.embedders.0."): v for k, v in original_shapes("sd2").items()}
     assert codes(tmp_path, shapes) == ["W509"]
