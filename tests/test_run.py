@@ -80,6 +80,22 @@ def test_a_run_leaves_everything_the_design_promises(recipe: Path) -> None:
     )
 
 
+def test_what_was_asked_is_known_of_axes_that_hold_paths(
+    recipe: Path, sd15_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # In resolved.yaml their values are written as seen from the run folder.
+    for name in ("one", "two"):
+        (recipe.parent / name).symlink_to(sd15_folder)
+    text = recipe.read_text().replace(str(sd15_folder), "one").replace("seeds: [1, 2]", "seeds: [1]")
+    recipe.write_text(text + "matrix: {base.model: [one, two]}\n")
+    run = recipe_runner.run_recipe(recipe, ["sampling.guidance_scale=4"])
+    rows = json.loads(call(capsys, "runs", "show", str(run.folder), "--format", "json").out)["images"]
+    assert [(row["base.model"], row["prompt"], row["sampling.guidance_scale"]) for row in rows] == [
+        (model, prompt, 4.0) for model in ("one", "two") for prompt in ("a red bear", "film photo of a circle")
+    ]
+    assert "film photo of a circle" in (run.folder / "report.html").read_text().partition("<h2")[0]
+
+
 def test_telemetry_says_how_long_each_image_took(recipe: Path) -> None:
     run = recipe_runner.run_recipe(recipe)
     (made,) = json.loads((run.folder / "telemetry.json").read_bytes())["invocations"]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from recipe_runner.canonical import Json, canonical
-from recipe_runner.document import Document, parse_document
+from recipe_runner.canonical import Json
 from recipe_runner.errors import RecipeRunnerError
-from recipe_runner.matrix import variants
-from recipe_runner.paths import prompt_id
 from recipe_runner.record.journal import Journal
-from recipe_runner.record.manifest import Manifest, read_manifest
-from recipe_runner.record.names import JOURNAL, MANIFEST, RESOLVED, STORE, TELEMETRY
+from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
+from recipe_runner.record.names import JOURNAL, MANIFEST, STORE, TELEMETRY
+from recipe_runner.record.recorded import Asked, read_run
 from recipe_runner.record.telemetry import read_telemetry
 
 
@@ -96,18 +94,20 @@ def image_rows(run: Path) -> list[Mapping[str, Json]]:
     Raises:
         RecordError: E802, E804 there is no manifest that can be read.
     """
-    manifest = read_manifest(run / MANIFEST)
-    asked = _asked(run)
-    rows = [_row(image, asked, manifest) for image in manifest.images]
+    recorded = read_run(run)
+    rows = [_row(image, recorded.asked(image), recorded.manifest) for image in recorded.manifest.images]
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
 
 
-def _row(image: Any, asked: Mapping[bytes, Mapping[str, Json]], manifest: Manifest) -> Mapping[str, Json]:
+def _row(image: ImageRecord, asked: Asked, manifest: Manifest) -> Mapping[str, Json]:
     environment = image.environment or manifest.environment
     row: dict[str, Json] = {"path": image.path, "prompt_id": image.prompt, "seed": image.seed}
     row |= {name: _cell(value) for name, value in image.variant.items()}
-    row |= {n: v for n, v in asked.get(_place(image.prompt, image.variant), {}).items() if n not in row}
+    said: dict[str, Json] = {name: text for name, text in asked.texts.items() if isinstance(text, str)}
+    said |= {f"sampling.{name}": _cell(value) for name, value in asked.sampling.items()}
+    said |= {f"adapters.{name}.scale": _cell(scale) for name, scale in asked.scales.items()}
+    row |= {name: value for name, value in said.items() if name not in row}
     row |= {"width": image.width, "height": image.height, "device": environment.device}
     return row | {
         "pixel_sha256": image.pixel_sha256,
@@ -115,32 +115,6 @@ def _row(image: Any, asked: Mapping[bytes, Mapping[str, Json]], manifest: Manife
         "node_key": image.node_key,
         "plan_digest": manifest.plan_digest,
     }
-
-
-def _asked(run: Path) -> Mapping[bytes, Mapping[str, Json]]:
-    """What resolved.yaml says of each prompt of each variant; nothing where it is not there or broken."""
-    try:
-        document = parse_document((run / RESOLVED).read_bytes(), RESOLVED)
-        return dict(_said(document))
-    except (OSError, RecipeRunnerError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _said(document: Document) -> Iterator[tuple[bytes, Mapping[str, Json]]]:
-    for variant in variants(document):
-        tree: Any = variant.tree
-        shared: dict[str, Json] = {f"sampling.{name}": _cell(value) for name, value in tree["sampling"].items()}
-        for name, adapter in tree.get("adapters", {}).items():
-            shared[f"adapters.{name}.scale"] = _cell(adapter.get("scale", 1.0))
-        for position, entry in enumerate(tree["prompts"]):
-            texts = {name: value for name, value in entry.items() if isinstance(value, str) and name != "id"}
-            yield _place(prompt_id(entry, position), variant.values), {**texts, **shared}
-
-
-def _place(prompt: str, values: Mapping[str, Json]) -> bytes:
-    # resolved.yaml writes the paths of an axis as they are seen from the run folder: their last part is the same.
-    known = {axis: PurePosixPath(value).name if isinstance(value, str) else value for axis, value in values.items()}
-    return canonical([prompt, known])
 
 
 def _cell(value: Json) -> Json:

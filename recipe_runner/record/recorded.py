@@ -12,7 +12,7 @@ from recipe_runner.canonical import Json, canonical
 from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.load import problems_of
-from recipe_runner.matrix import variants
+from recipe_runner.matrix import Variant, variants
 from recipe_runner.paths import prompt_id
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
@@ -44,19 +44,40 @@ class RecordedRun:
 
     @cached_property
     def _trees(self) -> Mapping[bytes, Mapping[str, Any]]:
-        """The resolved recipe's tree of each variant, by the variant's values."""
-        found = variants(self.resolved) if self.resolved else ()
-        return {canonical(variant.values): variant.tree for variant in found}
+        """The resolved recipe's tree of each variant, by the variant's values as the manifest writes them."""
+        if self.resolved is None:
+            return {}
+        found = variants(self.resolved)
+        # Values that hold a path, or are completed, are written otherwise in the resolved recipe than in the recipe.
+        written = self._written()
+        if len(written) != len(found):
+            written = found
+        return {canonical(own.values): variant.tree for own, variant in zip(written, found, strict=True)}
+
+    def _prompt(self, tree: Mapping[str, Any], name: str) -> Mapping[str, Json]:
+        prompts = cast("Sequence[Mapping[str, Json]]", tree.get("prompts", ()))
+        # Variants share the list; it may be long, and every image asks.
+        if id(prompts) not in self._prompts:
+            self._prompts[id(prompts)] = {prompt_id(entry, place): entry for place, entry in enumerate(prompts)}
+        return self._prompts[id(prompts)].get(name, {})
+
+    @cached_property
+    def _prompts(self) -> dict[int, Mapping[str, Mapping[str, Json]]]:
+        """The prompts by id, of each list of them by identity."""
+        return {}
+
+    def _written(self) -> Sequence[Variant]:
+        """The variants of the recipe itself, with the overrides of the run; none where it is not there as it was."""
+        recipe = _checked((self.recipe or "").encode("utf-8"), self.folder / RECIPE, self.manifest.overrides)
+        return () if recipe is None else variants(recipe)
 
     def asked(self, image: ImageRecord) -> Asked:
         """What the recipe asks of an image; nothing where no resolved recipe is there."""
         tree = self._trees.get(canonical(image.variant))
         if tree is None:
             return NOTHING_KNOWN
-        prompts = cast("Sequence[Mapping[str, Json]]", tree.get("prompts", ()))
-        texts = next((entry for i, entry in enumerate(prompts) if prompt_id(entry, i) == image.prompt), {})
         return Asked(
-            texts={name: text for name, text in texts.items() if name != "id"},
+            texts={name: text for name, text in self._prompt(tree, image.prompt).items() if name != "id"},
             scales={name: entry["scale"] for name, entry in tree.get("adapters", {}).items() if "scale" in entry},
             sampling=tree.get("sampling", {}),
         )
@@ -81,8 +102,13 @@ def read_run(folder: Path) -> RecordedRun:
 
 def resolved_document(data: bytes, folder: Path) -> Document | None:
     """The resolved recipe of a run in `folder`; None where this version does not read it."""
+    return _checked(data, folder / RESOLVED)
+
+
+def _checked(data: bytes, path: Path, overrides: Sequence[str] = ()) -> Document | None:
+    """The recipe with the bytes `data` of the file `path`; None where this version does not read it."""
     try:
-        document = parse_document(data, str(folder / RESOLVED), folder)
+        document = parse_document(data, str(path), path.parent).with_overrides(overrides)
     except RecipeRunnerError:
         return None
     return None if any(problem.severity == "error" for problem in problems_of(document)) else document

@@ -86,6 +86,7 @@ def test_the_images_of_a_run_are_rows(run: Path, capsys: pytest.CaptureFixture[s
     # An axis of paths is written otherwise in the resolved recipe, which lies elsewhere.
     axis = RESOLVED.replace("matrix: {", "matrix: {base.model: [../../../a/m], ")
     (run / "resolved.yaml").write_text(axis)
+    (run / "recipe.yaml").write_text(RESOLVED.replace("matrix: {", "matrix: {base.model: [a/m], "))
     told = manifest()
     moved = [image.model_copy(update={"variant": {"base.model": "a/m", **image.variant}}) for image in told.images]
     (run / "manifest.json").write_bytes(manifest_bytes(told.model_copy(update={"images": tuple(moved)})))
