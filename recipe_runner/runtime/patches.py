@@ -105,13 +105,14 @@ class Patches:
         return self._kept.get((difference,), made)
 
     @staticmethod
-    def _put(module: Any, weight: Any, bias: Any) -> None:
+    def _put(module: Any, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        # Set as attributes they would cost ten times as much, for checks of what is known.
+        parameters = module._parameters  # noqa: SLF001
         # A parameter is marked as the one that it takes the place of.
-        marked = bool(module.weight.requires_grad)
-        if module.weight is not weight:
-            module.weight = weight.requires_grad_(marked)
-        if getattr(module, "bias", None) is not bias:
-            module.bias = None if bias is None else bias.requires_grad_(marked)
+        marked = parameters["weight"].requires_grad
+        for name, tensor in (("weight", weight), ("bias", bias)):
+            if parameters.get(name) is not tensor:
+                parameters[name] = None if tensor is None else tensor.requires_grad_(marked)
 
 
 def _sum(base: torch.Tensor | None, like: torch.Tensor, deltas: Sequence[tuple[float, torch.Tensor | None]]) -> Any:

@@ -4,7 +4,7 @@
 
 Each figure is processor time, the best of many rounds in which all take turns, since machines are noisy. A LoRA on
 every attention and convolution of UNet and text encoder stands for plain LoRA, a LoKr on the same modules for whole
-differences. Two trained embeddings stand for textual inversions.
+differences. Two trained embeddings stand for textual inversions, the demo's IP-Adapters for their kind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from measure import ROOT
 from safetensors.torch import save_file
 from support import lycoris as kinds
-from support.handles import base_model, embedding_model, handle, lora_model
+from support.handles import base_model, embedding_model, handle, ip_adapter_model, lora_model
 from support.loras import diffusers_file, factors
 from support.plain import plain_pipeline
 
@@ -74,6 +74,12 @@ class Bench:
         print(f"a denoising step with guidance: {step * 1000:.1f} ms")
         swap = seconds["token swapped"]
         print(f"textual inversion: a swap {swap * 1000:.3f} ms, {swap / step:.2%} of a step")
+        for what in ("rescaled", "swapped"):
+            taken = seconds[f"ip-adapter {what}"]
+            print(f"IP-Adapter {what}: {taken * 1000:.2f} ms, {taken / step:.1%} of a step")
+        print(
+            f"an image with it at scale 0 takes {seconds['ip-adapter at 0'] / seconds['image']:.3f} of one without it"
+        )
         for kind in KINDS:
             back, new, zero = (seconds[f"{kind} {what}"] for what in ("back", "rescaled", "at 0"))
             swap, load = seconds[f"{kind} swapped"], seconds[f"{kind} loaded"]
@@ -95,6 +101,8 @@ def main() -> None:
         colours = [handle(base, word) for word in words]
         for colour in colours:
             live.require(colour)
+        folder = MODEL.parent / "ip_adapter"
+        looks = [ip_adapter_model(folder / f"ip-adapter{kind}_shapes.safetensors") for kind in ("", "-plus")]
 
         def image(wanted: ModelHandle, steps: int = STEPS) -> None:
             live.denoise(wanted, [conditioning], [0], {"num_inference_steps": steps, "guidance_scale": 4.0})
@@ -104,6 +112,11 @@ def main() -> None:
             bench.measure("token swapped", colours[0], partial(live.require, colours[1]))
             bench.measure("one step", alone, partial(image, alone, 1))
             bench.measure("image", alone, partial(image, alone))
+            shown = [handle(base, looks[0], look=scale) for scale in (0.3 + number / 1000, 0.6, 0.0)]
+            bench.measure("ip-adapter rescaled", shown[0], partial(live.require, shown[1]))
+            bench.measure("ip-adapter swapped", shown[0], partial(live.require, handle(base, looks[1])))
+            image(shown[2], 1)
+            bench.measure("ip-adapter at 0", shown[2], partial(image, shown[2]))
             for kind in KINDS:
                 one, other, new = (handle(base, files[kind]) for files in (first, second, fresh))
                 scales = [handle(base, first[kind], **{first[kind].name: s}) for s in (0.3 + number / 1000, 0.6, 0.0)]
