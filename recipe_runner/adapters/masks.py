@@ -1,4 +1,4 @@
-"""Masks of another shape than the pictures: they are stretched, and may not lie where they were drawn."""
+"""Masks that may not do what was meant: of another shape than the pictures, or of one colour."""
 
 from __future__ import annotations
 
@@ -7,27 +7,42 @@ from dataclasses import replace
 
 from recipe_runner.errors import Problem
 from recipe_runner.resolved import ResolvedRecipe
-from recipe_runner.sources.pictures import picture_size
+from recipe_runner.sources.pictures import grey_range, picture_size
 from recipe_runner.sources.source import Source
 
+WHITE = 128
+"""The darkest grey that counts as white (diffusers' IPAdapterMaskProcessor)."""
 _NEAR = 0.01
 """Aspect ratios that differ by less are one: a mask is scaled to whole pixels."""
 
 
 def mask_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
-    """W758 for each mask of another shape than the pictures, where the recipe says what shape those have."""
+    """W626 for each mask of one colour; W758 for each of another shape than the pictures, as far as that is known."""
     told: dict[Problem, None] = {}
     for variant in recipe.variants:
         height, width = variant.sampling.get("height"), variant.sampling.get("width")
-        if not isinstance(height, int) or not isinstance(width, int):
-            continue
         for adapter in variant.adapters:
             masks = [s for role, s in adapter.sources.items() if role.startswith("mask") and isinstance(s, Source)]
             place = {"path": adapter.origin.path, "line": adapter.origin.line, "column": adapter.origin.column,
                      "source_line": adapter.origin.source_line, "width": adapter.origin.width}  # fmt: skip
-            for problem in stretched(adapter.name, masks, width, height):
-                told[replace(problem, **place)] = None  # type: ignore[arg-type]
+            found = [problem for mask in masks if (problem := _of_one_colour(adapter.name, mask)) is not None]
+            if isinstance(height, int) and isinstance(width, int):
+                found += stretched(adapter.name, masks, width, height)
+            told |= {replace(problem, **place): None for problem in found}  # type: ignore[arg-type]
     yield from told
+
+
+def _of_one_colour(name: str, mask: Source) -> Problem | None:
+    """W626 for a mask that is white, or black, everywhere once it is read."""
+    darkest, lightest, transparent = grey_range(mask.path(mask.files[0].name), mask.address)
+    if darkest < WHITE <= lightest:
+        return None
+    said = "white everywhere, and limits nothing" if darkest >= WHITE else "black everywhere, and the adapter is off"
+    hint = "draw in white where the adapter is to act, and in black elsewhere"
+    if transparent:
+        hint += "; the picture's transparency is not read"
+    message = f"adapter {name}: the mask {mask.address} is {said}"
+    return Problem(code="W626", message=message, hint=hint, severity="warning")
 
 
 def stretched(name: str, masks: Sequence[Source], width: int, height: int) -> tuple[Problem, ...]:

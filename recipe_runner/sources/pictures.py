@@ -48,6 +48,19 @@ def picture_size(path: Path, shown: str) -> tuple[int, int]:
     return _opened(path, shown, lambda picture: picture.size)
 
 
+def grey_range(path: Path, shown: str) -> tuple[int, int, bool]:
+    """The darkest and the lightest grey of a picture, read as masks are, and whether it has a transparency beside.
+
+    Raises: as `check_picture`.
+    """
+
+    def look(picture: Image.Image) -> tuple[int, int, bool]:
+        darkest, lightest = picture.convert("RGB").convert("L").getextrema()
+        return int(darkest), int(lightest), "A" in picture.getbands() or "transparency" in picture.info  # type: ignore[arg-type]
+
+    return _opened(path, shown, look)
+
+
 def read_picture(path: Path, shown: str) -> Image.Image:
     """The picture as `diffusers.utils.load_image` gives it: turned as its EXIF data say, in RGB.
 

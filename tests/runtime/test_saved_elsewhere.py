@@ -175,3 +175,16 @@ def test_a_part_of_another_kind_is_told_while_planning(folder: Path) -> None:
     (problem,) = weights_problems(path)
     assert problem.code == "E507"
     assert "vae: wide.safetensors has latent_channels 16, and the base's has 4" in problem.message
+
+
+def test_a_mask_that_is_white_below_its_transparency_is_told(folder: Path) -> None:
+    cut_out = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
+    cut_out.paste((255, 255, 255, 255), (0, 0, 8, 16))
+    cut_out.save(folder / "cut-out.png")
+    Image.new("1", (16, 16)).save(folder / "black.png")
+    path, masked = folder / "mask.yaml", "image: [bear.png, bear.png], mask: [cut-out.png, black.png]"
+    path.write_text(RECIPE.replace("image: bear.png", masked))
+    white, black = weights_problems(path)
+    assert (white.code, white.line, black.code) == ("W626", 5, "W626")
+    assert ("white everywhere" in white.message, "transparency is not read" in white.hint) == (True, True)
+    assert ("black everywhere" in black.message, "transparency" in black.hint) == (True, False)
