@@ -94,6 +94,9 @@ def test_what_was_asked_is_known_of_axes_that_hold_paths(
         (model, prompt, 4.0) for model in ("one", "two") for prompt in ("a red bear", "film photo of a circle")
     ]
     assert "film photo of a circle" in (run.folder / "report.html").read_text().partition("<h2")[0]
+    other = recipe_runner.run_recipe(recipe, ["sampling.guidance_scale=3"])
+    told = call(capsys, "diff", str(run.folder), str(other.folder)).out
+    assert told.count("because of sampling.guidance_scale: 4.0 → 3.0") == 4
 
 
 def test_telemetry_says_how_long_each_image_took(recipe: Path) -> None:

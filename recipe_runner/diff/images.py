@@ -73,13 +73,16 @@ def planned(plan: Plan) -> tuple[list[Picture], list[str]]:
     return pictures, missing
 
 
-def said(document: Document) -> list[Picture]:
-    """The images of a checked recipe by what it says of them: keys are digests of that."""
-    return list(_said(document))
+def said(document: Document, values: Sequence[Mapping[str, Json]] = ()) -> list[Picture]:
+    """The images of a checked recipe by what it says of them: keys are digests of that.
+
+    `values` are those of each variant, where they are not to be taken as the recipe has them.
+    """
+    return list(_said(document, values))
 
 
-def _said(document: Document) -> Iterator[Picture]:
-    for variant in variants(document):
+def _said(document: Document, values: Sequence[Mapping[str, Json]]) -> Iterator[Picture]:
+    for number, variant in enumerate(variants(document)):
         tree = spoken(variant.tree)
         for position, entry in enumerate(tree["prompts"]):
             name = prompt_id(entry, position)
@@ -93,7 +96,7 @@ def _said(document: Document) -> Iterator[Picture]:
                     key=f"said:{digest([contents, seed])}",
                     prompt=name,
                     seed=seed,
-                    variant=variant.values,
+                    variant=values[number] if values else variant.values,
                     steps=_steps(tree["sampling"]),
                     inputs=inputs,
                 )

@@ -20,8 +20,8 @@ from recipe_runner.document import Document
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import compare_files
 from recipe_runner.record.manifest import ImageRecord, manifest_from
-from recipe_runner.record.names import RESOLVED
-from recipe_runner.record.recorded import resolved_document
+from recipe_runner.record.names import RECIPE, RESOLVED
+from recipe_runner.record.recorded import resolved_document, written_variants
 
 
 def compare_runs(old: Side | None, new: Side | None, labels: tuple[str, str]) -> Difference:
@@ -62,7 +62,13 @@ class _Run:
     @cached_property
     def asked(self) -> Mapping[bytes, Picture]:
         """What the recipe asks for, by place."""
-        return {picture.place: picture for picture in said(self.recipe)} if self.recipe else {}
+        if self.recipe is None or self.manifest is None or self.side is None:
+            return {}
+        recipe = self.side.sibling(RECIPE)
+        text = None if recipe is None else recipe.decode("utf-8", "replace")
+        written = written_variants(self.recipe, text, self.manifest.overrides)
+        pictures = said(self.recipe, [values for values, _ in written])
+        return {picture.place: picture for picture in pictures}
 
     def environment(self, image: ImageRecord) -> Mapping[str, Json]:
         """The environment that made an image, leaf by leaf."""

@@ -47,12 +47,8 @@ class RecordedRun:
         """The resolved recipe's tree of each variant, by the variant's values as the manifest writes them."""
         if self.resolved is None:
             return {}
-        found = variants(self.resolved)
-        # Values that hold a path, or are completed, are written otherwise in the resolved recipe than in the recipe.
-        written = self._written()
-        if len(written) != len(found):
-            written = found
-        return {canonical(own.values): variant.tree for own, variant in zip(written, found, strict=True)}
+        written = written_variants(self.resolved, self.recipe, self.manifest.overrides)
+        return {canonical(values): variant.tree for values, variant in written}
 
     def _prompt(self, tree: Mapping[str, Any], name: str) -> Mapping[str, Json]:
         prompts = cast("Sequence[Mapping[str, Json]]", tree.get("prompts", ()))
@@ -65,11 +61,6 @@ class RecordedRun:
     def _prompts(self) -> dict[int, Mapping[str, Mapping[str, Json]]]:
         """The prompts by id, of each list of them by identity."""
         return {}
-
-    def _written(self) -> Sequence[Variant]:
-        """The variants of the recipe itself, with the overrides of the run; none where it is not there as it was."""
-        recipe = _checked((self.recipe or "").encode("utf-8"), self.folder / RECIPE, self.manifest.overrides)
-        return () if recipe is None else variants(recipe)
 
     def asked(self, image: ImageRecord) -> Asked:
         """What the recipe asks of an image; nothing where no resolved recipe is there."""
@@ -98,6 +89,22 @@ def read_run(folder: Path) -> RecordedRun:
         resolved=None if data is None else resolved_document(data, folder),
         invocations=read_telemetry(folder / TELEMETRY),
     )
+
+
+def written_variants(
+    resolved: Document, recipe: str | None, overrides: Sequence[str]
+) -> list[tuple[Mapping[str, Json], Variant]]:
+    """Each variant of a run's resolved recipe, with its values as the run's manifest writes them.
+
+    Values that hold a path, or were completed, stand otherwise in the resolved recipe than in the `recipe` that was run
+    with these `overrides`; their order is the same. Without that recipe they are taken as they stand.
+    """
+    found = variants(resolved)
+    document = _checked((recipe or "").encode("utf-8"), Path(resolved.source).with_name(RECIPE), overrides)
+    own = () if document is None else variants(document)
+    return [
+        (variant.values, each) for variant, each in zip(own if len(own) == len(found) else found, found, strict=True)
+    ]
 
 
 def resolved_document(data: bytes, folder: Path) -> Document | None:
