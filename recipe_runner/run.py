@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
-from recipe_runner.placed import told_as
+from recipe_runner.graph import Origin
+from recipe_runner.placed import placed, told_as
 from recipe_runner.preflight import fit_warnings
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.gallery import IN_FOLDER, Gallery
@@ -153,7 +154,10 @@ def _make(
     early = [told_as(problem) for problem in told]
     for warning in early:
         progress.say(f"warning: {warning}")
-    with Workshop(plan, progress.step, told=told) as workshop:
+    mark = prepared.document.mark(("runtime", "device"))
+    with placed(Origin(mark.source, mark.line, mark.column, mark.source_line, mark.width)):
+        workshop = Workshop(plan, progress.step, told=told)
+    with workshop:
         gallery.begin(workshop.environment)
 
         def save(node: Any, inputs: Mapping[str, Any]) -> None:

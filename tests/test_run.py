@@ -80,6 +80,13 @@ def test_a_run_leaves_everything_the_design_promises(recipe: Path) -> None:
     )
 
 
+def test_a_device_that_is_not_there_is_told_at_its_line(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe.write_text(recipe.read_text().replace("device: cpu", "device: cuda:99"))
+    answer = call(capsys, "run", str(recipe))
+    assert answer.status == 3
+    assert f"{recipe}:9:19: error[E701]: there is no device `cuda:99`" in answer.err
+
+
 def test_what_was_asked_is_known_of_axes_that_hold_paths(
     recipe: Path, sd15_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

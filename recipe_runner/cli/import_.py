@@ -66,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     if into_folder and arguments.output.exists() and not arguments.output.is_dir():
         sys.stderr.write(f"{arguments.output} is a file: several recipes need a folder\n")
         return USAGE
+    if lacking := [folder for folder in arguments.models if not folder.is_dir()]:
+        sys.stderr.write(f"--models: {', '.join(map(str, lacking))} is no folder\n")
+        return USAGE
     folder = (arguments.output if into_folder else arguments.output.parent) if arguments.output else Path()
     surroundings = Surroundings(
         folder=folder,

@@ -79,8 +79,26 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    commands: dict[str, Parser]
+    """The parser of each command, of the whole command line's."""
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Say what of the command line is not understood, and what was probably meant."""
+        from recipe_runner.nearest import nearest  # noqa: PLC0415 - only where someone mistyped
+
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        first = unknown[0].partition("=")[0]
+        meant = nearest(first, options) if first.startswith("-") else None
+        self.error(f"unrecognized arguments: {' '.join(unknown)}" + (f" (did you mean {meant}?)" if meant else ""))
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with 2."""
+        typed, _, choices = message.partition("invalid choice: '")[2].partition("' (choose from ")
+        if choices:
+            from recipe_runner.nearest import nearest  # noqa: PLC0415 - only where someone mistyped
+
+            meant = nearest(typed, [choice.strip("'") for choice in choices.rstrip(")").split(", ")])
+            message += f"; did you mean {meant}?" if meant else ""
         self.exit(USAGE, f"{self.prog}: {message}\nTry `{self.prog} --help`.\n")
 
 
@@ -90,14 +108,16 @@ def command(name: str) -> Command:
     return cast("Command", import_module(f"recipe_runner.cli.{name.replace('-', '_')}{'_' * iskeyword(name)}"))
 
 
-def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+def build_parser(only: str | None = None) -> Parser:
     """The parser of the whole command line; with `only`, other commands get no options (and are not imported)."""
     parser = Parser(prog="recipe-runner", description=DESCRIPTION, epilog=EPILOG)
+    parser.commands = {}
     parser.add_argument("--version", action="version", version=f"recipe-runner {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        parser.commands[name] = subparser
         if only in (None, name):
             subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
             command(name).add_arguments(subparser)
@@ -111,7 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(100_000, 20, 100)
     words = list(sys.argv[1:] if argv is None else argv)
     typed = next((word for word in words if not word.startswith("-")), "")
-    arguments = build_parser(typed).parse_args(words)
+    parser = build_parser(typed)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.commands[arguments.command].refuse(unknown)
     try:
         status = command(arguments.command).run(arguments)
         sys.stdout.flush()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from recipe_runner.cli.options import add_format, add_offline, may_fetch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from recipe_runner.record.manifest import Manifest
     from recipe_runner.report.verify import Again, Verified
     from recipe_runner.verifying import Origin
@@ -46,11 +48,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="DEVICE", help="with --rerun: auto, cpu, cuda or cuda:N")
     tolerance = parser.add_argument_group("tolerance, for images that are not identical")
-    tolerance.add_argument("--max-abs", type=int, default=8, metavar="N", help="largest difference of 255 (default: 8)")
-    tolerance.add_argument("--psnr", type=float, default=40.0, metavar="DB", help="least PSNR (default: 40)")
-    tolerance.add_argument("--ssim", type=float, default=0.99, metavar="S", help="least SSIM (default: 0.99)")
+    tolerance.add_argument(
+        "--max-abs", type=_within(int, 0, 255), default=8, metavar="N", help="largest difference of 255 (default: 8)"
+    )
+    tolerance.add_argument(
+        "--psnr", type=_within(float, 0, 1000), default=40.0, metavar="DB", help="least PSNR (default: 40)"
+    )
+    tolerance.add_argument(
+        "--ssim", type=_within(float, -1, 1), default=0.99, metavar="S", help="least SSIM (default: 0.99)"
+    )
     add_offline(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _within(kind: type[int | float], least: int, most: int) -> Callable[[str], float]:
+    """Reads a number between two, inclusive."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not least <= value <= most:
+            message = f"{text} is not from {least} to {most}"
+            raise argparse.ArgumentTypeError(message)
+        return value
+
+    read.__name__ = "number"
+    return read
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -60,6 +60,38 @@ def test_wrong_usage_is_2_and_says_how_to_get_help(
     assert "--help" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["valdate", "a.yaml"], "recipe-runner: argument COMMAND: invalid choice: 'valdate'"),
+        (["valdate", "a.yaml"], "; did you mean validate?"),
+        (
+            ["validate", "a.yaml", "--weight"],
+            "recipe-runner validate: unrecognized arguments: --weight (did you mean --weights?)",
+        ),
+        (
+            ["plan", "a.yaml", "b.yaml"],
+            "recipe-runner plan: unrecognized arguments: b.yaml\nTry `recipe-runner plan --help`.",
+        ),
+        (["export", "a.yaml", "--to", "comfy"], "did you mean comfyui?"),
+        (["verify", "runs/a", "--max-abs", "-3"], "argument --max-abs: -3 is not from 0 to 255"),
+        (["verify", "runs/a", "--ssim", "nan"], "argument --ssim: nan is not from -1 to 1"),
+    ],
+)
+def test_a_slip_of_the_command_line_is_told_with_what_was_meant(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_a_folder_of_models_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(capsys, "import", "a.png", "--models", "nowhere")
+    assert (answer.status, answer.err) == (2, "--models: nowhere is no folder\n")
+
+
 def test_an_invalid_recipe_is_1_with_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.yaml").write_text(RECIPE.replace("prompts", "promts"))
     answer = call(capsys, "plan", "a.yaml")
