@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner import diffusers_table
 from recipe_runner.exchange.python_code import Code, Place, call
 from recipe_runner.sources.base_folder import INDEX
+from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.original_layout import standard_name
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
 
 _TRANSFORMERS = ("CLIP", "T5", "Llama", "Gemma", "Qwen", "ChatGLM", "Mistral", "Siglip", "AutoTokenizer")
-_CONFIGS = str(files("recipe_runner") / "configs")
 
 
 class BaseCode:
@@ -62,12 +61,12 @@ class BaseCode:
         for name, component in self._base.components.items():
             if component is not None and component.dtype != self._base.dtype:
                 yield f"diffusers' call fails when {name} has another data type ({component.dtype}) than the rest"
-        base = self._base
-        if base.weight_name is not None and isinstance(base.source, Source):
-            shapes = read_contents(base.source.path(base.weight_name)).weights
-            other = next((key for key in shapes if standard_name(key) != key), None)
-            if other is not None:
-                yield f"diffusers does not read tensors of {base.weight_name} by the names that they have ({other})"
+            if component is not None and component.weight_name is not None:
+                if self._class(name, component).startswith(_TRANSFORMERS):
+                    yield f"transformers reads no {name} from a single file"
+                yield from _unread(component.source, component.weight_name)
+        if self._base.weight_name is not None:
+            yield from _unread(self._base.source, self._base.weight_name)
 
     def notes(self) -> Iterator[str]:
         """What the script needs beside the files."""
@@ -79,8 +78,7 @@ class BaseCode:
     def _checkpoint(self, named: dict[str, object]) -> object:
         base = self._base
         if base.config is not None and not self._bundled():
-            where, _ = self._place.source(base.config)
-            named["config"] = where
+            named["config"] = _text(self._place.source(base.config)[0])
         if isinstance(base.source, Source) and base.source.commit is None:
             return self._place.path(base.source.path(str(base.weight_name)))
         address, more = self._place.source(base.source)
@@ -88,7 +86,7 @@ class BaseCode:
 
     def _bundled(self) -> bool:
         config = self._base.config
-        return config is None or (isinstance(config, Source) and str(config.root).startswith(_CONFIGS))
+        return config is None or (isinstance(config, Source) and bundled_family(config) is not None)
 
     def _component(self, name: str, component: ResolvedComponent) -> str:
         class_name = self._class(name, component)
@@ -97,9 +95,10 @@ class BaseCode:
         named: dict[str, object] = {}
         if component.weight_name is not None:
             where = self._file(component.source, component)
-            own, _ = self._place.source(self._base.source)
-            dtype = Code(f"torch.{component.dtype}")
-            return call(f"{class_name}.from_single_file", where, config=own, subfolder=name, dtype=dtype)
+            config = self._base.source if self._base.weight_name is None else self._base.config
+            if config is not None and not (self._base.weight_name and self._bundled()):
+                named = {"config": _text(self._place.source(config)[0]), "subfolder": name}
+            return call(f"{class_name}.from_single_file", where, **named, dtype=Code(f"torch.{component.dtype}"))
         where, named = self._place.source(component.source)
         if component.subfolder is not None:
             named["subfolder"] = component.subfolder
@@ -131,6 +130,21 @@ class BaseCode:
         entry = diffusers_table.pipelines().get(self._base.pipeline)
         classes = entry["components"].get(name, {}).get("classes", ()) if entry else ()
         return str(classes[0]) if classes else "AutoModel"
+
+
+def _text(where: object) -> object:
+    """A place as the text that from_single_file wants for a configuration."""
+    return Code(f"str({where.text})") if isinstance(where, Code) else where
+
+
+def _unread(source: AnySource, name: str) -> Iterator[str]:
+    """What diffusers does not read of a single file that is read here."""
+    if isinstance(source, Source):
+        shapes = read_contents(source.path(name)).weights
+        alone = (key for key in shapes if key == "input_blocks.0.0.weight")
+        other = next((key for key in shapes if standard_name(key) != key), None) or next(alone, None)
+        if other is not None:
+            yield f"diffusers does not read tensors of {name} by the names that they have ({other})"
 
 
 def _declared(path: Path) -> str | None:

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.command import ROOT, call
 from support.ip_adapters import build_image_encoder, tiny_shapes, write_ip_adapter, write_mask, write_picture
+from support.ldm import sd1_checkpoint
 from support.loras import diffusers_file, factors
 from support.plain import plain_pipeline
 from support.tiny import _one_thread, flux_folder, sd3_folder, sd15_folder, sdxl_folder
@@ -58,6 +59,11 @@ prompts: [{prompt: a bear}]
 sampling: {num_inference_steps: 2}
 output: {format: webp}
 matrix: {seeds: [[1], [2, 3]]}
+""",
+    "single-files": """\
+base: {model: whole.safetensors, config: sd15, components: {vae: {model: vae.safetensors}}}
+prompts: [{prompt: a bear}]
+sampling: {num_inference_steps: 2}
 """,
     "bases": """\
 base: {model: sd15}
@@ -243,6 +249,11 @@ def test_scripts_make_the_pixels_of_a_run(
     torch.save({"string_to_param": {"*": vectors[1]}, "name": "x"}, tmp_path / "bad.pt")
     save_file({"clip_l": vectors[2], "clip_g": vectors[3]}, tmp_path / "hat.safetensors")
     write_image_prompts(tmp_path, pipeline.unet)
+    whole = sd1_checkpoint(pipeline)
+    save_file({**whole, "v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}, tmp_path / "whole.safetensors")
+    prefix = "first_stage_model."
+    vae = {key.removeprefix(prefix): tensor for key, tensor in whole.items() if key.startswith(prefix)}
+    save_file(vae, tmp_path / "vae.safetensors")
     # Another base of the same shape: an export must load the right one.
     for part in (pipeline.vae, pipeline.unet):
         for tensor in part.parameters():
@@ -333,3 +344,29 @@ prompts: [{{prompt: a red star}}]
     answer = call(capsys, "export", str(recipe), "--to", "python")
     assert answer.status == 0, answer.err
     assert '{"faceid_0": 1.0, "faceid_1": 1.0}' in answer.out
+
+
+def test_single_files_that_diffusers_does_not_read_are_said(
+    sd15_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "sd15").symlink_to(sd15_folder)
+    whole = sd1_checkpoint(plain_pipeline(sd15_folder))
+    prefix = "model.diffusion_model."
+    save_file(
+        {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}, tmp_path / "unet.safetensors"
+    )
+    recipe, parts = tmp_path / "x.yaml", "unet: {model: unet.safetensors}, text_encoder: {model: whole.safetensors}"
+    save_file(whole, tmp_path / "whole.safetensors")
+    head = "recipe: 1\nname: x\nprompts: [{prompt: a bear}]\n"
+    recipe.write_text(f"{head}base: {{model: sd15, components: {{{parts}}}}}\n")
+    answer = call(capsys, "export", str(recipe), "--to", "python")
+    assert answer.status == 1
+    assert "transformers reads no text_encoder from a single file" in answer.err
+    assert (
+        "does not read tensors of unet.safetensors by the names that they have (input_blocks.0.0.weight)" in answer.err
+    )
+    merged = {key.replace("transformer.text_model.", "transformer."): tensor for key, tensor in whole.items()}
+    save_file(merged, tmp_path / "merged.safetensors")
+    recipe.write_text(f"{head}base: {{model: merged.safetensors, config: sd15}}\n")
+    answer = call(capsys, "export", str(recipe), "--to", "python")
+    assert (answer.status, "cond_stage_model.transformer.embeddings" in answer.err) == (1, True)
