@@ -13,6 +13,7 @@ from recipe_runner.handle import LoraModel
 from recipe_runner.runtime.changes import Change, Difference, Factor, tucker_down
 from recipe_runner.runtime.embedding_file import vectors_of
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
+from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_tensors, require_finite
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.formats import identify_format
@@ -102,6 +103,8 @@ def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: flo
         roles |= {"up": roles.pop("rows_down").T, "down": roles.pop("rows_up").T}
     if "lora_magnitude_vector" in roles:
         roles["dora_scale"] = roles.pop("lora_magnitude_vector")
+    if module.kind == "ia3":
+        _require_side(module, roles)
     scalar = float(roles.pop("scalar", 1.0))
     alpha = _alpha(module, roles, given) * scalar
     factor = alpha / module.rank if module.rank else scalar
@@ -111,6 +114,17 @@ def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: flo
         if not roles:
             return
     yield Difference(module.module, module.kind, roles, factor, module.rows, module.dora_axis)
+
+
+def _require_side(module: LoraModule, roles: Mapping[str, torch.Tensor]) -> None:
+    # Which side it is for is a number in the file, which planning does not read.
+    side, count = ("inputs", module.shape[1]) if float(roles["on_input"]) else ("outputs", module.shape[0])
+    if roles["scaling"].numel() != count:
+        key = module.tensors["scaling"]
+        message = (
+            f"{key} holds {roles['scaling'].numel()} numbers, and {module.component} {module.module} has {count} {side}"
+        )
+        raise misfit("E601", message, "use a file made for this base")
 
 
 def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> Factor:

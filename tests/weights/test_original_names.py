@@ -11,6 +11,7 @@ from support.original_names import ORIGINALS, original_table
 
 from recipe_runner.weights.lora.flux_names import flux_names
 from recipe_runner.weights.lora.original_names import original_names
+from recipe_runner.weights.lora.sd3_names import sd3_names
 
 NAMES = [
     "flux2-bfl",
@@ -22,8 +23,10 @@ NAMES = [
     "auraflow-original",
     "flux1-bfl",
     "chroma-comfyui",
+    "sd3-medium-original",
 ]
-_OF_FLUX = ("flux1-bfl", "chroma-comfyui")
+OTHERS = {"flux1-bfl": flux_names, "chroma-comfyui": flux_names, "sd3-medium-original": sd3_names}
+"""Families whose names stand in modules of their own."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,7 +45,7 @@ def test_rows_are_those_of_the_converter(name: str) -> None:
         if key.endswith(".weight") and tensor.ndim > 1
     }
     reached: dict[str, None] = {}
-    names = [*original_names(modules), *(flux_names(modules) if name in _OF_FLUX else ())]
+    names = [*original_names(modules), *(OTHERS[name](modules) if name in OTHERS else ())]
     for original, pieces in names:
         for module, rows in pieces if f"{original}.weight" in tensors else ():
             whole = tensors[f"{original}.weight"]

@@ -52,7 +52,7 @@ def _made(own: Mapping[str, Shape]) -> tuple[Shape, int]:
     if "hada_w1_a" in own and "hada_w1_b" in own:
         first, second = own["hada_w1_a"], own["hada_w1_b"]
         core = own.get("hada_t1")
-        out = first[-1] if core else first[0] if first else 0
+        out = (first[-1] if core else first[0]) if first else 0
         return (out, second[-1] if second else 0, *(core or ())[2:]), second[0] if second else 0
     if any(role.startswith("lokr_") for role in own):
         return _kron(own)

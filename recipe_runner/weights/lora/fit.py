@@ -31,6 +31,9 @@ def rank_of(kind: Kind, shapes: Mapping[str, Shape], weight: Shape) -> int:
         if role in ("diff_b", "up_bias", "b_norm") and shape != weight[:1]:
             reason = f"its {role} is {_show(shape)} and the module has {weight[0]} outputs"
             raise Clash(reason)
+    if len(weight) < 2 and kind not in ("full", "norm"):  # noqa: PLR2004 - matrices and convolutions
+        reason = f"the module's weight is {_show(weight)}, and only a whole difference or one of a norm is for vectors"
+        raise Clash(reason)
     dora_axis(shapes, weight)
     return _RANKS[kind](shapes, weight)
 
@@ -135,7 +138,7 @@ def _factor(shapes: Mapping[str, Shape], name: str, core: Shape | None) -> tuple
         return shapes[name], 0
     first, second = shapes[f"{name}_a"], shapes[f"{name}_b"]
     if core is not None:
-        if core[:2] != (first[0], second[0]):
+        if len(first) != 2 or len(second) != 2 or core[:2] != (first[0], second[0]):  # noqa: PLR2004
             reason = f"its lokr_t2 {_show(core)} does not go between {_show(first)} and {_show(second)}"
             raise Clash(reason)
         return (first[1], second[1], *core[2:]), second[0]
@@ -174,7 +177,8 @@ def is_old_glora(shapes: Mapping[str, Shape], weight: Shape) -> bool:
 
 def _glora(shapes: Mapping[str, Shape], weight: Shape) -> int:
     first, second = shapes["a1"], shapes["a2"]
-    if first[:2] != second[1::-1] or first[0] != weight[1]:
+    matrices = len(first) > 1 and len(second) > 1 and all(size == 1 for size in (*first[2:], *second[2:]))
+    if not matrices or first[:2] != second[1::-1] or first[0] != weight[1]:
         reason = f"its a1 {_show(first)} and a2 {_show(second)} do not go round the module's {weight[1]} inputs"
         raise Clash(reason)
     own = {"up": shapes["b1"], "down": shapes["b2"]} | ({"mid": shapes["bm"]} if "bm" in shapes else {})
@@ -218,8 +222,7 @@ _RANKS = {
 
 def _same(made: Shape, weight: Shape) -> None:
     """A delta of shape `made` fits `weight`: equal, or equal but for 1x1 kernels, or flattened over its inputs."""
-    flat = (weight[0], prod(weight[1:])) if len(weight) > 1 else ()
-    if _bare(made) == _bare(weight) or made == flat:
+    if _bare(made) == _bare(weight) or made == (weight[0], prod(weight[1:])):
         return
     reason = f"it makes {_show(made)} and the module is {_show(weight)}"
     raise Clash(reason)
