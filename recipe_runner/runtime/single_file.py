@@ -101,6 +101,10 @@ def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: s
     ]
     if mismatched:
         check_report(name, {"missing_keys": (), "unexpected_keys": (), "mismatched_keys": mismatched})
+    whole = [key for key, tensor in own.items() if wanted[key].is_floating_point() and not tensor.is_floating_point()]
+    if whole:
+        hint = "the weights are quantised in a way that is not read: use the file in half precision"
+        raise misfit("E513", f"{name}: {len(whole)} parameters are stored as whole numbers: {some(whole)}", hint)
     model.load_state_dict({key: plain(tensor) for key, tensor in own.items()}, strict=False, assign=True)
     if hasattr(model, "tie_weights"):
         model.tie_weights()

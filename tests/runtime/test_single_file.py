@@ -122,6 +122,15 @@ def test_another_shape_is_an_error(config: Path, tensors: dict[str, torch.Tensor
     assert refused(tmp_path / "m.safetensors", config).problems[0].code == "E503"
 
 
+def test_parameters_as_whole_numbers_are_an_error(
+    config: Path, tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    name = "model.diffusion_model.out.2.weight"
+    save_file({**tensors, name: tensors[name].to(torch.int8)}, tmp_path / "m.safetensors")
+    (problem,) = refused(tmp_path / "m.safetensors", config).problems
+    assert (problem.code, "conv_out.weight" in problem.message, "quantised" in problem.hint) == ("E513", True, True)
+
+
 def test_a_ckpt_needs_leave_and_is_read_with_weights_only(
     config: Path, tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
