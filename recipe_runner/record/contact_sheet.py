@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.labels import axis_names, cut, differing, drawable, value_text, wrap
+from recipe_runner.record.labels import axis_names, cut, drawable, heading, wrap
 from recipe_runner.record.metadata import UNREADABLE
 
 if TYPE_CHECKING:
@@ -133,12 +133,12 @@ class _Layout:
     def _draw_axes(self, pen: ImageDraw.ImageDraw) -> None:
         for level, axis in enumerate(self._axes):
             y = self._top - _GAP - 22 * (len(self._axes) - level)
-            name = cut(self._names[axis], self._left - _MARGIN - _PAD, self._measure(_SMALL), keep_end=True)
+            title, shown = heading(self._names[axis], [variant[axis] for variant in self._variants])
+            name = cut(title, self._left - _MARGIN - _PAD, self._measure(_SMALL), keep_end=True)
             place = self._left - _PAD - round(self._measure(_SMALL)(name))
             self._text(pen, (place, y), name, self._left, _SMALL)
             # One label over all neighbouring columns that share this value and those of the axes above.
             outer = self._axes[: level + 1]
-            shown = differing([variant[axis] for variant in self._variants])
             keyed = [
                 (canonical([variant[path] for path in outer]), value)
                 for variant, value in zip(self._variants, shown, strict=True)
@@ -149,7 +149,7 @@ class _Layout:
                 left = self._left + x * self._pitch[0]
                 width = len(columns) * self._pitch[0] - _GAP
                 pen.line((left, y + 20, left + width - 1, y + 20), fill=_RULE)
-                self._text(pen, (left + 1, y), value_text(columns[0][1]), width - 2, _VALUE)
+                self._text(pen, (left + 1, y), columns[0][1], width - 2, _VALUE)
                 x += len(columns)
 
     def _draw_prompt(self, pen: ImageDraw.ImageDraw, rows: Sequence[Row], top: int) -> None:

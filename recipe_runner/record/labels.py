@@ -55,6 +55,19 @@ def differing(values: Sequence[Json]) -> list[Json]:
     return [{key: part for key, part in section.items() if key not in same} or section for section in sections]
 
 
+def heading(name: str, values: Sequence[Json]) -> tuple[str, list[str]]:
+    """An axis's name and the texts of its values; a key that all of them begin with is said once, in the name."""
+    shown = differing(values)
+    keys = {next(iter(value), None) if isinstance(value, Mapping) else None for value in shown}
+    key = next(iter(keys), None)
+    if len(keys) != 1 or key is None:
+        return name, [value_text(value) for value in shown]
+    sections = [value for value in shown if isinstance(value, Mapping)]
+    rest = [{other: part for other, part in section.items() if other != key} for section in sections]
+    texts = [", ".join(filter(None, (value_text(s[key]), value_text(r)))) for s, r in zip(sections, rest, strict=True)]
+    return f"{name}.{key}", texts
+
+
 def image_name(prompt: str, seed: int, variant: Mapping[str, Json]) -> str:
     """`star, seed 1, outline.scale 0.5`."""
     names = axis_names(list(variant))

@@ -193,7 +193,13 @@ def require_weights(path: Path, *, allow_pickle: bool = False) -> Format:
     raise not_weights(path, found)
 
 
+def _again(path: Path) -> str:
+    """What to do with a file that is not what its name says."""
+    return "its name says otherwise: download or copy it again" if path.suffix.lower() in WEIGHTS_SUFFIXES else ""
+
+
 def not_weights(path: Path, found: Format) -> WeightsError:
     """What is to be said of a file of format `found` where weights are wanted: E411 for what stands for a file."""
     code = "E411" if found in ("lfs_pointer", "annex_pointer", "html") else "E412"
-    return weights_error(code, path, f"the file is {DESCRIPTIONS[found]}, not weights", _REMEDIES.get(found, ""))
+    remedy = _REMEDIES.get(found) or _again(path)
+    return weights_error(code, path, f"the file is {DESCRIPTIONS[found]}, not weights", remedy)

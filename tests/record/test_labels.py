@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe_runner.record.labels import axis_names, cut, differing, drawable, value_text, wrap
+from recipe_runner.record.labels import axis_names, cut, differing, drawable, heading, value_text, wrap
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
@@ -77,3 +78,22 @@ def test_nothing_is_wider_than_its_place(text: str, width: int, lines: int) -> N
 def test_accents_are_taken_off_and_other_scripts_stay() -> None:
     assert drawable("naïve \u2013 café… 熊\u200d\ufe0f") == "naive - cafe… 熊"
     assert drawable("a\nb\tc\x07") == "a\nb\tc"
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "texts"),
+    [
+        (
+            [{"kind": "merge", "type": "cat"}, {"kind": "merge", "type": "svd", "rank": 8}],
+            "adapters.both.type",
+            ["cat", "svd, rank: 8"],
+        ),
+        ([{"class": "A"}, {"class": "B"}], "adapters.both.class", ["A", "B"]),
+        ([1.0, {"unet": 0.5}], "adapters.both", ["1.0", "unet: 0.5"]),
+        ([{"down": 1.0}, {"up": 1.0}], "adapters.both", ["down: 1.0", "up: 1.0"]),
+        ([{}, {"up": 1.0}], "adapters.both", ["", "up: 1.0"]),
+        ([0.5, 1.0], "adapters.both", ["0.5", "1.0"]),
+    ],
+)
+def test_a_key_that_all_values_begin_with_is_said_once(values: list[Any], name: str, texts: list[str]) -> None:
+    assert heading("adapters.both", values) == (name, texts)
