@@ -79,11 +79,11 @@ def _loha(roles: Roles) -> _Pair:
 
 def _lokr(roles: Roles) -> Iterator[_Pair]:
     """Every way to write it as a pair; which has the least rank depends on the sides of its blocks."""
-    first, second = lokr_factor(roles, 1), lokr_factor(roles, 2)
+    first, second = (_flat(lokr_factor(roles, number)) for number in (1, 2))
     if first is not None and second is not None:
-        yield kron(first[0], second[0]), kron(first[1], second[1].flatten(1))
+        yield kron(first[0], second[0]), kron(first[1], second[1])
     if second is not None:
-        block, (up, down) = lokr_block(roles, 1), (second[0], second[1].flatten(1))
+        block, (up, down) = lokr_block(roles, 1), second
         yield kron(block, up), kron(_eye(block, 1), down)
         yield kron(_eye(block, 0), up), kron(block, down)
     if first is not None:
@@ -94,6 +94,11 @@ def _lokr(roles: Roles) -> Iterator[_Pair]:
         one, two = lokr_block(roles, 1), lokr_block(roles, 2)
         yield kron(one, _eye(two, 0)), kron(_eye(one, 1), two)
         yield kron(_eye(one, 0), two), kron(one, _eye(two, 1))
+
+
+def _flat(pair: _Pair | None) -> _Pair | None:
+    """A block's factors, the trailing dimensions of the lower one flattened into its columns."""
+    return None if pair is None else (pair[0], pair[1].flatten(1))
 
 
 def _eye(like: torch.Tensor, side: int) -> torch.Tensor:

@@ -50,3 +50,28 @@ def test_every_tensor_lands_or_is_told(file: dict[str, tuple[int, ...]]) -> None
     for module in layout.modules:
         assert all(0 not in file[key] for key in module.tensors.values())
     assert identify_contents("", Contents(format="safetensors", shapes=file, dtypes=dict.fromkeys(file, "F32"))).kind
+
+
+NUMBERED = [
+    f"{part}:{number}:{role}" for part in ("unet", "text_encoder") for number in (0, 1, 99) for role in ("up", "down")
+]
+TOKENS = ["<s1>", *(f"bundle_emb.x.{part}" for part in ("clip_l", "clip_g", "emb_params", "string_to_param.*", "t5"))]
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(
+    file=st.dictionaries(st.sampled_from([*NUMBERED, *TOKENS]), shapes, min_size=1, max_size=6)
+    | st.lists(shapes, min_size=1, max_size=8).map(
+        lambda each: {str(number): shape for number, shape in enumerate(each)}
+    )
+)
+def test_every_numbered_tensor_and_token_lands_or_is_told(file: dict[str, tuple[int, ...]]) -> None:
+    block = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    modules = {"unet": {block: (8, 8)}, "text_encoder": {"embeddings.token_embedding": (20, 8)}}
+    metadata = {"<s1>": "<embed>"}
+    layout = read_layout(file, modules, metadata=metadata)
+    landed = {key for module in layout.modules for key in module.tensors.values()}
+    learned = [vectors.key for parts in layout.embeddings.values() for vectors in parts.values()]
+    assert sorted([*landed, *learned, *(key for key, _ in layout.unmatched)]) == sorted(file)
+    contents = Contents(format="safetensors", shapes=file, dtypes=dict.fromkeys(file, "F32"), metadata=metadata)
+    assert identify_contents("", contents).kind

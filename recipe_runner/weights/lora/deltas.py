@@ -89,7 +89,7 @@ def indexed_deltas(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Shape, in
     for key, shape in shapes.items():
         match = _INDEXED.match(key)
         if match and match["role"] == "down" and len(shape) > 1:
-            up = shapes.get(f"{key.removesuffix('down')}up", (0,))
+            up = shapes.get(f"{key.removesuffix('down')}up") or (0,)
             yield match["component"], (up[0], shape[1]), shape[0]
 
 
