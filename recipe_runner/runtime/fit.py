@@ -73,6 +73,11 @@ def check_shapes(parts: Mapping[str, Any]) -> None:
             if len(tokenizer) > rows:
                 names = f"tokenizer{index} and text_encoder{index}"
                 raise misfit("E507", f"{names} do not fit: {len(tokenizer)} tokens, and {rows} embeddings")
+            positions = getattr(encoder.config, "max_position_embeddings", None)
+            if type(encoder).__name__.startswith("CLIP") and positions and tokenizer.model_max_length > positions:
+                names = f"tokenizer{index} and text_encoder{index}"
+                said = f"prompts of {tokenizer.model_max_length} tokens (model_max_length), and {positions} positions"
+                raise misfit("E507", f"{names} do not fit: {said}")
 
 
 def _described(model: Any) -> Part | None:

@@ -12,6 +12,7 @@ from recipe_runner.sources.address import listing, missing, nearest_names, refus
 from recipe_runner.sources.component_files import (
     available_variants,
     config_files,
+    described_files,
     holds_weights,
     listed,
     no_weights_message,
@@ -120,7 +121,7 @@ def base_files(
     Those in `described` are replaced by a single file, which is read by the base's own configuration of the part.
 
     Raises:
-        SourceMissing: E416 a component's folder or weights are not there.
+        SourceMissing: E416 a component's folder, configuration or weights are not there.
         ResolutionError: E409 some components lack the variant, with their names; E408 code in a component's folder.
         WeightsError: E406 only pickles, which are not allowed.
     """
@@ -137,11 +138,9 @@ def base_files(
     for component, class_name in wanted_parts.items():
         folder = root / component
         refuse_code(folder, f"{shown}/{component}")
-        names += [f"{component}/{name}" for name in config_files(folder)]
+        names += [f"{component}/{name}" for name in described_files(folder, f"{shown}/{component}", class_name)]
         if not holds_weights(class_name):
             continue
-        if f"{component}/config.json" not in names:
-            raise missing("E416", f"{shown}/{component}: no config.json there", "download the whole folder")
         weights = weights_files(folder, f"{shown}/{component}", variant, allow_pickle=allow_pickle)
         if weights is None:
             lacking.append(component)

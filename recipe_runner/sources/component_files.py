@@ -20,6 +20,11 @@ _PICKLED_STEMS = (("diffusion_pytorch_model", ".bin"), ("pytorch_model", ".bin")
 _NO_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil",
                "FeatureExtractor", "Processor")  # fmt: skip
 
+_TOKENIZERS = ("Tokenizer", "TokenizerFast")
+_NO_VOCABULARY = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
+_READ = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
+"""Files that the libraries say little about when they are broken."""
+
 
 def holds_weights(class_name: str) -> bool:
     """Whether a component of this class has weights: schedulers, tokenizers and processors have none."""
@@ -53,6 +58,26 @@ def listed(folder: Folder) -> list[str]:
 def config_files(folder: Folder) -> list[str]:
     """Configuration files of `folder`; shard indexes are left out, for they belong to weights."""
     return [name for name in listed(folder) if name.endswith(CONFIG_SUFFIXES) and ".index." not in name]
+
+
+def described_files(folder: Folder, shown: str, class_name: str) -> list[str]:
+    """The configuration files of a component of this class, which has those that the class cannot do without.
+
+    Raises:
+        ResolutionError: E416 one is not there, E407 one that is on this machine is broken.
+    """
+    names = config_files(folder)
+    if class_name.endswith(_TOKENIZERS):
+        if not [name for name in names if name not in _NO_VOCABULARY]:
+            raise missing("E416", f"{shown}: no vocabulary there", "download the whole folder")
+    elif holds_weights(class_name) or class_name.endswith("Scheduler"):
+        wanted = "config.json" if holds_weights(class_name) else "scheduler_config.json"
+        if wanted not in names:
+            raise missing("E416", f"{shown}: no {wanted} there", "download the whole folder")
+    for name in _READ:
+        if name in names and is_here(folder / name):
+            read_json(folder / name, f"{shown}/{name}")
+    return names
 
 
 def weights_files(folder: Folder, shown: str, variant: str | None, *, allow_pickle: bool) -> list[str] | None:

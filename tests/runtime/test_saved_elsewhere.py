@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from transformers import CLIPVisionModelWithProjection
 
 import recipe_runner
 from recipe_runner.adapters.base_modules import base_modules
+from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.memory import weights_memory
 from recipe_runner.preflight import weights_problems
 from recipe_runner.weights.identify.folder import identify
@@ -188,3 +191,17 @@ def test_a_mask_that_is_white_below_its_transparency_is_told(folder: Path) -> No
     assert (white.code, white.line, black.code) == ("W626", 5, "W626")
     assert ("white everywhere" in white.message, "transparency is not read" in white.hint) == (True, True)
     assert ("black everywhere" in black.message, "transparency" in black.hint) == (True, False)
+
+
+def test_a_tokenizer_that_does_not_say_how_long_prompts_are_is_refused(folder: Path) -> None:
+    shutil.copytree(folder / "model", folder / "endless")
+    settings = folder / "endless" / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(settings.read_text())
+    del told["model_max_length"]
+    settings.write_text(json.dumps(told))
+    path = folder / "endless.yaml"
+    path.write_text("recipe: 1\nname: endless\nbase: {model: endless}\nprompts: [{prompt: a bear}]\n")
+    with pytest.raises(RecipeRunnerError) as caught:
+        recipe_runner.run_recipe(path, runs=folder / "runs-endless")
+    (problem,) = caught.value.problems
+    assert (problem.code, "model_max_length" in problem.message) == ("E507", True)

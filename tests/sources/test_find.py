@@ -93,6 +93,25 @@ def test_replaced_components_need_no_files(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("unet/config.json", b"{", "E407 model/unet/config.json: not a readable JSON file"),
+        ("tokenizer/tokenizer_config.json", b"[]", "E407 model/tokenizer/tokenizer_config.json: not a JSON object"),
+        ("scheduler/scheduler_config.json", None, "E416 model/scheduler: no scheduler_config.json there"),
+        ("tokenizer/vocab.json", None, "E416 model/tokenizer: no vocabulary there"),
+    ],
+)
+def test_a_configuration_that_is_broken_or_missing(name: str, content: bytes | None, said: str, tmp_path: Path) -> None:
+    write(tmp_path / "model", BASE)
+    if content is None:
+        for path in (tmp_path / "model" / name).parent.iterdir():
+            path.unlink()
+    else:
+        (tmp_path / "model" / name).write_bytes(content)
+    assert refusal(lambda: find_base("model", folder=tmp_path)).startswith(said)
+
+
 def test_a_part_replaced_by_a_single_file_keeps_its_configuration(tmp_path: Path) -> None:
     write(tmp_path / "model", BASE)
     found = find_base("model", folder=tmp_path, left_out=["unet"], described=["unet"])
