@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +20,7 @@ from recipe_runner.fetching import fault_of, is_bundled, locate_locked, locked_a
 from recipe_runner.locking import pins_of
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import IDENTICAL, Tolerance, Verdict, compare_files
-from recipe_runner.record.documents import addresses
+from recipe_runner.record.documents import readdressed_recipe
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import IMAGES, LOCK, RECIPE, RESOLVED
 from recipe_runner.record.verify import Checked, is_file_of
@@ -130,22 +131,12 @@ def _not_here(role: str, why: Problem) -> Problem:
 def portable_recipe(run: Path, origin: Origin, overrides: Sequence[str]) -> str:
     """The run's recipe with local addresses written out whole, so that it can be run from anywhere."""
     document = origin.document.with_overrides(overrides) if origin.root else origin.document
-    tree: Any = json.loads(json.dumps(document.tree))
-    folder = origin.root or run
-    for holder, key in addresses(tree):
-        holder[key] = _whole(holder[key], folder)
-    for values in (tree.get("matrix") or {}).values():
-        for index, value in enumerate(values):
-            if isinstance(value, str):
-                values[index] = _whole(value, folder)
-            for holder, key in addresses(value):
-                holder[key] = _whole(holder[key], folder)
-    return to_yaml(tree)
+    return to_yaml(readdressed_recipe(document.tree, partial(_whole, folder=origin.root or run)))
 
 
-def _whole(address: Any, folder: Path) -> Any:
+def _whole(address: Any, key: str, *, folder: Path) -> Any:
     if isinstance(address, list):
-        return [_whole(each, folder) for each in address]
+        return [_whole(each, key, folder=folder) for each in address]
     path = folder / Path(address).expanduser()
     return str(path.resolve()) if "://" not in address and path.exists() else address
 

@@ -7,6 +7,7 @@ pickle is allowed, and the recipe is checked like any other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from recipe_runner.exchange.addresses import address_of
 from recipe_runner.exchange.generation import ForeignModel
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, comments, one_line, relative, slug
 from recipe_runner.record.carried import EXECUTED, read_carried
-from recipe_runner.record.documents import addresses
+from recipe_runner.record.documents import ADDRESS_KEYS, readdressed
 from recipe_runner.record.metadata import RECIPE_KEYWORD
 from recipe_runner.rules.base import PICKLED
 from recipe_runner.yaml_text import to_yaml
@@ -44,8 +45,7 @@ def own_recipe(texts: Mapping[str, str], source: str, surroundings: Surroundings
         recipe["runtime"] = kept
         if kept.get("reproducibility") == "fast":
             lost.append("which images shared a batch, which at `fast` decides the last bits")
-    for holder, key in _addresses(recipe):
-        holder[key] = _address(holder[key], key, lost)
+    recipe = readdressed(recipe, partial(_address, lost=lost), keys=(*ADDRESS_KEYS, "weight_name"))
     notes = _find(recipe, files, surroundings)
     if surroundings.base is not None and isinstance(recipe.get("base"), dict):
         for key in (*_NARROWING, "config"):
@@ -55,21 +55,9 @@ def own_recipe(texts: Mapping[str, str], source: str, surroundings: Surroundings
     return ImportedRecipe(name=name, program=PROGRAM, text=text, lost=tuple(lost))
 
 
-def _addresses(recipe: Any) -> list[tuple[dict[str, Any], str]]:
-    """Every address of a recipe whose shape nobody has checked yet."""
-    prompts = recipe.get("prompts")
-    images = (
-        [prompt.get("images") for prompt in prompts if isinstance(prompt, dict)] if isinstance(prompts, list) else []
-    )
-    found = list(addresses({key: value for key, value in recipe.items() if key != "prompts"}))
-    return [*found, *((each, name) for each in images if isinstance(each, dict) for name in each)] + [
-        (entry, "weight_name") for entry, key in found if key == "model" and "weight_name" in entry
-    ]
-
-
-def _address(value: Any, key: str, lost: list[str]) -> Any:
+def _address(value: Any, key: str, *, lost: list[str]) -> Any:
     if isinstance(value, list):
-        return [_address(item, key, lost) for item in value]
+        return [_address(item, key, lost=lost) for item in value]
     if not isinstance(value, str):
         return value
     address, odd = address_of(ForeignModel(name=value, hub=True), folder=True)

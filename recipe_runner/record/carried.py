@@ -19,7 +19,7 @@ from recipe_runner.document import Document
 from recipe_runner.matrix import Variant, variants
 from recipe_runner.paths import prompt_id
 from recipe_runner.record.decided import write_decisions
-from recipe_runner.record.documents import addresses, pin
+from recipe_runner.record.documents import pin, readdressed
 from recipe_runner.resolved import AnySource, ResolvedVariant
 from recipe_runner.sources.source import Source
 
@@ -58,8 +58,8 @@ class Carrier:
         if by_id is None:
             by_id = self._prompts[id(entries)] = {prompt_id(entry, at): entry for at, entry in enumerate(entries)}
         entry = {**cast("Mapping[str, Json]", by_id[image.prompt]), "id": image.prompt}
-        images = cast("Mapping[str, Json]", entry.get("images") or {})
-        return {**entry, "images": {name: _shown(value) for name, value in images.items()}} if images else entry
+        changed: Mapping[str, Json] = readdressed(entry, _shown, ("prompts", 0))
+        return changed
 
     def _tree(self, variant: ResolvedVariant) -> Mapping[str, Any]:
         """The recipe of a variant without prompts and seeds."""
@@ -69,8 +69,7 @@ class Carrier:
         tree.setdefault("adapters", {})
         write_decisions(tree, [variant])
         pin(tree, dict(_sources(variant)))
-        for holder, key in addresses(tree):
-            holder[key] = _shown(holder[key])
+        tree = readdressed(tree, _shown)
         tree["runtime"] = {key: value for key, value in tree.get("runtime", {}).items() if key in EXECUTED}
         return {key: value for key, value in tree.items() if value != {}}
 
@@ -95,9 +94,9 @@ def _files(variant: ResolvedVariant) -> Iterator[tuple[str, str]]:
             yield role, source.files[0].sha256
 
 
-def _shown(address: Any) -> Any:
+def _shown(address: Any, key: str) -> Any:
     if isinstance(address, list):
-        return [_shown(item) for item in address]
+        return [_shown(item, key) for item in address]
     text = cast("str", address)
     rooted = text.startswith(("/", "~")) or PureWindowsPath(text).is_absolute()
     return PurePosixPath(text.replace("\\", "/")).name if rooted else text

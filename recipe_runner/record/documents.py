@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
 
 from recipe_runner.compile import Plan
-from recipe_runner.paths import prompt_id
+from recipe_runner.paths import Path, parse_path, prompt_id
 from recipe_runner.recipe import Merge, Recipe
 from recipe_runner.record.decided import write_decisions
 from recipe_runner.resolved import AnySource
@@ -20,7 +21,7 @@ from recipe_runner.yaml_text import to_yaml
 RESOLVED_HEADER = "# Every default and override written out. Running this file gives the same plan.\n"
 
 
-def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
+def resolved_yaml(recipe: Recipe, plan: Plan, folder: FilePath, run: FilePath) -> str:
     """The recipe with nothing left out; paths relative to the recipe's `folder` are rewritten for the `run` folder."""
     tree = _plain(recipe.model_dump(by_alias=True, exclude_none=True))
     first = plan.recipe.variants[0]
@@ -35,15 +36,7 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
     _without_unread(tree)
     write_decisions(tree, plan.recipe.variants)
     pin(tree, plan.sources())
-    for holder, key in addresses(tree):
-        holder[key] = _moved(holder[key], folder, run)
-    for axis, values in tree["matrix"].items():
-        if axis.rsplit(".", 1)[-1] in _ADDRESS_KEYS:
-            tree["matrix"][axis] = [_moved(value, folder, run) for value in values]
-        else:
-            for value in values:
-                for holder, key in addresses(value):
-                    holder[key] = _moved(holder[key], folder, run)
+    tree = readdressed_recipe(tree, partial(_moved, folder=folder, run=run))
     return RESOLVED_HEADER + to_yaml(_without_empty(tree))
 
 
@@ -83,36 +76,52 @@ def lock_yaml(plan: Plan) -> str:
     return lock_text(Lock(lock=1, sources=sources, libraries=installed_libraries()), RUN_HEADER)
 
 
-_ADDRESS_KEYS = ("model", "config", "image", "image_embeds", "mask")
+ADDRESS_KEYS = ("model", "config", "image", "image_embeds", "mask")
+_IN_PROMPT = 4
+"""How deep the address of a prompt's image lies: prompts, which, images, adapter."""
 
 
-def addresses(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every place in `tree` that holds an address, as its mapping and key."""
-    if not isinstance(tree, dict):
-        if isinstance(tree, list):
-            for item in tree:
-                yield from addresses(item)
-        return
-    for key, value in tree.items():
-        if key in ("prompts", "sampling", "scheduler", "matrix"):
-            if key == "prompts":
-                yield from ((prompt["images"], name) for prompt in value for name in prompt.get("images", {}))
-        elif key in _ADDRESS_KEYS and isinstance(value, (str, list)):
-            yield tree, key
-        else:
-            yield from addresses(value)
+def readdressed(
+    value: Any, change: Callable[[Any, str], Any], path: Path = (), keys: Sequence[str] = ADDRESS_KEYS
+) -> Any:
+    """A part of a recipe, `path` where in it, with each address (a text or list of texts) as `change` makes it.
+
+    `change` is told the key, too. Nothing is taken for granted about the value's shape.
+    """
+    if _holds_address(path, keys) and isinstance(value, (str, list)):
+        return change(value, str(path[-1]))
+    if isinstance(value, dict):
+        return {key: readdressed(part, change, (*path, key), keys) for key, part in value.items()}
+    if isinstance(value, list):
+        return [readdressed(part, change, (*path, place), keys) for place, part in enumerate(value)]
+    return value
 
 
-def _moved(address: Any, folder: Path, run: Path) -> Any:
+def readdressed_recipe(tree: Mapping[str, Any], change: Callable[[Any, str], Any]) -> dict[str, Any]:
+    """A checked recipe with each address as `change` makes it, those in the values of its axes among them."""
+    axes = {
+        axis: [readdressed(value, change, tuple(step.name for step in parse_path(axis))) for value in values]
+        for axis, values in (tree.get("matrix") or {}).items()
+    }
+    return {key: axes if key == "matrix" else readdressed(part, change, (key,)) for key, part in tree.items()}
+
+
+def _holds_address(path: Path, keys: Sequence[str]) -> bool:
+    if path[:1] == ("prompts",):
+        return len(path) == _IN_PROMPT and path[2] == "images"
+    return path[:1] in (("base",), ("adapters",)) and path[:2] != ("base", "scheduler") and path[-1] in keys
+
+
+def _moved(address: Any, key: str, *, folder: FilePath, run: FilePath) -> Any:
     """A path as seen from the run folder; a Hub id or URL as it is."""
     if isinstance(address, list):
-        return [_moved(item, folder, run) for item in address]
+        return [_moved(item, key, folder=folder, run=run) for item in address]
     if not isinstance(address, str) or address.startswith(("/", "~")):
         return address
     path = folder / address
     if not path.exists():
         return address
-    return Path(os.path.relpath(path.resolve(), run.resolve())).as_posix()
+    return FilePath(os.path.relpath(path.resolve(), run.resolve())).as_posix()
 
 
 def _without_empty(value: Any) -> Any:

@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from recipe_runner.api import Prepared, prepare
+from recipe_runner.document import parse_document
 from recipe_runner.recipe import Recipe
 from recipe_runner.record.documents import resolved_yaml
+from recipe_runner.sources.lock_file import Lock
+from recipe_runner.verifying import Origin, portable_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 DEMO = RECIPES / "demo"
@@ -118,3 +121,42 @@ def test_a_merge_whose_method_is_an_axis(tmp_path: Path) -> None:
     )
     _, written = resolved(prepared, tmp_path)
     assert prepare(written).plan.digest == prepared.plan.digest
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        "prompts.star.images.look: [demo/inputs/red-heart.png, [demo/inputs/yellow-star.png]]",
+        "'prompts[0].images.look': [demo/inputs/red-heart.png]",
+        "prompts.star.images: [{look: demo/inputs/red-heart.png}, {look: demo/inputs/green-cross.png}]",
+        "prompts.star: [{id: star, prompt: b, images: {look: demo/inputs/red-heart.png}}]",
+        "prompts: [[{id: star, prompt: b, images: {look: demo/inputs/red-heart.png}}], [{id: star, prompt: c}]]",
+        "adapters.look.image: [demo/inputs/red-heart.png, demo/inputs/green-cross.png]",
+        "adapters.look.image_encoder: [{model: demo/ip_adapter, subfolder: image_encoder}]",
+        (
+            "adapters: [{look: {kind: ip_adapter, model: demo/ip_adapter/ip-adapter_shapes.safetensors, "
+            "image: demo/inputs/red-heart.png}}]"
+        ),
+        "base: [{model: demo/model}, {model: demo/dreambooth}]",
+        "base.components: [{vae: {model: demo/model, subfolder: vae}}]",
+    ],
+)
+def test_paths_in_the_values_of_any_axis_are_seen_from_the_run(axis: str, tmp_path: Path) -> None:
+    (tmp_path / "demo").symlink_to(DEMO)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "recipe: 1\nname: a\nbase: {model: demo/model}\nadapters:\n"
+        "  look: {kind: ip_adapter, model: demo/ip_adapter/ip-adapter_shapes.safetensors, "
+        "image: demo/inputs/purple-ring.png}\n"
+        "prompts: [{id: star, prompt: a, images: {look: demo/inputs/yellow-star.png}}]\n"
+        f"matrix:\n  {axis}\n"
+    )
+    prepared = prepare(path)
+    _, written = resolved(prepared, tmp_path)
+    assert prepare(written).plan.digest == prepared.plan.digest
+    anywhere = tmp_path / "elsewhere/recipe.yaml"
+    anywhere.parent.mkdir()
+    document = parse_document(written.read_bytes(), str(written))
+    origin = Origin(document=document, lock=Lock(lock=1, sources={}), root=None, lock_folder=None)
+    anywhere.write_text(portable_recipe(written.parent, origin, ()))
+    assert prepare(anywhere).plan.digest == prepared.plan.digest
