@@ -11,13 +11,15 @@ from diffusers import ModelMixin
 from safetensors import SafetensorError
 
 from recipe_runner.errors import RecipeRunnerError
-from recipe_runner.runtime.problems import misfit
+from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.runtime.strict import check_report, check_shards, check_whole
 from recipe_runner.sources.component_files import weights_files
 from recipe_runner.weights.header import read_header
+from recipe_runner.weights.modules import TEXT_MODEL
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
+_REPORTED = "ignore_mismatched_sizes"
 _LOADER_ERRORS = (
     OSError,
     ValueError,
@@ -92,7 +94,27 @@ def _loaded(name: str, cls: type[Any], folder: Path, **settings: Any) -> Any:
         said = str(cause).strip().splitlines()
         code = "E503" if _about_shapes(str(cause)) else "E513"
         shown = said[0][:300] if said else "no reason given"
+        if _REPORTED in shown and not issubclass(cls, ModelMixin) and (wrong := _misshaped(cls, folder)):
+            shown = f"{len(wrong)} parameters have another shape: {some(wrong)}"
         raise misfit(code, f"{name}: {cls.__name__} cannot be loaded: {shown}") from cause
+
+
+def _misshaped(cls: type[Any], folder: Path) -> list[str]:
+    """What transformers says of shapes in its log alone: the parameters of the safetensors files that differ."""
+    with torch.device("meta"):
+        model = cls(cls.config_class.from_pretrained(str(folder), local_files_only=True))
+    # Files written before transformers 5 have the prefix that it took away.
+    wanted = {name.removeprefix(TEXT_MODEL): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {
+        name.removeprefix(TEXT_MODEL): shape
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, shape in read_header(path).shapes.items()
+    }
+    return [
+        f"{name} ({'x'.join(map(str, shape))} instead of {'x'.join(map(str, wanted[name]))})"
+        for name, shape in found.items()
+        if name in wanted and wanted[name] != shape
+    ]
 
 
 def _about_shapes(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,15 @@ def described_files(folder: Folder, shown: str, class_name: str) -> list[str]:
         wanted = "config.json" if holds_weights(class_name) else "scheduler_config.json"
         if wanted not in names:
             raise missing("E416", f"{shown}: no {wanted} there", "download the whole folder")
+    read_through(folder, shown, names)
+    return names
+
+
+def read_through(folder: Folder, shown: str, names: Sequence[str]) -> None:
+    """Raise E407 where a configuration file among `names` is on this machine and no JSON object."""
     for name in _READ:
         if name in names and is_here(folder / name):
             read_json(folder / name, f"{shown}/{name}")
-    return names
 
 
 def weights_files(folder: Folder, shown: str, variant: str | None, *, allow_pickle: bool) -> list[str] | None:

@@ -14,9 +14,11 @@ from recipe_runner.sources.address import Located, chosen, inside, listing, loca
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code
 from recipe_runner.sources.component_files import (
     allowed_weights,
+    available_variants,
     config_files,
     listed,
     no_weights_message,
+    read_through,
     weights_files,
 )
 from recipe_runner.sources.folder import Folder
@@ -205,10 +207,13 @@ def _component_names(root: Folder, wanted: Address, *, allow_pickle: bool) -> li
         if within:
             hint = f"there is one in {' and '.join(within[:3])}: name it with `subfolder`"
         raise missing("E416", f"{shown}: no config.json there, so it is not a component's folder", hint)
+    read_through(part, shown, names)
     if "config.json" in names and "tokenizer_config.json" not in names:
         weights = weights_files(part, shown, wanted.variant, allow_pickle=allow_pickle)
         if weights is None:
             message, hint = no_weights_message(part, shown, wanted.variant)
+            others = available_variants(part) if wanted.variant is None else []
+            hint = hint or (f"write `variant: {others[0]}`" if others else "")
             raise refused("E409" if wanted.variant else "E416", message, hint)
         names = [*names, *weights]
     return [f"{prefix}{name}" for name in names]

@@ -34,7 +34,8 @@ def check_encoder(layout: IpAdapterLayout, config: Mapping[str, Any], label: str
         return
     vision = config.get("vision_config") if isinstance(config.get("vision_config"), Mapping) else config
     known = _KNOWN.get((reading.encoder, reading.width, layout.image_width or 0))
-    named = (config.get("architectures") or [None])[0]
+    named = config.get("architectures")
+    named = named[0] if isinstance(named, list) and named else named
     if isinstance(named, str) and named not in (reading.encoder, reading.whole):
         hint = f"name the folder of one, or of a whole {reading.whole}" + (f", such as {known}" if known else "")
         raise misfit("E644", f"{label}: the image encoder is a {named}, and a {reading.encoder} is wanted", hint)
