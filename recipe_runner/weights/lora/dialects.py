@@ -49,6 +49,7 @@ _DOTTED_PREFIXES = (
     "text_encoder_2",
     "text_encoder",
     "denoiser",
+    "conditional_transformer",
     "model.diffusion_model",
     "diffusion_model",
     "clip_l",
@@ -56,6 +57,8 @@ _DOTTED_PREFIXES = (
     "t5xxl",
     "t5",
 )
+DENOISES = ("unet", "transformer", "denoiser", "conditional_transformer", "diffusion_model", "model.diffusion_model")
+"""What trainers call the one that denoises, whatever it is."""
 _KOHYA = re.compile(r"(?:lora|oft)_(unet|transformer_2|transformer|te[123]?|text_encoder(?:_[23])?)_(.+)")
 _ALIASES = {"te": "text_encoder", "te1": "text_encoder", "clip_l": "text_encoder", "te2": "text_encoder_2",
             "clip_g": "text_encoder_2", "te3": "text_encoder_3", "t5": "text_encoder_3",
@@ -75,7 +78,7 @@ _LAYOUTS = {
 
 def component_of(prefix: str, table: ModuleTable) -> str:
     """The component of the base that a prefix means; a name that the base lacks is returned as it is."""
-    if prefix in ("unet", "transformer", "denoiser", "diffusion_model", "model.diffusion_model"):
+    if prefix in DENOISES:
         # Kohya writes lora_unet_ for transformers too, and diffusion_model means whatever denoises.
         own = next((name for name in DENOISERS if name in table), prefix)
         return prefix if prefix == "transformer" else own

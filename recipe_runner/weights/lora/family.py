@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from recipe_runner.weights.denoiser_family import FamilyFound, family_called, family_of
 from recipe_runner.weights.denoisers import outline
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, listed_deltas
+from recipe_runner.weights.lora.dialects import DENOISES
 from recipe_runner.weights.lora.names import names_of
 from recipe_runner.weights.modules import ModuleTable, Shape
 
 CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
 """Width of the text that a UNet's cross-attention reads, by family."""
 
-DENOISERS = (None, "unet", "transformer", "transformer_2", "denoiser", "diffusion_model", "model.diffusion_model")
+DENOISERS = (None, "transformer_2", *DENOISES)
 """Components that denoise, as the dialects call them; None where a name says no component."""
 _FIRST = re.compile(r"(?:^|[._])(?:x_embedder|img_in|conv_in|input_blocks[._]0[._]0)$")
 _GUIDANCE = re.compile(r"guidance_(?:in|embedder)[._]")

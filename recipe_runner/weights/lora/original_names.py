@@ -213,6 +213,11 @@ _CODES: tuple[_Code, ...] = (
         },
     ),
     _Code(
+        # Ideogram 4, whose other names are Z-Image's.
+        probe=("layers.0.attention.to_q", "llm_cond_proj"),
+        lists={"layers": ("layers", {"attention.o": ("attention.to_out.0",)})},
+    ),
+    _Code(
         probe=("layers.0.attn.to_q", "layers.0.feed_forward.linear_1"),
         lists={name: (name, _LUMINA) for name in _NEXT_DIT},
         outside={
