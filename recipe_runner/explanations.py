@@ -121,12 +121,21 @@ def _type_hint(path: Path, error: _Error, wanted: Sequence[str]) -> str:
         return "Write a value, or delete the key."
     if isinstance(value, dict) and "string" in wanted:
         return 'If it is a text, put it in quotes: "…".'
-    if hint := _axis_hint(path, value):
+    if hint := _axis_hint(path, value) or _section_hint(name, value, error.schema):
         return hint
-    lists_scalars = "$ref" not in error.schema.get("items", {})
+    items = error.schema.get("items", {})
+    lists_scalars = "$ref" not in items and not (isinstance(value, str) and items.get("type") in ("integer", "number"))
     if isinstance(value, (str, int, float)) and (hint := _scalar_hint(value, wanted, lists_scalars=lists_scalars)):
         return hint
     return _example(name, error.schema) if name and not isinstance(path[-1], int) else ""
+
+
+def _section_hint(name: str, value: object, schema: Mapping[str, Any]) -> str:
+    """What to write for a section of which only its main key's value stands there."""
+    main = next((key for key in ("model", "class") if key in schema.get("properties", {})), None)
+    if main is None or not name or not isinstance(value, str):
+        return ""
+    return f"Write `{name}: {{{main}: {written(value)}}}`."
 
 
 def _axis_hint(path: Path, value: object) -> str:

@@ -45,6 +45,11 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("expected ',' or '}'", "a `,` or the `}` of the mapping is missing", "Close the mapping with `}`."),
     ("unexpected end of stream", "a quoted text is not closed", "Write the closing quote."),
     ("unexpected document indicator", "a quoted text is not closed", "Write the closing quote."),
+    (
+        "invalid Unicode character escape",
+        "half of a character, as JSON writes those beyond U+FFFF",
+        "Write the character itself, as `json.dumps(…, ensure_ascii=False)` does, or its escape: `\\U0001F600`.",
+    ),
     ("unknown escape", "an unknown escape", "Write `\\\\` for a backslash, or use single quotes."),
     ("hexdecimal number", "an escape without its hexadecimal digits", "Write `\\x41` or `\\u0041`."),
     ("expected escape sequence of", "an escape without its hexadecimal digits", "Write `\\x41` or `\\u0041`."),
