@@ -171,6 +171,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E624": Code("two adapters stand for one token"),
         "E625": Code("numbers of an adapter that are not finite"),
         "W626": Code("a mask of one colour"),
+        "E627": Code("an embedding's file that cannot be read", COULD_NOT),
         "E630": Code("a merge of what is no pair of factors"),
         "E631": Code("a difference for a bias that the module lacks"),
         "E632": Code("an alpha for a file without ranks"),

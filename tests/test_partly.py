@@ -79,7 +79,7 @@ def test_a_pickle_that_is_refused_is_looked_into_all_the_same(folder: Path, caps
     found = told(
         folder, f"base: {{model: demo/model}}\nadapters:\n  it: {{kind: lora, model: evil.pt}}\n{PROMPTS}", capsys
     )
-    assert found == [("5", "E330"), ("5", "E602")]
+    assert found == [("5", "E330"), ("5", "E607")]
 
 
 def test_a_base_in_doubt_is_all_that_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from recipe_runner.errors import Problem, WeightsError
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.component_kinds import kind_of_class
+from recipe_runner.weights.contents import read_weights
 
 INDEX = "model_index.json"
 _CONFIG = "config.json"
@@ -48,7 +49,8 @@ def _check_file(name: str, component: ResolvedComponent, said: str, config: Mapp
     """Compare a component's single file with the class `said` and the base's own `config` of the part.
 
     Raises:
-        WeightsError: E506 it is something else by its tensors, E507 it was made for another model.
+        WeightsError: E412 it holds no tensors, E506 it is something else by its tensors, E507 it was made for another
+            model, E607 it holds other things than tensors.
     """
     if not isinstance(component.source, Source):
         return
@@ -56,6 +58,7 @@ def _check_file(name: str, component: ResolvedComponent, said: str, config: Mapp
     from recipe_runner.weights.identify.identity import identify_file  # noqa: PLC0415
 
     file = component.source.files[0].name
+    read_weights(component.source.path(file), f"{name}: {file}")
     found, wanted = identify_file(component.source.path(file)), kind_of_class(said)
     # What no kind claims may still fit; of a whole checkpoint its part is taken.
     if wanted is not None and found.kind not in (wanted, "checkpoint", "unknown"):

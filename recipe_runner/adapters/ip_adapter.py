@@ -22,7 +22,7 @@ from recipe_runner.placed import placed
 from recipe_runner.recipe import IpAdapter
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.contents import read_weights
 from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.ip_adapter import (
     AttentionPlace,
@@ -38,7 +38,6 @@ from recipe_runner.weights.ip_adapter import (
 )
 from recipe_runner.weights.modules import Modules, ModuleTable
 from recipe_runner.weights.problems import misfit
-from recipe_runner.weights.torch_file import require_inert
 
 _VERSION_2 = re.compile(r"plus[-_]?v2", re.IGNORECASE)
 
@@ -141,8 +140,7 @@ def _lay_out(
     """What the file is, and the attentions it lands on; None while the file or the base's modules are not known."""
     if not isinstance(weights, Source):
         return None, None
-    contents = read_contents(weights.path(weights.files[0].name))
-    require_inert(contents.foreign, f"adapter {name}")
+    contents = read_weights(weights.path(weights.files[0].name), f"adapter {name}")
     shapes = contents.weights
     with said_instead(contents, "ip_adapter"):
         layout = read_ip_adapter(shapes, f"adapter {name}")

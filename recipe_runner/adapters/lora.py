@@ -16,7 +16,7 @@ from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.find import find_beside
 from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.contents import read_weights
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_floats, require_whole
@@ -112,7 +112,7 @@ def _lay_out(
     """Where the file's tensors land; None while the file or the base's modules are not known."""
     if modules is None or not isinstance(source, Source) or isinstance(config, Unresolved):
         return None
-    contents = read_contents(source.path(source.files[0].name))
+    contents = read_weights(source.path(source.files[0].name), f"adapter {name}")
     said = config.path(config.files[0].name) if config is not None else None
     metadata = with_config(contents.metadata, said)
     layout = read_layout(contents.weights, modules, target=lora.target, metadata=metadata)

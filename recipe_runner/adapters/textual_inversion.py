@@ -13,7 +13,7 @@ from recipe_runner.graph import Origin
 from recipe_runner.recipe import TextualInversion
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.contents import read_weights
 from recipe_runner.weights.embedding import (
     Embedding,
     Vectors,
@@ -24,7 +24,6 @@ from recipe_runner.weights.embedding import (
 )
 from recipe_runner.weights.identify.instead import said_instead
 from recipe_runner.weights.modules import ModuleTable
-from recipe_runner.weights.torch_file import require_inert
 
 USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
 """The names of diffusers' trainers."""
@@ -77,8 +76,7 @@ def _embedding(source: AnySource, token: str | None, label: str) -> Embedding | 
     """What the file is; None while it is not here. A pickle's program tells it too: nothing is unpickled."""
     if not isinstance(source, Source):
         return None
-    contents = read_contents(source.path(source.files[0].name))
-    require_inert(contents.foreign, label)
+    contents = read_weights(source.path(source.files[0].name), label)
     name = contents.values.get("name")
     found = identify_embedding(
         contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None, token=token

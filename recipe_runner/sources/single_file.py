@@ -10,10 +10,9 @@ from recipe_runner.sources.address import refused
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.weights.checkpoint import identify_checkpoint, stated_scheduler
-from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.contents import read_weights
 from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.original_layout import require_original
-from recipe_runner.weights.torch_file import require_inert
 
 if TYPE_CHECKING:
     from recipe_runner.sources.find import FoundBase
@@ -32,8 +31,7 @@ def looked_into(found: FoundBase, weight_name: str) -> tuple[FoundBase, Mapping[
     Raises:
         WeightsError: E4xx, E607 the file cannot be read, or holds more than tensors.
     """
-    contents = read_contents(found.source.path(weight_name))
-    require_inert(contents.foreign, weight_name)
+    contents = read_weights(found.source.path(weight_name), weight_name)
     return replace(found, scheduler=stated_scheduler(contents.weights)), contents.weights
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from recipe_runner.weights.formats import Format, identify_format, not_weights
 from recipe_runner.weights.header import DTYPE_BITS, Header, read_header
 from recipe_runner.weights.modules import Shape
+from recipe_runner.weights.problems import misfit
 
 _WRAPPER = "state_dict."
 
@@ -89,6 +90,22 @@ def read_contents(path: Path) -> Contents:
             size=path.stat().st_size,
         )
     raise not_weights(path, found)
+
+
+def read_weights(path: Path, shown: str) -> Contents:
+    """What the file at `path` holds, where it is to be used: tensors and nothing that runs. `shown` names it.
+
+    Raises:
+        WeightsError: as `read_contents`; E412 it holds no tensors, E607 other things than tensors.
+    """
+    contents = read_contents(path)
+    if contents.foreign:
+        from recipe_runner.weights.torch_file import require_inert  # noqa: PLC0415
+
+        require_inert(contents.foreign, shown)
+    if not contents.shapes:
+        raise misfit("E412", f"{shown}: the file holds no tensors", "download or copy the file again")
+    return contents
 
 
 def of_header(header: Header) -> Contents:

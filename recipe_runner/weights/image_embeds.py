@@ -32,17 +32,19 @@ def embeds_shape(path: Path, shown: str) -> Shape:
     """The shape of the one array in a .npy or .safetensors file; nothing in it is unpickled.
 
     Raises:
-        WeightsError: E646 it holds no one array of floating-point numbers; E401, E410, E415 it cannot be read.
+        WeightsError: E646 it holds no one array of floating-point numbers; E627 it is something else, or damaged;
+            E401, E410, E415 it cannot be read.
     """
     found = identify_format(path)
     if found == "numpy":
         return _numpy_shape(path, shown)
     if found != "safetensors":
         hint = "write the embedding with numpy.save or safetensors.torch.save_file"
-        raise misfit("E646", f"{shown}: the file is {DESCRIPTIONS[found]}, not an embedding", hint)
+        raise misfit("E627", f"{shown}: the file is {DESCRIPTIONS[found]}, not an embedding", hint)
     tensors = read_header(path).tensors
     if len(tensors) != 1:
-        raise misfit("E646", f"{shown}: the file holds {len(tensors)} tensors, and one embedding is wanted")
+        code = "E646" if tensors else "E627"
+        raise misfit(code, f"{shown}: the file holds {len(tensors)} tensors, and one embedding is wanted")
     (info,) = tensors.values()
     if info.dtype not in ("F64", "F32", "F16", "BF16"):
         raise misfit("E646", f"{shown}: its numbers are of type {info.dtype}, not floating-point")
@@ -55,7 +57,8 @@ def _numpy_shape(path: Path, shown: str) -> Shape:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise misfit("E646", f"{shown}: the array cannot be read without unpickling ({error})") from error
+        hint = "write the embedding with numpy.save, or download or copy the file again"
+        raise misfit("E627", f"{shown}: the array cannot be read without unpickling ({error})", hint) from error
     if array.dtype.kind != "f":
         raise misfit("E646", f"{shown}: its numbers are of type {array.dtype}, not floating-point")
     return tuple(array.shape)
