@@ -93,6 +93,17 @@ prompts: [{prompt: a red <hat>}]
 seeds: [1]
 matrix: {base.model: [model, dreambooth]}
 """,
+    "unload": """\
+prompts: [{prompt: a red hat}]
+seeds: [1]
+matrix:
+  adapters:
+    # In whatever order the images are made, something leaves before another comes.
+    - style: {kind: lora, model: style.safetensors}
+      hat: {kind: textual_inversion, model: hat.safetensors, token: hat}
+    - look: {kind: ip_adapter, model: models/look.safetensors, image: bear.png}
+    - {}
+""",
 }
 
 

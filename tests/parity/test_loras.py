@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
+from support import lycoris as kinds
 from support.loras import diffusers_file, factors, kohya_file, sgm_file
 from support.parity import recipe_pictures, script_pictures
 from support.plain import plain_pipeline
@@ -50,6 +52,39 @@ prompts: [{prompt: a red star}]
 seeds: [1]
 """,
 }
+ROWS["lora_scale"] = """\
+adapters: {style: {kind: lora, model: style.safetensors}}
+prompts: [{prompt: a red star}]
+seeds: [1]
+matrix: {adapters.style.scale: [0.0, 0.5, 1.0, 1.7, -0.8]}
+"""
+BLOCKS = """\
+adapters:
+  style:
+    kind: lora
+    model: style.safetensors
+    scale: {text_encoder: 0.5, text_encoder_2: 0.4, unet: {down: 0.9, up: {block_0: [0.4, 0.8]}}}
+prompts: [{prompt: a red star}]
+seeds: [1]
+"""
+METHODS = """\
+adapters:
+  both: {kind: merge, adapters: [style, flat], weights: [0.7, 0.4]}
+  style: {kind: lora, model: style.safetensors}
+  flat: {kind: lora, model: flat.safetensors}
+prompts: [{prompt: a red star}]
+seeds: [1]
+matrix:
+  adapters.both:
+    - {kind: merge, adapters: [style, flat], weights: [0.7, 0.4], combination_type: linear}
+    - {kind: merge, adapters: [style, flat], weights: [0.7, 0.4], combination_type: svd, svd_rank: 4}
+    - {kind: merge, adapters: [style, flat], weights: [0.7, 0.4], combination_type: ties, density: 0.5}
+"""
+LYCORIS = """\
+adapters: {style: {kind: lora, model: lycoris.safetensors, scale: 0.6}}
+prompts: [{prompt: a red star}]
+seeds: [1]
+"""
 SGM = """\
 adapters: {style: {kind: lora, model: sgm.safetensors, scale: 0.6}}
 prompts: [{prompt: a red star}]
@@ -94,3 +129,38 @@ def test_sdxl_under_the_original_code_s_names(sdxl_folder: Path, tmp_path: Path)
     sgm_file(tmp_path / "sgm.safetensors", made, pipeline.unet, alpha=2.0)
     expected = script_pictures(tmp_path, "sgm")
     assert np.array_equal(recipe_pictures(tmp_path, SGM), expected)
+
+
+def test_a_scale_for_each_block_and_both_text_encoders(sdxl_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(sdxl_folder)
+    made = factors(plain_pipeline(sdxl_folder), 1, ("unet", "text_encoder", "text_encoder_2"))
+    diffusers_file(tmp_path / "style.safetensors", made)
+    assert np.array_equal(recipe_pictures(tmp_path, BLOCKS), script_pictures(tmp_path, "lora_blocks"))
+
+
+def test_merges_by_peft_s_methods(sd15_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(sd15_folder)
+    pipeline = plain_pipeline(sd15_folder)
+    for seed, name in enumerate(("style", "flat"), 1):
+        diffusers_file(tmp_path / f"{name}.safetensors", factors(pipeline, seed, ("unet",), ends=("to_q", "to_v")))
+    expected = script_pictures(tmp_path, "merge_methods")
+    assert np.array_equal(recipe_pictures(tmp_path, METHODS), expected)
+    assert len(np.unique(expected, axis=0)) == len(expected)
+
+
+def test_lycoris_by_its_formulas(sd15_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(sd15_folder)
+    unet = plain_pipeline(sd15_folder).unet
+    ends = {
+        "to_q": kinds.loha,
+        "to_k": kinds.lokr("whole", "factors"),
+        "to_v": kinds.dora(kinds.lora, 0),
+        "conv1": kinds.full,
+        "norm1": kinds.norm,
+    }
+    changed = {name: make for end, make in ends.items() for name, _ in unet.named_modules() if name.endswith(end)}
+    tensors, _ = kinds.file_of(changed, unet, 1, size=0.3)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, tmp_path / "lycoris.safetensors")
+    expected = script_pictures(tmp_path, "lycoris")
+    assert np.array_equal(recipe_pictures(tmp_path, LYCORIS), expected)
+    assert not np.array_equal(recipe_pictures(tmp_path, LYCORIS, "adapters.style.scale=0.0"), expected)
