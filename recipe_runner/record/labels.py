@@ -35,7 +35,7 @@ def value_text(value: Json) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items())
+        return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items()) or "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(value_text(part) for part in value)}]"
     return json.dumps(value)
@@ -64,7 +64,10 @@ def heading(name: str, values: Sequence[Json]) -> tuple[str, list[str]]:
         return name, [value_text(value) for value in shown]
     sections = [value for value in shown if isinstance(value, Mapping)]
     rest = [{other: part for other, part in section.items() if other != key} for section in sections]
-    texts = [", ".join(filter(None, (value_text(s[key]), value_text(r)))) for s, r in zip(sections, rest, strict=True)]
+    texts = [
+        ", ".join(filter(None, (value_text(s[key]), value_text(r) if r else "")))
+        for s, r in zip(sections, rest, strict=True)
+    ]
     return f"{name}.{key}", texts
 
 

@@ -125,13 +125,15 @@ def count_images(tree: Mapping[str, Json]) -> int:
 def empties(view: View) -> Iterator[Finding]:
     """W335: no empty mapping, which says nothing; an empty scale of an image prompt adapter even switches it off."""
     pending: list[tuple[Path, Json]] = [((name,), view.tree[name]) for name in view.tree if name != "matrix"]
-    if view.tree.get("matrix") == {}:
+    axes = mapping(view.tree.get("matrix"))
+    if axes == {} and "matrix" in view.tree:
         pending.append((("matrix",), {}))
     while pending:
         path, value = pending.pop()
         if isinstance(value, Mapping):
             pending.extend(((*path, name), item) for name, item in value.items())
-            if not value:
+            # Where a whole section is an axis, one of its values may be no adapters, or no arguments.
+            if not value and not (len(path) == 1 and path[0] in axes):
                 message = f"`{format_path(path)}` is empty, and says nothing"
                 yield Finding("W335", message, path, "Delete it, or write something.", severity="warning")
         else:

@@ -91,7 +91,7 @@ def test_accents_are_taken_off_and_other_scripts_stay() -> None:
         ([{"class": "A"}, {"class": "B"}], "adapters.both.class", ["A", "B"]),
         ([1.0, {"unet": 0.5}], "adapters.both", ["1.0", "unet: 0.5"]),
         ([{"down": 1.0}, {"up": 1.0}], "adapters.both", ["down: 1.0", "up: 1.0"]),
-        ([{}, {"up": 1.0}], "adapters.both", ["", "up: 1.0"]),
+        ([{}, {"up": 1.0}], "adapters.both", ["{}", "up: 1.0"]),
         ([0.5, 1.0], "adapters.both", ["0.5", "1.0"]),
     ],
 )
