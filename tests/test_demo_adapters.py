@@ -64,6 +64,19 @@ def test_a_merged_lora_keeps_both_effects(runs: Path) -> None:
         assert interior_fill(picture, "star") < 0.9
 
 
+def test_both_layouts_of_a_lora_make_the_same_pictures(runs: Path) -> None:
+    for kohya, diffusers in pictures("kohya", runs).values():
+        assert torch.equal(kohya, diffusers)
+
+
+def test_adapters_that_left_leave_the_base_to_the_last_bit(runs: Path) -> None:
+    without = pictures("unload", runs, "matrix.adapters=[{}]")
+    for prompt, (outlined, shaded, bare) in pictures("unload", runs).items():
+        assert torch.equal(bare, without[prompt][0])
+        assert not torch.equal(bare, outlined)
+        assert background_fall(shaded) > 0.25 > background_fall(bare)
+
+
 def test_the_lokr_grows_with_its_scale(runs: Path) -> None:
     for seen in pictures("lycoris", runs).values():
         falls = [background_fall(picture) for picture in seen]
