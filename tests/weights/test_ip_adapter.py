@@ -88,6 +88,7 @@ INSTANTX = projection_shapes("faceid", cross=4096, read=0, face=1152) | {"ip_ada
     ("shapes", "words"),
     [
         ({}, "it is empty"),
+        ({"": (3, 8)}, "it is one tensor without a name"),
         ({"lora_unet_x.lora_up.weight": (1, 1)}, "it is no IP-Adapter"),
         ({"ip_adapter.1.to_k_ip.weight": (8, 4)}, "no image projection"),
         ({"image_proj.strange": (8, 4)}, "no kind known here"),

@@ -332,3 +332,8 @@ def test_clip_names_are_those_in_memory() -> None:
     assert component_modules(on_disk, "CLIPTextModelWithProjection") == {"text_model.encoder.layers.0.mlp.fc1": (8, 4)}
     projected = on_disk | {"text_projection.weight": (4, 4)}
     assert "text_model.encoder.layers.0.mlp.fc1" in component_modules(projected)
+
+
+def test_a_tensor_without_a_name_is_called_so() -> None:
+    with pytest.raises(AdapterMismatch, match=r"none of 1 tensors lands on the base: a tensor without a name \("):
+        require_whole(read_layout({"": (3, 8)}, {"unet": {"to_q": (8, 8)}}), "adapter a")

@@ -75,7 +75,10 @@ def _no_projection(shapes: Mapping[str, Shape]) -> str:
     if any(key.startswith((ATTENTION, "double_blocks.")) for key in shapes):
         return "it has no image projection (no tensor begins with image_proj.)"
     first = next(iter(shapes), None)
-    return f"it is no IP-Adapter (its first tensor is {first[:120]!r})" if first else "it is empty"
+    if first is None:
+        return "it is empty"
+    what = f"its first tensor is {first[:120]!r}" if first else "it is one tensor without a name"
+    return f"it is no IP-Adapter ({what})"
 
 
 class _Reader:

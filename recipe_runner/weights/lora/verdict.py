@@ -91,7 +91,7 @@ def _reasons(layout: LoraLayout) -> str:
         keys.setdefault(reason, []).append(key)
     said = [
         # Names are a stranger's: they may hold line breaks and what a terminal obeys.
-        f"{shown(found[0], _LONGEST)} ({shown(reason, _LONGEST)})"
+        f"{shown(found[0], _LONGEST) or 'a tensor without a name'} ({shown(reason, _LONGEST)})"
         + (f" and {len(found) - 1} more" if len(found) > 1 else "")
         for reason, found in list(keys.items())[:_SHOWN]
     ]
