@@ -86,6 +86,8 @@ class Bench:
             print(f"{kind}: back to a scale {back * 1000:.2f} ms, {back / step:.1%} of a step")
             print(f"{kind}: to a scale not used before {new * 1000:.2f} ms, {new / step:.1%} of a step")
             print(f"{kind}: a swap {swap * 1000:.2f} ms, loading it anew {load * 1000:.1f} ms: 1/{load / swap:.1f}")
+            work = seconds[f"{kind} at work"]
+            print(f"{kind}: an image with it at work takes {work / seconds['image']:.2f} of one without it")
             print(f"{kind}: an image with it at scale 0 takes {zero / seconds['image']:.3f} of one without it")
 
 
@@ -128,6 +130,8 @@ def main() -> None:
                 # Warm as the image without it is, which comes after another.
                 image(scales[2], 1)
                 bench.measure(f"{kind} at 0", scales[2], partial(image, scales[2]))
+                image(scales[1], 1)
+                bench.measure(f"{kind} at work", scales[1], partial(image, scales[1]))
         for kind in KINDS:
             landed = live.landing(handle(base, first[kind]))[first[kind].name]
             print(f"{kind}: {', '.join(f'{tensors} tensors in the {part}' for part, (tensors, _) in landed.items())}")
