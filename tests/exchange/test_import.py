@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sd_parsers import ParserManager
 from support.command import ROOT, call
 from support.foreign import png, text_chunk, with_comment
+from support.sd_parsers_reader import parse
 
 from recipe_runner.document import parse_document
 from recipe_runner.exchange.addresses import address_of
@@ -101,7 +101,7 @@ def test_real_texts_are_read_as_sd_parsers_reads_them(tmp_path: Path) -> None:
         data = png(*(text_chunk(name, text) for name, (_, text) in entry["text"].items()))
         path = tmp_path / f"{number}.png"
         path.write_bytes(data)
-        theirs = ParserManager().parse(path)
+        theirs = parse(path)
         ours = generation_of(data, texts_of(data))
         # Of several samplers ours is the first pass, theirs the first in the file; they read no workflow alone.
         if theirs is None or len(theirs.samplers) != 1:

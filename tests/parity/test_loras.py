@@ -161,6 +161,6 @@ def test_lycoris_by_its_formulas(sd15_folder: Path, tmp_path: Path) -> None:
     changed = {name: make for end, make in ends.items() for name, _ in unet.named_modules() if name.endswith(end)}
     tensors, _ = kinds.file_of(changed, unet, 1, size=0.3)
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, tmp_path / "lycoris.safetensors")
-    expected = script_pictures(tmp_path, "lycoris")
+    expected = script_pictures(tmp_path, "lycoris_kinds")
     assert np.array_equal(recipe_pictures(tmp_path, LYCORIS), expected)
     assert not np.array_equal(recipe_pictures(tmp_path, LYCORIS, "adapters.style.scale=0.0"), expected)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sd_parsers import ParserManager
 from support.records import PLAN, sha256
+from support.sd_parsers_reader import parse
 
 import recipe_runner
 from recipe_runner.record import samplers
@@ -136,7 +136,7 @@ def test_sd_parsers_reads_it(tmp_path: Path, prompt: str, name: Format) -> None:
     path = tmp_path / f"a.{name}"
     picture = encode(np.zeros((48, 64, 3), np.uint8), name)
     path.write_bytes(add_metadata(picture.data, name, Metadata(parameters=text, plan_digest=PLAN)))
-    found = ParserManager().parse(path)
+    found = parse(path)
     assert found is not None
     (sampler,) = found.samplers
     assert [part.value for part in sampler.prompts] == [prompt]
@@ -153,7 +153,7 @@ def test_sd_parsers_reads_loras(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     picture = encode(np.zeros((48, 64, 3), np.uint8), "png")
     path.write_bytes(add_metadata(picture.data, "png", Metadata(parameters=parameters_text(FULL))))
-    found = ParserManager().parse(path)
+    found = parse(path)
     assert found is not None
     assert found.full_prompt == "bears, pizza bites <lora:cereal:0.5>"
     assert found.metadata["Hashes"]["lora:cereal"] == LORA[:12]
