@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from recipe_runner.paths import Path, locate, parse_path, replaced
+from recipe_runner.paths import Path, locate, parse_path, prompt_id, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,23 @@ class Variant:
     index: int
     values: Mapping[str, Json]
     tree: Mapping[str, Json]
+
+
+class PromptsById:
+    """The prompts of variants by id. Variants share the list, which may be long, and every image asks."""
+
+    def __init__(self) -> None:
+        """Nothing was asked for yet."""
+        self._found: dict[int, tuple[Json, Mapping[str, Mapping[str, Json]]]] = {}
+
+    def find(self, tree: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+        """The prompt called `name` in the `tree` of a variant, as it is written; {} where there is none."""
+        prompts = cast("Sequence[Mapping[str, Json]]", tree.get("prompts", ()))
+        if id(prompts) not in self._found:
+            # The list is held too: no other may come to have its identity.
+            by_id = {prompt_id(entry, place): entry for place, entry in enumerate(prompts)}
+            self._found[id(prompts)] = prompts, by_id
+        return self._found[id(prompts)][1].get(name, {})
 
 
 def variants(document: Document) -> tuple[Variant, ...]:

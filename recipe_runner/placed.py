@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from recipe_runner.document import Mark
 from recipe_runner.errors import Problem, RecipeRunnerError
 from recipe_runner.graph import Origin
 
@@ -24,16 +26,23 @@ def told_as(problem: Problem) -> str:
     return f"{place}{problem.message} [{problem.code}]"
 
 
-def warning_at(origin: Origin, code: str, message: str, hint: str) -> Problem:
-    """A warning at the place `origin` of the recipe."""
-    return Problem(
-        code=code,
-        message=message,
+def origin_at(mark: Mark) -> Origin:
+    """The place `mark` of a recipe as an origin."""
+    return Origin(mark.source, mark.line, mark.column, mark.source_line, mark.width)
+
+
+def put_at(origin: Origin, problem: Problem) -> Problem:
+    """A problem at the place `origin` of the recipe."""
+    return replace(
+        problem,
         path=origin.path,
         line=origin.line,
         column=origin.column,
         width=origin.width,
         source_line=origin.source_line,
-        hint=hint,
-        severity="warning",
     )
+
+
+def warning_at(origin: Origin, code: str, message: str, hint: str) -> Problem:
+    """A warning at the place `origin` of the recipe."""
+    return put_at(origin, Problem(code=code, message=message, hint=hint, severity="warning"))

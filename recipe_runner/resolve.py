@@ -23,7 +23,7 @@ from recipe_runner.errors import RecipeRunnerError, ResolutionError
 from recipe_runner.graph import Origin
 from recipe_runner.matrix import Variant
 from recipe_runner.paths import format_path, prompt_id
-from recipe_runner.placed import placed
+from recipe_runner.placed import origin_at, placed
 from recipe_runner.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.resolve_base import resolve_base
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
@@ -136,8 +136,7 @@ class _Resolver:
 
     def _at(self, path: tuple[str | int, ...], *, key: bool = False) -> Origin:
         """The place of what is written at `path`, or of its key."""
-        mark = self._document.mark(path, key=key)
-        return Origin(mark.source, mark.line, mark.column, mark.source_line, mark.width)
+        return origin_at(self._document.mark(path, key=key))
 
     def _base(self, tree: Mapping[str, Any]) -> ResolvedBase:
         # Variants that differ in its scheduler find it again; what costs time, the digests, is remembered.

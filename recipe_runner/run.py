@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
-from recipe_runner.graph import Origin
-from recipe_runner.placed import placed, told_as
+from recipe_runner.placed import origin_at, placed, told_as
 from recipe_runner.preflight import fit_warnings
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.gallery import IN_FOLDER, Gallery
@@ -154,8 +153,7 @@ def _make(
     early = [told_as(problem) for problem in told]
     for warning in early:
         progress.say(f"warning: {warning}")
-    mark = prepared.document.mark(("runtime", "device"))
-    with placed(Origin(mark.source, mark.line, mark.column, mark.source_line, mark.width)):
+    with placed(origin_at(prepared.document.mark(("runtime", "device")))):
         workshop = Workshop(plan, progress.step, told=told)
     with workshop:
         gallery.begin(workshop.environment)

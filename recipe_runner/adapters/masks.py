@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from recipe_runner.errors import Problem
+from recipe_runner.placed import put_at
 from recipe_runner.resolved import ResolvedRecipe
 from recipe_runner.sources.pictures import grey_range, picture_size
 from recipe_runner.sources.source import Source
@@ -23,12 +23,10 @@ def mask_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
         height, width = variant.sampling.get("height"), variant.sampling.get("width")
         for adapter in variant.adapters:
             masks = [s for role, s in adapter.sources.items() if role.startswith("mask") and isinstance(s, Source)]
-            place = {"path": adapter.origin.path, "line": adapter.origin.line, "column": adapter.origin.column,
-                     "source_line": adapter.origin.source_line, "width": adapter.origin.width}  # fmt: skip
             found = [problem for mask in masks if (problem := _of_one_colour(adapter.name, mask)) is not None]
             if isinstance(height, int) and isinstance(width, int):
                 found += stretched(adapter.name, masks, width, height)
-            told |= {replace(problem, **place): None for problem in found}  # type: ignore[arg-type]
+            told |= {put_at(adapter.origin, problem): None for problem in found}
     yield from told
 
 

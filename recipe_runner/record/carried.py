@@ -16,8 +16,7 @@ from typing import Any, cast
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.document import Document
-from recipe_runner.matrix import Variant, variants
-from recipe_runner.paths import prompt_id
+from recipe_runner.matrix import PromptsById, Variant, variants
 from recipe_runner.record.decided import write_decisions
 from recipe_runner.record.documents import pin, readdressed
 from recipe_runner.resolved import AnySource, ResolvedVariant
@@ -36,7 +35,7 @@ class Carrier:
         """Carry parts of the checked recipe `document`, of which `plan` was made."""
         self._document, self._plan = document, plan
         self._shared: dict[int, tuple[Mapping[str, Any], Mapping[str, str]]] = {}
-        self._prompts: dict[int, Mapping[str, Json]] = {}
+        self._prompts = PromptsById()
 
     def text(self, image: PlannedImage) -> str:
         """A JSON object in ASCII: `recipe_runner`, the version; `recipe`; `files`, the sha256 of each weights file."""
@@ -52,12 +51,7 @@ class Carrier:
         return variants(self._document)
 
     def _prompt(self, image: PlannedImage) -> Mapping[str, Json]:
-        entries = cast("Sequence[Json]", self._variants[image.variant].tree["prompts"])
-        # Variants share the list; it may be long, and every image asks.
-        by_id = self._prompts.get(id(entries))
-        if by_id is None:
-            by_id = self._prompts[id(entries)] = {prompt_id(entry, at): entry for at, entry in enumerate(entries)}
-        entry = {**cast("Mapping[str, Json]", by_id[image.prompt]), "id": image.prompt}
+        entry = {**self._prompts.find(self._variants[image.variant].tree, image.prompt), "id": image.prompt}
         changed: Mapping[str, Json] = readdressed(entry, _shown, ("prompts", 0))
         return changed
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.document import Document, parse_document
 from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.load import problems_of
-from recipe_runner.matrix import Variant, variants
-from recipe_runner.paths import prompt_id
+from recipe_runner.matrix import PromptsById, Variant, variants
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
 from recipe_runner.record.telemetry import read_telemetry
@@ -50,17 +49,9 @@ class RecordedRun:
         written = written_variants(self.resolved, self.recipe, self.manifest.overrides)
         return {canonical(values): variant.tree for values, variant in written}
 
-    def _prompt(self, tree: Mapping[str, Any], name: str) -> Mapping[str, Json]:
-        prompts = cast("Sequence[Mapping[str, Json]]", tree.get("prompts", ()))
-        # Variants share the list; it may be long, and every image asks.
-        if id(prompts) not in self._prompts:
-            self._prompts[id(prompts)] = {prompt_id(entry, place): entry for place, entry in enumerate(prompts)}
-        return self._prompts[id(prompts)].get(name, {})
-
     @cached_property
-    def _prompts(self) -> dict[int, Mapping[str, Mapping[str, Json]]]:
-        """The prompts by id, of each list of them by identity."""
-        return {}
+    def _prompts(self) -> PromptsById:
+        return PromptsById()
 
     def asked(self, image: ImageRecord) -> Asked:
         """What the recipe asks of an image; nothing where no resolved recipe is there."""
@@ -68,7 +59,7 @@ class RecordedRun:
         if tree is None:
             return NOTHING_KNOWN
         return Asked(
-            texts={name: text for name, text in self._prompt(tree, image.prompt).items() if name != "id"},
+            texts={name: text for name, text in self._prompts.find(tree, image.prompt).items() if name != "id"},
             scales={name: entry["scale"] for name, entry in tree.get("adapters", {}).items() if "scale" in entry},
             sampling=tree.get("sampling", {}),
         )
