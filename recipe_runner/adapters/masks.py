@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from recipe_runner.errors import Problem
 from recipe_runner.placed import put_at
@@ -19,13 +20,16 @@ _NEAR = 0.01
 def mask_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
     """W626 for each mask of one colour; W758 for each of another shape than the pictures, as far as that is known."""
     told: dict[Problem, None] = {}
+    # Variants share masks, and a mask is read whole: each is looked at once.
+    of_one_colour, of_another_shape = cache(_of_one_colour), cache(stretched)
     for variant in recipe.variants:
         height, width = variant.sampling.get("height"), variant.sampling.get("width")
         for adapter in variant.adapters:
-            masks = [s for role, s in adapter.sources.items() if role.startswith("mask") and isinstance(s, Source)]
-            found = [problem for mask in masks if (problem := _of_one_colour(adapter.name, mask)) is not None]
+            sources = adapter.sources.items()
+            masks = tuple(s for role, s in sources if role.startswith("mask") and isinstance(s, Source))
+            found = [problem for mask in masks if (problem := of_one_colour(adapter.name, mask)) is not None]
             if isinstance(height, int) and isinstance(width, int):
-                found += stretched(adapter.name, masks, width, height)
+                found += of_another_shape(adapter.name, masks, width, height)
             told |= {put_at(adapter.origin, problem): None for problem in found}
     yield from told
 
