@@ -103,7 +103,8 @@ def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
 def _predictions(resolved: ResolvedRecipe) -> Iterator[Problem]:
     """W509 where nothing that is believed says what a single file predicts: SD 2, and metadata that say v."""
     told: dict[Problem, None] = {}
-    for base in (variant.base for variant in resolved.variants):
+    # Variants share bases, and a file's header is long: each is looked at once.
+    for base in {id(variant.base): variant.base for variant in resolved.variants}.values():
         family = bundled_family(base.config) if isinstance(base.config, Source) else None
         if family is None or "prediction_type" in base.scheduler_config or not isinstance(base.source, Source):
             continue
