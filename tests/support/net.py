@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -95,17 +96,16 @@ def recorded(path: Path, runs: Path) -> dict[str, str]:
 
 
 def differences(held: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
-    """What is not as the net holds it, a line each."""
+    """What is not as the net holds it, a line each. A node that changes changes all that follow: the first is named."""
     for part in dict.fromkeys((*held, *found)):
         before, after = held.get(part), found.get(part)
-        if before == after:
-            continue
         if isinstance(before, list) and isinstance(after, list):
-            yield from (f"{part}: gone: {line}" for line in before if line not in after)
-            yield from (f"{part}: new: {line}" for line in after if line not in before)
-            if sorted(before) == sorted(after):
-                yield f"{part}: in another order"
-        else:
+            pairs = list(enumerate(zip_longest(before, after, fillvalue="nothing"), start=1))
+            changed = [(number, *pair) for number, pair in pairs if pair[0] != pair[1]]
+            if changed:
+                number, was, now = changed[0]
+                yield f"{part}: {len(changed)} of {len(pairs)} changed; first, number {number}: {was} is now {now}"
+        elif before != after:
             yield f"{part}: {before} is now {after}"
 
 
