@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recipe_runner.api import Locked, compile_recipe, fetch_recipe, load_recipe, lock_recipe, run_recipe
     from recipe_runner.compile import Plan, PlannedImage
-    from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
+    from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
     from recipe_runner.recipe import Recipe
     from recipe_runner.run import Run
 
@@ -26,10 +26,10 @@ _HOMES = {
     "Locked": "api",
     "Plan": "compile",
     "PlannedImage": "compile",
-    "Problem": "errors",
+    "Problem": "problems.problem",
     "Recipe": "recipe",
-    "RecipeInvalid": "errors",
-    "RecipeRunnerError": "errors",
+    "RecipeInvalid": "problems.problem",
+    "RecipeRunnerError": "problems.problem",
     "Run": "run",
     "compile_recipe": "api",
     "fetch_recipe": "api",

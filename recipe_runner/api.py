@@ -12,12 +12,12 @@ from recipe_runner.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk.atomic import write_if_changed
 from recipe_runner.document import Document
-from recipe_runner.errors import Problem, ResolutionError
 from recipe_runner.exporting import Export, export
 from recipe_runner.fetching import fetch_locked
 from recipe_runner.locking import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of
 from recipe_runner.matrix import variants
 from recipe_runner.preflight import check_pipelines
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe

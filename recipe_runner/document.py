@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, cast
 
-from recipe_runner.errors import Problem, RecipeSyntaxError, Severity
 from recipe_runner.nodes import Node, read_nodes
 from recipe_runner.overrides import override
+from recipe_runner.problems.problem import Problem, RecipeSyntaxError, Severity
 from recipe_runner.text import Origin, Span, read_text
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.canonical import Json, digest
 from recipe_runner.compile import Plan
 from recipe_runner.disk.atomic import write_file
-from recipe_runner.errors import Problem, RecordError, WeightsError
-from recipe_runner.nearest import did_you_mean
+from recipe_runner.problems.problem import Problem, RecordError, WeightsError
+from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
 
 _EXPORTED = ("lora", "merge")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.locking import pins_of
+from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.sources.access import Access, Meter, access, reach
 from recipe_runner.sources.address import Located, is_path, locate
 from recipe_runner.sources.face_models import ADDRESS as FACE_MODELS

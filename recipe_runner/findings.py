@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recipe_runner.document import Document
-    from recipe_runner.errors import Problem, Severity
     from recipe_runner.paths import Path
+    from recipe_runner.problems.problem import Problem, Severity
 
 
 @dataclass(frozen=True, slots=True)

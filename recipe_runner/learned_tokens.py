@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from unicodedata import normalize
 
-from recipe_runner.nearest import nearest
+from recipe_runner.problems.suggest import nearest
 
 _WORD = r"[\w\u0300-\u036f]"
 """A letter, digit or underscore, or an accent on one."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipe_runner.document import Document, parse_document
-from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError, RecipeSyntaxError
-from recipe_runner.nearest import nearest
+from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError, RecipeSyntaxError
+from recipe_runner.problems.suggest import nearest
 from recipe_runner.rules import check_rules
 from recipe_runner.schema import check_recipe, in_order
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.resolved import AnySource
 from recipe_runner.sources.access import Key, Pin
 from recipe_runner.sources.lock_file import Lock, LockedSource, installed_libraries, lock_beside, locked_source

@@ -11,8 +11,8 @@ from math import prod
 from typing import NamedTuple
 
 from recipe_runner.adapters.base_parts import weights_of
-from recipe_runner.errors import Problem
-from recipe_runner.placed import warning_at
+from recipe_runner.problems.place import warning_at
+from recipe_runner.problems.problem import Problem
 from recipe_runner.resolved import ResolvedBase, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint import identify_checkpoint

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
-from recipe_runner.errors import Problem, RecipeSyntaxError
+from recipe_runner.problems.problem import Problem, RecipeSyntaxError
 from recipe_runner.scalars import LARGEST_INTEGER, NotFiniteError, TooLargeError, read_scalar
 from recipe_runner.syntax import syntax_problem
 from recipe_runner.text import Origin, Span

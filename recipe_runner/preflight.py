@@ -10,13 +10,14 @@ from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.masks import mask_warnings
 from recipe_runner.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.document import Document
-from recipe_runner.errors import Problem, RecipeInvalid, RecipeRunnerError
 from recipe_runner.load import read_document
 from recipe_runner.locking import pins_of
 from recipe_runner.matrix import variants
 from recipe_runner.memory import memory_warnings
 from recipe_runner.partly import checkable
-from recipe_runner.placed import warning_at
+from recipe_runner.problems.place import warning_at
+from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
+from recipe_runner.problems.wording import shown
 from recipe_runner.prompt_window import window_warnings
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe
@@ -30,7 +31,6 @@ from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.digests import unhashed
 from recipe_runner.weights.header import remembered_headers
 from recipe_runner.weights.lora.family import advice
-from recipe_runner.words import shown
 
 
 def weights_problems(

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.errors import Problem
 from recipe_runner.learned_tokens import occurrences
-from recipe_runner.placed import warning_at
+from recipe_runner.problems.place import warning_at
+from recipe_runner.problems.problem import Problem
+from recipe_runner.problems.wording import rest_of
 from recipe_runner.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
-from recipe_runner.words import rest_of
 
 T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
 """Default `max_sequence_length` of the pipelines that have a T5 encoder."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
-from recipe_runner.errors import Problem, RecipeRunnerError, ResolutionError
-from recipe_runner.placed import origin_at, placed, told_as
 from recipe_runner.preflight import fit_warnings
+from recipe_runner.problems.place import origin_at, placed, told_as
+from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.gallery import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
     from recipe_runner.document import Document
-    from recipe_runner.errors import Problem
+    from recipe_runner.problems.problem import Problem
 
 RECIPE = "recipe.v1.schema.json"
 MANIFEST = "manifest.v1.schema.json"

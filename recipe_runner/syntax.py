@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
-    from recipe_runner.errors import Problem
+    from recipe_runner.problems.problem import Problem
     from recipe_runner.text import Origin
 
 _INDENT = re.compile(r"[ \t]*")

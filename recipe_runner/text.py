@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from recipe_runner.errors import Problem, RecipeSyntaxError, Severity
+from recipe_runner.problems.problem import Problem, RecipeSyntaxError, Severity
 
 LARGEST_FILE = 1024 * 1024
 """Bytes. A recipe of ten thousand long prompts fits."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.document import Document, parse_document
-from recipe_runner.errors import Problem, RecipeRunnerError, RecordError, ResolutionError
 from recipe_runner.fetching import fault_of, is_bundled, locate_locked, locked_address
 from recipe_runner.locking import pins_of
+from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError, ResolutionError
 from recipe_runner.reasons import changes, flat
 from recipe_runner.record.compare import IDENTICAL, Tolerance, Verdict, compare_files
 from recipe_runner.record.documents import readdressed_recipe

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from support.cases import INVALID, problems_of_case
 
-from recipe_runner.codes import CODES, explain
 from recipe_runner.document import parse_document
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.codes import CODES, explain
+from recipe_runner.problems.problem import RecipeRunnerError
 
 PACKAGE = Path(__file__).parents[1] / "recipe_runner"
 SOURCES = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name != "codes.py"}
@@ -18,7 +18,7 @@ WRITTEN = {code for text in SOURCES.values() for code in re.findall(r'"([EW][1-9
 
 
 def test_codes_and_pages_are_the_same_set() -> None:
-    pages = {path.stem for path in (PACKAGE / "explain").glob("*.md")}
+    pages = {path.stem for path in (PACKAGE / "problems/pages").rglob("*.md")}
     assert pages == set(CODES)
 
 

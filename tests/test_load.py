@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.cases import VALID
 
-from recipe_runner.errors import RecipeInvalid, RecipeSyntaxError
 from recipe_runner.load import find_problems, load_document, load_recipe
+from recipe_runner.problems.problem import RecipeInvalid, RecipeSyntaxError
 from recipe_runner.recipe import Lora, Recipe, SeedRange
 
 ROOT = Path(__file__).parents[1]

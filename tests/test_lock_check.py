@@ -12,7 +12,7 @@ import pytest
 from support.command import ROOT, call
 
 from recipe_runner import lock_check
-from recipe_runner.errors import Problem
+from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.access import Meter
 
 if TYPE_CHECKING:

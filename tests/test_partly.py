@@ -11,9 +11,9 @@ from support.cases import INVALID
 from support.command import ROOT, call
 
 from recipe_runner.document import parse_document
-from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.load import problems_of
 from recipe_runner.partly import checkable
+from recipe_runner.problems.problem import RecipeRunnerError
 
 DEMO = ROOT / "recipes/demo"
 PROMPTS = "prompts: [{id: star, prompt: a star}]\n"

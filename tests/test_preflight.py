@@ -15,8 +15,8 @@ from support.ip_adapters import write_picture
 from support.safetensors_bytes import whole
 
 from recipe_runner import memory
-from recipe_runner.errors import Problem
 from recipe_runner.preflight import weights_problems
+from recipe_runner.problems.problem import Problem
 from recipe_runner.weights import digests
 from recipe_runner.weights.digests import unhashed
 

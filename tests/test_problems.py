@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from recipe_runner.errors import Problem
+from recipe_runner.problems.problem import Problem
 from recipe_runner.report.problems import print_problems, problem_github, problem_text, wants_colour
 
 PROBLEM = Problem(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recipe_runner.component_fit import Part, misfits
-from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.component_kinds import kind_of_class

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.adapters.kind import Surroundings
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe import Component, IpAdapter
 from recipe_runner.resolve_base import resolve_component
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent

@@ -9,7 +9,7 @@ from recipe_runner.adapters.kind import Core, Surroundings
 from recipe_runner.adapters.lora import check_scale, scale_of
 from recipe_runner.canonical import digest
 from recipe_runner.graph import Origin
-from recipe_runner.placed import placed
+from recipe_runner.problems.place import placed
 from recipe_runner.recipe import Merge
 from recipe_runner.resolved import ResolvedAdapter
 from recipe_runner.weights.lora import LoraLayout, merged_layout

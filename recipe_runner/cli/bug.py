@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.errors import Problem
+from recipe_runner.problems.problem import Problem
 from recipe_runner.report.problems import print_problems
 
 if TYPE_CHECKING:

@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, and say by the exit status whether the two are the same."""
-    from recipe_runner.codes import COULD_NOT, NO, USAGE  # noqa: PLC0415
-    from recipe_runner.errors import RecipeRunnerError  # noqa: PLC0415
+    from recipe_runner.problems.codes import COULD_NOT, NO, USAGE  # noqa: PLC0415
+    from recipe_runner.problems.problem import RecipeRunnerError  # noqa: PLC0415
 
     if arguments.git:
         from recipe_runner.cli.git_driver import answer  # noqa: PLC0415

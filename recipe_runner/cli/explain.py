@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the page, or the list of codes."""
-    from recipe_runner.codes import CODES, USAGE, explain  # noqa: PLC0415
-    from recipe_runner.nearest import did_you_mean  # noqa: PLC0415
+    from recipe_runner.problems.codes import CODES, USAGE, explain  # noqa: PLC0415
+    from recipe_runner.problems.suggest import did_you_mean  # noqa: PLC0415
 
     as_json = arguments.format == "json"
     if arguments.code is None:

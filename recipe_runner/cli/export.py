@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from recipe_runner.cli.options import add_format, add_recipe
 
 if TYPE_CHECKING:
-    from recipe_runner.errors import Problem
     from recipe_runner.exchange.exported import Exported
+    from recipe_runner.problems.problem import Problem
 
 EXAMPLES = """\
 examples:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write or print the export; 1 when it makes other pictures."""
     from recipe_runner.api import prepare  # noqa: PLC0415 - imports pydantic
-    from recipe_runner.codes import CODES  # noqa: PLC0415
+    from recipe_runner.problems.codes import CODES  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems, problems_json  # noqa: PLC0415
 
     output: Path | None = arguments.output
@@ -80,7 +80,7 @@ def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exp
 
 
 def _problems(exported: Exported, path: str) -> list[Problem]:
-    from recipe_runner.errors import Problem  # noqa: PLC0415
+    from recipe_runner.problems.problem import Problem  # noqa: PLC0415
 
     hint = "`recipe-runner export-adapter` writes a LoRA or merge as a file that plain diffusers loads"
     wrong = [

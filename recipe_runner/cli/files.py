@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipe_runner.errors import Problem, RecordError
+from recipe_runner.problems.problem import Problem, RecordError
 
 
 def write_new(path: Path, text: str, *, force: bool, make_folder: bool = False) -> None:

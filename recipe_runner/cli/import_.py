@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.cli.options import add_format
 
 if TYPE_CHECKING:
-    from recipe_runner.errors import Problem
     from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings
+    from recipe_runner.problems.problem import Problem
 
 EXAMPLES = """\
 examples:
@@ -56,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write or print a recipe for each file; what cannot be read does not keep others from being read."""
     from recipe_runner.cli.files import write_new  # noqa: PLC0415
-    from recipe_runner.codes import CODES, USAGE  # noqa: PLC0415
-    from recipe_runner.errors import RecipeRunnerError  # noqa: PLC0415
     from recipe_runner.exchange.find_models import ModelFolders  # noqa: PLC0415
     from recipe_runner.exchange.recipe_text import Surroundings  # noqa: PLC0415
+    from recipe_runner.problems.codes import CODES, USAGE  # noqa: PLC0415
+    from recipe_runner.problems.problem import RecipeRunnerError  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
 
     into_folder = arguments.output is not None and (len(arguments.files) > 1 or arguments.output.is_dir())
@@ -105,9 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _import(name: str, surroundings: Surroundings) -> ImportedRecipe:
-    from recipe_runner.errors import Problem, ResolutionError  # noqa: PLC0415
     from recipe_runner.exchange.importing import import_bytes  # noqa: PLC0415
     from recipe_runner.exchange.read import LARGEST_PICTURE  # noqa: PLC0415
+    from recipe_runner.problems.problem import Problem, ResolutionError  # noqa: PLC0415
 
     try:
         if name == "-":
@@ -146,7 +146,7 @@ def _targets(output: Path | None, *, into_folder: bool) -> Any:
 
 
 def _warnings(name: str, recipe: ImportedRecipe) -> Iterator[Problem]:
-    from recipe_runner.errors import Problem  # noqa: PLC0415
+    from recipe_runner.problems.problem import Problem  # noqa: PLC0415
 
     for sentence in recipe.lost:
         yield Problem(code="W850", message=f"not carried over: {sentence}", path=name, severity="warning")

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what each file is."""
-    from recipe_runner.codes import COULD_NOT  # noqa: PLC0415
+    from recipe_runner.problems.codes import COULD_NOT  # noqa: PLC0415
     from recipe_runner.report.identity import hashes_of, identity_json, identity_text  # noqa: PLC0415
     from recipe_runner.weights.identify.folder import identify  # noqa: PLC0415
 

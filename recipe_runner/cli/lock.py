@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.cli.options import add_format, add_offline, may_fetch
 
 if TYPE_CHECKING:
-    from recipe_runner.errors import Problem
+    from recipe_runner.problems.problem import Problem
 
 EXAMPLES = """\
 examples:
@@ -69,8 +69,8 @@ def _beside(recipe: Path) -> Path:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from recipe_runner.codes import NO  # noqa: PLC0415
     from recipe_runner.lock_check import stale_entries  # noqa: PLC0415
+    from recipe_runner.problems.codes import NO  # noqa: PLC0415
     from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems, problem_json  # noqa: PLC0415
 

@@ -15,8 +15,8 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from recipe_runner import __version__
-from recipe_runner.codes import BUG, CODES, INTERRUPTED, USAGE
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.codes import BUG, CODES, INTERRUPTED, USAGE
+from recipe_runner.problems.problem import RecipeRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Say what of the command line is not understood, and what was probably meant."""
-        from recipe_runner.nearest import nearest  # noqa: PLC0415 - only where someone mistyped
+        from recipe_runner.problems.suggest import nearest  # noqa: PLC0415 - only where someone mistyped
 
         options = [option for option in self._option_string_actions if option.startswith("--")]
         first = unknown[0].partition("=")[0]
@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and leave with 2."""
         typed, _, choices = message.partition("invalid choice: '")[2].partition("' (choose from ")
         if choices:
-            from recipe_runner.nearest import nearest  # noqa: PLC0415 - only where someone mistyped
+            from recipe_runner.problems.suggest import nearest  # noqa: PLC0415 - only where someone mistyped
 
             meant = nearest(typed, [choice.strip("'") for choice in choices.rstrip(")").split(", ")])
             message += f"; did you mean {meant}?" if meant else ""

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print, write or compare."""
-    from recipe_runner.codes import NO  # noqa: PLC0415
+    from recipe_runner.problems.codes import NO  # noqa: PLC0415
 
     files = schema_files()
     if arguments.write is not None:

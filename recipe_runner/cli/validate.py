@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from recipe_runner.cli.options import add_format, add_offline, add_overrides, may_fetch
 
 if TYPE_CHECKING:
-    from recipe_runner.errors import Problem
+    from recipe_runner.problems.problem import Problem
 
 EXAMPLES = """\
 examples:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, print the problems, and return the gravest exit status."""
-    from recipe_runner.codes import CODES, USAGE  # noqa: PLC0415
+    from recipe_runner.problems.codes import CODES, USAGE  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
 
     recipes = list(recipes_in(arguments.paths))

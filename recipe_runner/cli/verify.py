@@ -121,7 +121,7 @@ def _rerun(arguments: argparse.Namespace, origin: Origin, manifest: Manifest) ->
 
 
 def _status(verified: Verified) -> int:
-    from recipe_runner.codes import COULD_NOT, NO  # noqa: PLC0415
+    from recipe_runner.problems.codes import COULD_NOT, NO  # noqa: PLC0415
 
     if verified.differs:
         return NO

@@ -14,7 +14,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from recipe_runner.errors import Problem, RecordError
+from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from recipe_runner.disk.atomic import make_folder, writing
-from recipe_runner.errors import Problem, RecordError
+from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

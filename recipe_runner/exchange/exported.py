@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 
 
 class ExportRefused(RecipeRunnerError):

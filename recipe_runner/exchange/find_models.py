@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.errors import WeightsError
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.digests import autov3, file_sha256
 
 if TYPE_CHECKING:

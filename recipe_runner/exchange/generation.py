@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from recipe_runner.document import parse_document
-from recipe_runner.errors import Problem, RecipeRunnerError
 from recipe_runner.exchange.generation import ImportRefused
 from recipe_runner.exchange.own import own_recipe
 from recipe_runner.exchange.read import generation_of, texts_of
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, recipe_of
 from recipe_runner.load import problems_of
+from recipe_runner.problems.problem import Problem, RecipeRunnerError
 
 
 def import_bytes(data: bytes, source: str, surroundings: Surroundings) -> ImportedRecipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from recipe_runner.errors import Problem
 from recipe_runner.exchange.comfyui import read_comfyui
 from recipe_runner.exchange.containers import Damaged, picture_format, picture_texts
 from recipe_runner.exchange.diffusers_workflow import read_diffusers_workflow
@@ -14,6 +13,7 @@ from recipe_runner.exchange.generation import Generation, ImportRefused
 from recipe_runner.exchange.invokeai import read_dream, read_invokeai, read_sd_metadata
 from recipe_runner.exchange.json_parameters import read_json_parameters
 from recipe_runner.exchange.parameters import read_parameters
+from recipe_runner.problems.problem import Problem
 
 LARGEST_PICTURE = 1024 * 1024 * 1024
 """Bytes."""

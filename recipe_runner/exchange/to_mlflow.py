@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from recipe_runner.errors import Problem, RecordError
+from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.manifest import Manifest, read_manifest
 from recipe_runner.record.telemetry import read_telemetry
 

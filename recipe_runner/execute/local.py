@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from recipe_runner.errors import OperationFailed, Problem, RecipeRunnerError
 from recipe_runner.graph import BuildGraph, Node, uses
+from recipe_runner.problems.problem import OperationFailed, Problem, RecipeRunnerError
 
 Operation = Callable[[Node, Mapping[str, Any]], Any]
 """Takes a node and the values of its inputs by name, and returns the node's value."""

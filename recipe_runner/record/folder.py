@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file, write_if_changed
 from recipe_runner.disk.lock import hold_lock
-from recipe_runner.errors import Problem, RecordError
+from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.journal import Journal
 from recipe_runner.record.names import IMAGES, JOURNAL, STORE
 from recipe_runner.record.store import Store

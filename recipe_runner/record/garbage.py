@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recipe_runner.disk.atomic import LEFTOVER_SUFFIX, writing
 from recipe_runner.disk.lock import hold_lock
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.listing import journal_keys
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.record.names import MANIFEST, STORE

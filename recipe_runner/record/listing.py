@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.journal import Journal
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.names import JOURNAL, MANIFEST, STORE, TELEMETRY

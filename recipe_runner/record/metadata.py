@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from recipe_runner.errors import Problem, RecordError
+from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
     from pathlib import Path

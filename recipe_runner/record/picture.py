@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from PIL import Image
 
-from recipe_runner.errors import Problem, RecordError
+from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.store import StoredImage
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.disk.atomic import reading
 from recipe_runner.document import Document
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.recipe import Recipe
 from recipe_runner.recipe.fields import FileRecord
 from recipe_runner.record.documents import lock_yaml, resolved_yaml

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipe_runner.canonical import digest
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.compare import read_pixels
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.metadata import read_metadata

@@ -11,13 +11,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from recipe_runner.codes import CODES
+from recipe_runner.problems.codes import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from recipe_runner.canonical import Json
-    from recipe_runner.errors import Problem
+    from recipe_runner.problems.problem import Problem
 
 _LONGEST_LINE = 160
 _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "place": "\x1b[1m", "frame": "\x1b[34m", "help": "\x1b[32m"}

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from recipe_runner.paths import replaced
+from recipe_runner.problems.wording import shown
 from recipe_runner.rules import adapters, base, request
 from recipe_runner.rules.axes import Axis, read_axes, too_many
 from recipe_runner.rules.view import View
 from recipe_runner.schema import in_order
-from recipe_runner.words import shown
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.document import Document
-    from recipe_runner.errors import Problem
     from recipe_runner.findings import Finding
+    from recipe_runner.problems.problem import Problem
 
 RULES: tuple[Callable[[View], Iterator[Finding]], ...] = (
     base.pipeline,

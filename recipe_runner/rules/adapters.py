@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.findings import Finding
 from recipe_runner.learned_tokens import misspelt, occurrences, same_token
-from recipe_runner.nearest import did_you_mean
+from recipe_runner.problems.suggest import did_you_mean
+from recipe_runner.problems.wording import listed, shown
 from recipe_runner.rules.view import elements, mapping
-from recipe_runner.words import listed, shown
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from recipe_runner.canonical import canonical
 from recipe_runner.explanations import explanations
 from recipe_runner.findings import Finding
-from recipe_runner.nearest import did_you_mean
 from recipe_runner.paths import PathNotFoundError, PathSyntaxError, format_path, locate, parse_path, replaced
+from recipe_runner.problems.suggest import did_you_mean
+from recipe_runner.problems.wording import shown
 from recipe_runner.rules.request import count_images
 from recipe_runner.rules.view import elements, mapping
 from recipe_runner.schema import RECIPE, load_schema, part_validator
 from recipe_runner.schema_parts import NoSuchPartError, schema_at
-from recipe_runner.words import shown
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from recipe_runner import diffusers_table
 from recipe_runner.findings import Finding
-from recipe_runner.nearest import did_you_mean
+from recipe_runner.problems.suggest import did_you_mean
+from recipe_runner.problems.wording import shown
 from recipe_runner.rules.view import mapping
-from recipe_runner.words import shown
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from recipe_runner.findings import Finding
-from recipe_runner.nearest import did_you_mean
 from recipe_runner.paths import format_path
+from recipe_runner.problems.suggest import did_you_mean
+from recipe_runner.problems.wording import shown
 from recipe_runner.rules.view import elements, mapping
 from recipe_runner.scalars import LARGEST_INTEGER
-from recipe_runner.words import shown
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

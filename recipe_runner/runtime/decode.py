@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipe_runner.errors import Problem
+from recipe_runner.problems.problem import Problem
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.problems import failed, warning
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.errors import Problem
+from recipe_runner.problems.problem import Problem
 from recipe_runner.runtime.family import Family, family_of
 from recipe_runner.runtime.tokens import prompt_warnings
 

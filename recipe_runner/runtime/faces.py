@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from recipe_runner.errors import OperationFailed
+from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.problems import failed, some
 from recipe_runner.runtime.watch import Watch

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.problems import failed
 

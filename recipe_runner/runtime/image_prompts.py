@@ -12,7 +12,7 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
-from recipe_runner.placed import placed
+from recipe_runner.problems.place import placed
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile, IpAdapterFiles
 from recipe_runner.runtime.ip_projections import Built, build, joined

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 
 from recipe_runner.canonical import Json
-from recipe_runner.errors import Problem
 from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
-from recipe_runner.placed import placed
+from recipe_runner.problems.place import placed
+from recipe_runner.problems.problem import Problem
 from recipe_runner.runtime.adapters import Adapters
 from recipe_runner.runtime.base import LoadedBase, load_base
 from recipe_runner.runtime.decode import Picture, decode

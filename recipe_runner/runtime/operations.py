@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from recipe_runner.adapters.masks import stretched
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
-from recipe_runner.errors import Problem
 from recipe_runner.graph import Node
 from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
-from recipe_runner.placed import placed, told_as
+from recipe_runner.problems.place import placed, told_as
+from recipe_runner.problems.problem import Problem
 from recipe_runner.resolved import ResolvedBase, ResolvedImagePrompt
 from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents

@@ -10,7 +10,7 @@ import torch
 from diffusers import ModelMixin
 from safetensors import SafetensorError
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.runtime.strict import check_report, check_shards, check_whole
 from recipe_runner.sources.component_files import weights_files

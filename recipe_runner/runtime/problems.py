@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipe_runner.errors import OperationFailed, Problem
+from recipe_runner.problems.problem import OperationFailed, Problem
 from recipe_runner.weights.problems import misfit, some
 
 __all__ = ["failed", "misfit", "some", "warning"]

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.repository import Repository, not_here, open_repository, widened

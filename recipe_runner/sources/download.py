@@ -23,7 +23,7 @@ from huggingface_hub import get_token
 
 from recipe_runner.disk.atomic import make_folder, put_in_place, system, write_file, writing
 from recipe_runner.disk.lock import hold_lock
-from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.source import SourceFile
 from recipe_runner.sources.urls import (

@@ -33,7 +33,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined]
 
 from recipe_runner.disk.atomic import writing
-from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
 from recipe_runner.sources.hub_cache import Listed, cached_listing, hub_cache, is_as_listed
 from recipe_runner.sources.ranges import read_range

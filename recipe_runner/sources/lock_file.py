@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, Strict
 
 from recipe_runner.document import parse_document
-from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 from recipe_runner.schema import check_lock
 from recipe_runner.sources.access import access

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from recipe_runner.canonical import digest
-from recipe_runner.errors import ResolutionError
+from recipe_runner.problems.problem import ResolutionError
 from recipe_runner.sources.source import Address
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner.document import Document, parse_document
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.schema import check_lock
 from recipe_runner.sources.address import check_url, is_hub_id, is_path, meant_path
 from recipe_runner.sources.hub_cache import COMMIT
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.errors import Problem
+    from recipe_runner.problems.problem import Problem
 
 
 def movable_sources(document: Document) -> tuple[Problem, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from recipe_runner.errors import ResolutionError
+from recipe_runner.problems.problem import ResolutionError
 from recipe_runner.sources.address import refused
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.hub_cache import (
     Listed,

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from recipe_runner.disk.atomic import LEFTOVER_SUFFIX, make_folder, put_in_place, write_file
-from recipe_runner.errors import Problem
+from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.download import ranged
 from recipe_runner.sources.hub import WORKERS, fetch_range, fetch_small
 from recipe_runner.sources.missing import SourceMissing

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from recipe_runner.errors import Problem, ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.weights.digests import cache_folder

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Literal
 
-from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.problems.problem import Problem, WeightsError
 
 Format = Literal[
     "safetensors", "torch_zip", "pickle", "numpy", "npz", "zip", "gguf", "hdf5", "archive", "image",

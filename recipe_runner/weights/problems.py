@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.problems.problem import Problem, WeightsError
 
 
 def misfit(code: str, message: str, hint: str = "") -> WeightsError:

@@ -11,7 +11,7 @@ from recipe_runner.diff.compare import compare
 from recipe_runner.diff.difference import Difference
 from recipe_runner.diff.side import read_side
 from recipe_runner.diff.words import compare_words
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.diff_lines import sections
 
 DEMO = Path(__file__).parents[2] / "recipes/demo"

@@ -12,7 +12,7 @@ import pytest
 from support.records import FailingSystem, Killed
 
 from recipe_runner.disk import atomic
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 
 OLD, NEW = b"old " * 50, b"new " * 70
 
@@ -104,7 +104,7 @@ def test_the_kernel_refusing_more_bytes_keeps_the_old_file(tmp_path: Path) -> No
     atomic.write_file(path, OLD)
     program = (
         "import resource, sys; from pathlib import Path; from recipe_runner.disk import atomic\n"
-        "from recipe_runner.errors import RecordError\n"
+        "from recipe_runner.problems.problem import RecordError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: atomic.write_file(Path(sys.argv[1]), b'new' * 1000)\n"
         "except RecordError as error: print(error.problems[0].code)\n"

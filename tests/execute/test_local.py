@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from recipe_runner.errors import OperationFailed, Problem, ResolutionError
 from recipe_runner.execute.local import execute
 from recipe_runner.graph import BuildGraph, Node, Origin
+from recipe_runner.problems.problem import OperationFailed, Problem, ResolutionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

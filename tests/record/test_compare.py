@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.compare import IDENTICAL, Tolerance, compare_files, compare_pixels, psnr, ssim
 
 

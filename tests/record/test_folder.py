@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.records import PLAN, journal_entry, run_folder, sha256
 
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record import folder as folder_module
 from recipe_runner.record.folder import RunFolder
 

@@ -10,7 +10,7 @@ import pytest
 from support.records import FailingSystem, Killed, journal_entry
 
 from recipe_runner.disk import atomic
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.journal import Journal
 
 if TYPE_CHECKING:

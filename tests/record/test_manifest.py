@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.manifests import manifest
 
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record import manifest as module
 from recipe_runner.record.manifest import (
     Failure,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.records import PLAN
 
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.metadata import Metadata, add_metadata, metadata_of, read_metadata
 from recipe_runner.record.picture import Format, encode, pixel_sha256
 

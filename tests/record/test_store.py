@@ -11,7 +11,7 @@ import pytest
 from support.records import FailingSystem, Killed, sha256, stored_image
 
 from recipe_runner.disk import atomic
-from recipe_runner.errors import RecordError
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.store import Absent, Found, Store
 
 if TYPE_CHECKING:

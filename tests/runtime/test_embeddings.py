@@ -20,7 +20,7 @@ from support.plain import our_picture, plain_picture, plain_pipeline
 from support.tiny import clip_tokenizer
 
 import recipe_runner
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.reading import reading_copy
 

@@ -14,8 +14,8 @@ from support.handles import base_model, handle, lora_model
 from support.loras import diffusers_file, factors, kohya_file
 from support.plain import our_picture, plain_picture, plain_pipeline
 
-from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import MergeModel
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.changes import Difference
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.export import export_adapter

@@ -20,7 +20,7 @@ from support.ip_adapters import tiny_shapes, write_ip_adapter
 from support.plain import plain_pipeline
 
 import recipe_runner
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.runtime.faces import FaceFinder
 from recipe_runner.sources.face_models import find_face_models

@@ -12,7 +12,7 @@ from support.handles import lora_model
 from support.module_tables import modules_of
 from support.plain import plain_pipeline
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.lora import Translated, translate
 from recipe_runner.runtime.tuners import Tuners
 

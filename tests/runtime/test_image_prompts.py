@@ -19,8 +19,8 @@ from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_picture, plain_pipeline
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelWithProjection
 
-from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import ComponentModel, ImagePrompt
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.environment import quiet

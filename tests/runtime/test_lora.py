@@ -12,7 +12,7 @@ from support.handles import base_model, handle, lora_model
 from support.loras import diffusers_file, factors, kohya_file
 from support.plain import our_picture, plain_picture, plain_pipeline
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
 

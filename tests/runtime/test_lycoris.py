@@ -24,7 +24,7 @@ from support.handles import base_model, handle, lora_model
 from support.plain import plain_pipeline
 from support.tuned import loaded, translated
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.tuners import Tuners
 

@@ -13,7 +13,7 @@ from support.loras import diffusers_file, factors, kohya_file
 from support.plain import plain_pipeline
 
 import recipe_runner
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.adapter_models import ADAPTER_MODELS
 from recipe_runner.runtime.live import LivePipeline
 

@@ -12,7 +12,7 @@ from support.handles import lora_model
 from support.module_tables import SHARED, modules_of, table, unet
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.lora import translate
 from recipe_runner.runtime.tuners import Tuners
 

@@ -17,8 +17,8 @@ from support.ip_adapters import tiny_shapes, write_ip_adapter
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
-from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import MergeModel
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime import image_prompts as image_prompts_part
 from recipe_runner.runtime import ip_adapter_file
 from recipe_runner.runtime import loras as loras_part

@@ -13,7 +13,7 @@ from support.handles import base_model, handle
 from support.plain import our_picture
 
 from recipe_runner.canonical import canonical
-from recipe_runner.errors import OperationFailed
+from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.record.environment import Environment
 from recipe_runner.runtime.devices import choose_device, present_devices
 from recipe_runner.runtime.environment import describe_environment

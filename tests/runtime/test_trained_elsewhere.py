@@ -17,7 +17,7 @@ from support.module_tables import modules_of
 from support.plain import plain_pipeline
 
 import recipe_runner
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.adapter_models import lora_of
 from recipe_runner.runtime.changes import Factor
 from recipe_runner.runtime.live import LivePipeline

@@ -25,8 +25,8 @@ from support.plain import our_picture, plain_pipeline
 from support.tiny import build_flux, build_sd3
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipVisionModel
 
-from recipe_runner.errors import RecipeRunnerError
 from recipe_runner.handle import ComponentModel, ImagePrompt
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.live import LivePipeline

@@ -19,7 +19,7 @@ from support.ip_adapters import (
 )
 
 import recipe_runner
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from support.command import ROOT, call
 
 import recipe_runner
 from recipe_runner.api import Terms, prepare
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
 

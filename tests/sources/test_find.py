@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.safetensors_bytes import whole
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.find import find_base, find_component, find_weights
 from recipe_runner.sources.missing import SourceMissing, Unresolved
 from recipe_runner.sources.source import Address

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from support.hub_server import HubServer
 
-    from recipe_runner.errors import Problem
+    from recipe_runner.problems.problem import Problem
 
 WRONG = whole({**table("lora-sdxl-diffusers"), "pad": (1_000_000,)})
 DEMO = ROOT / "recipes" / "demo"

@@ -20,7 +20,7 @@ from support.records import FailingSystem, Killed
 from support.safetensors_bytes import whole
 
 from recipe_runner.disk import atomic
-from recipe_runner.errors import RecipeRunnerError, RecordError
+from recipe_runner.problems.problem import RecipeRunnerError, RecordError
 from recipe_runner.sources import download
 from recipe_runner.sources.access import Access, Pin, reach
 from recipe_runner.sources.find import find_weights

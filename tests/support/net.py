@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import recipe_runner
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 
 from .command import ROOT
 

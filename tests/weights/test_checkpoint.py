@@ -15,7 +15,7 @@ from support.safetensors_bytes import whole
 from support.sparse import write_sparse
 from transformers import CLIPTextConfig, CLIPTokenizer
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources import bundled
 from recipe_runner.sources.bundled import FAMILIES, bundled_config, clip_vocabulary, write_config
 from recipe_runner.sources.find import find_base

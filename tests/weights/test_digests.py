@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.safetensors_bytes import whole
 
-from recipe_runner.errors import WeightsError
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights import digests
 from recipe_runner.weights.digests import SMALL_FILE_BYTES, autov3, cache_folder, file_sha256
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recipe_runner.errors import WeightsError
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.embedding import BARE, Embedding, identify_embedding, place_embedding
 from recipe_runner.weights.modules import ModuleTable, Shape
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from support.safetensors_bytes import header_bytes, whole
 
-from recipe_runner.errors import WeightsError
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.formats import identify_format, require_weights
 from recipe_runner.weights.header import MAX_HEADER_BYTES, TensorInfo, read_header
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from support.ip_adapters import SD15_WIDTHS, attention_shapes, lora_shapes, projection_shapes
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.weights.ip_adapter import (
     IpAdapterLayout,

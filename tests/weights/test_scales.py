@@ -14,7 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from support.module_tables import modules_of, table
 
 from recipe_runner.canonical import Json
-from recipe_runner.errors import WeightsError
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.lora import LoraLayout, LoraModule, expand_scales
 from recipe_runner.weights.modules import ModuleTable
 

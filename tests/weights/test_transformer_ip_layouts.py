@@ -9,7 +9,7 @@ import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from support.ip_adapters import SD15_WIDTHS, attention_shapes, flux_shapes, projection_shapes, sd3_shapes
 
-from recipe_runner.errors import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.weights.ip_adapter import (
     IpAdapterLayout,
     check_encoder,

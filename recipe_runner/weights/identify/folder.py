@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.errors import WeightsError
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.component_kinds import family_of_class, kind_of_class
 from recipe_runner.weights.contents import Contents, read_contents
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from recipe_runner.errors import WeightsError
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.contents import Contents
 
 _OTHER_KIND = ("E602", "E621", "E640")

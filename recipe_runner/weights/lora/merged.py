@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from recipe_runner.errors import Problem
+from recipe_runner.problems.problem import Problem
 from recipe_runner.weights.lora.layout import LoraLayout, LoraModule
 from recipe_runner.weights.lora.verdict import AdapterMismatch
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recipe_runner.canonical import Json
-from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.weights.lora.layout import LoraLayout
 from recipe_runner.weights.modules import Modules, ModuleTable
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from recipe_runner.errors import Problem, WeightsError
+from recipe_runner.problems.problem import Problem, WeightsError
+from recipe_runner.problems.wording import shown
 from recipe_runner.weights.lora.layout import LoraLayout
-from recipe_runner.words import shown
 
 _SHOWN = 3
 _LONGEST = 300

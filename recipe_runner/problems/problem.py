@@ -1,7 +1,7 @@
 """Problems, and the errors that carry them.
 
 A `Problem` is one located sentence for a person; a `RecipeRunnerError` is one or more of them raised together.
-Every code is registered in `recipe_runner.codes`, which also decides the exit status.
+Every code is registered in `recipe_runner.problems.codes`, which also decides the exit status.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every problem code: its title and the exit status it leads to. One page in `explain/` tells the rest.
+"""Every problem code: its title and the exit status it leads to. One page in `pages/` tells the rest.
 
 Codes are never reused. 1xx text, 2xx shape, 3xx rules between fields, 4xx sources, 5xx base, 6xx adapters,
 7xx execution, 8xx records, 9xx command line. A code that starts with W is a warning.
@@ -255,4 +255,4 @@ def explain(code: str) -> str:
         raise KeyError(code)
     from importlib.resources import files  # noqa: PLC0415 - only when a page is wanted
 
-    return (files("recipe_runner") / "explain" / f"{code}.md").read_text(encoding="utf-8")
+    return (files("recipe_runner.problems") / "pages" / code[:3] / f"{code}.md").read_text(encoding="utf-8")

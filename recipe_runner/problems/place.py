@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from recipe_runner.document import Mark
-from recipe_runner.errors import Problem, RecipeRunnerError
 from recipe_runner.graph import Origin
+from recipe_runner.problems.problem import Problem, RecipeRunnerError
 
 
 @contextmanager
