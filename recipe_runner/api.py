@@ -11,7 +11,7 @@ from recipe_runner import load
 from recipe_runner.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk.atomic import write_if_changed
-from recipe_runner.document import Document
+from recipe_runner.document.document import Document
 from recipe_runner.exporting import Export, export
 from recipe_runner.fetching import fetch_locked
 from recipe_runner.locking import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from recipe_runner.document.paths import Path, format_path
 from recipe_runner.findings import Finding
-from recipe_runner.paths import Path, format_path
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import kind_of, listed, shown, written
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from recipe_runner.document import Document
-    from recipe_runner.paths import Path
+    from recipe_runner.document.document import Document
+    from recipe_runner.document.paths import Path
     from recipe_runner.problems.problem import Problem, Severity
 
 

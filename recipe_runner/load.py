@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from recipe_runner.document import Document, parse_document
+from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError, RecipeSyntaxError
 from recipe_runner.problems.suggest import nearest
 from recipe_runner.rules import check_rules

@@ -14,7 +14,7 @@ from recipe_runner.sources.lock_file import Lock, LockedSource, installed_librar
 from recipe_runner.sources.source import Source, SourceFile
 
 if TYPE_CHECKING:
-    from recipe_runner.document import Document
+    from recipe_runner.document.document import Document
 
 Use = Literal["auto", "locked", "frozen"]
 """How a run treats the lock beside its recipe.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from recipe_runner.paths import Path, locate, parse_path, prompt_id, replaced
+from recipe_runner.document.paths import Path, locate, parse_path, prompt_id, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from recipe_runner.canonical import Json
-    from recipe_runner.document import Document
+    from recipe_runner.document.document import Document
 
 
 @dataclass(frozen=True, slots=True)

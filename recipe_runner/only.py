@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
+from recipe_runner.document.paths import prompt_id
 from recipe_runner.matrix import variants
-from recipe_runner.paths import prompt_id
 from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.compile import Plan
-    from recipe_runner.document import Document
+    from recipe_runner.document.document import Document
 
 _LISTS = ("prompts", "seeds")
 """Sections that are cut down to the image's own element, with whatever an axis sets in it."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from recipe_runner.load import problems_of
 
 if TYPE_CHECKING:
-    from recipe_runner.document import Document
-    from recipe_runner.paths import Path
+    from recipe_runner.document.document import Document
+    from recipe_runner.document.paths import Path
     from recipe_runner.problems.problem import Problem
 
 _WHOLE = {"adapters": 2, "prompts": 2, "sampling": 2, "runtime": 2, "matrix": 2, "seeds": 1, "output": 1}

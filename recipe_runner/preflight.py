@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from recipe_runner import paths
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.masks import mask_warnings
 from recipe_runner.adapters.tokens import left_to_files, unused_tokens
-from recipe_runner.document import Document
+from recipe_runner.document import paths
+from recipe_runner.document.document import Document
 from recipe_runner.load import read_document
 from recipe_runner.locking import pins_of
 from recipe_runner.matrix import variants

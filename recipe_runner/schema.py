@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jsonschema.protocols import Validator
 
-    from recipe_runner.document import Document
+    from recipe_runner.document.document import Document
     from recipe_runner.problems.problem import Problem
 
 RECIPE = "recipe.v1.schema.json"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.paths import Path
+    from recipe_runner.document.paths import Path
 
 Schema = Mapping[str, Any]
 

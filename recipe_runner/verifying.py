@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.document import Document, parse_document
+from recipe_runner.document.document import Document, parse_document
+from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.fetching import fault_of, is_bundled, locate_locked, locked_address
 from recipe_runner.locking import pins_of
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError, ResolutionError
@@ -28,7 +29,6 @@ from recipe_runner.report.verify import Again
 from recipe_runner.sources.access import Access, Meter, reach
 from recipe_runner.sources.lock_file import Lock, LockedSource, read_lock
 from recipe_runner.sources.missing import SourceMissing
-from recipe_runner.yaml_text import to_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.cases import INVALID, problems_of_case
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.problems.codes import CODES, explain
 from recipe_runner.problems.problem import RecipeRunnerError
 

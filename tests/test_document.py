@@ -9,12 +9,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe_runner import nodes
 from recipe_runner.canonical import Json
-from recipe_runner.document import Document, parse_document
-from recipe_runner.paths import PathSyntaxError, format_path, parse_path, replaced
+from recipe_runner.document import tree as nodes
+from recipe_runner.document.document import Document, parse_document
+from recipe_runner.document.paths import PathSyntaxError, format_path, parse_path, replaced
+from recipe_runner.document.scalars import NotFiniteError, TooLargeError, read_scalar
 from recipe_runner.problems.problem import RecipeInvalid, RecipeSyntaxError
-from recipe_runner.scalars import NotFiniteError, TooLargeError, read_scalar
 
 TEXT = """\
 # a comment

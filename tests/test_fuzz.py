@@ -11,7 +11,7 @@ import yaml
 from support.cases import INVALID, VALID
 from support.trees import TREES, mutated
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.load import problems_of
 from recipe_runner.matrix import variants
 from recipe_runner.problems.codes import CODES

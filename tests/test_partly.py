@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.cases import INVALID
 from support.command import ROOT, call
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.load import problems_of
 from recipe_runner.partly import checkable
 from recipe_runner.problems.problem import RecipeRunnerError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.cases import INVALID, VALID, problems_of_case, told
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.load import problems_of
 from recipe_runner.rules import check_rules
 

@@ -17,7 +17,7 @@ from support.cases import VALID
 from support.trees import TREES, mutated
 
 from recipe_runner.cli.schema import schema_files
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.recipe import Recipe
 from recipe_runner.schema import MANIFEST, RECIPE, check_manifest, check_recipe, load_schema, schema_file, validator
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipe_runner.canonical import Json
-from recipe_runner.document import parse_document
-from recipe_runner.yaml_text import to_yaml
+from recipe_runner.document.document import parse_document
+from recipe_runner.document.write_yaml import to_yaml
 
 # What YAML cannot hold at all (lone surrogates, noncharacters) is not in a recipe either.
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"], include_characters="\n\t")) | st.sampled_from(

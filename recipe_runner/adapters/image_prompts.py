@@ -9,8 +9,8 @@ from functools import partial
 from recipe_runner.adapters.image_encoder import encoder_config
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.canonical import Json
+from recipe_runner.document.paths import format_path
 from recipe_runner.graph import Origin
-from recipe_runner.paths import format_path
 from recipe_runner.problems.place import placed
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.resolved import (

@@ -8,7 +8,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change
 from recipe_runner.diff.recipe import Places
 from recipe_runner.diff.walk import Walk
-from recipe_runner.document import Document
+from recipe_runner.document.document import Document
 
 
 def compare_locks(old: Document | None, new: Document | None) -> tuple[Change, ...]:

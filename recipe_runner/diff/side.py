@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from recipe_runner.disk.atomic import reading
-from recipe_runner.document import Document, parse_document
+from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.problem import Problem, RecordError, ResolutionError
 from recipe_runner.record.git import read_revision
 from recipe_runner.record.names import MANIFEST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.exchange.generation import ImportRefused
 from recipe_runner.exchange.own import own_recipe
 from recipe_runner.exchange.read import generation_of, texts_of

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from recipe_runner.canonical import Json
+from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.addresses import address_of
 from recipe_runner.exchange.generation import ForeignModel
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, comments, one_line, relative, slug
@@ -19,7 +20,6 @@ from recipe_runner.record.carried import EXECUTED, read_carried
 from recipe_runner.record.documents import ADDRESS_KEYS, readdressed
 from recipe_runner.record.metadata import RECIPE_KEYWORD
 from recipe_runner.rules.base import PICKLED
-from recipe_runner.yaml_text import to_yaml
 
 PROGRAM = "recipe_runner"
 _SECTIONS = ("recipe", "base", "adapters", "prompts", "seeds", "sampling", "output")

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.addresses import address_of
 from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
 from recipe_runner.exchange.request import prompts_of, sampling_of, scheduler_of, seeds_of
 from recipe_runner.problems.problem import Problem
-from recipe_runner.yaml_text import to_yaml
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

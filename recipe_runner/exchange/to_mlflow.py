@@ -125,7 +125,7 @@ def _tags(manifest: Manifest) -> dict[str, str]:
     if manifest.git is not None:
         tags |= {"mlflow.source.git.commit": manifest.git.commit, "recipe_runner.git.dirty": str(manifest.git.dirty)}
     if manifest.overrides:
-        tags["recipe_runner.overrides"] = "\n".join(manifest.overrides)[:_LONGEST_VALUE]
+        tags["recipe_runner.document.overrides"] = "\n".join(manifest.overrides)[:_LONGEST_VALUE]
     return tags
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from recipe_runner.document import Mark
+from recipe_runner.document.document import Mark
 from recipe_runner.graph import Origin
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 

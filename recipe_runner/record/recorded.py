@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.document import Document, parse_document
+from recipe_runner.document.document import Document, parse_document
 from recipe_runner.load import problems_of
 from recipe_runner.matrix import PromptsById, Variant, variants
 from recipe_runner.problems.problem import RecipeRunnerError

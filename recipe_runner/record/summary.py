@@ -10,7 +10,7 @@ from typing import Any
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
 from recipe_runner.disk.atomic import reading
-from recipe_runner.document import Document
+from recipe_runner.document.document import Document
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.recipe import Recipe
 from recipe_runner.recipe.fields import FileRecord

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from recipe_runner.paths import replaced
+from recipe_runner.document.paths import replaced
 from recipe_runner.problems.wording import shown
 from recipe_runner.rules import adapters, base, request
 from recipe_runner.rules.axes import Axis, read_axes, too_many
@@ -21,7 +21,7 @@ from recipe_runner.schema import in_order
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.document import Document
+    from recipe_runner.document.document import Document
     from recipe_runner.findings import Finding
     from recipe_runner.problems.problem import Problem
 

@@ -15,7 +15,7 @@ from recipe_runner.rules.view import elements, mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.paths import Path
+    from recipe_runner.document.paths import Path
     from recipe_runner.rules.view import View
 
 DIRECTIONS = ("down", "mid", "up")

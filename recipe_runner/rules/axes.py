@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import canonical
+from recipe_runner.document.paths import PathNotFoundError, PathSyntaxError, format_path, locate, parse_path, replaced
 from recipe_runner.explanations import explanations
 from recipe_runner.findings import Finding
-from recipe_runner.paths import PathNotFoundError, PathSyntaxError, format_path, locate, parse_path, replaced
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
 from recipe_runner.rules.request import count_images
@@ -19,7 +19,7 @@ from recipe_runner.schema_parts import NoSuchPartError, schema_at
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.paths import Path
+    from recipe_runner.document.paths import Path
 
 UNVARIED = ("recipe", "name", "description", "matrix", "runtime")
 """Sections that a run has one of: an axis over them would not make other images."""

@@ -14,7 +14,7 @@ from recipe_runner.rules.view import mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.paths import Path
+    from recipe_runner.document.paths import Path
     from recipe_runner.rules.view import View
 
 _COMMON = ("num_inference_steps", "guidance_scale", "height", "width", "eta", "guidance_rescale", "clip_skip")

@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from recipe_runner.document.paths import format_path
+from recipe_runner.document.scalars import LARGEST_INTEGER
 from recipe_runner.findings import Finding
-from recipe_runner.paths import format_path
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
 from recipe_runner.rules.view import elements, mapping
-from recipe_runner.scalars import LARGEST_INTEGER
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.paths import Path
+    from recipe_runner.document.paths import Path
     from recipe_runner.rules.view import View
 
 _TAG = re.compile(r"<(?:lora|lyco|locon|loha|hypernet):[^<>:]{1,300}(?::[^<>]{0,300})?>", re.IGNORECASE)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipe_runner import diffusers_table
-from recipe_runner.paths import prompt_id
+from recipe_runner.document.paths import prompt_id
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

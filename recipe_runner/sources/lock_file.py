@@ -13,14 +13,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, Strict
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
+from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 from recipe_runner.schema import check_lock
 from recipe_runner.sources.access import access
 from recipe_runner.sources.source import Address, Source
 from recipe_runner.weights.digests import autov3
-from recipe_runner.yaml_text import to_yaml
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "pillow")
 """Libraries that can change a pixel and that every installation has."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.document import Document, parse_document
+from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.schema import check_lock
 from recipe_runner.sources.address import check_url, is_hub_id, is_path, meant_path

@@ -13,7 +13,7 @@ from support.command import ROOT, call
 from support.foreign import png, text_chunk, with_comment
 from support.sd_parsers_reader import parse
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.exchange.addresses import address_of
 from recipe_runner.exchange.find_models import ModelFolders
 from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from recipe_runner.api import Prepared, prepare
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.recipe import Recipe
 from recipe_runner.record.documents import resolved_yaml
 from recipe_runner.sources.lock_file import Lock

@@ -19,7 +19,7 @@ from support.records import FailingSystem, Killed
 
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk import atomic
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.gallery import Gallery

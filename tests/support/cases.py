@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 from recipe_runner.load import problems_of, problems_with_rest
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 from recipe_runner.report.problems import problem_text

@@ -8,7 +8,7 @@ from typing import Any
 
 from support.cases import VALID
 
-from recipe_runner.document import parse_document
+from recipe_runner.document.document import parse_document
 
 TREES: list[Any] = [parse_document(path.read_bytes(), path.name).tree for path in VALID]
 

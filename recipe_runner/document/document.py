@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, cast
 
-from recipe_runner.nodes import Node, read_nodes
-from recipe_runner.overrides import override
+from recipe_runner.document.overrides import override
+from recipe_runner.document.text import Origin, Span, read_text
+from recipe_runner.document.tree import Node, read_nodes
 from recipe_runner.problems.problem import Problem, RecipeSyntaxError, Severity
-from recipe_runner.text import Origin, Span, read_text
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.paths import Path
+    from recipe_runner.document.paths import Path
 
 
 @dataclass(frozen=True, slots=True)

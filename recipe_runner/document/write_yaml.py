@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from recipe_runner.canonical import Json
-from recipe_runner.scalars import read_scalar
+from recipe_runner.document.scalars import read_scalar
 
 
 class _Dumper(yaml.SafeDumper):

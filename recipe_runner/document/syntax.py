@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
+    from recipe_runner.document.text import Origin
     from recipe_runner.problems.problem import Problem
-    from recipe_runner.text import Origin
 
 _INDENT = re.compile(r"[ \t]*")
 _KEY = re.compile(r"\s*\w+:")

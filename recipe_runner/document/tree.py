@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
+from recipe_runner.document.scalars import LARGEST_INTEGER, NotFiniteError, TooLargeError, read_scalar
+from recipe_runner.document.syntax import syntax_problem
+from recipe_runner.document.text import Origin, Span
 from recipe_runner.problems.problem import Problem, RecipeSyntaxError
-from recipe_runner.scalars import LARGEST_INTEGER, NotFiniteError, TooLargeError, read_scalar
-from recipe_runner.syntax import syntax_problem
-from recipe_runner.text import Origin, Span
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

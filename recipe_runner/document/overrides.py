@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NoReturn, cast
 
-from recipe_runner.nodes import Node, read_nodes
-from recipe_runner.paths import PathNotFoundError, PathSyntaxError, Step, locate, parse_path
+from recipe_runner.document.paths import PathNotFoundError, PathSyntaxError, Step, locate, parse_path
+from recipe_runner.document.text import Origin, Span, read_text
+from recipe_runner.document.tree import Node, read_nodes
 from recipe_runner.problems.problem import RecipeInvalid, RecipeSyntaxError
 from recipe_runner.problems.suggest import did_you_mean
-from recipe_runner.text import Origin, Span, read_text
 
 SOURCE = "--set"
 """What stands for the file's name in problems of an override."""

@@ -1,0 +1,1 @@
+"""Text to a tree whose values know their places, and back."""
