@@ -17,11 +17,11 @@ from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
 from recipe_runner.compile import is_guided
-from recipe_runner.diffusers_table import call_defaults
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import format_path, prompt_id
 from recipe_runner.graph import Origin
 from recipe_runner.matrix import Variant
+from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.problems.place import origin_at, placed
 from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError
 from recipe_runner.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange

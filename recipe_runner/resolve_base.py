@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recipe_runner.canonical import Json
-from recipe_runner.diffusers_table import schedulers
 from recipe_runner.graph import Origin
+from recipe_runner.pipelines.table import schedulers
 from recipe_runner.recipe import Base, Component
 from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.sources.find import find_base, find_component

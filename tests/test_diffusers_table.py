@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recipe_runner import diffusers_table
+from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.runtime import table
 
 

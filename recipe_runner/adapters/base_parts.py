@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recipe_runner.component_fit import Part, misfits
+from recipe_runner.pipelines.component_classes import kind_of_class
+from recipe_runner.pipelines.component_fit import Part, misfits
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.component_kinds import kind_of_class
 from recipe_runner.weights.contents import read_weights
 
 INDEX = "model_index.json"

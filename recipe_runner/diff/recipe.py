@@ -9,9 +9,9 @@ from typing import Any, cast
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Place, What
 from recipe_runner.diff.walk import Keys, Walk
-from recipe_runner.diffusers_table import call_defaults
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
+from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.recipe import Recipe
 
 Spoken = Mapping[str, Any]

@@ -179,7 +179,7 @@ def comments(lost: Sequence[str]) -> str:
 
 def known_pipeline(name: str | None) -> tuple[str | None, list[str]]:
     """The pipeline class, where diffusers has it for drawing from text."""
-    from recipe_runner import diffusers_table  # noqa: PLC0415 - a table of half a megabyte, read once
+    from recipe_runner.pipelines import table as diffusers_table  # noqa: PLC0415 - a table of half a megabyte, read once
 
     if name is None or name in diffusers_table.pipelines():
         return name, []
@@ -188,7 +188,7 @@ def known_pipeline(name: str | None) -> tuple[str | None, list[str]]:
 
 def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: set[str]) -> str:
     """Why an adapter cannot stand in the recipe; empty where it can."""
-    from recipe_runner import diffusers_table  # noqa: PLC0415
+    from recipe_runner.pipelines import table as diffusers_table  # noqa: PLC0415
 
     entry = diffusers_table.pipelines().get(pipeline or "")
     if adapter.kind == "lora":

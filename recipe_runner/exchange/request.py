@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from recipe_runner import diffusers_table
 from recipe_runner.exchange.foreign_json import plain
+from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.record.samplers import scheduler_named
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from recipe_runner import diffusers_table
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
 from recipe_runner.exchange.size import picture_size, size_note
+from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.record.described import Describer
 from recipe_runner.record.infotext import parameters_text
 from recipe_runner.record.samplers import sampler_name, schedule_type, scheduler_named

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner import diffusers_table
 from recipe_runner.exchange.exported import Exported, ExportRefused
 from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
 from recipe_runner.exchange.size import picture_size, size_note
+from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.problems.problem import Problem
 from recipe_runner.record.described import scheduler_of
 from recipe_runner.record.samplers import comfyui_names

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner import diffusers_table
 from recipe_runner.compile import Plan, is_guided
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.python_base import BaseCode
@@ -33,6 +32,7 @@ from recipe_runner.exchange.python_images import (
 from recipe_runner.exchange.python_loop import Column, loop, saving
 from recipe_runner.exchange.python_loras import differences, load_call
 from recipe_runner.exchange.python_tokens import token_code, wrong_tokens
+from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.sources.face_models import NOTICE
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import is_off

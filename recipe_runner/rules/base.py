@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from recipe_runner import diffusers_table
 from recipe_runner.findings import Finding
+from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
 from recipe_runner.rules.view import mapping

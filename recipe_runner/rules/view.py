@@ -12,8 +12,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner import diffusers_table
 from recipe_runner.document.paths import prompt_id
+from recipe_runner.pipelines import table as diffusers_table
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

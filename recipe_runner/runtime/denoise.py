@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from recipe_runner.canonical import Json
-from recipe_runner.diffusers_table import call_value
+from recipe_runner.pipelines.table import call_value
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.family import Family, family_of
 from recipe_runner.runtime.problems import failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from recipe_runner.component_fit import Part, misfits
+from recipe_runner.pipelines.component_fit import Part, misfits
 from recipe_runner.runtime.problems import misfit
 
 _VAE_CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL", "ConsistencyDecoderVAE")

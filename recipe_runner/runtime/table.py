@@ -1,6 +1,6 @@
-"""The shipped table of diffusers' classes, `recipe_runner/data/diffusers.json`, written from diffusers itself.
+"""The shipped table of diffusers' classes, `recipe_runner/pipelines/diffusers.json`, written from diffusers itself.
 
-`python -m recipe_runner.runtime.table` writes it; a test proves it current. `recipe_runner.diffusers_table` reads
+`python -m recipe_runner.runtime.table` writes it; a test proves it current. `recipe_runner.pipelines.table` reads
 it, so that a recipe can be checked in a twentieth of the time that importing diffusers takes.
 """
 
@@ -26,7 +26,7 @@ from diffusers.loaders.lora_base import LoraBaseMixin
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
 Table = dict[str, Any]
-FILE = Path(__file__).parents[1] / "data" / "diffusers.json"
+FILE = Path(__file__).parents[1] / "pipelines" / "diffusers.json"
 
 # What a pipeline that makes something other than images from text takes, or is called.
 _OTHER_INPUTS = {

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.diffusers_table import pipelines
+from recipe_runner.pipelines.table import pipelines
 from recipe_runner.sources.address import listing, missing, nearest_names, refused
 from recipe_runner.sources.component_files import (
     available_variants,

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json
-from recipe_runner.diffusers_table import pipelines
+from recipe_runner.pipelines.table import pipelines
 from recipe_runner.sources.access import access
 from recipe_runner.sources.address import Located, chosen, inside, listing, locate, missing, nearest_names, refused
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code

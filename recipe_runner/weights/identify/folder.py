@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.component_classes import family_of_class, kind_of_class
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights.component_kinds import family_of_class, kind_of_class
 from recipe_runner.weights.contents import Contents, read_contents
 from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.identify.identity import Identity, Reason, identify_contents, identify_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.component_kinds import family_of_class
+from recipe_runner.pipelines.component_classes import family_of_class
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Match, NotMine, Verdict
 

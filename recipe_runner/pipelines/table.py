@@ -65,7 +65,7 @@ def where_supplied(name: str) -> str | None:
 @cache
 def table() -> Mapping[str, Any]:
     """The whole table."""
-    text = (files("recipe_runner") / "data" / "diffusers.json").read_text(encoding="utf-8")
+    text = (files("recipe_runner.pipelines") / "diffusers.json").read_text(encoding="utf-8")
     loaded: Mapping[str, Any] = json.loads(text)
     return loaded
 
