@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
-from recipe_runner.graph import BuildGraph, Origin
+from recipe_runner.graph.graph import BuildGraph, Origin
 from recipe_runner.resolved import (
     AnySource,
     ResolvedAdapter,

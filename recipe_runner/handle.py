@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import Shown
 

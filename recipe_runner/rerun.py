@@ -40,7 +40,7 @@ def main(folder: str) -> None:
 
 
 def _make(prepared: Prepared, wanted: list[str], place: Path, progress: Progress) -> dict[str, Any]:
-    from recipe_runner.execute.local import execute  # noqa: PLC0415
+    from recipe_runner.graph.execute import execute  # noqa: PLC0415
     from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
 
     plan = prepared.plan

@@ -19,7 +19,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.compile import is_guided
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import format_path, prompt_id
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.matrix import Variant
 from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.problems.place import origin_at, placed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.pipelines.table import schedulers
 from recipe_runner.recipe import Base, Component
 from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent

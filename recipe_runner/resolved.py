@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.learned_tokens import uses
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source

@@ -140,7 +140,7 @@ def _make(
     folder: RunFolder, prepared: Prepared, gallery: Gallery, missing: list[PlannedImage], progress: Progress
 ) -> tuple[str, ...]:
     """Execute the graph for the missing images, in an order that loads and changes as little as possible."""
-    from recipe_runner.execute.local import execute  # noqa: PLC0415
+    from recipe_runner.graph.execute import execute  # noqa: PLC0415
     from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
 
     plan, started = prepared.plan, time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 from support import resolved as make
 
 from recipe_runner.compile import compile_plan
-from recipe_runner.reasons import changes, inputs_of
+from recipe_runner.graph.changed_inputs import changes, inputs_of
 
 if TYPE_CHECKING:
     from recipe_runner.compile import Plan

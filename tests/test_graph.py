@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipe_runner.graph import BuildGraph, Origin, uses
+from recipe_runner.graph.graph import BuildGraph, Origin, uses
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,7 +106,7 @@ def test_any_graph_is_ordered_inputs_first(shape: list[list[int]], random: objec
 
 def test_keys_are_the_same_in_every_process() -> None:
     code = (
-        "from recipe_runner.graph import BuildGraph\n"
+        "from recipe_runner.graph.graph import BuildGraph\n"
         "g = BuildGraph()\n"
         "a = g.add('load', 1, constants={'z': 1, 'a': [1.5, None, True]}, files={'b': 'x', 'a': 'y'})\n"
         "print(g.add('x', 2, inputs={'q': a}))"

@@ -10,7 +10,7 @@ from recipe_runner.adapters.image_encoder import encoder_config
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.canonical import Json
 from recipe_runner.document.paths import format_path
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.problems.place import placed
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.resolved import (

@@ -17,7 +17,7 @@ from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.canonical import Json
 from recipe_runner.document.paths import prompt_id
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.problems.place import placed
 from recipe_runner.recipe import IpAdapter
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedBase
 
 if TYPE_CHECKING:

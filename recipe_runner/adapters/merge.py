@@ -8,7 +8,7 @@ from typing import Any
 from recipe_runner.adapters.kind import Core, Surroundings
 from recipe_runner.adapters.lora import check_scale, scale_of
 from recipe_runner.canonical import digest
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.problems.place import placed
 from recipe_runner.recipe import Merge
 from recipe_runner.resolved import ResolvedAdapter

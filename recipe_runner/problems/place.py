@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from recipe_runner.document.document import Mark
-from recipe_runner.graph import Origin
+from recipe_runner.graph.graph import Origin
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 
 

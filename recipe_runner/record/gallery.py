@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.document.document import Document
+from recipe_runner.graph.changed_inputs import inputs_of
 from recipe_runner.problems.problem import Problem, RecordError
-from recipe_runner.reasons import inputs_of
 from recipe_runner.record.carried import Carrier
 from recipe_runner.record.described import Describer
 from recipe_runner.record.folder import RunFolder

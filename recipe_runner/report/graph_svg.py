@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from recipe_runner.graph import BuildGraph
+from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.record.labels import TIMES
 from recipe_runner.report.plan import label_of
 

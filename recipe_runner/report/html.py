@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import canonical
-from recipe_runner.reasons import changes, flat
+from recipe_runner.graph.changed_inputs import changes, flat
 from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.labels import TIMES, image_name, value_text
 from recipe_runner.record.manifest import ImageRecord, Manifest

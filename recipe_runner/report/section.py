@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph import BuildGraph
+from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.labels import value_text
 from recipe_runner.record.manifest import Manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from recipe_runner.graph import Node
+from recipe_runner.graph.graph import Node
 from recipe_runner.handle import (
     AdapterModel,
     ComponentModel,

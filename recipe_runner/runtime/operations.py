@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recipe_runner.adapters.masks import stretched
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan
-from recipe_runner.graph import Node
+from recipe_runner.graph.graph import Node
 from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
 from recipe_runner.problems.place import placed, told_as
 from recipe_runner.problems.problem import Problem

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from recipe_runner.execute.local import execute
-from recipe_runner.graph import BuildGraph, Node, Origin
+from recipe_runner.graph.execute import execute
+from recipe_runner.graph.graph import BuildGraph, Node, Origin
 from recipe_runner.problems.problem import OperationFailed, Problem, ResolutionError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from recipe_runner.graph import BuildGraph, Node, uses
+from recipe_runner.graph.graph import BuildGraph, Node, uses
 from recipe_runner.problems.problem import OperationFailed, Problem, RecipeRunnerError
 
 Operation = Callable[[Node, Mapping[str, Any]], Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph import BuildGraph, Node
+from recipe_runner.graph.graph import BuildGraph, Node
 
 
 def inputs_of(graph: BuildGraph, key: str) -> dict[str, Json]:

@@ -1,0 +1,1 @@
+"""The build graph and its executor. Knows nothing of diffusion."""
