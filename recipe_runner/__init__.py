@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recipe_runner.api import Locked, compile_recipe, fetch_recipe, load_recipe, lock_recipe, run_recipe
     from recipe_runner.compile import Plan, PlannedImage
     from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
-    from recipe_runner.recipe import Recipe
+    from recipe_runner.recipe.types.recipe import Recipe
     from recipe_runner.run import Run
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ _HOMES = {
     "Plan": "compile",
     "PlannedImage": "compile",
     "Problem": "problems.problem",
-    "Recipe": "recipe",
+    "Recipe": "recipe.types.recipe",
     "RecipeInvalid": "problems.problem",
     "RecipeRunnerError": "problems.problem",
     "Run": "run",

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner import load
 from recipe_runner.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk.atomic import write_if_changed
@@ -15,9 +14,10 @@ from recipe_runner.document.document import Document
 from recipe_runner.exporting import Export, export
 from recipe_runner.fetching import fetch_locked
 from recipe_runner.locking import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of
-from recipe_runner.matrix import variants
 from recipe_runner.preflight import check_pipelines
 from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.recipe import load
+from recipe_runner.recipe.matrix import variants
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.resolve import resolve
 from recipe_runner.resolved import ResolvedRecipe
@@ -27,7 +27,7 @@ from recipe_runner.sources.lock_file import Lock, LockedFile, lock_beside, lock_
 from recipe_runner.sources.source import Source, SourceFile
 
 if TYPE_CHECKING:
-    from recipe_runner.recipe import Recipe
+    from recipe_runner.recipe.types.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

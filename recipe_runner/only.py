@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from recipe_runner.document.paths import prompt_id
-from recipe_runner.matrix import variants
 from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.suggest import did_you_mean
+from recipe_runner.recipe.matrix import variants
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -20,11 +20,11 @@ from recipe_runner.compile import is_guided
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import format_path, prompt_id
 from recipe_runner.graph.graph import Origin
-from recipe_runner.matrix import Variant
 from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.problems.place import origin_at, placed
 from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError
-from recipe_runner.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
+from recipe_runner.recipe.matrix import Variant
+from recipe_runner.recipe.types.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.resolve_base import resolve_base
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.weights.header import remembered_headers

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import Origin
-from recipe_runner.learned_tokens import uses
+from recipe_runner.recipe.learned_tokens import uses
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
 

@@ -12,11 +12,11 @@ from support.cases import INVALID, VALID
 from support.trees import TREES, mutated
 
 from recipe_runner.document.document import parse_document
-from recipe_runner.load import problems_of
-from recipe_runner.matrix import variants
 from recipe_runner.problems.codes import CODES
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
-from recipe_runner.recipe import Recipe
+from recipe_runner.recipe.load import problems_of
+from recipe_runner.recipe.matrix import variants
+from recipe_runner.recipe.types.recipe import Recipe
 from recipe_runner.report.problems import problem_github, problem_text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipe_runner.learned_tokens import occurrences, same_token, uses
+from recipe_runner.recipe.learned_tokens import occurrences, same_token, uses
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_case_makes_no_other_token() -> None:
 
 def test_no_set_decides_what_is_found() -> None:
     code = (
-        "from recipe_runner.learned_tokens import occurrences\n"
+        "from recipe_runner.recipe.learned_tokens import occurrences\n"
         "names = {'bad', 'bad-artist', 'bad-artist-2', 'Bad-Artist-2-x', 'artist'}\n"
         "print(list(occurrences('bad-artist-2-X bad-artist-2 bad artist BAD-artist', names)))"
     )

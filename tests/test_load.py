@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support.cases import VALID
 
-from recipe_runner.load import find_problems, load_document, load_recipe
 from recipe_runner.problems.problem import RecipeInvalid, RecipeSyntaxError
-from recipe_runner.recipe import Lora, Recipe, SeedRange
+from recipe_runner.recipe.load import find_problems, load_document, load_recipe
+from recipe_runner.recipe.types.recipe import Lora, Recipe, SeedRange
 
 ROOT = Path(__file__).parents[1]
 TEXT = "recipe: 1\nname: x\nbase: {model: m}\nprompts: [{prompt: a}]\nsampling: {}\n"
@@ -74,7 +74,7 @@ def test_a_recipe_as_types() -> None:
 def test_validating_imports_nothing_heavy(recipe: Path) -> None:
     program = (
         "import sys\n"
-        "from recipe_runner.load import load_document\n"
+        "from recipe_runner.recipe.load import load_document\n"
         f"load_document({str(recipe)!r}, ['base.pipeline=StableDiffusionPipeline'])\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'peft', 'pydantic', 'rich', 'huggingface_hub', 'PIL', 'numpy',"
         " 'requests', 'httpx'}\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recipe_runner.document.document import parse_document
-from recipe_runner.matrix import variants
+from recipe_runner.recipe.matrix import variants
 
 HEAD = "recipe: 1\nname: x\nbase: {model: m}\nprompts: [{id: one, prompt: a}, {prompt: b}]\n"
 

@@ -11,9 +11,9 @@ from support.cases import INVALID
 from support.command import ROOT, call
 
 from recipe_runner.document.document import parse_document
-from recipe_runner.load import problems_of
-from recipe_runner.partly import checkable
 from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.recipe.load import problems_of
+from recipe_runner.recipe.valid_part import checkable
 
 DEMO = ROOT / "recipes/demo"
 PROMPTS = "prompts: [{id: star, prompt: a star}]\n"

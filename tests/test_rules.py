@@ -9,8 +9,8 @@ import pytest
 from support.cases import INVALID, VALID, problems_of_case, told
 
 from recipe_runner.document.document import parse_document
-from recipe_runner.load import problems_of
-from recipe_runner.rules import check_rules
+from recipe_runner.recipe.load import problems_of
+from recipe_runner.recipe.rules import check_rules
 
 HEAD = "recipe: 1\nname: case\n"
 REST = "prompts: [{prompt: bears, prompt_2: foxes}]\n"

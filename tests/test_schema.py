@@ -18,8 +18,16 @@ from support.trees import TREES, mutated
 
 from recipe_runner.cli.schema import schema_files
 from recipe_runner.document.document import parse_document
-from recipe_runner.recipe import Recipe
-from recipe_runner.schema import MANIFEST, RECIPE, check_manifest, check_recipe, load_schema, schema_file, validator
+from recipe_runner.recipe.schema.check import (
+    MANIFEST,
+    RECIPE,
+    check_manifest,
+    check_recipe,
+    load_schema,
+    schema_file,
+    validator,
+)
+from recipe_runner.recipe.types.recipe import Recipe
 
 FILES = schema_files()
 
@@ -74,7 +82,7 @@ def test_the_schema_has_the_fields_of_the_types() -> None:
     assert set(schema["properties"]) == fields(Recipe)
     kinds = {"Lora", "TextualInversion", "IpAdapter", "Merge"}
     assert kinds <= set(schema["$defs"])
-    from recipe_runner import recipe
+    from recipe_runner.recipe.types import recipe
 
     for name, definition in schema["$defs"].items():
         assert set(definition["properties"]) == fields(getattr(recipe, name)), name

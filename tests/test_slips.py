@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from support.command import call
 
-from recipe_runner.load import find_problems
 from recipe_runner.preflight import weights_problems
 from recipe_runner.problems.problem import Problem
+from recipe_runner.recipe.load import find_problems
 from recipe_runner.sources.movable import movable_sources
 
 DEMO = Path(__file__).parents[1] / "recipes/demo"

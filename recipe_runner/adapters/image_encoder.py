@@ -9,7 +9,7 @@ from typing import Any
 
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.recipe import Component, IpAdapter
+from recipe_runner.recipe.types.recipe import Component, IpAdapter
 from recipe_runner.resolve_base import resolve_component
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.base_folder import INDEX, read_index

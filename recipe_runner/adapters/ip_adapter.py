@@ -19,7 +19,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.graph import Origin
 from recipe_runner.problems.place import placed
-from recipe_runner.recipe import IpAdapter
+from recipe_runner.recipe.types.recipe import IpAdapter
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_weights

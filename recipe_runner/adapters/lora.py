@@ -11,7 +11,7 @@ from recipe_runner.adapters.kind import Core, Surroundings
 from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import Origin
-from recipe_runner.recipe import Lora, LoraScale
+from recipe_runner.recipe.types.recipe import Lora, LoraScale
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.find import find_beside
 from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved

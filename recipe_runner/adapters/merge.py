@@ -10,7 +10,7 @@ from recipe_runner.adapters.lora import check_scale, scale_of
 from recipe_runner.canonical import digest
 from recipe_runner.graph.graph import Origin
 from recipe_runner.problems.place import placed
-from recipe_runner.recipe import Merge
+from recipe_runner.recipe.types.recipe import Merge
 from recipe_runner.resolved import ResolvedAdapter
 from recipe_runner.weights.lora import LoraLayout, merged_layout
 

@@ -10,7 +10,7 @@ from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.graph.graph import Origin
-from recipe_runner.recipe import TextualInversion
+from recipe_runner.recipe.types.recipe import TextualInversion
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_weights

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from recipe_runner.document.document import Document
-from recipe_runner.learned_tokens import misspelt, same_token, uses
 from recipe_runner.problems.place import placed, warning_at
 from recipe_runner.problems.problem import Problem, WeightsError
+from recipe_runner.recipe.learned_tokens import misspelt, same_token, uses
 from recipe_runner.resolved import ResolvedAdapter, ResolvedRecipe
 
 

@@ -12,9 +12,9 @@ from recipe_runner.diff.lock import compare_locks
 from recipe_runner.diff.recipe import compare_recipes
 from recipe_runner.diff.side import Side, same_kind
 from recipe_runner.document.document import Document
-from recipe_runner.load import problems_of
-from recipe_runner.matrix import variants
 from recipe_runner.problems.problem import RecipeInvalid, RecipeRunnerError
+from recipe_runner.recipe.load import problems_of
+from recipe_runner.recipe.matrix import variants
 from recipe_runner.resolve import resolve
 
 NOBODY = "(nothing)"

@@ -19,7 +19,7 @@ from recipe_runner.diff.words import compare_words
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.changed_inputs import changes, flat, inputs_of
-from recipe_runner.matrix import variants
+from recipe_runner.recipe.matrix import variants
 from recipe_runner.resolved import ResolvedAdapter, ResolvedVariant
 from recipe_runner.sources.source import Source
 

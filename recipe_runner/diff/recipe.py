@@ -12,7 +12,7 @@ from recipe_runner.diff.walk import Keys, Walk
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.pipelines.table import call_defaults
-from recipe_runner.recipe import Recipe
+from recipe_runner.recipe.types.recipe import Recipe
 
 Spoken = Mapping[str, Any]
 """A recipe's tree with the language's defaults written out and numbers of one type."""

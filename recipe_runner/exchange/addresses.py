@@ -10,7 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from recipe_runner.rules.base import PICKLED
+from recipe_runner.recipe.rules.base import PICKLED
 from recipe_runner.sources.address import is_hub_id
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from recipe_runner.learned_tokens import occurrences
+from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from recipe_runner.exchange.generation import ImportRefused
 from recipe_runner.exchange.own import own_recipe
 from recipe_runner.exchange.read import generation_of, texts_of
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, recipe_of
-from recipe_runner.load import problems_of
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
+from recipe_runner.recipe.load import problems_of
 
 
 def import_bytes(data: bytes, source: str, surroundings: Surroundings) -> ImportedRecipe:

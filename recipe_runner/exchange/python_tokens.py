@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.exchange.python_code import Code, Place, call, literal
-from recipe_runner.learned_tokens import occurrences
+from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedVariant
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.contents import read_contents

@@ -16,7 +16,7 @@ from typing import Any, cast
 from recipe_runner.canonical import Json
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.document.document import Document
-from recipe_runner.matrix import PromptsById, Variant, variants
+from recipe_runner.recipe.matrix import PromptsById, Variant, variants
 from recipe_runner.record.decided import write_decisions
 from recipe_runner.record.documents import pin, readdressed
 from recipe_runner.resolved import AnySource, ResolvedVariant

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from recipe_runner.recipe.fields import Scalar, Strictly
+from recipe_runner.recipe.types.fields import Scalar, Strictly
 
 
 class Environment(Strictly):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
-from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
+from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 
 
 class SourceRecord(Strictly):

@@ -14,7 +14,7 @@ from pydantic import Field, Strict, StringConstraints, ValidationError
 
 from recipe_runner.disk.atomic import reading, write_if_changed
 from recipe_runner.problems.problem import Problem, RecordError
-from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, Number, Seed, Strictly
+from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, Number, Seed, Strictly
 from recipe_runner.record.environment import Environment
 from recipe_runner.record.inputs import AdapterRecord, SourceRecord
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.document.document import Document, parse_document
-from recipe_runner.load import problems_of
-from recipe_runner.matrix import PromptsById, Variant, variants
 from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.recipe.load import problems_of
+from recipe_runner.recipe.matrix import PromptsById, Variant, variants
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
 from recipe_runner.record.telemetry import read_telemetry

@@ -12,8 +12,8 @@ from recipe_runner.compile import Plan
 from recipe_runner.disk.atomic import reading
 from recipe_runner.document.document import Document
 from recipe_runner.problems.problem import RecordError
-from recipe_runner.recipe import Recipe
-from recipe_runner.recipe.fields import FileRecord
+from recipe_runner.recipe.types.fields import FileRecord
+from recipe_runner.recipe.types.recipe import Recipe
 from recipe_runner.record.documents import lock_yaml, resolved_yaml
 from recipe_runner.record.environment import Environment
 from recipe_runner.record.folder import RunFolder

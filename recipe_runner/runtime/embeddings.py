@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recipe_runner.handle import AdapterModel, LoraModel, ModelHandle, TextualInversionModel
-from recipe_runner.learned_tokens import same_token
 from recipe_runner.problems.place import placed
+from recipe_runner.recipe.learned_tokens import same_token
 from recipe_runner.runtime.embedding_file import Learned, read_learned
 from recipe_runner.runtime.family import TEXT_PARTS, present_parts
 from recipe_runner.runtime.lora import module_shapes

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import AddedToken
 
-from recipe_runner.learned_tokens import occurrences
+from recipe_runner.recipe.learned_tokens import occurrences
 
 _MARK = "\uffff"
 """Begins and ends what stands for a vector in a prompt, its number: no character, by Unicode's own account."""

@@ -16,8 +16,8 @@ from pydantic import Field, Strict
 from recipe_runner.document.document import parse_document
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.problems.problem import Problem, ResolutionError
-from recipe_runner.recipe.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
-from recipe_runner.schema import check_lock
+from recipe_runner.recipe.schema.check import check_lock
+from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 from recipe_runner.sources.access import access
 from recipe_runner.sources.source import Address, Source
 from recipe_runner.weights.digests import autov3

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from recipe_runner.learned_tokens import same_token
 from recipe_runner.problems.problem import Problem, WeightsError
+from recipe_runner.recipe.learned_tokens import same_token
 from recipe_runner.weights.modules import TEXT_MODEL, Modules, ModuleTable, Shape
 
 BARE = ""

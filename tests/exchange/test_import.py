@@ -20,12 +20,12 @@ from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Gene
 from recipe_runner.exchange.importing import import_bytes
 from recipe_runner.exchange.read import generation_of, texts_of
 from recipe_runner.exchange.recipe_text import Surroundings, recipe_of
-from recipe_runner.load import load_recipe, problems_of
+from recipe_runner.recipe.load import load_recipe, problems_of
 from recipe_runner.record.samplers import scheduler_named
 from recipe_runner.weights.digests import autov3, file_sha256
 
 if TYPE_CHECKING:
-    from recipe_runner.recipe import Recipe
+    from recipe_runner.recipe.types.recipe import Recipe
 
 MULTISTEP = "DPMSolverMultistepScheduler"
 HERE = Surroundings(folder=Path())

@@ -18,7 +18,7 @@ from recipe_runner.exchange.find_models import ModelFolders
 from recipe_runner.exchange.generation import ImportRefused
 from recipe_runner.exchange.importing import import_bytes
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings
-from recipe_runner.load import load_recipe
+from recipe_runner.recipe.load import load_recipe
 from recipe_runner.record.carried import Carrier
 from recipe_runner.record.described import Describer
 from recipe_runner.record.infotext import parameters_text

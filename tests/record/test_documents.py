@@ -11,7 +11,7 @@ import yaml
 
 from recipe_runner.api import Prepared, prepare
 from recipe_runner.document.document import parse_document
-from recipe_runner.recipe import Recipe
+from recipe_runner.recipe.types.recipe import Recipe
 from recipe_runner.record.documents import resolved_yaml
 from recipe_runner.sources.lock_file import Lock
 from recipe_runner.verifying import Origin, portable_recipe

@@ -8,7 +8,7 @@ from support.command import ROOT
 from support.records import run_folder
 
 import recipe_runner
-from recipe_runner.load import load_document
+from recipe_runner.recipe.load import load_document
 from recipe_runner.record.inputs import AdapterRecord
 from recipe_runner.record.manifest import Failure, Manifest
 from recipe_runner.record.summary import write_summary

@@ -22,7 +22,7 @@ from support.plain import plain_pipeline
 import recipe_runner
 from recipe_runner.preflight import fit_warnings
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.recipe import IpAdapter
+from recipe_runner.recipe.types.recipe import IpAdapter
 from recipe_runner.record.documents import resolved_yaml
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.sources.source import Source

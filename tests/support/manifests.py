@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.records import PLAN, sha256
 
-from recipe_runner.recipe.fields import FileRecord
+from recipe_runner.recipe.types.fields import FileRecord
 from recipe_runner.record.environment import Environment
 from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, SourceRecord
 from recipe_runner.record.manifest import Git, ImageRecord, Manifest

@@ -9,10 +9,10 @@ from support.original import original_shapes
 from support.sparse import write_sparse
 
 from recipe_runner.adapters.base_modules import base_modules
-from recipe_runner.load import read_document
-from recipe_runner.matrix import variants
 from recipe_runner.preflight import weights_problems
 from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.recipe.load import read_document
+from recipe_runner.recipe.matrix import variants
 from recipe_runner.resolve import resolve
 from recipe_runner.weights.digests import unhashed
 from recipe_runner.weights.original_layout import is_leftover, original_tensors, require_original, standard_name

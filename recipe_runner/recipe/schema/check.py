@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import Draft202012Validator, extend
 
-from recipe_runner.explanations import explanations
+from recipe_runner.recipe.schema.messages import explanations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ LOCK = "lock.v1.schema.json"
 
 def schema_file(name: str) -> Path:
     """Where a schema lies: inside an installed package, or beside the package in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[2]
     inside = package / "schemas" / name
     return inside if inside.is_file() else package.parent / "schemas" / name
 

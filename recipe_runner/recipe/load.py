@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError, RecipeSyntaxError
 from recipe_runner.problems.suggest import nearest
-from recipe_runner.rules import check_rules
-from recipe_runner.schema import check_recipe, in_order
+from recipe_runner.recipe.rules import check_rules
+from recipe_runner.recipe.schema.check import check_recipe, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from recipe_runner.recipe import Recipe
+    from recipe_runner.recipe.types.recipe import Recipe
 
 
 class Loaded(NamedTuple):
@@ -119,6 +119,6 @@ def load_recipe(source: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeInvalid: with all problems.
     """
     # Here and not above: `validate` needs no pydantic, which takes longer to import than everything else it does.
-    from recipe_runner.recipe import Recipe  # noqa: PLC0415
+    from recipe_runner.recipe.types.recipe import Recipe  # noqa: PLC0415
 
     return Recipe.model_validate(load_document(source, overrides).document.tree)

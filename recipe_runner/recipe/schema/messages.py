@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from recipe_runner.document.paths import Path, format_path
-from recipe_runner.findings import Finding
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import kind_of, listed, shown, written
+from recipe_runner.recipe.finding import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

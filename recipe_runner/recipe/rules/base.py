@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from recipe_runner.findings import Finding
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
-from recipe_runner.rules.view import mapping
+from recipe_runner.recipe.finding import Finding
+from recipe_runner.recipe.rules.view import mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.document.paths import Path
-    from recipe_runner.rules.view import View
+    from recipe_runner.recipe.rules.view import View
 
 _COMMON = ("num_inference_steps", "guidance_scale", "height", "width", "eta", "guidance_rescale", "clip_skip")
 _OTHER_WORDS = {

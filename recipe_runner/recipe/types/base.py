@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from recipe_runner.recipe.fields import Address, Strictly
+from recipe_runner.recipe.types.fields import Address, Strictly
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 

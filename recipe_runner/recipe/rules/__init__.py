@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, cast
 
 from recipe_runner.document.paths import replaced
 from recipe_runner.problems.wording import shown
-from recipe_runner.rules import adapters, base, request
-from recipe_runner.rules.axes import Axis, read_axes, too_many
-from recipe_runner.rules.view import View
-from recipe_runner.schema import in_order
+from recipe_runner.recipe.rules import adapters, base
+from recipe_runner.recipe.rules import prompts as request
+from recipe_runner.recipe.rules.axes import Axis, read_axes, too_many
+from recipe_runner.recipe.rules.view import View
+from recipe_runner.recipe.schema.check import in_order
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.document.document import Document
-    from recipe_runner.findings import Finding
     from recipe_runner.problems.problem import Problem
+    from recipe_runner.recipe.finding import Finding
 
 RULES: tuple[Callable[[View], Iterator[Finding]], ...] = (
     base.pipeline,

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Strict
 
-from recipe_runner.recipe.adapters import Images
-from recipe_runner.recipe.fields import Name, Number, Seed, Strictly, Text
+from recipe_runner.recipe.types.adapters import Images
+from recipe_runner.recipe.types.fields import Name, Number, Seed, Strictly, Text
 
 
 class Prompt(Strictly):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.document.paths import format_path
 from recipe_runner.document.scalars import LARGEST_INTEGER
-from recipe_runner.findings import Finding
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
-from recipe_runner.rules.view import elements, mapping
+from recipe_runner.recipe.finding import Finding
+from recipe_runner.recipe.rules.view import elements, mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.document.paths import Path
-    from recipe_runner.rules.view import View
+    from recipe_runner.recipe.rules.view import View
 
 _TAG = re.compile(r"<(?:lora|lyco|locon|loha|hypernet):[^<>:]{1,300}(?::[^<>]{0,300})?>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"\((?:[^()]){1,2000}:\s*[0-9]*\.[0-9]+\s*\)")

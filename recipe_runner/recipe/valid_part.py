@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recipe_runner.load import problems_of
+from recipe_runner.recipe.load import problems_of
 
 if TYPE_CHECKING:
     from recipe_runner.document.document import Document

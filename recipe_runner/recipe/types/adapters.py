@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from recipe_runner.recipe.base import Component, FromSource
-from recipe_runner.recipe.fields import Address, BlockScale, DirectionScale, ModelScale, Name, Number, Strictly
+from recipe_runner.recipe.types.base import Component, FromSource
+from recipe_runner.recipe.types.fields import Address, BlockScale, DirectionScale, ModelScale, Name, Number, Strictly
 
 Target = Literal["unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3"]
 TextEncoder = Literal["text_encoder", "text_encoder_2", "text_encoder_3"]

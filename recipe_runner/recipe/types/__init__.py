@@ -1,0 +1,1 @@
+"""The frozen, strict types of a recipe. The JSON Schema in `schemas/` is generated from them."""
