@@ -12,7 +12,7 @@ from recipe_runner.sources.address import Located, is_path, locate
 from recipe_runner.sources.face_models import ADDRESS as FACE_MODELS
 from recipe_runner.sources.face_models import locate_face_models
 from recipe_runner.sources.lock_file import Lock, LockedFile, LockedSource
-from recipe_runner.weights.digests import file_sha256
+from recipe_runner.weights.files.digests import file_sha256
 
 BUNDLED = "recipe_runner:"
 """How the address of a configuration that comes with this package begins: it is always here."""

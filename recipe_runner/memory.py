@@ -15,8 +15,8 @@ from recipe_runner.problems.place import warning_at
 from recipe_runner.problems.problem import Problem
 from recipe_runner.resolved import ResolvedBase, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.checkpoint import identify_checkpoint
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint
+from recipe_runner.weights.files.header import read_header
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _AMPERE = 8.0

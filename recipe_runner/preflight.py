@@ -27,9 +27,9 @@ from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.lock_file import lock_beside, read_lock
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
-from recipe_runner.weights.digests import unhashed
-from recipe_runner.weights.header import remembered_headers
+from recipe_runner.weights.files.contents import read_contents
+from recipe_runner.weights.files.digests import unhashed
+from recipe_runner.weights.files.header import remembered_headers
 from recipe_runner.weights.lora.family import advice
 
 

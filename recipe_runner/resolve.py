@@ -27,7 +27,7 @@ from recipe_runner.recipe.matrix import Variant
 from recipe_runner.recipe.types.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.resolve_base import resolve_base
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
-from recipe_runner.weights.header import remembered_headers
+from recipe_runner.weights.files.header import remembered_headers
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from recipe_runner.recipe.types.recipe import Base, Component
 from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.problems import misfit
 
 

@@ -17,8 +17,8 @@ from support.safetensors_bytes import whole
 from recipe_runner import memory
 from recipe_runner.preflight import weights_problems
 from recipe_runner.problems.problem import Problem
-from recipe_runner.weights import digests
-from recipe_runner.weights.digests import unhashed
+from recipe_runner.weights.files import digests
+from recipe_runner.weights.files.digests import unhashed
 
 LONG = ", ".join(f"a bear number {number} on a hill" for number in range(12)) + ", and Nothing Of This is read"
 

@@ -11,8 +11,8 @@ from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError
 from recipe_runner.recipe.load import load_document
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.resolve import resolve
-from recipe_runner.weights import digests
-from recipe_runner.weights.digests import file_sha256, unhashed
+from recipe_runner.weights.files import digests
+from recipe_runner.weights.files.digests import file_sha256, unhashed
 
 if TYPE_CHECKING:
     from pathlib import Path

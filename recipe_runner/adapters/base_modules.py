@@ -6,8 +6,8 @@ from recipe_runner.adapters.base_parts import index_classes
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
-from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
+from recipe_runner.weights.files.contents import read_contents
+from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.modules import Modules, ModuleTable, Shape, component_modules
 
 COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -49,9 +49,9 @@ def _folder_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
 def _checkpoint_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
     """The modules of a single-file checkpoint's own components, under the names they get when it is converted."""
     # Imported where a base is a single file.
-    from recipe_runner.weights.checkpoint import identify_checkpoint  # noqa: PLC0415
-    from recipe_runner.weights.ldm_modules import checkpoint_modules  # noqa: PLC0415
-    from recipe_runner.weights.original_layout import standard_name  # noqa: PLC0415
+    from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint  # noqa: PLC0415
+    from recipe_runner.weights.checkpoint.ldm_modules import checkpoint_modules  # noqa: PLC0415
+    from recipe_runner.weights.checkpoint.original_layout import standard_name  # noqa: PLC0415
 
     shapes = read_contents(source.path(str(base.weight_name))).weights
     checkpoint = identify_checkpoint(shapes)
@@ -66,7 +66,7 @@ def _replaced(name: str, component: ResolvedComponent, class_name: str | None) -
     if not isinstance(component.source, Source):
         return None
     if component.weight_name is not None:
-        from recipe_runner.weights.ldm_modules import part_modules  # noqa: PLC0415 - as above
+        from recipe_runner.weights.checkpoint.ldm_modules import part_modules  # noqa: PLC0415 - as above
 
         return part_modules(name, class_name, read_contents(component.source.path(component.weight_name)).weights)
     shapes = _shapes(component.source, f"{component.subfolder}/" if component.subfolder else "")

@@ -11,7 +11,7 @@ from recipe_runner.pipelines.component_fit import Part, misfits
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_weights
+from recipe_runner.weights.files.contents import read_weights
 
 INDEX = "model_index.json"
 _CONFIG = "config.json"

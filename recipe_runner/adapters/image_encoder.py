@@ -15,7 +15,7 @@ from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.base_folder import INDEX, read_index
 from recipe_runner.sources.component_files import read_json
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
+from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.problems import misfit
 
 FOLDER = "image_encoder"

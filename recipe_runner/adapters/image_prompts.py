@@ -26,7 +26,7 @@ from recipe_runner.sources.inputs import find_input
 from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.sources.pictures import check_picture
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.image_embeds import embeds_shape, is_embeds
+from recipe_runner.weights.files.image_embeds import embeds_shape, is_embeds
 from recipe_runner.weights.ip_adapter import (
     IpAdapterLayout,
     Shown,

@@ -22,8 +22,8 @@ from recipe_runner.problems.place import placed
 from recipe_runner.recipe.types.recipe import IpAdapter
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_weights
-from recipe_runner.weights.identify.instead import said_instead
+from recipe_runner.weights.files.contents import read_weights
+from recipe_runner.weights.identify.other_kind import said_instead
 from recipe_runner.weights.ip_adapter import (
     AttentionPlace,
     IpAdapterLayout,

@@ -16,9 +16,9 @@ from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.find import find_beside
 from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_weights
 from recipe_runner.weights.embedding import Vectors
-from recipe_runner.weights.identify.instead import said_instead
+from recipe_runner.weights.files.contents import read_weights
+from recipe_runner.weights.identify.other_kind import said_instead
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_floats, require_whole
 from recipe_runner.weights.lora.peft_config import CONFIG_NAME, WEIGHTS_STEM, with_config
 from recipe_runner.weights.lora.scales import expand_scales

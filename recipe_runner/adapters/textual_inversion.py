@@ -13,7 +13,6 @@ from recipe_runner.graph.graph import Origin
 from recipe_runner.recipe.types.recipe import TextualInversion
 from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_weights
 from recipe_runner.weights.embedding import (
     Embedding,
     Vectors,
@@ -22,7 +21,8 @@ from recipe_runner.weights.embedding import (
     require_embedding,
     token_of,
 )
-from recipe_runner.weights.identify.instead import said_instead
+from recipe_runner.weights.files.contents import read_weights
+from recipe_runner.weights.identify.other_kind import said_instead
 from recipe_runner.weights.modules import ModuleTable
 
 USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights.digests import autov3, file_sha256
+from recipe_runner.weights.files.digests import autov3, file_sha256
 
 if TYPE_CHECKING:
     from recipe_runner.exchange.generation import ForeignModel

@@ -12,8 +12,8 @@ from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
-from recipe_runner.weights.original_layout import standard_name
+from recipe_runner.weights.checkpoint.original_layout import standard_name
+from recipe_runner.weights.files.contents import read_contents
 
 if TYPE_CHECKING:
     from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent

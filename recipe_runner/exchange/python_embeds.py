@@ -11,9 +11,9 @@ from pathlib import Path
 from recipe_runner.exchange.python_code import Code, Place, literal
 from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.formats import identify_format
-from recipe_runner.weights.header import read_header
-from recipe_runner.weights.image_embeds import embeds_shape
+from recipe_runner.weights.files.formats import identify_format
+from recipe_runner.weights.files.header import read_header
+from recipe_runner.weights.files.image_embeds import embeds_shape
 
 FUNCTION = '''
 def shown(pipeline, prompt, guided):

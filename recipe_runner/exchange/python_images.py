@@ -10,7 +10,7 @@ from recipe_runner.exchange.python_embeds import embeddings
 from recipe_runner.exchange.python_image_calls import CALLS, Calls, Look, load_call
 from recipe_runner.exchange.size import picture_size
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.files.contents import read_contents
 from recipe_runner.weights.ip_adapter import AdapterFamily, IpAdapterLayout, family_of_pipeline, is_off, read_ip_adapter
 
 if TYPE_CHECKING:

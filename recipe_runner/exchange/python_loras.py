@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.exchange.python_code import Place, call
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.header import Header, read_header
+from recipe_runner.weights.files.header import Header, read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout
 from recipe_runner.weights.lora.peft_config import CONFIG_NAME, with_config
 

@@ -16,8 +16,8 @@ from recipe_runner.exchange.python_code import Code, Place, call, literal
 from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedVariant
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.contents import read_contents
 from recipe_runner.weights.embedding import BARE, Vectors, identify_embedding, place_embedding
+from recipe_runner.weights.files.contents import read_contents
 
 _SAFE = re.compile(r"<[^<>\sA-Z]+>")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

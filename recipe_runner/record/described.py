@@ -12,7 +12,7 @@ from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.record.infotext import Generation, UsedLora
 from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedBase
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.digests import autov3
+from recipe_runner.weights.files.digests import autov3
 
 SCHEDULER = "scheduler/scheduler_config.json"
 

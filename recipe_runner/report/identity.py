@@ -29,7 +29,7 @@ _EMPTY: Mapping[str, Json] = {
 
 def hashes_of(identity: Identity) -> dict[str, Json]:
     """sha256 of a file, and the short hashes that model sites know it by; nothing for a folder or a broken file."""
-    from recipe_runner.weights.digests import autov3, file_sha256  # noqa: PLC0415 - only when they are asked for
+    from recipe_runner.weights.files.digests import autov3, file_sha256  # noqa: PLC0415 - only when they are asked for
 
     path = Path(identity.path)
     if not path.is_file() or identity.broken:

@@ -14,7 +14,7 @@ from diffusers.loaders import single_file_utils as ldm
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
 from recipe_runner.runtime.problems import misfit
-from recipe_runner.weights.original_layout import is_transposed, standard_name
+from recipe_runner.weights.checkpoint.original_layout import is_transposed, standard_name
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -12,7 +12,7 @@ from recipe_runner.handle import TextualInversionModel
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_pickle, read_tensors
 from recipe_runner.weights.embedding import BARE, identify_embedding, place_embedding, require_embedding, token_of
-from recipe_runner.weights.formats import require_weights
+from recipe_runner.weights.files.formats import require_weights
 from recipe_runner.weights.modules import ModuleTable
 
 _PICKLED = "string_to_param"

@@ -18,8 +18,8 @@ from recipe_runner.runtime.tensors import read_tensors
 from recipe_runner.runtime.watch import Watch
 from recipe_runner.sources.pictures import read_picture
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.formats import identify_format
-from recipe_runner.weights.image_embeds import embeds_shape
+from recipe_runner.weights.files.formats import identify_format
+from recipe_runner.weights.files.image_embeds import embeds_shape
 from recipe_runner.weights.ip_adapter import Shown
 
 

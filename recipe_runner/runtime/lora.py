@@ -16,8 +16,8 @@ from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_par
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_tensors, require_finite
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.formats import identify_format
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.files.formats import identify_format
+from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.ip_adapter import bundled_lora
 from recipe_runner.weights.lora import LoraLayout, LoraModule, read_layout, require_alpha, require_floats, require_whole
 from recipe_runner.weights.lora.peft_config import with_config

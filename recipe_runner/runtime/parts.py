@@ -14,7 +14,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.runtime.strict import check_report, check_shards, check_whole
 from recipe_runner.sources.component_files import weights_files
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.modules import TEXT_MODEL
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -20,7 +20,7 @@ from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.digests import file_sha256
+from recipe_runner.weights.files.digests import file_sha256
 
 PROMPT = "a red circle on a blue background"
 STEPS = 4

@@ -20,7 +20,7 @@ from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.runtime.provenance import follow, origins, plain
 from recipe_runner.runtime.strict import check_report
 from recipe_runner.runtime.tensors import read_tensors
-from recipe_runner.weights.original_layout import is_leftover
+from recipe_runner.weights.checkpoint.original_layout import is_leftover
 
 NEVER_INSIDE = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that no single file holds; diffusers leaves them out too."""

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from recipe_runner.runtime.problems import misfit
-from recipe_runner.weights.formats import require_weights
-from recipe_runner.weights.torch_file import INERT, read_torch_file
+from recipe_runner.weights.files.formats import require_weights
+from recipe_runner.weights.files.torch_file import INERT, read_torch_file
 
 
 class _Inert(dict[Any, Any]):

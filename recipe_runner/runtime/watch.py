@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.sources.source import Source
-from recipe_runner.weights.digests import file_sha256
+from recipe_runner.weights.files.digests import file_sha256
 
 _Stamp = tuple[int, int, int, int]
 

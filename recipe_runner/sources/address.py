@@ -18,7 +18,7 @@ from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.repository import Repository, not_here, open_repository, widened
 from recipe_runner.sources.urls import find_url
-from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
+from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
 
 T = TypeVar("T")
 

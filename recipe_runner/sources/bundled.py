@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recipe_runner.canonical import digest
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.digests import cache_folder, file_sha256
+from recipe_runner.weights.files.digests import cache_folder, file_sha256
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 _ADDRESS = "recipe_runner:"

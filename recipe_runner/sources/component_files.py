@@ -9,7 +9,7 @@ from typing import Any
 
 from recipe_runner.sources.address import missing, nearest_names, refused
 from recipe_runner.sources.folder import Folder, is_here, on_disk
-from recipe_runner.weights.formats import require_weights, weights_error
+from recipe_runner.weights.files.formats import require_weights, weights_error
 
 CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 """Configuration, vocabularies and tokenizer models. Everything else in a component's folder is weights or not used."""

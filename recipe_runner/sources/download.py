@@ -35,7 +35,7 @@ from recipe_runner.sources.urls import (
     record_path,
     urls_folder,
 )
-from recipe_runner.weights.digests import file_sha256
+from recipe_runner.weights.files.digests import file_sha256
 
 ATTEMPTS = 5
 """How often in a row a download may bring nothing before it is given up."""

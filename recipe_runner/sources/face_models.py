@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recipe_runner.sources.address import Located, missing
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.digests import file_sha256
+from recipe_runner.weights.files.digests import file_sha256
 
 VARIABLE = "INSIGHTFACE_HOME"
 PACK = "buffalo_l"

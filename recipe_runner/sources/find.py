@@ -24,12 +24,12 @@ from recipe_runner.sources.component_files import (
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.source import Address, Source, SourceFile
-from recipe_runner.weights.digests import Progress, file_sha256
-from recipe_runner.weights.formats import WEIGHTS_SUFFIXES, require_weights
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.files.digests import Progress, file_sha256
+from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES, require_weights
+from recipe_runner.weights.files.header import read_header
 
 if TYPE_CHECKING:
-    from recipe_runner.weights.checkpoint import Checkpoint
+    from recipe_runner.weights.checkpoint.checkpoint import Checkpoint
 
 _CONFIG_NAMES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
 _MOST_SHOWN = 12

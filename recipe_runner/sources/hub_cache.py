@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe_runner.weights.digests import Progress, file_sha256, is_unhashed
+from recipe_runner.weights.files.digests import Progress, file_sha256, is_unhashed
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

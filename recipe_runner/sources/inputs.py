@@ -8,7 +8,7 @@ from pathlib import Path
 from recipe_runner.sources.address import is_path, locate, refused
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.digests import file_sha256
+from recipe_runner.weights.files.digests import file_sha256
 
 
 def find_input(address: str, folder: Path) -> Source:

@@ -20,7 +20,7 @@ from recipe_runner.recipe.schema.check import check_lock
 from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 from recipe_runner.sources.access import access
 from recipe_runner.sources.source import Address, Source
-from recipe_runner.weights.digests import autov3
+from recipe_runner.weights.files.digests import autov3
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "pillow")
 """Libraries that can change a pixel and that every installation has."""

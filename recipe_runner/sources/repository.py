@@ -19,7 +19,7 @@ from recipe_runner.sources.hub_cache import (
     repository_folder,
 )
 from recipe_runner.sources.missing import SourceMissing
-from recipe_runner.weights.digests import cache_folder
+from recipe_runner.weights.files.digests import cache_folder
 
 _MOST_SHOWN = 3
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from recipe_runner.sources.address import refused
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config
-from recipe_runner.weights.checkpoint import identify_checkpoint, stated_scheduler
-from recipe_runner.weights.contents import read_weights
+from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint, stated_scheduler
+from recipe_runner.weights.checkpoint.original_layout import require_original
+from recipe_runner.weights.files.contents import read_weights
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.original_layout import require_original
 
 if TYPE_CHECKING:
     from recipe_runner.sources.find import FoundBase

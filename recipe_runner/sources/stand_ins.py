@@ -22,9 +22,9 @@ from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.ranges import read_range, whole_size
 from recipe_runner.sources.repository import Repository, not_here
 from recipe_runner.sources.urls import record_path
-from recipe_runner.weights.digests import cache_folder
-from recipe_runner.weights.formats import format_of
-from recipe_runner.weights.header import LENGTH_BYTES, MAX_HEADER_BYTES
+from recipe_runner.weights.files.digests import cache_folder
+from recipe_runner.weights.files.formats import format_of
+from recipe_runner.weights.files.header import LENGTH_BYTES, MAX_HEADER_BYTES
 
 FIRST_BYTES = 32_768
 """Bytes of the first request: the headers of most adapters are shorter, and no other request is then needed."""

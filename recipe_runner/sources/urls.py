@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.missing import SourceMissing
-from recipe_runner.weights.digests import cache_folder
+from recipe_runner.weights.files.digests import cache_folder
 
 SECRETS = ("token", "access_token", "api_key", "apikey", "key", "password", "secret")
 """Names of query parameters that would put a secret into a recipe, a lock and a manifest."""

@@ -96,7 +96,7 @@ def checking(folder: Path) -> None:
 
 def hashing(folder: Path) -> None:
     """How fast sha256 alone is, and the digest of a file."""
-    from recipe_runner.weights.digests import file_sha256
+    from recipe_runner.weights.files.digests import file_sha256
 
     path = folder / "lora-0.safetensors"
     block = memoryview(bytearray(4 << 20))

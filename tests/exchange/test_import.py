@@ -22,7 +22,7 @@ from recipe_runner.exchange.read import generation_of, texts_of
 from recipe_runner.exchange.recipe_text import Surroundings, recipe_of
 from recipe_runner.recipe.load import load_recipe, problems_of
 from recipe_runner.record.samplers import scheduler_named
-from recipe_runner.weights.digests import autov3, file_sha256
+from recipe_runner.weights.files.digests import autov3, file_sha256
 
 if TYPE_CHECKING:
     from recipe_runner.recipe.types.recipe import Recipe

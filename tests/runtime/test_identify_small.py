@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipe_runner.weights.contents import read_contents
+from recipe_runner.weights.files.contents import read_contents
 from recipe_runner.weights.identify.folder import identify
 from recipe_runner.weights.identify.identity import identify_contents
 

@@ -17,8 +17,8 @@ from recipe_runner.runtime.single_file import load_checkpoint
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.checkpoint.checkpoint import Checkpoint, identify_checkpoint
+from recipe_runner.weights.files.header import read_header
 
 if TYPE_CHECKING:
     from pathlib import Path

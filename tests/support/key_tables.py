@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.weights.original_layout import expand
+from recipe_runner.weights.checkpoint.original_layout import expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recipe_runner.weights.header import DTYPE_BITS
+from recipe_runner.weights.files.header import DTYPE_BITS
 
 
 def header_bytes(tree: Any, *, length: int | None = None) -> bytes:

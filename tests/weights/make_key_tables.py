@@ -1,4 +1,4 @@
-"""Write the key tables in `layouts/identify` and `recipe_runner/data/checkpoints` anew.
+"""Write the key tables in `layouts/identify` and `recipe_runner/weights/checkpoint/layouts` anew.
 
 They come from the classes of diffusers and transformers at their true sizes:
 
@@ -31,8 +31,8 @@ from support.original import original_shapes  # noqa: E402
 from support.original_names import ORIGINALS, original_table  # noqa: E402
 from support.other_tables import OTHERS  # noqa: E402
 
+from recipe_runner.weights.checkpoint.original_layout import is_leftover  # noqa: E402
 from recipe_runner.weights.modules import Shape  # noqa: E402
-from recipe_runner.weights.original_layout import is_leftover  # noqa: E402
 
 TARGET = Path(__file__).parent / "layouts" / "identify"
 SHIPPED = ROOT / "recipe_runner" / "data" / "checkpoints"

@@ -19,12 +19,12 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources import bundled
 from recipe_runner.sources.bundled import FAMILIES, bundled_config, clip_vocabulary, write_config
 from recipe_runner.sources.find import find_base
-from recipe_runner.weights import families
-from recipe_runner.weights.checkpoint import Checkpoint, identify_checkpoint
-from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
-from recipe_runner.weights.digests import unhashed
+from recipe_runner.weights.checkpoint.checkpoint import Checkpoint, identify_checkpoint
+from recipe_runner.weights.checkpoint.original_layout import original_tensors
+from recipe_runner.weights.families import checkpoint_families as families
+from recipe_runner.weights.families.denoiser_families import DENOISER_FAMILIES
+from recipe_runner.weights.files.digests import unhashed
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.original_layout import original_tensors
 
 SD15 = SHARED / "sd15"
 UNET = "model.diffusion_model."

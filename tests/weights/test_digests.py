@@ -14,8 +14,8 @@ import pytest
 from support.safetensors_bytes import whole
 
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights import digests
-from recipe_runner.weights.digests import SMALL_FILE_BYTES, autov3, cache_folder, file_sha256
+from recipe_runner.weights.files import digests
+from recipe_runner.weights.files.digests import SMALL_FILE_BYTES, autov3, cache_folder, file_sha256
 
 LARGE = SMALL_FILE_BYTES + 1
 

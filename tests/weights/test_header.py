@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from support.safetensors_bytes import header_bytes, whole
 
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights.formats import identify_format, require_weights
-from recipe_runner.weights.header import MAX_HEADER_BYTES, TensorInfo, read_header
+from recipe_runner.weights.files.formats import identify_format, require_weights
+from recipe_runner.weights.files.header import MAX_HEADER_BYTES, TensorInfo, read_header
 
 ONE = {"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
 

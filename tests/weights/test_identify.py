@@ -14,10 +14,10 @@ from support.containers import gguf_bytes, torch_zip
 from support.key_tables import read_key_table, shorten
 from support.safetensors_bytes import whole
 
-from recipe_runner.weights.contents import Contents
+from recipe_runner.weights.checkpoint.original_layout import expand
+from recipe_runner.weights.files.contents import Contents
 from recipe_runner.weights.identify.folder import identify
 from recipe_runner.weights.identify.identity import Identity, identify_contents, identify_file
-from recipe_runner.weights.original_layout import expand
 
 TABLES = sorted((Path(__file__).parent / "layouts" / "identify").glob("*.json"))
 REAL = Path(__file__).parents[3] / "shared" / "data" / "adapters"

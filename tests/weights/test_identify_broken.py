@@ -12,7 +12,7 @@ import pytest
 from support.containers import gguf_bytes, torch_zip
 from support.safetensors_bytes import whole
 
-from recipe_runner.weights.contents import Contents
+from recipe_runner.weights.files.contents import Contents
 from recipe_runner.weights.identify.identity import Identity, identify_contents, identify_file
 from recipe_runner.weights.modules import Shape
 

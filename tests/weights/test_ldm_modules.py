@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.module_tables import table
 
-from recipe_runner.weights.ldm_modules import checkpoint_modules, unet_modules
+from recipe_runner.weights.checkpoint.ldm_modules import checkpoint_modules, unet_modules
 from recipe_runner.weights.lora.sgm_names import sgm_names
 from recipe_runner.weights.modules import Shape
 

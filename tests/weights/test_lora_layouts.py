@@ -13,7 +13,7 @@ from diffusers.loaders import lora_conversion_utils as theirs
 from support.module_tables import SHARED, table, unet
 
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.lora import AdapterMismatch, LoraLayout, LoraModule, read_layout, require_whole
 from recipe_runner.weights.lora.sgm_names import sgm_names
 from recipe_runner.weights.modules import Shape, component_modules

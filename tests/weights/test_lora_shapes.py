@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe_runner.weights.contents import Contents
+from recipe_runner.weights.files.contents import Contents
 from recipe_runner.weights.identify.identity import identify_contents
 from recipe_runner.weights.lora import read_layout
 from recipe_runner.weights.lora.roles import OPTIONAL, ROLES

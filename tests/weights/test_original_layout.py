@@ -14,8 +14,13 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.load import read_document
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.resolve import resolve
-from recipe_runner.weights.digests import unhashed
-from recipe_runner.weights.original_layout import is_leftover, original_tensors, require_original, standard_name
+from recipe_runner.weights.checkpoint.original_layout import (
+    is_leftover,
+    original_tensors,
+    require_original,
+    standard_name,
+)
+from recipe_runner.weights.files.digests import unhashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

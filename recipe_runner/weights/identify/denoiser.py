@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.checkpoint import identify_checkpoint
+from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Match, NotMine, Verdict
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from recipe_runner.weights.contents import Contents
-from recipe_runner.weights.denoiser_family import FamilyFound, family_of
-from recipe_runner.weights.denoisers import outline
+from recipe_runner.weights.families.denoiser_family import FamilyFound, family_of
+from recipe_runner.weights.families.denoisers import outline
+from recipe_runner.weights.files.contents import Contents
 from recipe_runner.weights.modules import Shape
 
 DENOISER_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")

@@ -11,8 +11,8 @@ from typing import Any
 from recipe_runner.canonical import Json
 from recipe_runner.pipelines.component_classes import family_of_class, kind_of_class
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights.contents import Contents, read_contents
-from recipe_runner.weights.formats import WEIGHTS_SUFFIXES
+from recipe_runner.weights.files.contents import Contents, read_contents
+from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
 from recipe_runner.weights.identify.identity import Identity, Reason, identify_contents, identify_file
 
 _MAX_JSON_BYTES = 16_000_000

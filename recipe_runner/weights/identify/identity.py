@@ -11,7 +11,7 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights.contents import Contents, read_contents, stored_bytes
+from recipe_runner.weights.files.contents import Contents, read_contents, stored_bytes
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.kinds import KINDS
 from recipe_runner.weights.identify.metadata import cut, shown, trigger_words

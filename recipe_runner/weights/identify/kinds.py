@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from recipe_runner.weights.identify import denoiser, embedding, encoders, ip_adapter, lora, steering, upscaler, vae
+from recipe_runner.weights.identify import control as steering
+from recipe_runner.weights.identify import denoiser, embedding, encoders, ip_adapter, lora, upscaler, vae
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Verdict
 

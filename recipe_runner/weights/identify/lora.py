@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.denoiser_family import FamilyFound
+from recipe_runner.weights.families.denoiser_family import FamilyFound
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, layout_of, listed_deltas

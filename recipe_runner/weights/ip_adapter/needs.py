@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recipe_runner.weights.image_embeds import Embeds, read_as
+from recipe_runner.weights.files.image_embeds import Embeds, read_as
 from recipe_runner.weights.ip_adapter.families import Guidance
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
 from recipe_runner.weights.ip_adapter.variants import Features

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from recipe_runner.weights.denoiser_family import FamilyFound, family_called, family_of
-from recipe_runner.weights.denoisers import outline
+from recipe_runner.weights.families.denoiser_family import FamilyFound, family_called, family_of
+from recipe_runner.weights.families.denoisers import outline
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, listed_deltas
 from recipe_runner.weights.lora.dialects import DENOISES
 from recipe_runner.weights.lora.names import names_of

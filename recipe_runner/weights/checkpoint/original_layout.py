@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 
-from recipe_runner.weights.families import FAMILIES
+from recipe_runner.weights.families.checkpoint_families import FAMILIES
 from recipe_runner.weights.modules import TEXT_MODEL, Shape
 from recipe_runner.weights.problems import misfit, some
 
@@ -75,7 +75,7 @@ def is_transposed(key: str) -> bool:
 @cache
 def original_tensors(family: str) -> Mapping[str, Shape]:
     """Every tensor of a checkpoint of sd1, sd2 or sdxl that a pipeline reads, and its shape."""
-    text = (files("recipe_runner") / "data" / "checkpoints" / f"{family}.json").read_text(encoding="utf-8")
+    text = (files("recipe_runner.weights.checkpoint") / "layouts" / f"{family}.json").read_text(encoding="utf-8")
     return expand(json.loads(text))
 
 

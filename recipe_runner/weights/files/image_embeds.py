@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe_runner.weights.formats import DESCRIPTIONS, identify_format
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.files.formats import DESCRIPTIONS, identify_format
+from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.problems import misfit
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.denoiser_family import family_of
-from recipe_runner.weights.denoisers import outline
+from recipe_runner.weights.families.denoiser_family import family_of
+from recipe_runner.weights.families.denoisers import outline
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Match, NotMine, Verdict
 

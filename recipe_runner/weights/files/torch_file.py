@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from recipe_runner.weights.formats import cannot_read, weights_error
-from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.pickle_program import (
+from recipe_runner.weights.files.formats import cannot_read, weights_error
+from recipe_runner.weights.files.pickle_program import (
     MAX_BYTES,
     BrokenPickle,
     Call,
@@ -26,6 +25,7 @@ from recipe_runner.weights.pickle_program import (
     read_program,
     walk,
 )
+from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.problems import misfit, some
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

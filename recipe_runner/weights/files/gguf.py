@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from recipe_runner.weights.formats import cannot_read, weights_error
+from recipe_runner.weights.files.formats import cannot_read, weights_error
 from recipe_runner.weights.modules import Shape
 
 MAX_HEADER_BYTES = 128_000_000

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from recipe_runner.weights.formats import cannot_read, require_weights, weights_error
+from recipe_runner.weights.files.formats import cannot_read, require_weights, weights_error
 
 DTYPE_BITS: Mapping[str, int] = MappingProxyType({
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recipe_runner.weights.denoiser_families import DENOISER_FAMILIES
-from recipe_runner.weights.denoiser_structures import STRUCTURES
-from recipe_runner.weights.denoisers import DenoiserFamily, Outline
+from recipe_runner.weights.families.denoiser_families import DENOISER_FAMILIES
+from recipe_runner.weights.families.denoiser_structures import STRUCTURES
+from recipe_runner.weights.families.denoisers import DenoiserFamily, Outline
 
 
 @dataclass(frozen=True, slots=True)

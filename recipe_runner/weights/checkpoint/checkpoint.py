@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.families import FAMILIES, UNET, Family
+from recipe_runner.weights.checkpoint.original_layout import is_leftover
+from recipe_runner.weights.families.checkpoint_families import FAMILIES, UNET, Family
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.original_layout import is_leftover
 
 _EMA = "model_ema."
 _EMA_STATE = ("model_ema.decay", "model_ema.num_updates")

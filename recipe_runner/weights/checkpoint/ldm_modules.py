@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from recipe_runner.weights.checkpoint.original_layout import is_leftover
 from recipe_runner.weights.lora.sgm_names import OUTSIDE, RESNET
 from recipe_runner.weights.modules import TEXT_MODEL, Shape, component_modules
-from recipe_runner.weights.original_layout import is_leftover
 
 _INNER = {theirs: own for own, theirs in RESNET.items()}
 _OUTSIDE = {theirs: own for own, theirs in OUTSIDE.items()}

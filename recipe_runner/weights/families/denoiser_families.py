@@ -7,7 +7,7 @@ Sources: the classes and defaults in diffusers `models/`, `loaders/single_file_u
 
 from __future__ import annotations
 
-from recipe_runner.weights.denoisers import DenoiserFamily, Mark
+from recipe_runner.weights.families.denoisers import DenoiserFamily, Mark
 
 _UNET = r"(?:^|_)(?:down|up|input|output)_blocks_#_|(?:^|_)mid(?:dle)?_block_"
 _CROSS = rf"(?:{_UNET}).*attn2_to_[kv]$"

@@ -5,7 +5,7 @@ Asked only when no mark of `denoiser_families` is borne. What several families s
 
 from __future__ import annotations
 
-from recipe_runner.weights.denoisers import Mark
+from recipe_runner.weights.families.denoisers import Mark
 
 STRUCTURES: tuple[tuple[str, Mark], ...] = (
     ("hunyuan-video", Mark(r"^context_embedder_token_refiner_|^txt_in_individual_token_refiner_")),

@@ -18,8 +18,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
-from recipe_runner.weights.formats import cannot_read, regular_size, weights_error
-from recipe_runner.weights.header import read_header
+from recipe_runner.weights.files.formats import cannot_read, regular_size, weights_error
+from recipe_runner.weights.files.header import read_header
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the size of the file."""

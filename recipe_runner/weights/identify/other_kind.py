@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.weights.contents import Contents
+from recipe_runner.weights.files.contents import Contents
 
 _OTHER_KIND = ("E602", "E621", "E640")
 """The problems that a file of another kind may be the reason of."""

@@ -9,8 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.weights.formats import Format, identify_format, not_weights
-from recipe_runner.weights.header import DTYPE_BITS, Header, read_header
+from recipe_runner.weights.files.formats import Format, identify_format, not_weights
+from recipe_runner.weights.files.header import DTYPE_BITS, Header, read_header
 from recipe_runner.weights.modules import Shape
 from recipe_runner.weights.problems import misfit
 
@@ -79,7 +79,7 @@ def read_contents(path: Path) -> Contents:
     if found in ("torch_zip", "pickle"):
         return _of_pickle(found, path)
     if found == "gguf":
-        from recipe_runner.weights.gguf import read_gguf  # noqa: PLC0415
+        from recipe_runner.weights.files.gguf import read_gguf  # noqa: PLC0415
 
         gguf = read_gguf(path)
         return Contents(
@@ -100,7 +100,7 @@ def read_weights(path: Path, shown: str) -> Contents:
     """
     contents = read_contents(path)
     if contents.foreign:
-        from recipe_runner.weights.torch_file import require_inert  # noqa: PLC0415
+        from recipe_runner.weights.files.torch_file import require_inert  # noqa: PLC0415
 
         require_inert(contents.foreign, shown)
     if not contents.shapes:
@@ -121,7 +121,7 @@ def of_header(header: Header) -> Contents:
 
 
 def _of_pickle(container: Format, path: Path) -> Contents:
-    from recipe_runner.weights.torch_file import read_torch_file  # noqa: PLC0415
+    from recipe_runner.weights.files.torch_file import read_torch_file  # noqa: PLC0415
 
     found = read_torch_file(path)
     return Contents(

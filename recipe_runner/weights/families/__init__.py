@@ -1,0 +1,1 @@
+"""Model families, told by the names and shapes of tensors."""

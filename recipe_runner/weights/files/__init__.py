@@ -1,0 +1,1 @@
+"""File formats: what a file holds, from its header."""
