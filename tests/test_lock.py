@@ -18,7 +18,7 @@ from support.hub_server import HubServer
 
 from recipe_runner.api import Terms, compile_recipe, prepare, run_recipe
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.sources.hub_cache import repository_folder
+from recipe_runner.sources.hub.cache import repository_folder
 from recipe_runner.sources.lock_file import read_lock
 from recipe_runner.sources.missing import Unresolved
 

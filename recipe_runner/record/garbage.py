@@ -14,7 +14,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.listing import journal_keys
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.record.names import MANIFEST, STORE
-from recipe_runner.sources.urls import recorded_file, urls_folder
+from recipe_runner.sources.url.cache import recorded_file, urls_folder
 
 YOUNG_SECONDS = 3600.0
 """What is younger may belong to a run that is at work; it is left alone."""

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.folder import Folder
+from recipe_runner.sources.hub.repository import Repository, not_here, open_repository, widened
 from recipe_runner.sources.missing import SourceMissing
-from recipe_runner.sources.repository import Repository, not_here, open_repository, widened
-from recipe_runner.sources.urls import find_url
+from recipe_runner.sources.url.cache import find_url
 from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
 
 T = TypeVar("T")

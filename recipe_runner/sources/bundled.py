@@ -18,7 +18,7 @@ from recipe_runner.weights.files.digests import cache_folder, file_sha256
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 _ADDRESS = "recipe_runner:"
-_CONFIGS = Path(__file__).parent.parent / "configs"
+_CONFIGS = Path(__file__).parent / "configs"
 _MERGES = "clip/merges.txt"
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _TOKENIZERS = {

@@ -13,7 +13,7 @@ from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.schema.check import check_lock
 from recipe_runner.sources.address import check_url, is_hub_id, is_path, meant_path
-from recipe_runner.sources.hub_cache import COMMIT
+from recipe_runner.sources.hub.cache import COMMIT
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

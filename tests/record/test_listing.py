@@ -127,7 +127,7 @@ def test_only_old_pictures_that_no_run_uses_are_deleted_and_only_when_asked(
 def test_downloads_that_are_used_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from recipe_runner.sources.urls import Given, downloaded_path, find_url, record_bytes, record_path, urls_folder
+    from recipe_runner.sources.url.cache import Given, downloaded_path, find_url, record_bytes, record_path, urls_folder
 
     monkeypatch.setenv("RECIPE_RUNNER_CACHE", str(tmp_path / "cache"))
     paths = {}

@@ -16,7 +16,7 @@ from support.safetensors_bytes import whole
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.access import Access, Pin, reach
 from recipe_runner.sources.find import find_base, find_beside, find_component, find_weights
-from recipe_runner.sources.hub_cache import repository_folder
+from recipe_runner.sources.hub.cache import repository_folder
 from recipe_runner.sources.missing import SourceMissing
 
 __all__ = ["hub"]

@@ -14,7 +14,7 @@ from support.sparse import write_sparse
 
 from recipe_runner import memory
 from recipe_runner.preflight import weights_problems
-from recipe_runner.sources.hub_cache import hub_cache
+from recipe_runner.sources.hub.cache import hub_cache
 from recipe_runner.weights.files.digests import cache_folder
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from support.safetensors_bytes import whole
 
 from recipe_runner.disk import atomic
 from recipe_runner.problems.problem import RecipeRunnerError, RecordError
-from recipe_runner.sources import download
 from recipe_runner.sources.access import Access, Pin, reach
 from recipe_runner.sources.find import find_weights
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.sources.urls import plain_name, urls_folder
+from recipe_runner.sources.url import download
+from recipe_runner.sources.url.cache import plain_name, urls_folder
 
 __all__ = ["files"]
 

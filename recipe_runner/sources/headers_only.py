@@ -16,12 +16,12 @@ from pathlib import Path
 
 from recipe_runner.disk.atomic import LEFTOVER_SUFFIX, make_folder, put_in_place, write_file
 from recipe_runner.problems.problem import Problem
-from recipe_runner.sources.download import ranged
-from recipe_runner.sources.hub import WORKERS, fetch_range, fetch_small
+from recipe_runner.sources.hub.client import WORKERS, fetch_range, fetch_small
+from recipe_runner.sources.hub.repository import Repository, not_here
 from recipe_runner.sources.missing import SourceMissing
-from recipe_runner.sources.ranges import read_range, whole_size
-from recipe_runner.sources.repository import Repository, not_here
-from recipe_runner.sources.urls import record_path
+from recipe_runner.sources.url.cache import record_path
+from recipe_runner.sources.url.download import ranged
+from recipe_runner.sources.url.ranges import read_range, whole_size
 from recipe_runner.weights.files.digests import cache_folder
 from recipe_runner.weights.files.formats import format_of
 from recipe_runner.weights.files.header import LENGTH_BYTES, MAX_HEADER_BYTES

@@ -26,7 +26,7 @@ from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.source import SourceFile
-from recipe_runner.sources.urls import (
+from recipe_runner.sources.url.cache import (
     Given,
     downloaded_path,
     plain_name,

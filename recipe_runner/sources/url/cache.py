@@ -76,10 +76,10 @@ def find_url(url: str) -> Path:
         message = f"{url}: not downloaded yet"
         raise SourceMissing(Problem(code="E403", message=message, hint="`recipe-runner fetch` downloads it"))
     if granted.headers:
-        from recipe_runner.sources.stand_ins import bring_url  # noqa: PLC0415 - imports an HTTP client
+        from recipe_runner.sources.headers_only import bring_url  # noqa: PLC0415 - imports an HTTP client
 
         return bring_url(url)
-    from recipe_runner.sources.download import download_url  # noqa: PLC0415 - imports an HTTP client
+    from recipe_runner.sources.url.download import download_url  # noqa: PLC0415 - imports an HTTP client
 
     return download_url(url, wanted)
 

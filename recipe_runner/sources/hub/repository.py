@@ -10,7 +10,7 @@ from typing import Self
 
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
-from recipe_runner.sources.hub_cache import (
+from recipe_runner.sources.hub.cache import (
     Listed,
     cached_commit,
     cached_listing,
@@ -86,11 +86,11 @@ class Repository:
                 shown = ", ".join(absent[:_MOST_SHOWN]) + (" …" if len(absent) > _MOST_SHOWN else "")
                 raise not_here(self.address, self.revision, f"{_files(len(absent))} of it not there: {shown}")
             if access().headers:
-                from recipe_runner.sources.stand_ins import bring  # noqa: PLC0415 - imports huggingface_hub
+                from recipe_runner.sources.headers_only import bring  # noqa: PLC0415 - imports huggingface_hub
 
                 bring(self, absent)
             else:
-                from recipe_runner.sources.hub import download  # noqa: PLC0415 - imports huggingface_hub
+                from recipe_runner.sources.hub.client import download  # noqa: PLC0415 - imports huggingface_hub
 
                 download(self, absent)
         if access().headers:
@@ -167,12 +167,12 @@ def open_repository(address: str, revision: str | None) -> Repository:
     if commit is None:
         if not may_fetch:
             raise not_here(address, revision)
-        from recipe_runner.sources.hub import look_up  # noqa: PLC0415 - imports huggingface_hub
+        from recipe_runner.sources.hub.client import look_up  # noqa: PLC0415 - imports huggingface_hub
 
         commit = look_up(address, revision)
     listing = cached_listing(address, commit)
     if listing is None and may_fetch:
-        from recipe_runner.sources.hub import fetch_listing  # noqa: PLC0415
+        from recipe_runner.sources.hub.client import fetch_listing  # noqa: PLC0415
 
         listing = fetch_listing(address, revision, commit)
     if listing is not None:
@@ -192,7 +192,7 @@ def widened(repository: Repository) -> Repository | None:
     """The same repository with all that it has, where that can be asked."""
     if repository.whole or not access().network:
         return None
-    from recipe_runner.sources.hub import fetch_listing  # noqa: PLC0415 - imports huggingface_hub
+    from recipe_runner.sources.hub.client import fetch_listing  # noqa: PLC0415 - imports huggingface_hub
 
     listing = fetch_listing(repository.address, repository.revision, repository.commit)
     return replace(repository, names=tuple(sorted(listing)), listing=listing, whole=True)

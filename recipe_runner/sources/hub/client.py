@@ -35,11 +35,11 @@ from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined]
 from recipe_runner.disk.atomic import writing
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
-from recipe_runner.sources.hub_cache import Listed, cached_listing, hub_cache, is_as_listed
-from recipe_runner.sources.ranges import read_range
+from recipe_runner.sources.hub.cache import Listed, cached_listing, hub_cache, is_as_listed
+from recipe_runner.sources.url.ranges import read_range
 
 if TYPE_CHECKING:
-    from recipe_runner.sources.repository import Repository
+    from recipe_runner.sources.hub.repository import Repository
 
 WORKERS = 8
 """Files that are fetched at once, as many as huggingface_hub takes itself."""

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: its client, its cache, and repositories at one commit."""

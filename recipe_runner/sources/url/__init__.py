@@ -1,0 +1,1 @@
+"""Files at https URLs: a cache, downloads and range requests."""
