@@ -18,9 +18,9 @@ from recipe_runner.document.document import Document, parse_document
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.fetching import fault_of, is_bundled, locate_locked, locked_address
 from recipe_runner.graph.changed_inputs import changes, flat
+from recipe_runner.images.similarity import IDENTICAL, Tolerance, Verdict, compare_files
 from recipe_runner.locking import pins_of
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError, ResolutionError
-from recipe_runner.record.compare import IDENTICAL, Tolerance, Verdict, compare_files
 from recipe_runner.record.documents import readdressed_recipe
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import IMAGES, LOCK, RECIPE, RESOLVED

@@ -20,7 +20,7 @@ from support.command import ROOT, call, process, start
 from support.tiny import sd15_folder
 
 import recipe_runner
-from recipe_runner.record.metadata import read_metadata
+from recipe_runner.images.metadata import read_metadata
 
 if TYPE_CHECKING:
     from recipe_runner.run import Run

@@ -11,6 +11,7 @@ from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.canonical import Json
 from recipe_runner.document.paths import format_path
 from recipe_runner.graph.graph import Origin
+from recipe_runner.images.read import check_picture
 from recipe_runner.problems.place import placed
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.resolved import (
@@ -24,7 +25,6 @@ from recipe_runner.resolved import (
 from recipe_runner.sources.face_models import ADDRESS, find_face_models
 from recipe_runner.sources.inputs import find_input
 from recipe_runner.sources.missing import SourceMissing, unresolved
-from recipe_runner.sources.pictures import check_picture
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.image_embeds import embeds_shape, is_embeds
 from recipe_runner.weights.ip_adapter import (

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rerun(arguments: argparse.Namespace, origin: Origin, manifest: Manifest) -> list[Again]:
-    from recipe_runner.record.compare import Tolerance  # noqa: PLC0415
+    from recipe_runner.images.similarity import Tolerance  # noqa: PLC0415
     from recipe_runner.verifying import make_again, selected  # noqa: PLC0415
 
     may_fetch(arguments)

@@ -12,7 +12,7 @@ from recipe_runner.canonical import Json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.record.compare import Comparison
+    from recipe_runner.images.similarity import Comparison
 
 What = Literal["added", "removed", "changed", "renamed", "reordered"]
 Fate = Literal["changes", "stays", "appears", "vanishes"]

@@ -18,7 +18,7 @@ from recipe_runner.diff.side import Side
 from recipe_runner.diff.walk import Keys, Walk, alike
 from recipe_runner.document.document import Document
 from recipe_runner.graph.changed_inputs import changes, flat
-from recipe_runner.record.compare import compare_files
+from recipe_runner.images.similarity import compare_files
 from recipe_runner.record.manifest import ImageRecord, manifest_from
 from recipe_runner.record.names import RECIPE, RESOLVED
 from recipe_runner.record.recorded import resolved_document, written_variants

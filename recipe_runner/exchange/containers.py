@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from recipe_runner.exchange.png_texts import SIGNATURE, png_texts, text_of_bytes
-from recipe_runner.record.metadata import MAKER_NOTE, RECIPE_KEYWORD, recipe_of_note
+from recipe_runner.images.metadata import MAKER_NOTE, RECIPE_KEYWORD, recipe_of_note
 
 USER_COMMENT = "UserComment"
 """The keyword of an EXIF user comment among a picture's texts."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from recipe_runner.exchange.foreign_json import plain
+from recipe_runner.images.sampler_names import scheduler_named
 from recipe_runner.pipelines import table as diffusers_table
-from recipe_runner.record.samplers import scheduler_named
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
 from recipe_runner.exchange.size import picture_size, size_note
+from recipe_runner.images.parameters_text import parameters_text
+from recipe_runner.images.sampler_names import sampler_name, schedule_type, scheduler_named
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.record.described import Describer
-from recipe_runner.record.infotext import parameters_text
-from recipe_runner.record.samplers import sampler_name, schedule_type, scheduler_named
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
     from recipe_runner.compile import Plan
-    from recipe_runner.record.infotext import Generation
+    from recipe_runner.images.parameters_text import Generation
     from recipe_runner.resolved import ResolvedAdapter, ResolvedVariant
 
 _SAID = ("num_inference_steps", "guidance_scale", "height", "width", "clip_skip", "eta")

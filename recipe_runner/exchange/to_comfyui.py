@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.exchange.exported import Exported, ExportRefused
 from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
 from recipe_runner.exchange.size import picture_size, size_note
+from recipe_runner.images.sampler_names import comfyui_names
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.problems.problem import Problem
 from recipe_runner.record.described import scheduler_of
-from recipe_runner.record.samplers import comfyui_names
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

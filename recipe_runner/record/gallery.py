@@ -12,20 +12,20 @@ from recipe_runner.canonical import Json, canonical
 from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.document.document import Document
 from recipe_runner.graph.changed_inputs import inputs_of
+from recipe_runner.images.encode import Picture, encode
+from recipe_runner.images.metadata import Metadata, add_metadata
+from recipe_runner.images.parameters_text import parameters_text
+from recipe_runner.images.thumbnails import write_thumbnail
 from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.carried import Carrier
 from recipe_runner.record.described import Describer
 from recipe_runner.record.folder import RunFolder
-from recipe_runner.record.infotext import parameters_text
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, Manifest, read_manifest
-from recipe_runner.record.metadata import Metadata, add_metadata
 from recipe_runner.record.names import MANIFEST, TELEMETRY
-from recipe_runner.record.picture import Picture, encode
 from recipe_runner.record.store import Absent, StoredImage
 from recipe_runner.record.summary import Entries, is_own, recipe_sha256, write_summary
 from recipe_runner.record.telemetry import Invocation, append_telemetry
-from recipe_runner.record.thumbnails import write_thumbnail
 
 if TYPE_CHECKING:
     import numpy as np

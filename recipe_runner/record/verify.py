@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipe_runner.canonical import digest
+from recipe_runner.images.encode import pixel_sha256
+from recipe_runner.images.metadata import read_metadata
+from recipe_runner.images.similarity import read_pixels
 from recipe_runner.problems.problem import RecordError
-from recipe_runner.record.compare import read_pixels
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
-from recipe_runner.record.metadata import read_metadata
 from recipe_runner.record.names import IMAGES, LOCK, MANIFEST, RECIPE, RESOLVED
-from recipe_runner.record.picture import pixel_sha256
 
 _LOSSLESS = (".png",)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.diff.difference import Difference, ImagePair, PictureSide
-from recipe_runner.record.labels import image_name
+from recipe_runner.images.labels import image_name
 from recipe_runner.report.diff import unequal
 from recipe_runner.report.diff_lines import counts, measure_text, name_of, reasons, sections, verdicts
 from recipe_runner.report.page import SLIDER, embedded, link, render

@@ -9,8 +9,8 @@ from typing import Literal
 
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Cost, Difference, Fate, ImagePair, Verdict, Word
+from recipe_runner.images.labels import image_name
 from recipe_runner.problems.wording import written
-from recipe_runner.record.labels import image_name
 
 Sign = Literal["+", "-", "~"]
 _LONGEST = 240

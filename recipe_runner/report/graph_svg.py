@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from recipe_runner.graph.graph import BuildGraph
-from recipe_runner.record.labels import TIMES
+from recipe_runner.images.labels import TIMES
 from recipe_runner.report.plan import label_of
 
 MOST_NODES = 40

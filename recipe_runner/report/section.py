@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import BuildGraph
+from recipe_runner.images.labels import value_text
 from recipe_runner.record.folder import DIGEST_LENGTH
-from recipe_runner.record.labels import value_text
 from recipe_runner.record.manifest import Manifest
 from recipe_runner.record.recorded import RecordedRun
 from recipe_runner.report.graph_svg import graph_boxes, graph_svg

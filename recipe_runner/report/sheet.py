@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.labels import axis_names, differing, value_text
+from recipe_runner.images.labels import axis_names, differing, value_text
 from recipe_runner.record.recorded import RecordedRun
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.report.problems import problem_json
 
 if TYPE_CHECKING:
+    from recipe_runner.images.similarity import Comparison
     from recipe_runner.problems.problem import Problem
-    from recipe_runner.record.compare import Comparison
     from recipe_runner.record.verify import Checked
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recipe_runner.compile import Plan, compile_plan
+from recipe_runner.images.contact_sheet import Row, contact_sheet
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.matrix import variants
-from recipe_runner.record.contact_sheet import Row, contact_sheet
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.manifest import Manifest
 from recipe_runner.record.names import CONTACT_SHEET, REPORT, RESOLVED

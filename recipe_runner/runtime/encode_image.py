@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from recipe_runner.handle import ImagePrompt
+from recipe_runner.images.read import read_picture
 from recipe_runner.runtime.faces import FaceFinder
 from recipe_runner.runtime.image_encoder import ImageEncoders
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_tensors
 from recipe_runner.runtime.watch import Watch
-from recipe_runner.sources.pictures import read_picture
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
 from recipe_runner.weights.files.image_embeds import embeds_shape

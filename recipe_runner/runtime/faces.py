@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from recipe_runner.images.read import read_picture
 from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.problems import failed, some
 from recipe_runner.runtime.watch import Watch
 from recipe_runner.sources.face_models import PACK
-from recipe_runner.sources.pictures import read_picture
 from recipe_runner.sources.source import Source
 
 CROP = 224

@@ -12,6 +12,7 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
+from recipe_runner.images.read import read_picture
 from recipe_runner.problems.place import placed
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile, IpAdapterFiles
@@ -19,7 +20,6 @@ from recipe_runner.runtime.ip_projections import Built, build, joined
 from recipe_runner.runtime.ip_seats import Seat, seat_of
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.watch import Watch
-from recipe_runner.sources.pictures import read_picture
 from recipe_runner.weights.ip_adapter import (
     AdapterFamily,
     AttentionPlace,

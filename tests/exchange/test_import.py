@@ -20,8 +20,8 @@ from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Gene
 from recipe_runner.exchange.importing import import_bytes
 from recipe_runner.exchange.read import generation_of, texts_of
 from recipe_runner.exchange.recipe_text import Surroundings, recipe_of
+from recipe_runner.images.sampler_names import scheduler_named
 from recipe_runner.recipe.load import load_recipe, problems_of
-from recipe_runner.record.samplers import scheduler_named
 from recipe_runner.weights.files.digests import autov3, file_sha256
 
 if TYPE_CHECKING:

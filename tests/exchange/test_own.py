@@ -18,12 +18,12 @@ from recipe_runner.exchange.find_models import ModelFolders
 from recipe_runner.exchange.generation import ImportRefused
 from recipe_runner.exchange.importing import import_bytes
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings
+from recipe_runner.images.encode import Format, encode
+from recipe_runner.images.metadata import Metadata, add_metadata, metadata_of
+from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.recipe.load import load_recipe
 from recipe_runner.record.carried import Carrier
 from recipe_runner.record.described import Describer
-from recipe_runner.record.infotext import parameters_text
-from recipe_runner.record.metadata import Metadata, add_metadata, metadata_of
-from recipe_runner.record.picture import Format, encode
 
 DEMO = ROOT / "recipes/demo"
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipe_runner.exchange.parameters import read_parameters
-from recipe_runner.record.infotext import Generation as Written
-from recipe_runner.record.infotext import UsedLora, parameters_text
+from recipe_runner.images.parameters_text import Generation as Written
+from recipe_runner.images.parameters_text import UsedLora, parameters_text
 
 LINE = "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 33, Size: 512x768"
 

@@ -14,11 +14,11 @@ import recipe_runner
 from recipe_runner.exchange.find_models import ModelFolders
 from recipe_runner.exchange.importing import import_bytes
 from recipe_runner.exchange.recipe_text import Surroundings
+from recipe_runner.images.encode import Format, encode
+from recipe_runner.images.metadata import Metadata, add_metadata
+from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.recipe.load import load_recipe
 from recipe_runner.record.described import Describer
-from recipe_runner.record.infotext import parameters_text
-from recipe_runner.record.metadata import Metadata, add_metadata
-from recipe_runner.record.picture import Format, encode
 
 DEMO = ROOT / "recipes" / "demo"
 HERE = Surroundings(folder=Path())

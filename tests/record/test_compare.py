@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recipe_runner.images.similarity import IDENTICAL, Tolerance, compare_files, compare_pixels, psnr, ssim
 from recipe_runner.problems.problem import RecordError
-from recipe_runner.record.compare import IDENTICAL, Tolerance, compare_files, compare_pixels, psnr, ssim
 
 
 def noise(seed: int = 1) -> np.ndarray:

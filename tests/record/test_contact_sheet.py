@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from recipe_runner.record.contact_sheet import LARGEST_SIDE, Row, contact_sheet
+from recipe_runner.images.contact_sheet import LARGEST_SIDE, Row, contact_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

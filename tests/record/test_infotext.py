@@ -16,11 +16,11 @@ from support.records import PLAN, sha256
 from support.sd_parsers_reader import parse
 
 import recipe_runner
-from recipe_runner.record import samplers
-from recipe_runner.record.infotext import Generation, UsedLora, parameters_text, quote
-from recipe_runner.record.metadata import Metadata, add_metadata
-from recipe_runner.record.picture import Format, encode
-from recipe_runner.record.samplers import sampler_name, schedule_type
+from recipe_runner.images import sampler_names as samplers
+from recipe_runner.images.encode import Format, encode
+from recipe_runner.images.metadata import Metadata, add_metadata
+from recipe_runner.images.parameters_text import Generation, UsedLora, parameters_text, quote
+from recipe_runner.images.sampler_names import sampler_name, schedule_type
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

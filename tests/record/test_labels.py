@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe_runner.record.labels import axis_names, cut, differing, drawable, heading, value_text, wrap
+from recipe_runner.images.labels import axis_names, cut, differing, drawable, heading, value_text, wrap
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.records import PLAN
 
+from recipe_runner.images.encode import Format, encode, pixel_sha256
+from recipe_runner.images.metadata import Metadata, add_metadata, metadata_of, read_metadata
 from recipe_runner.problems.problem import RecordError
-from recipe_runner.record.metadata import Metadata, add_metadata, metadata_of, read_metadata
-from recipe_runner.record.picture import Format, encode, pixel_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from support.runs import pixels, write_run
 
-from recipe_runner.record.thumbnails import thumbnail_path, write_thumbnail, write_thumbnails
+from recipe_runner.images.thumbnails import thumbnail_path, write_thumbnail, write_thumbnails
 
 
 def test_one_of_a_picture_that_was_just_made_is_not_made_again() -> None:
@@ -46,7 +46,7 @@ def test_a_page_does_not_wait_long_for_them(monkeypatch: pytest.MonkeyPatch) -> 
     made = write_run(Path("run"), large)
     paths = [made.images[number].path for number in large]
     with monkeypatch.context() as patch:
-        patch.setattr("recipe_runner.record.thumbnails.SECONDS", 0.0)
+        patch.setattr("recipe_runner.images.thumbnails.SECONDS", 0.0)
         assert write_thumbnails(Path("run"), made.images) == {path: path for path in paths}
     assert set(write_thumbnails(Path("run"), made.images)) == set(paths)
     assert len(list(Path("run/thumbnails").iterdir())) == len(large)

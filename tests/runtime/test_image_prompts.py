@@ -20,6 +20,7 @@ from support.plain import our_picture, plain_picture, plain_pipeline
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelWithProjection
 
 from recipe_runner.handle import ComponentModel, ImagePrompt
+from recipe_runner.images.read import read_picture
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
@@ -27,7 +28,6 @@ from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.image_encoder import ImageEncoders
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.sources.pictures import read_picture
 from recipe_runner.weights.ip_adapter import Shown
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from recipe_runner.disk.atomic import reading
+from recipe_runner.images.metadata import UNREADABLE
 from recipe_runner.problems.problem import Problem, RecordError
-from recipe_runner.record.metadata import UNREADABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.record.labels import axis_names, cut, drawable, heading, wrap
-from recipe_runner.record.metadata import UNREADABLE
+from recipe_runner.images.labels import axis_names, cut, drawable, heading, wrap
+from recipe_runner.images.metadata import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from recipe_runner.record.samplers import sampler_name, schedule_type
+from recipe_runner.images.sampler_names import sampler_name, schedule_type
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

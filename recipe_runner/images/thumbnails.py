@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from recipe_runner.disk.atomic import make_folder, write_file
+from recipe_runner.images.metadata import UNREADABLE
 from recipe_runner.problems.problem import RecordError
-from recipe_runner.record.metadata import UNREADABLE
 
 if TYPE_CHECKING:
     import numpy as np

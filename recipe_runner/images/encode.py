@@ -1,4 +1,4 @@
-"""Pixels to bare image files and back. What a file says about itself is added by `recipe_runner.record.metadata`."""
+"""Pixels to bare image files and back. What a file says about itself is added by `recipe_runner.images.metadata`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""An image file by itself: encoded, read, labelled, compared."""
