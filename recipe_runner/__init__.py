@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recipe_runner.api import Locked, compile_recipe, fetch_recipe, load_recipe, lock_recipe, run_recipe
-    from recipe_runner.compile import Plan, PlannedImage
+    from recipe_runner.plan.compile import Plan, PlannedImage
     from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
     from recipe_runner.recipe.types.recipe import Recipe
     from recipe_runner.run import Run
@@ -24,8 +24,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Locked": "api",
-    "Plan": "compile",
-    "PlannedImage": "compile",
+    "Plan": "plan.compile",
+    "PlannedImage": "plan.compile",
     "Problem": "problems.problem",
     "Recipe": "recipe.types.recipe",
     "RecipeInvalid": "problems.problem",

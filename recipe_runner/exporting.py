@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.canonical import Json, digest
-from recipe_runner.compile import Plan
 from recipe_runner.disk.atomic import write_file
+from recipe_runner.plan.adapters.base_modules import base_modules
+from recipe_runner.plan.compile import Plan
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
 from recipe_runner.problems.problem import Problem, RecordError, WeightsError
 from recipe_runner.problems.suggest import did_you_mean
-from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
 
 _EXPORTED = ("lora", "merge")
 

@@ -22,7 +22,7 @@ from recipe_runner.problems.problem import Problem, RecordError, ResolutionError
 from recipe_runner.weights.files.digests import RACY_SECONDS, cache_folder
 
 if TYPE_CHECKING:
-    from recipe_runner.resolved import AnySource
+    from recipe_runner.plan.resolved import AnySource
     from recipe_runner.sources.access import Meter
 
 _LOCATIONS = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME", "INSIGHTFACE_HOME")
@@ -49,9 +49,9 @@ def stale_entries(path: Path, meter: Meter) -> Sequence[Problem]:
 
 def _judged(path: Path, meter: Meter) -> tuple[Sequence[Problem], Iterable[AnySource]]:
     from recipe_runner.locking import judge, no_lock, pins_of  # noqa: PLC0415
+    from recipe_runner.plan.resolve import resolve  # noqa: PLC0415
     from recipe_runner.recipe.load import load_document  # noqa: PLC0415 - these import pydantic
     from recipe_runner.recipe.matrix import variants  # noqa: PLC0415
-    from recipe_runner.resolve import resolve  # noqa: PLC0415
     from recipe_runner.sources.access import Access, reach  # noqa: PLC0415
     from recipe_runner.sources.lock_file import lock_beside, read_lock  # noqa: PLC0415
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipe_runner.compile import Plan
 from recipe_runner.diff.compare import plan_of
 from recipe_runner.diff.side import Side
+from recipe_runner.plan.compile import Plan
 from recipe_runner.sources.lock_file import lock_beside, lock_from
 
 

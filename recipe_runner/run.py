@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from recipe_runner.canonical import Json
-from recipe_runner.compile import Plan, PlannedImage
-from recipe_runner.preflight import fit_warnings
+from recipe_runner.plan.checks.preflight import fit_warnings
+from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.place import origin_at, placed, told_as
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.record.folder import RunFolder
@@ -28,7 +28,7 @@ from recipe_runner.sources.missing import Unresolved
 
 if TYPE_CHECKING:
     from recipe_runner.api import Prepared
-    from recipe_runner.resolved import AnySource
+    from recipe_runner.plan.resolved import AnySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

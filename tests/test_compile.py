@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import resolved as make
 
-from recipe_runner.compile import compile_plan
 from recipe_runner.graph.changed_inputs import changes, inputs_of
+from recipe_runner.plan.compile import compile_plan
 
 if TYPE_CHECKING:
-    from recipe_runner.compile import Plan
+    from recipe_runner.plan.compile import Plan
 
 
 def operations(plan: Plan) -> dict[str, int]:

@@ -9,7 +9,7 @@ import pytest
 from support.command import ROOT, call
 
 from recipe_runner.api import prepare
-from recipe_runner.only import only_overrides
+from recipe_runner.plan.one_image import only_overrides
 from recipe_runner.problems.problem import RecipeInvalid
 
 DEMO = ROOT / "recipes/demo"

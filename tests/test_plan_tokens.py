@@ -15,7 +15,7 @@ from support.safetensors_bytes import whole
 
 import recipe_runner
 from recipe_runner.api import prepare
-from recipe_runner.compile import Plan
+from recipe_runner.plan.compile import Plan
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.plan import adapters_of, plan_text

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.safetensors_bytes import whole
 
+from recipe_runner.plan.resolve import resolve
 from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError
 from recipe_runner.recipe.load import load_document
 from recipe_runner.recipe.matrix import variants
-from recipe_runner.resolve import resolve
 from recipe_runner.weights.files import digests
 from recipe_runner.weights.files.digests import file_sha256, unhashed
 

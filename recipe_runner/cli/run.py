@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the images."""
     from recipe_runner.api import Terms, prepare  # noqa: PLC0415 - imports pydantic
-    from recipe_runner.only import only_overrides  # noqa: PLC0415
+    from recipe_runner.plan.one_image import only_overrides  # noqa: PLC0415
     from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems  # noqa: PLC0415
     from recipe_runner.report.progress import make_progress  # noqa: PLC0415

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.diff.difference import Difference
 from recipe_runner.diff.images import cost, planned, said
 from recipe_runner.diff.lock import compare_locks
 from recipe_runner.diff.recipe import compare_recipes
 from recipe_runner.diff.side import Side, same_kind
 from recipe_runner.document.document import Document
+from recipe_runner.plan.compile import Plan, compile_plan
+from recipe_runner.plan.resolve import resolve
 from recipe_runner.problems.problem import RecipeInvalid, RecipeRunnerError
 from recipe_runner.recipe.load import problems_of
 from recipe_runner.recipe.matrix import variants
-from recipe_runner.resolve import resolve
 
 NOBODY = "(nothing)"
 

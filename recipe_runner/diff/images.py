@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from recipe_runner.canonical import Json, canonical, digest
-from recipe_runner.compile import Plan
 from recipe_runner.diff.difference import Cost, Fate, ImageFate
 from recipe_runner.diff.recipe import spoken
 from recipe_runner.diff.walk import alike
@@ -19,8 +18,9 @@ from recipe_runner.diff.words import compare_words
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.changed_inputs import changes, flat, inputs_of
+from recipe_runner.plan.compile import Plan
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedVariant
 from recipe_runner.recipe.matrix import variants
-from recipe_runner.resolved import ResolvedAdapter, ResolvedVariant
 from recipe_runner.sources.source import Source
 
 

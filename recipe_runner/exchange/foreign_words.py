@@ -10,7 +10,7 @@ from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
-    from recipe_runner.resolved import ResolvedAdapter, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedVariant
 
 _BRACKETS = {"a1111": r"[()\[\]\\]", "comfyui": r"[()\\]"}
 _EMBEDDING = {"a1111": "{}", "comfyui": "embedding:{}"}

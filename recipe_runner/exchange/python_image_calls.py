@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from recipe_runner.compile import is_guided
 from recipe_runner.exchange.python_code import Code, call
+from recipe_runner.plan.compile import is_guided
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, expand_ip_scale
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.resolved import ResolvedAdapter, ResolvedImagePrompt, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedImagePrompt, ResolvedVariant
 
 _CLIP, _SIGLIP = "CLIPVisionModelWithProjection", "SiglipVisionModel"
 _FOUR, _SIXTEEN, _ROWS_OF_SIXTEEN = 4, 16, 65536

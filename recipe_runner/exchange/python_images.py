@@ -14,7 +14,7 @@ from recipe_runner.weights.files.contents import read_contents
 from recipe_runner.weights.ip_adapter import AdapterFamily, IpAdapterLayout, family_of_pipeline, is_off, read_ip_adapter
 
 if TYPE_CHECKING:
-    from recipe_runner.resolved import (
+    from recipe_runner.plan.resolved import (
         ResolvedAdapter,
         ResolvedComponent,
         ResolvedImagePrompt,

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.exchange.python_code import Place, call
+from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.header import Header, read_header
 from recipe_runner.weights.lora import LoraLayout, read_layout
 from recipe_runner.weights.lora.peft_config import CONFIG_NAME, with_config
 
 if TYPE_CHECKING:
-    from recipe_runner.resolved import ResolvedAdapter, ResolvedBase
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
     from recipe_runner.weights.modules import ModuleTable
 
 _LOADED_WHOLE = ("diffusers", "kohya", "kohya sgm", "diffusers attention processors")

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recipe_runner.adapters.base_modules import base_modules
 from recipe_runner.exchange.python_code import Code, Place, call, literal
+from recipe_runner.plan.adapters.base_modules import base_modules
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedVariant
 from recipe_runner.recipe.learned_tokens import occurrences
-from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedVariant
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.embedding import BARE, Vectors, identify_embedding, place_embedding
 from recipe_runner.weights.files.contents import read_contents

@@ -10,7 +10,7 @@ from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.resolved import ResolvedBase
+    from recipe_runner.plan.resolved import ResolvedBase
 
 _LATENT = 8
 _FIRST_STABLE_DIFFUSION = "StableDiffusionPipeline"

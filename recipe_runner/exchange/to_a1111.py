@@ -16,9 +16,9 @@ from recipe_runner.record.described import Describer
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
-    from recipe_runner.compile import Plan
     from recipe_runner.images.parameters_text import Generation
-    from recipe_runner.resolved import ResolvedAdapter, ResolvedVariant
+    from recipe_runner.plan.compile import Plan
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedVariant
 
 _SAID = ("num_inference_steps", "guidance_scale", "height", "width", "clip_skip", "eta")
 _OWN_VERSION = ", Version: recipe_runner"

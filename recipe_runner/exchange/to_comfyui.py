@@ -17,8 +17,8 @@ from recipe_runner.record.described import scheduler_of
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.compile import Plan
-    from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedVariant
+    from recipe_runner.plan.compile import Plan
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedVariant
 
 _FAMILIES = {
     "StableDiffusionPipeline": "EmptyLatentImage",

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.compile import Plan, is_guided
 from recipe_runner.exchange.exported import Exported
 from recipe_runner.exchange.python_base import BaseCode
 from recipe_runner.exchange.python_code import Code, Pair, Place, as_tuple, laid_out, literal
@@ -33,12 +32,13 @@ from recipe_runner.exchange.python_loop import Column, loop, saving
 from recipe_runner.exchange.python_loras import differences, load_call
 from recipe_runner.exchange.python_tokens import token_code, wrong_tokens
 from recipe_runner.pipelines import table as diffusers_table
+from recipe_runner.plan.compile import Plan, is_guided
 from recipe_runner.sources.face_models import NOTICE
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import is_off
 
 if TYPE_CHECKING:
-    from recipe_runner.resolved import ResolvedBase, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedBase, ResolvedVariant
 
 _CLIP_SKIP = '''
 

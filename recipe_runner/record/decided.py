@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.resolved import ResolvedAdapter, ResolvedComponent, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedComponent, ResolvedVariant
 from recipe_runner.sources.source import Source
 
 _ENCODER = "image_encoder"

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.images.parameters_text import Generation, UsedLora
-from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedBase
+from recipe_runner.plan.compile import Plan, PlannedImage
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.digests import autov3
 

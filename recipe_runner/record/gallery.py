@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.document.document import Document
 from recipe_runner.graph.changed_inputs import inputs_of
 from recipe_runner.images.encode import Picture, encode
 from recipe_runner.images.metadata import Metadata, add_metadata
 from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.images.thumbnails import write_thumbnail
+from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.carried import Carrier
 from recipe_runner.record.described import Describer

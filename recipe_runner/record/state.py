@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.compile import Plan, PlannedImage
 from recipe_runner.graph.changed_inputs import changes, inputs_of
+from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.names import MANIFEST
 from recipe_runner.record.store import Absent, Store, StoredImage

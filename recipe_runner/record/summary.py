@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.compile import Plan
 from recipe_runner.disk.atomic import reading
 from recipe_runner.document.document import Document
+from recipe_runner.plan.compile import Plan
+from recipe_runner.plan.resolved import numbered
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.recipe.types.fields import FileRecord
 from recipe_runner.recipe.types.recipe import Recipe
@@ -22,7 +23,6 @@ from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, SourceRec
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, ImageRecord, Manifest, read_manifest, write_manifest
 from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED
-from recipe_runner.resolved import numbered
 from recipe_runner.sources.source import Source
 
 Entries = dict[str, JournalEntry]

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 
 from recipe_runner.canonical import Json
-from recipe_runner.compile import Plan
 from recipe_runner.graph.graph import Node
-from recipe_runner.memory import Weights, gib, weights_memory
+from recipe_runner.plan.checks.memory import Weights, gib, weights_memory
+from recipe_runner.plan.compile import Plan
+from recipe_runner.plan.resolved import ResolvedAdapter
 from recipe_runner.record.state import State
-from recipe_runner.resolved import ResolvedAdapter
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
 

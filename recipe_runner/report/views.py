@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.images.contact_sheet import Row, contact_sheet
+from recipe_runner.plan.compile import Plan, compile_plan
+from recipe_runner.plan.resolve import resolve
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.record.folder import RunFolder
@@ -15,7 +16,6 @@ from recipe_runner.record.names import CONTACT_SHEET, REPORT, RESOLVED
 from recipe_runner.record.recorded import RecordedRun, read_run
 from recipe_runner.report.html import report_html
 from recipe_runner.report.section import Subject
-from recipe_runner.resolve import resolve
 
 
 def write_views(folder: RunFolder, plan: Plan, manifest: Manifest) -> None:

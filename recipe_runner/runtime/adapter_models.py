@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from recipe_runner.graph.graph import Node
-from recipe_runner.handle import (
+from recipe_runner.plan.handle import (
     AdapterModel,
     ComponentModel,
     ImagePrompt,
@@ -15,7 +15,7 @@ from recipe_runner.handle import (
     MergeModel,
     TextualInversionModel,
 )
-from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedComponent, ResolvedImagePrompt
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedComponent, ResolvedImagePrompt
 from recipe_runner.sources.source import Source
 
 

@@ -10,7 +10,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from recipe_runner.canonical import Json
-from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle, TextualInversionModel
+from recipe_runner.plan.handle import AdapterModel, IpAdapterModel, ModelHandle, TextualInversionModel
 from recipe_runner.runtime.embeddings import Embeddings
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.image_prompts import ImagePrompts

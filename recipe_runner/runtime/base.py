@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.handle import BaseModel, ComponentModel
+from recipe_runner.plan.handle import BaseModel, ComponentModel
 from recipe_runner.runtime.classes import component_class, pipeline_class
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.fit import check_shapes, check_types, optional_parts

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.handle import TextualInversionModel
+from recipe_runner.plan.handle import TextualInversionModel
 from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.tensors import read_pickle, read_tensors
 from recipe_runner.weights.embedding import BARE, identify_embedding, place_embedding, require_embedding, token_of

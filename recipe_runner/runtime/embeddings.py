@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipe_runner.handle import AdapterModel, LoraModel, ModelHandle, TextualInversionModel
+from recipe_runner.plan.handle import AdapterModel, LoraModel, ModelHandle, TextualInversionModel
 from recipe_runner.problems.place import placed
 from recipe_runner.recipe.learned_tokens import same_token
 from recipe_runner.runtime.embedding_file import Learned, read_learned

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from recipe_runner.handle import ImagePrompt
 from recipe_runner.images.read import read_picture
+from recipe_runner.plan.handle import ImagePrompt
 from recipe_runner.runtime.faces import FaceFinder
 from recipe_runner.runtime.image_encoder import ImageEncoders
 from recipe_runner.runtime.problems import misfit

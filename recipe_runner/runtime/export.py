@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import save
 
-from recipe_runner.handle import BaseModel, LoraModel, MergeModel
+from recipe_runner.plan.handle import BaseModel, LoraModel, MergeModel
 from recipe_runner.runtime.base import load_base
 from recipe_runner.runtime.changes import Factor
 from recipe_runner.runtime.lora import Translated, module_shapes, translate

@@ -12,7 +12,7 @@ import transformers
 from PIL import Image
 from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
-from recipe_runner.handle import ComponentModel
+from recipe_runner.plan.handle import ComponentModel
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.parts import declared_class, load_part
 from recipe_runner.runtime.problems import misfit

@@ -11,8 +11,8 @@ import torch
 from diffusers.image_processor import IPAdapterMaskProcessor
 
 from recipe_runner.canonical import Json, digest
-from recipe_runner.handle import AdapterModel, IpAdapterModel, ModelHandle
 from recipe_runner.images.read import read_picture
+from recipe_runner.plan.handle import AdapterModel, IpAdapterModel, ModelHandle
 from recipe_runner.problems.place import placed
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
 from recipe_runner.runtime.ip_adapter_file import IpAdapterFile, IpAdapterFiles

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from recipe_runner.canonical import Json
-from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
+from recipe_runner.plan.handle import BaseModel, ImagePrompt, ModelHandle
 from recipe_runner.problems.place import placed
 from recipe_runner.problems.problem import Problem
 from recipe_runner.runtime.adapters import Adapters

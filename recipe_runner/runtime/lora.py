@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.handle import LoraModel
+from recipe_runner.plan.handle import LoraModel
 from recipe_runner.runtime.changes import Change, Difference, Factor, tucker_down
 from recipe_runner.runtime.embedding_file import vectors_of
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from recipe_runner.canonical import digest
-from recipe_runner.handle import AdapterModel, LoraModel, MergeModel, ModelHandle
+from recipe_runner.plan.handle import AdapterModel, LoraModel, MergeModel, ModelHandle
 from recipe_runner.problems.place import placed
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.lora import TUNED_PARTS, Translated, translate

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from peft.utils import merge_utils
 
-from recipe_runner.handle import MergeModel
+from recipe_runner.plan.handle import MergeModel
 from recipe_runner.runtime.changes import Change, Factor
 from recipe_runner.runtime.lora import Translated
 from recipe_runner.weights.lora import SAME_RANK, expand_scales, merged_layout

@@ -11,14 +11,14 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from recipe_runner.adapters.masks import stretched
 from recipe_runner.canonical import Json
-from recipe_runner.compile import Plan
 from recipe_runner.graph.graph import Node
-from recipe_runner.handle import BaseModel, ImagePrompt, ModelHandle
+from recipe_runner.plan.checks.masks import stretched
+from recipe_runner.plan.compile import Plan
+from recipe_runner.plan.handle import BaseModel, ImagePrompt, ModelHandle
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedImagePrompt
 from recipe_runner.problems.place import placed, told_as
 from recipe_runner.problems.problem import Problem
-from recipe_runner.resolved import ResolvedBase, ResolvedImagePrompt
 from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.encode import Conditioning

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from recipe_runner.handle import BaseModel, ModelHandle
+from recipe_runner.plan.handle import BaseModel, ModelHandle
 from recipe_runner.runtime.decode import Picture
 from recipe_runner.runtime.environment import quiet
 from recipe_runner.runtime.live import LivePipeline

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.handle import BaseModel
+from recipe_runner.plan.handle import BaseModel
 from recipe_runner.runtime.classes import component_class
 from recipe_runner.runtime.conversion import PREFIXES, component_tensors, empty_model, standard
 from recipe_runner.runtime.parts import DTYPES, load_part

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recipe_runner.plan.checks.prompt_length import T5_LENGTH
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of
-from recipe_runner.prompt_window import T5_LENGTH
 from recipe_runner.recipe.learned_tokens import same_token, uses
 from recipe_runner.runtime.problems import warning
 from recipe_runner.runtime.reading import Reading, Rewritten

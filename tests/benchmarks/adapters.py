@@ -25,7 +25,7 @@ from support.handles import base_model, embedding_model, handle, ip_adapter_mode
 from support.loras import diffusers_file, factors
 from support.plain import plain_pipeline
 
-from recipe_runner.handle import LoraModel, ModelHandle
+from recipe_runner.plan.handle import LoraModel, ModelHandle
 from recipe_runner.runtime.live import LivePipeline
 
 MODEL = ROOT / "recipes/demo/model"

@@ -17,9 +17,9 @@ from support import resolved
 from support.power import Power
 from support.records import FailingSystem, Killed
 
-from recipe_runner.compile import Plan, compile_plan
 from recipe_runner.disk import atomic
 from recipe_runner.document.document import parse_document
+from recipe_runner.plan.compile import Plan, compile_plan
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.gallery import Gallery

@@ -27,7 +27,7 @@ from recipe_runner.runtime.reading import reading_copy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.handle import AdapterModel, TextualInversionModel
+    from recipe_runner.plan.handle import AdapterModel, TextualInversionModel
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
 MANY = vectors(3, 5).bfloat16().float()

@@ -14,7 +14,7 @@ from support.handles import base_model, handle, lora_model
 from support.loras import diffusers_file, factors, kohya_file
 from support.plain import our_picture, plain_picture, plain_pipeline
 
-from recipe_runner.handle import MergeModel
+from recipe_runner.plan.handle import MergeModel
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.changes import Difference
 from recipe_runner.runtime.environment import quiet
@@ -26,7 +26,7 @@ from recipe_runner.runtime.low_rank import NoLowRank, low_rank
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.handle import LoraModel
+    from recipe_runner.plan.handle import LoraModel
 
 STEPS = {"num_inference_steps": 2}
 

@@ -19,8 +19,8 @@ from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_picture, plain_pipeline
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelWithProjection
 
-from recipe_runner.handle import ComponentModel, ImagePrompt
 from recipe_runner.images.read import read_picture
+from recipe_runner.plan.handle import ComponentModel, ImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
@@ -33,7 +33,7 @@ from recipe_runner.weights.ip_adapter import Shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.handle import BaseModel
+    from recipe_runner.plan.handle import BaseModel
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
 

@@ -20,7 +20,7 @@ from support.ip_adapters import (
 from support.plain import plain_pipeline
 
 import recipe_runner
-from recipe_runner.preflight import fit_warnings
+from recipe_runner.plan.checks.preflight import fit_warnings
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.types.recipe import IpAdapter
 from recipe_runner.record.documents import resolved_yaml
@@ -30,7 +30,7 @@ from recipe_runner.sources.source import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.compile import Plan
+    from recipe_runner.plan.compile import Plan
 
 HEAD = """\
 recipe: 1

@@ -15,7 +15,7 @@ from support.handles import base_model, handle, lora_model
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
-from recipe_runner.handle import MergeModel
+from recipe_runner.plan.handle import MergeModel
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.changes import Factor
 from recipe_runner.runtime.live import LivePipeline

@@ -20,7 +20,7 @@ from recipe_runner.runtime.live import LivePipeline
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.compile import Plan
+    from recipe_runner.plan.compile import Plan
 
 HEAD = """\
 recipe: 1

@@ -13,7 +13,7 @@ from support.handles import embedding_model, file_source, handle, lora_model
 from support.module_tables import unet
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from recipe_runner.handle import AdapterModel, BaseModel
+from recipe_runner.plan.handle import AdapterModel, BaseModel
 from recipe_runner.runtime.adapters import Adapters
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -17,7 +17,7 @@ from support.ip_adapters import tiny_shapes, write_ip_adapter
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
-from recipe_runner.handle import MergeModel
+from recipe_runner.plan.handle import MergeModel
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime import image_prompts as image_prompts_part
 from recipe_runner.runtime import ip_adapter_file
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from recipe_runner.handle import AdapterModel, BaseModel
+    from recipe_runner.plan.handle import AdapterModel, BaseModel
 
 STEPS = {"num_inference_steps": 1, "guidance_scale": 2.0}
 

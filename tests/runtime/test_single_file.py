@@ -20,7 +20,7 @@ from support.ldm import image_tensors, open_clip_tensors, sd1_checkpoint
 from support.plain import our_picture, plain_picture, plain_pipeline
 
 import recipe_runner
-from recipe_runner.handle import BaseModel, ComponentModel
+from recipe_runner.plan.handle import BaseModel, ComponentModel
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.conversion import component_tensors
 from recipe_runner.runtime.environment import quiet

@@ -25,7 +25,7 @@ from support.plain import our_picture, plain_pipeline
 from support.tiny import build_flux, build_sd3
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipVisionModel
 
-from recipe_runner.handle import ComponentModel, ImagePrompt
+from recipe_runner.plan.handle import ComponentModel, ImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime import image_prompts as part
 from recipe_runner.runtime.encode_image import ImageConditioning, Pair
@@ -35,7 +35,7 @@ from recipe_runner.weights.ip_adapter import Shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.handle import BaseModel
+    from recipe_runner.plan.handle import BaseModel
 
 SIZE = {"num_inference_steps": 2, "height": 16, "width": 16}
 SAMPLING = {"flux": {**SIZE, "true_cfg_scale": 3.0}, "sd3": {**SIZE, "guidance_scale": 4.0}}

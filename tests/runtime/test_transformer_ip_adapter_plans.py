@@ -24,7 +24,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.compile import Plan
+    from recipe_runner.plan.compile import Plan
 
 TAIL = """\
 prompts:

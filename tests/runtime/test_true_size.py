@@ -12,7 +12,7 @@ import torch
 from support.original import original_shapes
 from support.sparse import write_sparse
 
-from recipe_runner.handle import BaseModel
+from recipe_runner.plan.handle import BaseModel
 from recipe_runner.runtime.single_file import load_checkpoint
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config

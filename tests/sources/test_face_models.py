@@ -16,7 +16,7 @@ from recipe_runner.sources.source import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.compile import Plan
+    from recipe_runner.plan.compile import Plan
 
 DEMO = ROOT / "recipes" / "demo"
 RECIPE = f"""\

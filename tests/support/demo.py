@@ -15,7 +15,7 @@ from .command import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.compile import PlannedImage
+    from recipe_runner.plan.compile import PlannedImage
     from recipe_runner.run import Run
 
 RECIPES = ROOT / "recipes"

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.handle import (
+from recipe_runner.plan.handle import (
     AdapterModel,
     BaseModel,
     ComponentModel,

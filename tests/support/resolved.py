@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.graph.graph import Origin
-from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source, SourceFile
 
 

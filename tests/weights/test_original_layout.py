@@ -8,12 +8,12 @@ import pytest
 from support.original import original_shapes
 from support.sparse import write_sparse
 
-from recipe_runner.adapters.base_modules import base_modules
-from recipe_runner.preflight import weights_problems
+from recipe_runner.plan.adapters.base_modules import base_modules
+from recipe_runner.plan.checks.preflight import weights_problems
+from recipe_runner.plan.resolve import resolve
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.load import read_document
 from recipe_runner.recipe.matrix import variants
-from recipe_runner.resolve import resolve
 from recipe_runner.weights.checkpoint.original_layout import (
     is_leftover,
     original_tensors,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from recipe_runner.resolved import ResolvedBase
+    from recipe_runner.plan.resolved import ResolvedBase
     from recipe_runner.weights.modules import Shape
 
 UNET = "model.diffusion_model."

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recipe_runner.adapters.kind import Core, Surroundings
-from recipe_runner.adapters.lora import check_scale, scale_of
 from recipe_runner.canonical import digest
 from recipe_runner.graph.graph import Origin
+from recipe_runner.plan.adapters.kind import Core, Surroundings
+from recipe_runner.plan.adapters.lora import check_scale, scale_of
+from recipe_runner.plan.resolved import ResolvedAdapter
 from recipe_runner.problems.place import placed
 from recipe_runner.recipe.types.recipe import Merge
-from recipe_runner.resolved import ResolvedAdapter
 from recipe_runner.weights.lora import LoraLayout, merged_layout
 
 _OPTIONS = ("density", "majority_sign_method", "svd_rank", "seed")

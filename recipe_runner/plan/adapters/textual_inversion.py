@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.adapters.base_modules import base_modules
-from recipe_runner.adapters.kind import Surroundings
-from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.graph.graph import Origin
+from recipe_runner.plan.adapters.base_modules import base_modules
+from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.weights_file import find_weights_file
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter
 from recipe_runner.recipe.types.recipe import TextualInversion
-from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.embedding import (
     Embedding,

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from recipe_runner.adapters.base_modules import base_modules
-from recipe_runner.adapters.masks import mask_warnings
-from recipe_runner.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.document import paths
 from recipe_runner.document.document import Document
 from recipe_runner.locking import pins_of
-from recipe_runner.memory import memory_warnings
+from recipe_runner.plan.adapters.base_modules import base_modules
+from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
+from recipe_runner.plan.checks.masks import mask_warnings
+from recipe_runner.plan.checks.memory import memory_warnings
+from recipe_runner.plan.checks.prompt_length import window_warnings
+from recipe_runner.plan.resolve import resolve
+from recipe_runner.plan.resolved import ResolvedRecipe
 from recipe_runner.problems.place import warning_at
 from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
 from recipe_runner.problems.wording import shown
-from recipe_runner.prompt_window import window_warnings
 from recipe_runner.recipe.load import read_document
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.recipe.rules import check_rules
 from recipe_runner.recipe.rules.view import View
 from recipe_runner.recipe.valid_part import checkable
-from recipe_runner.resolve import resolve
-from recipe_runner.resolved import ResolvedRecipe
 from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.lock_file import lock_beside, read_lock

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from recipe_runner.adapters.base_modules import base_modules
-from recipe_runner.adapters.base_parts import base_parts
-from recipe_runner.adapters.image_encoder import find_image_encoder
-from recipe_runner.adapters.image_prompts import Reader, find_each, given, image_prompt
-from recipe_runner.adapters.kind import Surroundings
-from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.canonical import Json
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.graph import Origin
+from recipe_runner.plan.adapters.base_modules import base_modules
+from recipe_runner.plan.adapters.base_parts import base_parts
+from recipe_runner.plan.adapters.image_encoder import find_image_encoder
+from recipe_runner.plan.adapters.image_prompts import Reader, find_each, given, image_prompt
+from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.weights_file import find_weights_file
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
 from recipe_runner.problems.place import placed
 from recipe_runner.recipe.types.recipe import IpAdapter
-from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_weights
 from recipe_runner.weights.identify.other_kind import said_instead

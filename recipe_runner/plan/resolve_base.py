@@ -8,8 +8,8 @@ from pathlib import Path
 from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import Origin
 from recipe_runner.pipelines.table import schedulers
+from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.recipe.types.recipe import Base, Component
-from recipe_runner.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.weights.files.header import read_header

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.graph.graph import BuildGraph, Origin
-from recipe_runner.resolved import (
+from recipe_runner.plan.resolved import (
     AnySource,
     ResolvedAdapter,
     ResolvedBase,

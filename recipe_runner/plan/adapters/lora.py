@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from recipe_runner.adapters.base_modules import base_modules
-from recipe_runner.adapters.kind import Core, Surroundings
-from recipe_runner.adapters.weights_file import find_weights_file
 from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import Origin
+from recipe_runner.plan.adapters.base_modules import base_modules
+from recipe_runner.plan.adapters.kind import Core, Surroundings
+from recipe_runner.plan.adapters.weights_file import find_weights_file
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter
 from recipe_runner.recipe.types.recipe import Lora, LoraScale
-from recipe_runner.resolved import AnySource, ResolvedAdapter
 from recipe_runner.sources.find import find_beside
 from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved
 from recipe_runner.sources.source import Source

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from recipe_runner.images.read import grey_range, picture_size
+from recipe_runner.plan.resolved import ResolvedRecipe
 from recipe_runner.problems.place import put_at
 from recipe_runner.problems.problem import Problem
-from recipe_runner.resolved import ResolvedRecipe
 from recipe_runner.sources.source import Source
 
 WHITE = 128

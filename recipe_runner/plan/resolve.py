@@ -11,22 +11,22 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from recipe_runner.adapters import kind_called
-from recipe_runner.adapters.base_parts import check_components
-from recipe_runner.adapters.kind import Surroundings
-from recipe_runner.adapters.tokens import refuse_shared_tokens
 from recipe_runner.canonical import Json
-from recipe_runner.compile import is_guided
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import format_path, prompt_id
 from recipe_runner.graph.graph import Origin
 from recipe_runner.pipelines.table import call_defaults
+from recipe_runner.plan.adapters import kind_called
+from recipe_runner.plan.adapters.base_parts import check_components
+from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.tokens import refuse_shared_tokens
+from recipe_runner.plan.compile import is_guided
+from recipe_runner.plan.resolve_base import resolve_base
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import origin_at, placed
 from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError
 from recipe_runner.recipe.matrix import Variant
 from recipe_runner.recipe.types.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
-from recipe_runner.resolve_base import resolve_base
-from recipe_runner.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.weights.files.header import remembered_headers
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class _Resolver:
         )
         prompts = self._once("prompts", tree["prompts"], lambda: self._prompts(tree["prompts"]))
         if any(adapter.image_prompts for adapter in adapters):
-            from recipe_runner.adapters.image_prompts import check_together  # noqa: PLC0415 - for those alone
+            from recipe_runner.plan.adapters.image_prompts import check_together  # noqa: PLC0415 - for those alone
 
             check_together(adapters, base, prompts, sampling, guided=is_guided(sampling))
         return ResolvedVariant(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from recipe_runner.adapters.base_parts import weights_of
+from recipe_runner.plan.adapters.base_parts import weights_of
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import warning_at
 from recipe_runner.problems.problem import Problem
-from recipe_runner.resolved import ResolvedBase, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint
 from recipe_runner.weights.files.header import read_header

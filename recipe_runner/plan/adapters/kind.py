@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import Origin
-from recipe_runner.resolved import AnySource, ResolvedAdapter, ResolvedBase
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase
 
 if TYPE_CHECKING:
     from recipe_runner.weights.lora import LoraLayout

@@ -8,8 +8,8 @@ from typing import Any
 
 from recipe_runner.pipelines.component_classes import kind_of_class
 from recipe_runner.pipelines.component_fit import Part, misfits
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import Problem, WeightsError
-from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_weights
 

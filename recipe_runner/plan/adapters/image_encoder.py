@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from recipe_runner.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.resolve_base import resolve_component
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.types.recipe import Component, IpAdapter
-from recipe_runner.resolve_base import resolve_component
-from recipe_runner.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.base_folder import INDEX, read_index
 from recipe_runner.sources.component_files import read_json
 from recipe_runner.sources.source import Source

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from recipe_runner.document.document import Document
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedRecipe
 from recipe_runner.problems.place import placed, warning_at
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.recipe.learned_tokens import misspelt, same_token, uses
-from recipe_runner.resolved import ResolvedAdapter, ResolvedRecipe
 
 
 def refuse_shared_tokens(adapters: Sequence[ResolvedAdapter]) -> None:

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from recipe_runner.adapters.image_encoder import encoder_config
-from recipe_runner.adapters.kind import Surroundings
 from recipe_runner.canonical import Json
 from recipe_runner.document.paths import format_path
 from recipe_runner.graph.graph import Origin
 from recipe_runner.images.read import check_picture
-from recipe_runner.problems.place import placed
-from recipe_runner.problems.problem import WeightsError
-from recipe_runner.resolved import (
+from recipe_runner.plan.adapters.image_encoder import encoder_config
+from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.resolved import (
     AnySource,
     ResolvedAdapter,
     ResolvedBase,
@@ -22,6 +20,8 @@ from recipe_runner.resolved import (
     ResolvedImagePrompt,
     ResolvedPrompt,
 )
+from recipe_runner.problems.place import placed
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.sources.face_models import ADDRESS, find_face_models
 from recipe_runner.sources.inputs import find_input
 from recipe_runner.sources.missing import SourceMissing, unresolved

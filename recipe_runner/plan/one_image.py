@@ -14,8 +14,8 @@ from recipe_runner.recipe.matrix import variants
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.compile import Plan
     from recipe_runner.document.document import Document
+    from recipe_runner.plan.compile import Plan
 
 _LISTS = ("prompts", "seeds")
 """Sections that are cut down to the image's own element, with whatever an axis sets in it."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import warning_at
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of
 from recipe_runner.recipe.learned_tokens import occurrences
-from recipe_runner.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.sources.source import Source
 
 T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}

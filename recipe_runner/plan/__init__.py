@@ -1,0 +1,1 @@
+"""A recipe to what will be done: resolved, checked, compiled."""

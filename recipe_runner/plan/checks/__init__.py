@@ -1,0 +1,1 @@
+"""What files show before a GPU is touched."""
