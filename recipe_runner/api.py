@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from recipe_runner.disk.atomic import write_if_changed
 from recipe_runner.document.document import Document
 from recipe_runner.exporting import Export, export
-from recipe_runner.fetching import fetch_locked
-from recipe_runner.locking import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of
+from recipe_runner.lock.compare import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of
+from recipe_runner.lock.fetch import fetch_locked
+from recipe_runner.lock.file import Lock, LockedFile, lock_beside, lock_text, read_lock
 from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.plan.checks.preflight import check_pipelines
 from recipe_runner.plan.compile import Plan, compile_plan
@@ -23,7 +24,6 @@ from recipe_runner.recipe.matrix import variants
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.run import Run, execute_plan, require_brought, require_sources
 from recipe_runner.sources.access import Access, Key, Meter, NoMeter, Pin, is_online, reach
-from recipe_runner.sources.lock_file import Lock, LockedFile, lock_beside, lock_text, read_lock
 from recipe_runner.sources.source import Source, SourceFile
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from recipe_runner.diff.compare import plan_of
 from recipe_runner.diff.side import Side
+from recipe_runner.lock.file import lock_beside, lock_from
 from recipe_runner.plan.compile import Plan
-from recipe_runner.sources.lock_file import lock_beside, lock_from
 
 
 def pinned_plan(side: Side) -> Plan:
@@ -21,7 +21,7 @@ def pinned_plan(side: Side) -> Plan:
     if data is None:
         return plan_of(side)
     # Only where there is a lock: most comparisons are done before this is imported.
-    from recipe_runner.locking import pins_of  # noqa: PLC0415
+    from recipe_runner.lock.compare import pins_of  # noqa: PLC0415
     from recipe_runner.sources.access import Access, reach  # noqa: PLC0415
 
     with reach(Access(pins=pins_of(lock_from(data, f"{side.label} ({name})")))):

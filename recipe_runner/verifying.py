@@ -16,10 +16,11 @@ from typing import Any
 from recipe_runner.canonical import Json
 from recipe_runner.document.document import Document, parse_document
 from recipe_runner.document.write_yaml import to_yaml
-from recipe_runner.fetching import fault_of, is_bundled, locate_locked, locked_address
 from recipe_runner.graph.changed_inputs import changes, flat
 from recipe_runner.images.similarity import IDENTICAL, Tolerance, Verdict, compare_files
-from recipe_runner.locking import pins_of
+from recipe_runner.lock.compare import pins_of
+from recipe_runner.lock.fetch import fault_of, is_bundled, locate_locked, locked_address
+from recipe_runner.lock.file import Lock, LockedSource, read_lock
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError, ResolutionError
 from recipe_runner.record.documents import readdressed_recipe
 from recipe_runner.record.manifest import ImageRecord, Manifest
@@ -27,7 +28,6 @@ from recipe_runner.record.names import IMAGES, LOCK, RECIPE, RESOLVED
 from recipe_runner.record.verify import Checked, is_file_of
 from recipe_runner.report.verify import Again
 from recipe_runner.sources.access import Access, Meter, reach
-from recipe_runner.sources.lock_file import Lock, LockedSource, read_lock
 from recipe_runner.sources.missing import SourceMissing
 
 

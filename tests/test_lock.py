@@ -17,9 +17,9 @@ from support.hub import files, hub
 from support.hub_server import HubServer
 
 from recipe_runner.api import Terms, compile_recipe, prepare, run_recipe
+from recipe_runner.lock.file import read_lock
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.hub.cache import repository_folder
-from recipe_runner.sources.lock_file import read_lock
 from recipe_runner.sources.missing import Unresolved
 
 __all__ = ["files", "hub"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.command import ROOT, call
 
-from recipe_runner import lock_check
+from recipe_runner.lock import current as lock_check
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.access import Meter
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.command import call
 
+from recipe_runner.lock.unpinned import movable_sources
 from recipe_runner.plan.checks.preflight import weights_problems
 from recipe_runner.problems.problem import Problem
 from recipe_runner.recipe.load import find_problems
-from recipe_runner.sources.movable import movable_sources
 
 DEMO = Path(__file__).parents[1] / "recipes/demo"
 

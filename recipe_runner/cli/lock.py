@@ -69,7 +69,7 @@ def _beside(recipe: Path) -> Path:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from recipe_runner.lock_check import stale_entries  # noqa: PLC0415
+    from recipe_runner.lock.current import stale_entries  # noqa: PLC0415
     from recipe_runner.problems.codes import NO  # noqa: PLC0415
     from recipe_runner.report.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.problems import print_problems, problem_json  # noqa: PLC0415

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from recipe_runner.locking import Use
+    from recipe_runner.lock.compare import Use
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:

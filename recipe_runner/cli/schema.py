@@ -61,10 +61,10 @@ def _tell(what: str, paths: list[str], remark: str, output_format: str) -> None:
 
 def schema_files() -> dict[str, str]:
     """Every schema file: its name, and its text as the types make it."""
+    from recipe_runner.lock.file import Lock  # noqa: PLC0415
     from recipe_runner.recipe.schema.generate import schema_text  # noqa: PLC0415 - imports pydantic
     from recipe_runner.recipe.types.recipe import Recipe  # noqa: PLC0415
     from recipe_runner.record.manifest import Manifest  # noqa: PLC0415
-    from recipe_runner.sources.lock_file import Lock  # noqa: PLC0415
 
     return {
         name: schema_text(model, name, f"recipe_runner {what}, format 1")

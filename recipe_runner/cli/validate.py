@@ -62,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _problems(path: Path, arguments: argparse.Namespace) -> Sequence[Problem]:
     """What is wrong with a recipe; weights are looked into as far as its text is right."""
+    from recipe_runner.lock.unpinned import movable_sources  # noqa: PLC0415
     from recipe_runner.recipe.load import find_problems  # noqa: PLC0415
-    from recipe_runner.sources.movable import movable_sources  # noqa: PLC0415
 
     found = find_problems(path, arguments.overrides, further=movable_sources)
     wrong = {problem.code for problem in found if problem.severity == "error"}

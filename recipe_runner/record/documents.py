@@ -10,12 +10,12 @@ from typing import Any
 
 from recipe_runner.document.paths import Path, parse_path, prompt_id
 from recipe_runner.document.write_yaml import to_yaml
+from recipe_runner.lock.file import RUN_HEADER, Lock, installed_libraries, lock_text, locked_source
 from recipe_runner.plan.compile import Plan
 from recipe_runner.plan.resolved import AnySource
 from recipe_runner.recipe.rules.adapters import MERGE_OPTIONS
 from recipe_runner.recipe.types.recipe import Merge, Recipe
 from recipe_runner.record.decided import write_decisions
-from recipe_runner.sources.lock_file import RUN_HEADER, Lock, installed_libraries, lock_text, locked_source
 from recipe_runner.sources.source import Source
 
 RESOLVED_HEADER = "# Every default and override written out. Running this file gives the same plan.\n"

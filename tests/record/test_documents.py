@@ -11,9 +11,9 @@ import yaml
 
 from recipe_runner.api import Prepared, prepare
 from recipe_runner.document.document import parse_document
+from recipe_runner.lock.file import Lock
 from recipe_runner.recipe.types.recipe import Recipe
 from recipe_runner.record.documents import resolved_yaml
-from recipe_runner.sources.lock_file import Lock
 from recipe_runner.verifying import Origin, portable_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"

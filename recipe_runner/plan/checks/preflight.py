@@ -7,7 +7,8 @@ from pathlib import Path
 
 from recipe_runner.document import paths
 from recipe_runner.document.document import Document
-from recipe_runner.locking import pins_of
+from recipe_runner.lock.compare import pins_of
+from recipe_runner.lock.file import lock_beside, read_lock
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.plan.checks.masks import mask_warnings
@@ -25,7 +26,6 @@ from recipe_runner.recipe.rules.view import View
 from recipe_runner.recipe.valid_part import checkable
 from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.bundled import bundled_family
-from recipe_runner.sources.lock_file import lock_beside, read_lock
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_contents
 from recipe_runner.weights.files.digests import unhashed

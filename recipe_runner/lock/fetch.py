@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipe_runner.locking import pins_of
+from recipe_runner.lock.compare import pins_of
+from recipe_runner.lock.file import Lock, LockedFile, LockedSource
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.sources.access import Access, Meter, access, reach
 from recipe_runner.sources.address import Located, is_path, locate
 from recipe_runner.sources.face_models import ADDRESS as FACE_MODELS
 from recipe_runner.sources.face_models import locate_face_models
-from recipe_runner.sources.lock_file import Lock, LockedFile, LockedSource
 from recipe_runner.weights.files.digests import file_sha256
 
 BUNDLED = "recipe_runner:"

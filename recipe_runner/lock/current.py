@@ -48,12 +48,12 @@ def stale_entries(path: Path, meter: Meter) -> Sequence[Problem]:
 
 
 def _judged(path: Path, meter: Meter) -> tuple[Sequence[Problem], Iterable[AnySource]]:
-    from recipe_runner.locking import judge, no_lock, pins_of  # noqa: PLC0415
+    from recipe_runner.lock.compare import judge, no_lock, pins_of  # noqa: PLC0415
+    from recipe_runner.lock.file import lock_beside, read_lock  # noqa: PLC0415
     from recipe_runner.plan.resolve import resolve  # noqa: PLC0415
     from recipe_runner.recipe.load import load_document  # noqa: PLC0415 - these import pydantic
     from recipe_runner.recipe.matrix import variants  # noqa: PLC0415
     from recipe_runner.sources.access import Access, reach  # noqa: PLC0415
-    from recipe_runner.sources.lock_file import lock_beside, read_lock  # noqa: PLC0415
 
     document = load_document(path).document
     lock = read_lock(lock_beside(path))

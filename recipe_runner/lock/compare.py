@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from recipe_runner.lock.file import Lock, LockedSource, installed_libraries, lock_beside, locked_source
 from recipe_runner.plan.resolved import AnySource
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Key, Pin
-from recipe_runner.sources.lock_file import Lock, LockedSource, installed_libraries, lock_beside, locked_source
 from recipe_runner.sources.source import Source, SourceFile
 
 if TYPE_CHECKING:

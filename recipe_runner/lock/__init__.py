@@ -1,0 +1,1 @@
+"""The lock file: made, compared, checked, fetched."""
