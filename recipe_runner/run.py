@@ -19,7 +19,7 @@ from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.place import origin_at, placed, told_as
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError
 from recipe_runner.record.folder import RunFolder
-from recipe_runner.record.gallery import IN_FOLDER, Gallery
+from recipe_runner.record.run_images import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.progress import Progress, Quiet
 from recipe_runner.report.views import write_views

@@ -21,7 +21,7 @@ from recipe_runner.graph.changed_inputs import changes, flat
 from recipe_runner.images.similarity import compare_files
 from recipe_runner.record.manifest import ImageRecord, manifest_from
 from recipe_runner.record.names import RECIPE, RESOLVED
-from recipe_runner.record.recorded import resolved_document, written_variants
+from recipe_runner.record.read_run import resolved_document, written_variants
 
 
 def compare_runs(old: Side | None, new: Side | None, labels: tuple[str, str]) -> Difference:

@@ -18,8 +18,8 @@ from recipe_runner.exchange.generation import ForeignModel
 from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, comments, one_line, relative, slug
 from recipe_runner.images.metadata import RECIPE_KEYWORD
 from recipe_runner.recipe.rules.base import PICKLED
-from recipe_runner.record.carried import EXECUTED, read_carried
 from recipe_runner.record.documents import ADDRESS_KEYS, readdressed
+from recipe_runner.record.embedded_recipe import EXECUTED, read_carried
 
 PROGRAM = "recipe_runner"
 _SECTIONS = ("recipe", "base", "adapters", "prompts", "seeds", "sampling", "output")

@@ -12,7 +12,7 @@ from recipe_runner.exchange.size import picture_size, size_note
 from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.images.sampler_names import sampler_name, schedule_type, scheduler_named
 from recipe_runner.pipelines import table as diffusers_table
-from recipe_runner.record.described import Describer
+from recipe_runner.record.generation import Describer
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from recipe_runner.exchange.size import picture_size, size_note
 from recipe_runner.images.sampler_names import comfyui_names
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.problems.problem import Problem
-from recipe_runner.record.described import scheduler_of
+from recipe_runner.record.generation import scheduler_of
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

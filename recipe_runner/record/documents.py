@@ -15,7 +15,7 @@ from recipe_runner.plan.compile import Plan
 from recipe_runner.plan.resolved import AnySource
 from recipe_runner.recipe.rules.adapters import MERGE_OPTIONS
 from recipe_runner.recipe.types.recipe import Merge, Recipe
-from recipe_runner.record.decided import write_decisions
+from recipe_runner.record.resolved_choices import write_decisions
 from recipe_runner.sources.source import Source
 
 RESOLVED_HEADER = "# Every default and override written out. Running this file gives the same plan.\n"

@@ -13,7 +13,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.journal import Journal
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.names import JOURNAL, MANIFEST, STORE, TELEMETRY
-from recipe_runner.record.recorded import Asked, read_run
+from recipe_runner.record.read_run import Asked, read_run
 from recipe_runner.record.telemetry import read_telemetry
 
 

@@ -14,7 +14,7 @@ from recipe_runner.images.thumbnails import write_thumbnails
 from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import RESOLVED
-from recipe_runner.record.recorded import RecordedRun
+from recipe_runner.record.read_run import RecordedRun
 from recipe_runner.report.page import LIBRARIES, embedded, link, render
 from recipe_runner.report.section import Subject, section, warnings_of
 from recipe_runner.report.sheet import Keys, sheet_of, table_of

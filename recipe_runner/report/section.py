@@ -13,7 +13,7 @@ from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.images.labels import value_text
 from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.manifest import Manifest
-from recipe_runner.record.recorded import RecordedRun
+from recipe_runner.record.read_run import RecordedRun
 from recipe_runner.report.graph_svg import graph_boxes, graph_svg
 
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.images.labels import axis_names, differing, value_text
-from recipe_runner.record.recorded import RecordedRun
+from recipe_runner.record.read_run import RecordedRun
 
 T = TypeVar("T")
 Keys = tuple[int, ...]

@@ -13,7 +13,7 @@ from recipe_runner.recipe.matrix import variants
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.manifest import Manifest
 from recipe_runner.record.names import CONTACT_SHEET, REPORT, RESOLVED
-from recipe_runner.record.recorded import RecordedRun, read_run
+from recipe_runner.record.read_run import RecordedRun, read_run
 from recipe_runner.report.html import report_html
 from recipe_runner.report.section import Subject
 

@@ -22,8 +22,8 @@ from recipe_runner.images.encode import Format, encode
 from recipe_runner.images.metadata import Metadata, add_metadata, metadata_of
 from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.recipe.load import load_recipe
-from recipe_runner.record.carried import Carrier
-from recipe_runner.record.described import Describer
+from recipe_runner.record.embedded_recipe import Carrier
+from recipe_runner.record.generation import Describer
 
 DEMO = ROOT / "recipes/demo"
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

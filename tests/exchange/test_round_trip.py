@@ -18,7 +18,7 @@ from recipe_runner.images.encode import Format, encode
 from recipe_runner.images.metadata import Metadata, add_metadata
 from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.recipe.load import load_recipe
-from recipe_runner.record.described import Describer
+from recipe_runner.record.generation import Describer
 
 DEMO = ROOT / "recipes" / "demo"
 HERE = Surroundings(folder=Path())

@@ -22,8 +22,8 @@ from recipe_runner.document.document import parse_document
 from recipe_runner.plan.compile import Plan, compile_plan
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.folder import RunFolder
-from recipe_runner.record.gallery import Gallery
 from recipe_runner.record.manifest import read_manifest
+from recipe_runner.record.run_images import Gallery
 from recipe_runner.record.store import Found
 from recipe_runner.sources.source import Source, SourceFile
 

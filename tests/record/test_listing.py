@@ -15,7 +15,7 @@ from support.command import call
 from support.manifests import manifest
 from support.records import PLAN, journal_entry, run_folder, stored_image
 
-from recipe_runner.record.garbage import YOUNG_SECONDS
+from recipe_runner.record.gc import YOUNG_SECONDS
 from recipe_runner.record.manifest import manifest_bytes
 
 RESOLVED = """\

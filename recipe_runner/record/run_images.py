@@ -17,9 +17,9 @@ from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.images.thumbnails import write_thumbnail
 from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.problem import Problem, RecordError
-from recipe_runner.record.carried import Carrier
-from recipe_runner.record.described import Describer
+from recipe_runner.record.embedded_recipe import Carrier
 from recipe_runner.record.folder import RunFolder
+from recipe_runner.record.generation import Describer
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, Manifest, read_manifest
 from recipe_runner.record.names import MANIFEST, TELEMETRY

@@ -18,8 +18,8 @@ from recipe_runner.document.document import Document
 from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.plan.resolved import AnySource, ResolvedVariant
 from recipe_runner.recipe.matrix import PromptsById, Variant, variants
-from recipe_runner.record.decided import write_decisions
 from recipe_runner.record.documents import pin, readdressed
+from recipe_runner.record.resolved_choices import write_decisions
 from recipe_runner.sources.source import Source
 
 FORMAT = 1
