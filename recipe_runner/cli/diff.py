@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         return USAGE
     try:
         from recipe_runner.diff.compare import compare  # noqa: PLC0415 - imports pydantic
-        from recipe_runner.diff.side import read_side  # noqa: PLC0415
-        from recipe_runner.pinned import pinned_plan  # noqa: PLC0415
+        from recipe_runner.diff.operand import read_side  # noqa: PLC0415
+        from recipe_runner.diff.pinned_plan import pinned_plan  # noqa: PLC0415
 
         difference = compare(read_side(arguments.sides[0]), read_side(arguments.sides[1]), pinned_plan)
         _write(difference, arguments.format, arguments.output, embed=arguments.embed)

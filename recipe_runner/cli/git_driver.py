@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recipe_runner.diff.compare import compare
-from recipe_runner.diff.side import NOTHING, read_side
+from recipe_runner.diff.operand import NOTHING, read_side
 from recipe_runner.problems.codes import USAGE
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.diff import diff_text

@@ -8,8 +8,8 @@ from typing import cast
 from recipe_runner.diff.difference import Difference
 from recipe_runner.diff.images import cost, planned, said
 from recipe_runner.diff.lock import compare_locks
+from recipe_runner.diff.operand import Side, same_kind
 from recipe_runner.diff.recipe import compare_recipes
-from recipe_runner.diff.side import Side, same_kind
 from recipe_runner.document.document import Document
 from recipe_runner.plan.compile import Plan, compile_plan
 from recipe_runner.plan.resolve import resolve

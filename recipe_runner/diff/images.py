@@ -13,8 +13,8 @@ from functools import cache, partial
 from recipe_runner.canonical import Json, canonical, digest
 from recipe_runner.diff.difference import Cost, Fate, ImageFate
 from recipe_runner.diff.recipe import spoken
-from recipe_runner.diff.walk import alike
-from recipe_runner.diff.words import compare_words
+from recipe_runner.diff.tree_diff import alike
+from recipe_runner.diff.word_diff import compare_words
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.changed_inputs import changes, flat, inputs_of

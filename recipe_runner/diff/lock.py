@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change
 from recipe_runner.diff.recipe import Places
-from recipe_runner.diff.walk import Walk
+from recipe_runner.diff.tree_diff import Walk
 from recipe_runner.document.document import Document
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Place, What
-from recipe_runner.diff.walk import Keys, Walk
+from recipe_runner.diff.tree_diff import Keys, Walk
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.pipelines.table import call_defaults

@@ -13,9 +13,9 @@ from typing import NoReturn
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.diff.difference import Change, Difference, ImagePair, PictureSide, Place, Verdict
 from recipe_runner.diff.images import Picture, reasons_between, said
+from recipe_runner.diff.operand import Side
 from recipe_runner.diff.recipe import compare_recipes
-from recipe_runner.diff.side import Side
-from recipe_runner.diff.walk import Keys, Walk, alike
+from recipe_runner.diff.tree_diff import Keys, Walk, alike
 from recipe_runner.document.document import Document
 from recipe_runner.graph.changed_inputs import changes, flat
 from recipe_runner.images.similarity import compare_files

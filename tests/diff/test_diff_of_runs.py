@@ -14,7 +14,7 @@ from support.runs import pixels, write_run
 
 from recipe_runner.diff.compare import compare
 from recipe_runner.diff.difference import Difference
-from recipe_runner.diff.side import read_side
+from recipe_runner.diff.operand import read_side
 from recipe_runner.record.manifest import manifest_bytes
 
 

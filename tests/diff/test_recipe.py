@@ -9,8 +9,8 @@ from support.git import Repository
 
 from recipe_runner.diff.compare import compare
 from recipe_runner.diff.difference import Difference
-from recipe_runner.diff.side import read_side
-from recipe_runner.diff.words import compare_words
+from recipe_runner.diff.operand import read_side
+from recipe_runner.diff.word_diff import compare_words
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.diff_lines import sections
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.diff.difference import Change, Place, What, Word
-from recipe_runner.diff.words import compare_words
+from recipe_runner.diff.word_diff import compare_words
 
 _EXACT = 2**53
 Keys = tuple[str, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recipe_runner.diff.compare import plan_of
-from recipe_runner.diff.side import Side
+from recipe_runner.diff.operand import Side
 from recipe_runner.lock.file import lock_beside, lock_from
 from recipe_runner.plan.compile import Plan
 
