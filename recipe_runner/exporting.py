@@ -37,7 +37,7 @@ def export(plan: Plan, name: str, path: Path, *, component: str | None, force: b
         hint = "give another name with -o, or --force to overwrite it"
         raise RecordError(Problem(code="E902", message=f"{path} exists", hint=hint))
     from recipe_runner.runtime.adapter_models import lora_of, merge_of  # noqa: PLC0415 - imports torch
-    from recipe_runner.runtime.export import export_adapter  # noqa: PLC0415
+    from recipe_runner.runtime.lora.export import export_adapter  # noqa: PLC0415
     from recipe_runner.runtime.operations import base_model  # noqa: PLC0415
 
     exported = export_adapter(

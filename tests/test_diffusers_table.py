@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from recipe_runner.pipelines import table as diffusers_table
-from recipe_runner.runtime import table
+from recipe_runner.runtime import write_table as table
 
 
 def test_the_table_is_current() -> None:
-    assert table.FILE.read_text(encoding="utf-8") == table.table_text(), "run python -m recipe_runner.runtime.table"
+    assert table.FILE.read_text(encoding="utf-8") == table.table_text(), (
+        "run python -m recipe_runner.runtime.write_table"
+    )
 
 
 def test_it_has_what_auto_pipelines_make() -> None:

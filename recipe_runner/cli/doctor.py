@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what there is, then run the self-test."""
-    from recipe_runner.runtime.devices import choose_device, present_devices  # noqa: PLC0415 - imports torch
-    from recipe_runner.runtime.environment import describe_environment  # noqa: PLC0415
-    from recipe_runner.runtime.selftest import selftest  # noqa: PLC0415
+    from recipe_runner.runtime.device.devices import choose_device, present_devices  # noqa: PLC0415 - imports torch
+    from recipe_runner.runtime.device.environment import describe_environment  # noqa: PLC0415
+    from recipe_runner.runtime.device.selftest import selftest  # noqa: PLC0415
 
     environment = describe_environment(choose_device(arguments.device), "strict")
     told: dict[str, Any] = {"devices": list(present_devices()), "environment": environment}

@@ -1,6 +1,6 @@
 """What diffusers' pipelines and schedulers take, from the shipped table: no import of diffusers.
 
-`recipe_runner.runtime.table` writes the table from the version of diffusers that this package is proved with.
+`recipe_runner.runtime.write_table` writes the table from the version of diffusers that this package is proved with.
 """
 
 from __future__ import annotations

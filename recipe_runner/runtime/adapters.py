@@ -11,12 +11,12 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from recipe_runner.canonical import Json
 from recipe_runner.plan.handle import AdapterModel, IpAdapterModel, ModelHandle, TextualInversionModel
-from recipe_runner.runtime.embeddings import Embeddings
 from recipe_runner.runtime.family import present_parts
-from recipe_runner.runtime.image_prompts import ImagePrompts
-from recipe_runner.runtime.ip_adapter_file import IpAdapterFiles
-from recipe_runner.runtime.lora import module_shapes
-from recipe_runner.runtime.loras import Loras
+from recipe_runner.runtime.ip_adapter.file import IpAdapterFiles
+from recipe_runner.runtime.ip_adapter.state import ImagePrompts
+from recipe_runner.runtime.lora.file import module_shapes
+from recipe_runner.runtime.lora.state import Loras
+from recipe_runner.runtime.textual_inversion.state import Embeddings
 from recipe_runner.weights.ip_adapter import is_off
 
 

@@ -15,8 +15,8 @@ from recipe_runner.canonical import Json
 from recipe_runner.pipelines.table import call_value
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.family import Family, family_of
+from recipe_runner.runtime.load.schedulers import fresh_scheduler
 from recipe_runner.runtime.problems import failed
-from recipe_runner.runtime.schedulers import fresh_scheduler
 
 OnStep = Callable[[int, int], None]
 """Called after each denoising step with its number from 1 and the number of steps."""

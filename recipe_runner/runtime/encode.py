@@ -10,7 +10,7 @@ import torch
 
 from recipe_runner.problems.problem import Problem
 from recipe_runner.runtime.family import Family, family_of
-from recipe_runner.runtime.tokens import prompt_warnings
+from recipe_runner.runtime.textual_inversion.prompt_warnings import prompt_warnings
 
 PROMPTS = ("prompt", "prompt_2", "prompt_3")
 

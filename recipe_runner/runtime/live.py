@@ -15,20 +15,20 @@ from recipe_runner.plan.handle import BaseModel, ImagePrompt, ModelHandle
 from recipe_runner.problems.place import placed
 from recipe_runner.problems.problem import Problem
 from recipe_runner.runtime.adapters import Adapters
-from recipe_runner.runtime.base import LoadedBase, load_base
 from recipe_runner.runtime.decode import Picture, decode
 from recipe_runner.runtime.denoise import Latents, OnStep, call_size, denoise, is_guided
-from recipe_runner.runtime.devices import choose_device
+from recipe_runner.runtime.device.determinism import Level, prepare_cuda, reproducible
+from recipe_runner.runtime.device.devices import choose_device
+from recipe_runner.runtime.device.environment import describe_environment
+from recipe_runner.runtime.device.failures import operation
+from recipe_runner.runtime.device.rng import global_rng_kept
 from recipe_runner.runtime.encode import Conditioning, encode_prompt
-from recipe_runner.runtime.encode_image import ImageConditioning, encode_image
-from recipe_runner.runtime.environment import describe_environment
-from recipe_runner.runtime.faces import FaceFinder
-from recipe_runner.runtime.failures import operation
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, family_of
-from recipe_runner.runtime.image_encoder import ImageEncoders
-from recipe_runner.runtime.ip_adapter_file import IpAdapterFiles
-from recipe_runner.runtime.rng import global_rng_kept
-from recipe_runner.runtime.settings import Level, prepare_cuda, reproducible
+from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, encode_image
+from recipe_runner.runtime.ip_adapter.faces import FaceFinder
+from recipe_runner.runtime.ip_adapter.file import IpAdapterFiles
+from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
+from recipe_runner.runtime.load.base import LoadedBase, load_base
 
 Scope = Literal["text", "denoiser", "all"]
 _PARTS = {"text": TEXT_PARTS, "denoiser": DENOISER_PARTS, "all": (*DENOISER_PARTS, *TEXT_PARTS)}

@@ -21,11 +21,11 @@ from recipe_runner.problems.place import placed, told_as
 from recipe_runner.problems.problem import Problem
 from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents
+from recipe_runner.runtime.device.determinism import Level
 from recipe_runner.runtime.encode import Conditioning
-from recipe_runner.runtime.encode_image import ImageConditioning
-from recipe_runner.runtime.image_prompts import active
+from recipe_runner.runtime.ip_adapter.encode import ImageConditioning
+from recipe_runner.runtime.ip_adapter.state import active
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.settings import Level
 
 
 class Timer:

@@ -22,7 +22,7 @@ from support.tiny import clip_tokenizer
 import recipe_runner
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.reading import reading_copy
+from recipe_runner.runtime.textual_inversion.tokenizer import reading_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,7 +142,8 @@ def test_nothing_is_left_behind(sdxl_folder: Path, tmp_path: Path) -> None:
 def test_a_token_kept_is_read_once(
     sd15_folder: Path, many: TextualInversionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recipe_runner.runtime import embeddings, vocabulary
+    from recipe_runner.runtime.textual_inversion import state as embeddings
+    from recipe_runner.runtime.textual_inversion import vocabulary
 
     base, pipeline = base_model(sd15_folder), live()
     pipeline.require(handle(base, many))

@@ -16,12 +16,12 @@ from support.plain import our_picture, plain_picture, plain_pipeline
 
 from recipe_runner.plan.handle import MergeModel
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.changes import Difference
-from recipe_runner.runtime.environment import quiet
-from recipe_runner.runtime.export import export_adapter
+from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.lora import translate
-from recipe_runner.runtime.low_rank import NoLowRank, low_rank
+from recipe_runner.runtime.lora.deltas import Difference
+from recipe_runner.runtime.lora.export import export_adapter
+from recipe_runner.runtime.lora.file import translate
+from recipe_runner.runtime.lora.low_rank import NoLowRank, low_rank
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from support.plain import plain_pipeline
 import recipe_runner
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.manifest import read_manifest
-from recipe_runner.runtime.faces import FaceFinder
+from recipe_runner.runtime.ip_adapter.faces import FaceFinder
 from recipe_runner.sources.face_models import find_face_models
 
 if TYPE_CHECKING:

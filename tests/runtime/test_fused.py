@@ -13,8 +13,8 @@ from support.module_tables import modules_of
 from support.plain import plain_pipeline
 
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.lora import Translated, translate
-from recipe_runner.runtime.tuners import Tuners
+from recipe_runner.runtime.lora.file import Translated, translate
+from recipe_runner.runtime.lora.tuners import Tuners
 
 if TYPE_CHECKING:
     from pathlib import Path

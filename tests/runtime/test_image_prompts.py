@@ -22,11 +22,11 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelW
 from recipe_runner.images.read import read_picture
 from recipe_runner.plan.handle import ComponentModel, ImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime import image_prompts as part
-from recipe_runner.runtime.encode_image import ImageConditioning, Pair
-from recipe_runner.runtime.environment import quiet
-from recipe_runner.runtime.image_encoder import ImageEncoders
-from recipe_runner.runtime.ip_adapter_file import IpAdapterFile
+from recipe_runner.runtime.device.environment import quiet
+from recipe_runner.runtime.ip_adapter import state as part
+from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
+from recipe_runner.runtime.ip_adapter.file import IpAdapterFile
+from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.weights.ip_adapter import Shown
 
@@ -157,7 +157,7 @@ def test_scales_and_known_sets_cost_no_reading_and_no_building(
         live.require(handle(base, adapters[name]))
     monkeypatch.setattr(part, "build", lambda *_: pytest.fail("it was built"))
     monkeypatch.setattr(
-        "recipe_runner.runtime.ip_adapter_file.read_tensors", lambda *_, **__: pytest.fail("it was read")
+        "recipe_runner.runtime.ip_adapter.file.read_tensors", lambda *_, **__: pytest.fail("it was read")
     )
     for scale in (0.1, 0.2, {"up": 0.5}):
         unet = live.require(handle(base, adapters["plus"], adapters["look"], plus=scale, look=1.0)).unet
@@ -171,7 +171,7 @@ def test_what_is_kept_is_bounded_and_what_is_at_work_stays(
 ) -> None:
     expected = picture(LivePipeline("cpu", "strict", 1), base, adapters, shown, look=0.5, plus=1.0)
     monkeypatch.setattr(part, "MOST_BUILT", 1)
-    monkeypatch.setattr("recipe_runner.runtime.ip_adapter_file.MOST_READ", 1)
+    monkeypatch.setattr("recipe_runner.runtime.ip_adapter.file.MOST_READ", 1)
     live = LivePipeline("cpu", "strict", 1)
     picture(live, base, adapters, shown, other=1.0)
     assert np.array_equal(picture(live, base, adapters, shown, look=0.5, plus=1.0), expected)

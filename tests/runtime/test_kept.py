@@ -10,9 +10,9 @@ import torch
 from support import lycoris as kinds
 from support.tuned import loaded, translated
 
-from recipe_runner.runtime import patches
-from recipe_runner.runtime.kept import Kept
-from recipe_runner.runtime.tuners import Tuners
+from recipe_runner.runtime.lora import patched_weights as patches
+from recipe_runner.runtime.lora.tensor_cache import Kept
+from recipe_runner.runtime.lora.tuners import Tuners
 
 HUNDRED = 25
 """Numbers of a float32 tensor of a hundred bytes."""

@@ -13,7 +13,7 @@ from support.loras import diffusers_file, factors, kohya_file
 from support.plain import our_picture, plain_picture, plain_pipeline
 
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.environment import quiet
+from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
 
 if TYPE_CHECKING:

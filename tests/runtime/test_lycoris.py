@@ -26,7 +26,7 @@ from support.tuned import loaded, translated
 
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.tuners import Tuners
+from recipe_runner.runtime.lora.tuners import Tuners
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,10 +17,10 @@ from support.plain import our_picture, plain_pipeline
 
 from recipe_runner.plan.handle import MergeModel
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.changes import Factor
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.lora import Translated, translate
-from recipe_runner.runtime.merge import merge, module_seed
+from recipe_runner.runtime.lora.deltas import Factor
+from recipe_runner.runtime.lora.file import Translated, translate
+from recipe_runner.runtime.lora.merge import merge, module_seed
 
 if TYPE_CHECKING:
     from pathlib import Path

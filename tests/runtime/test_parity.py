@@ -11,7 +11,7 @@ from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteSchedul
 from support.handles import base_model, handle
 from support.plain import our_picture, plain_picture, plain_pipeline
 
-from recipe_runner.runtime.environment import quiet
+from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from support.module_tables import SHARED, modules_of, table, unet
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.lora import translate
-from recipe_runner.runtime.tuners import Tuners
+from recipe_runner.runtime.lora.file import translate
+from recipe_runner.runtime.lora.tuners import Tuners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -19,12 +19,12 @@ from support.plain import our_picture, plain_pipeline
 
 from recipe_runner.plan.handle import MergeModel
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime import image_prompts as image_prompts_part
-from recipe_runner.runtime import ip_adapter_file
-from recipe_runner.runtime import loras as loras_part
-from recipe_runner.runtime.encode_image import ImageConditioning, Pair
+from recipe_runner.runtime.ip_adapter import file as ip_adapter_file
+from recipe_runner.runtime.ip_adapter import state as image_prompts_part
+from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.tuners import Tuners
+from recipe_runner.runtime.lora import state as loras_part
+from recipe_runner.runtime.lora.tuners import Tuners
 
 if TYPE_CHECKING:
     from collections.abc import Callable

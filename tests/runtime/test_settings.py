@@ -15,13 +15,13 @@ from support.plain import our_picture
 from recipe_runner.canonical import canonical
 from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.record.environment import Environment
-from recipe_runner.runtime.devices import choose_device, present_devices
-from recipe_runner.runtime.environment import describe_environment
-from recipe_runner.runtime.failures import operation
+from recipe_runner.runtime.device.determinism import read_switches, reproducible
+from recipe_runner.runtime.device.devices import choose_device, present_devices
+from recipe_runner.runtime.device.environment import describe_environment
+from recipe_runner.runtime.device.failures import operation
+from recipe_runner.runtime.device.rng import global_rng_kept
+from recipe_runner.runtime.device.selftest import selftest
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.rng import global_rng_kept
-from recipe_runner.runtime.selftest import selftest
-from recipe_runner.runtime.settings import read_switches, reproducible
 
 if TYPE_CHECKING:
     from pathlib import Path

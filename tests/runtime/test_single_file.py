@@ -22,9 +22,9 @@ from support.plain import our_picture, plain_picture, plain_pipeline
 import recipe_runner
 from recipe_runner.plan.handle import BaseModel, ComponentModel
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.conversion import component_tensors
-from recipe_runner.runtime.environment import quiet
+from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
+from recipe_runner.runtime.load.conversion import component_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,10 +19,10 @@ from support.plain import plain_pipeline
 import recipe_runner
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.adapter_models import lora_of
-from recipe_runner.runtime.changes import Factor
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.lora import Translated, translate
-from recipe_runner.runtime.tuners import Tuners
+from recipe_runner.runtime.lora.deltas import Factor
+from recipe_runner.runtime.lora.file import Translated, translate
+from recipe_runner.runtime.lora.tuners import Tuners
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,8 +27,8 @@ from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, Siglip
 
 from recipe_runner.plan.handle import ComponentModel, ImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime import image_prompts as part
-from recipe_runner.runtime.encode_image import ImageConditioning, Pair
+from recipe_runner.runtime.ip_adapter import state as part
+from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.weights.ip_adapter import Shown
 

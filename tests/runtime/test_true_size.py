@@ -13,7 +13,7 @@ from support.original import original_shapes
 from support.sparse import write_sparse
 
 from recipe_runner.plan.handle import BaseModel
-from recipe_runner.runtime.single_file import load_checkpoint
+from recipe_runner.runtime.load.single_file import load_checkpoint
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config
 from recipe_runner.sources.source import Source, SourceFile

@@ -8,7 +8,7 @@ import diffusers
 import numpy as np
 import torch
 
-from recipe_runner.runtime.environment import quiet
+from recipe_runner.runtime.device.environment import quiet
 
 if TYPE_CHECKING:
     from pathlib import Path

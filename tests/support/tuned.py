@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from support.handles import lora_model
 
-from recipe_runner.runtime.lora import Translated, translate
-from recipe_runner.runtime.tuners import Tuners
+from recipe_runner.runtime.lora.file import Translated, translate
+from recipe_runner.runtime.lora.tuners import Tuners
 
 
 def translated(model: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path, **changes: Any) -> Translated:

@@ -1,6 +1,6 @@
 """What differs between the families of denoisers that IP-Adapters are made for: a row for each, and nothing elsewhere.
 
-How each family's modules are made and put in their places is `recipe_runner.runtime.ip_seats`'s part.
+How each family's modules are made and put in their places is `recipe_runner.runtime.ip_adapter.families`'s part.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""IP-Adapters on a live pipeline."""

@@ -1,0 +1,109 @@
+"""encode_image: pictures and embedding files to the tensors that an IP-Adapter reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from recipe_runner.images.read import read_picture
+from recipe_runner.plan.handle import ImagePrompt
+from recipe_runner.runtime.ip_adapter.faces import FaceFinder
+from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
+from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.tensors import read_tensors
+from recipe_runner.runtime.problems import misfit
+from recipe_runner.sources.source import Source
+from recipe_runner.weights.files.formats import identify_format
+from recipe_runner.weights.files.image_embeds import embeds_shape
+from recipe_runner.weights.ip_adapter import Shown
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Embeddings of n images, [1, n, features] or [1, n, patches, features], and those that guidance steers away from.
+
+    `negative` is None where there are none, and images cannot be guided. It has n images too, or one for all (Flux).
+    """
+
+    positive: torch.Tensor
+    negative: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class ImageConditioning:
+    """What an IP-Adapter is shown, encoded: on the device or the CPU, never changed in place.
+
+    `embeds` goes through the image projection; `clip` is FaceID Plus's second input, the hidden states of the faces.
+    """
+
+    embeds: Pair
+    clip: Pair | None = None
+
+
+def encode_image(prompt: ImagePrompt, encoders: ImageEncoders, finder: FaceFinder) -> ImageConditioning:
+    """Encode what `prompt` shows.
+
+    Raises:
+        RecipeRunnerError: E508 a file changed, E5xx the encoder cannot be loaded, E64x, E65x something does not fit.
+    """
+    if prompt.faces is not None:
+        faces = finder.find(prompt.pictures, prompt.faces)
+        pictures = [face.picture for face in faces]
+        given = [(prompt.name, torch.stack([face.embedding for face in faces]))]
+    else:
+        watches = [Watch.begin(source) for source in (*prompt.pictures, *prompt.embeds)]
+        pictures = [read_picture(_path(source), source.address) for source in prompt.pictures]
+        given = [(source.address, _array(source)) for source in prompt.embeds]
+        for watch in watches:
+            watch.check()
+    encoded = _encoded(prompt, pictures, encoders)
+    if given:
+        return ImageConditioning(_joined(given, prompt.shown), encoded)
+    if encoded is None:
+        message = f"BUG: adapter {prompt.name} is shown nothing"
+        raise AssertionError(message)
+    return ImageConditioning(encoded)
+
+
+def _encoded(prompt: ImagePrompt, pictures: list[Image.Image], encoders: ImageEncoders) -> Pair | None:
+    features = prompt.shown.features
+    if features is None or prompt.encoder is None:
+        return None
+    embeds, negative = encoders.encode(prompt.encoder, pictures, features, allow_pickle=prompt.allow_pickle)
+    return Pair(embeds[None], negative[None])
+
+
+def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: Shown) -> Pair:
+    """The embeddings of every file as one, whatever leading dimensions each has."""
+    dimensions = 4 if shown.patches else 3
+    positives, negatives = [], []
+    for name, tensor in given:
+        if not bool(torch.isfinite(tensor).all()):
+            raise misfit("E646", f"{name}: the embedding has numbers that are not finite")
+        one = tensor.unsqueeze(1) if shown.paired and tensor.ndim == dimensions - 1 else tensor
+        whole = one.reshape(*(1 for _ in range(dimensions - one.ndim)), *one.shape)
+        positives.append(whole[-1:])
+        negatives += [whole[:-1]] if len(whole) > 1 else []
+    joined = torch.cat(positives, dim=1)
+    if negatives:
+        return Pair(joined, torch.cat(negatives, dim=1))
+    return Pair(joined, torch.zeros_like(joined) if shown.negative else None)
+
+
+def _array(source: Source) -> torch.Tensor:
+    path = _path(source)
+    embeds_shape(path, source.address)
+    if identify_format(path) == "numpy":
+        # Not mapped: a file that is overwritten must not change what was read.
+        return torch.from_numpy(np.load(path, allow_pickle=False)).float()
+    (tensor,) = read_tensors(path, allow_pickle=False).values()
+    return tensor.float()
+
+
+def _path(source: Source) -> Path:
+    return source.path(source.files[0].name)

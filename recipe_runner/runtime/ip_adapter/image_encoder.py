@@ -1,0 +1,148 @@
+"""encode_image: what an image encoder makes of pictures, computed once and used for many images."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
+
+from recipe_runner.plan.handle import ComponentModel
+from recipe_runner.runtime.device.environment import quiet
+from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.parts import declared_class, load_part
+from recipe_runner.runtime.problems import misfit
+from recipe_runner.weights.ip_adapter import READINGS, Features
+
+MOST_LOADED = 2
+"""Image encoders kept on the device at once."""
+_PREPROCESSOR = "preprocessor_config.json"
+_TEXT = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
+"""Tensors of a whole model that are not the image encoder's."""
+
+
+@dataclass(frozen=True)
+class _Sort:
+    """A class of image encoder, the name of its preprocessor's, and what makes one for a size in pixels."""
+
+    model: type[Any]
+    processor: str
+    settings: Callable[[int], dict[str, Any]]
+
+
+_SORTS: Mapping[str, _Sort] = {
+    "CLIPVisionModelWithProjection": _Sort(
+        CLIPVisionModelWithProjection, "CLIPImageProcessor", lambda size: {"size": size, "crop_size": size}
+    ),
+    "SiglipVisionModel": _Sort(
+        SiglipVisionModel, "SiglipImageProcessor", lambda size: {"size": {"height": size, "width": size}}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    model: Any
+    processor: Any
+    watch: Watch
+
+
+class ImageEncoders:
+    """The image encoders on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        """None is loaded yet."""
+        self._device = device
+        self._loaded: OrderedDict[tuple[object, ...], _Encoder] = OrderedDict()
+
+    def encode(
+        self, component: ComponentModel, pictures: Sequence[Image.Image], features: Features, *, allow_pickle: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings of `pictures`, and their counterparts for classifier-free guidance.
+
+        The steps are those of the pipelines' own `encode_image`, in one batch as there. [n, features] for the projected
+        embedding, whose counterpart is zeros, for Flux that of one black picture; [n, patches, features] for hidden
+        states, whose counterpart are those of pixels that are zero, for Stable Diffusion 3 zeros.
+
+        Raises:
+            WeightsError: E5xx, the encoder cannot be loaded whole, or was overwritten until now; E644, its
+                preprocessing does not fit it.
+        """
+        encoder = self._encoder(component, READINGS[features].encoder, allow_pickle=allow_pickle)
+        found = self._encoded(encoder, pictures, features)
+        encoder.watch.check()
+        return found
+
+    def _encoded(
+        self, encoder: _Encoder, pictures: Sequence[Image.Image], features: Features
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad(), quiet():
+            pixels = self._pixels(encoder, pictures)
+            if not READINGS[features].patches:
+                embeds = encoder.model(pixels).image_embeds
+                if READINGS[features].zeros:
+                    return embeds, torch.zeros_like(embeds)
+                size = (encoder.model.config.image_size,) * 2
+                return embeds, encoder.model(self._pixels(encoder, [Image.new("RGB", size)])).image_embeds
+            states = encoder.model(pixels, output_hidden_states=True).hidden_states[-2]
+            if READINGS[features].zeros:
+                return states, torch.zeros_like(states)
+            return states, encoder.model(torch.zeros_like(pixels), output_hidden_states=True).hidden_states[-2]
+
+    def _pixels(self, encoder: _Encoder, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """[n, 3, size, size] of the encoder's own size."""
+        pixels: torch.Tensor = encoder.processor(list(pictures), return_tensors="pt").pixel_values
+        size = encoder.model.config.image_size
+        if tuple(pixels.shape[-2:]) != (size, size):
+            height, width = pixels.shape[-2:]
+            message = f"the image encoder reads {size}x{size} pixels, and its {_PREPROCESSOR} makes {width}x{height}"
+            raise misfit("E644", message, "name the folder of an encoder whose preprocessing is its own")
+        return pixels.to(device=self._device, dtype=encoder.model.dtype)
+
+    def clear(self) -> None:
+        """Let every encoder go."""
+        self._loaded.clear()
+
+    def _encoder(self, component: ComponentModel, sort: str, *, allow_pickle: bool) -> _Encoder:
+        key = sort, component.source.digest, component.subfolder, component.variant, component.dtype
+        if key not in self._loaded:
+            self._loaded[key] = self._load(component, sort, allow_pickle=allow_pickle)
+        self._loaded.move_to_end(key)
+        while len(self._loaded) > MOST_LOADED:
+            self._loaded.popitem(last=False)
+        return self._loaded[key]
+
+    def _load(self, component: ComponentModel, sort: str, *, allow_pickle: bool) -> _Encoder:
+        watch = Watch.begin(component.source)
+        folder = component.source.root / (component.subfolder or "")
+        wholes = {reading.whole for reading in READINGS.values() if reading.encoder == sort}
+        with quiet():
+            # Importing it says which backend it falls back to; the manifest says so too.
+            processor_class = getattr(transformers, _SORTS[sort].processor)
+            model = load_part(
+                "image_encoder",
+                _SORTS[sort].model,
+                folder,
+                dtype=component.dtype or "float32",
+                variant=component.variant,
+                allow_pickle=allow_pickle,
+                beside=_TEXT if declared_class(folder) in wholes else (),
+            )
+            if (folder / _PREPROCESSOR).is_file():
+                processor = load_part(
+                    "image_encoder's preprocessor",
+                    processor_class,
+                    folder,
+                    dtype="",
+                    variant=None,
+                    allow_pickle=False,
+                )
+            else:
+                processor = processor_class(**_SORTS[sort].settings(model.config.image_size))
+        watch.check()
+        return _Encoder(model.to(self._device), processor, watch)

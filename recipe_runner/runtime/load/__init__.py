@@ -1,0 +1,1 @@
+"""A base model from its files, strictly."""

@@ -1,0 +1,164 @@
+"""Make a base model real: a folder or a single file, with the parts that the recipe replaces, as one pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipe_runner.plan.handle import BaseModel, ComponentModel
+from recipe_runner.runtime.device.environment import quiet
+from recipe_runner.runtime.load.classes import component_class, pipeline_class
+from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.fit import check_shapes, check_types, optional_parts
+from recipe_runner.runtime.load.parts import declared_class, load_part
+from recipe_runner.runtime.load.schedulers import make_scheduler
+from recipe_runner.runtime.load.single_file import load_checkpoint, load_part_file
+from recipe_runner.runtime.problems import misfit
+from recipe_runner.sources.base_folder import INDEX, PipelineIndex, read_index
+
+
+@dataclass
+class LoadedBase:
+    """A base made real. `scheduler` is never used itself: each image gets a fresh copy of it.
+
+    `own_scheduler` is the one the model came with, from which others are configured.
+    """
+
+    model: BaseModel
+    pipeline: Any
+    own_scheduler: Any
+    scheduler: Any
+    watches: tuple[Watch, ...]
+
+    def differs_only_in_scheduler(self, wanted: BaseModel) -> bool:
+        """Whether `wanted` is this base with another scheduler (or the same)."""
+        return _without_scheduler(self.model) == _without_scheduler(wanted)
+
+    def change_scheduler(self, wanted: BaseModel) -> None:
+        """Take over the scheduler of `wanted`, which differs from this base in nothing else."""
+        self.scheduler = make_scheduler(self.own_scheduler, wanted.scheduler_class, wanted.scheduler_config)
+        self.model = wanted
+
+    def check_files(self) -> None:
+        """Raise E508 when a file that this base was loaded from has changed since."""
+        for watch in self.watches:
+            watch.check()
+
+
+def load_base(model: BaseModel, device: torch.device) -> LoadedBase:
+    """Load `model` onto `device`, strictly: every parameter comes from its checkpoint, and the parts fit each other.
+
+    Raises:
+        WeightsError: E501 to E515; nothing half loaded is ever returned.
+    """
+    replaced = {name: part for name, part in (model.components or {}).items() if part is not None}
+    sources = [model.source, *([model.config] if model.config else []), *(part.source for part in replaced.values())]
+    watches = tuple(Watch.begin(source) for source in sources)
+    cls = pipeline_class(model.pipeline)
+    with quiet():
+        index = _index(model)
+        parts = _load_parts(cls, model, index)
+        left_out = [name for name, part in (model.components or {}).items() if part is None]
+        check_types(cls, parts, index.pipeline, left_out)
+        check_shapes(parts)
+        try:
+            pipeline = cls(**parts, **_settings(cls, model))
+        except (ValueError, TypeError, AttributeError) as cause:
+            raise misfit("E505", f"{cls.__name__} cannot be put together: {cause}") from cause
+        # The constructor mends outdated scheduler configurations in place; others are configured from the mended one.
+        own = parts["scheduler"]
+        scheduler = make_scheduler(own, model.scheduler_class, model.scheduler_config)
+        pipeline.to(device)
+        pipeline.set_progress_bar_config(disable=True)
+    for watch in watches:
+        watch.check()
+    return LoadedBase(model, pipeline, own, scheduler, watches)
+
+
+def _index(model: BaseModel) -> PipelineIndex:
+    source = model.config if model.weight_name is not None and model.config is not None else model.source
+    return read_index(source.root, source.address)
+
+
+def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[str, Any]:
+    names = cls._get_signature_keys(cls)[0]
+    changes = model.components or {}
+    for name in changes:
+        if name not in names:
+            raise misfit("E512", f"{cls.__name__} has no component `{name}`", f"it has {', '.join(names)}")
+        if changes[name] is None and name not in optional_parts(cls):
+            raise misfit("E512", f"{cls.__name__} cannot do without its {name}")
+    # IP-Adapters have their encoders loaded where pictures are encoded; the pipeline's own would be a second one.
+    unused = [name for name in ("image_encoder",) if name in optional_parts(cls)]
+    kept = {name: entry for name, entry in index.components.items() if name not in (*changes, *unused)}
+    if model.weight_name is not None:
+        parts = load_checkpoint(model, kept)
+    else:
+        parts = {
+            name: load_part(
+                name,
+                component_class(*entry),
+                model.source.root / name,
+                dtype=model.dtype,
+                variant=model.variant,
+                allow_pickle=model.allow_pickle,
+            )
+            for name, entry in kept.items()
+        }
+    for name, change in changes.items():
+        needed = None if name in unused else change
+        parts[name] = None if needed is None else _load_replacement(name, needed, cls, model, index)
+    return {**dict.fromkeys(names), **parts}
+
+
+def _load_replacement(name: str, part: ComponentModel, cls: type[Any], model: BaseModel, index: PipelineIndex) -> Any:
+    dtype = part.dtype or model.dtype
+    own_class = component_class(*index.components[name]) if name in index.components else _expected_class(cls, name)
+    if part.weight_name is not None:
+        folder = part.source.root / (part.subfolder or "")
+        config = model.config.root if model.config is not None else model.source.root
+        return load_part_file(
+            name, own_class, folder / part.weight_name, config / name, dtype=dtype, allow_pickle=model.allow_pickle
+        )
+    folder = _part_folder(name, part)
+    declared = declared_class(folder)
+    chosen = own_class if declared in (None, own_class.__name__) else _declared(name, str(declared))
+    return load_part(name, chosen, folder, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle)
+
+
+def _part_folder(name: str, part: ComponentModel) -> Path:
+    # A whole pipeline may be named for one of its parts, as `model: <folder>` without `subfolder: vae`.
+    folder = part.source.root / (part.subfolder or "")
+    return folder / name if (folder / INDEX).is_file() and (folder / name).is_dir() else folder
+
+
+def _declared(name: str, declared: str) -> type[Any]:
+    for library in ("diffusers", "transformers"):
+        found = getattr(__import__(library), declared, None)
+        if isinstance(found, type):
+            return component_class(library, declared)
+    raise misfit("E514", f"{name}: its config.json names the class `{declared}`, which is not known here")
+
+
+def _expected_class(cls: type[Any], name: str) -> type[Any]:
+    types = [each for each in cls._get_signature_types().get(name, ()) if isinstance(each, type)]
+    if not types:
+        raise misfit("E512", f"{cls.__name__}: the type of `{name}` is not known, so it cannot be replaced")
+    return types[0]
+
+
+def _settings(cls: type[Any], model: BaseModel) -> Mapping[str, Any]:
+    # What model_index.json sets beside the components: requires_safety_checker, force_zeros_for_empty_prompt, …
+    source = model.config if model.weight_name is not None and model.config is not None else model.source
+    tree = json.loads((source.root / INDEX).read_bytes())
+    _, settings = cls._get_signature_keys(cls)
+    return {name: tree[name] for name in settings if name in tree}
+
+
+def _without_scheduler(model: BaseModel) -> BaseModel:
+    return replace(model, key="", scheduler_class=None, scheduler_config=None)

@@ -1,0 +1,121 @@
+"""Load one component of a pipeline from its folder, strictly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ModelMixin
+from safetensors import SafetensorError
+
+from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.runtime.load.strict import check_report, check_shards, check_whole
+from recipe_runner.runtime.problems import misfit, some
+from recipe_runner.sources.component_files import weights_files
+from recipe_runner.weights.files.header import read_header
+from recipe_runner.weights.modules import TEXT_MODEL
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+_REPORTED = "ignore_mismatched_sizes"
+_LOADER_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    SafetensorError,
+)
+"""What the loaders raise for broken or foreign files; a wrong shape is among them."""
+
+
+def load_part(
+    name: str,
+    cls: type[Any],
+    folder: Path,
+    *,
+    dtype: str,
+    variant: str | None,
+    allow_pickle: bool,
+    beside: tuple[str, ...] = (),
+) -> Any:
+    """The component `name` of class `cls` from `folder`: a model with all its parameters, a tokenizer, a scheduler.
+
+    `beside` are beginnings of the names of tensors that belong to another part, of a file that holds several.
+
+    Raises:
+        WeightsError: E501 to E504 when file and model do not match, E513 when the part cannot be loaded at all,
+            E406 when its weights are pickled and pickles are not allowed.
+    """
+    if not issubclass(cls, torch.nn.Module):
+        return _loaded(name, cls, folder, local_files_only=True)
+    files = weights_files(folder, name, variant, allow_pickle=allow_pickle)
+    if files is None:
+        raise misfit("E513", f"{name}: there are no weights{f' of variant {variant}' if variant else ''} in its folder")
+    model, report = _loaded(
+        name,
+        cls,
+        folder,
+        dtype=DTYPES[dtype],
+        variant=variant,
+        use_safetensors=files[-1].endswith(".safetensors"),
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    others = [key for key in report["unexpected_keys"] if not str(key).startswith(beside)]
+    check_report(name, {**report, "unexpected_keys": others})
+    if len(files) > 1 and issubclass(cls, ModelMixin) and files[-1].endswith(".safetensors"):
+        # An index and its shards.
+        check_shards(name, model, (key for file in files[1:] for key in read_header(folder / file).tensors))
+    check_whole(name, model)
+    return model.eval()
+
+
+def declared_class(folder: Path) -> str | None:
+    """The class that a component's own config.json names; None when it names none."""
+    for file in ("config.json", "scheduler_config.json"):
+        if (folder / file).is_file():
+            config = json.loads((folder / file).read_bytes())
+            named = config.get("_class_name") or (config.get("architectures") or [None])[0]
+            return named if isinstance(named, str) else None
+    return None
+
+
+def _loaded(name: str, cls: type[Any], folder: Path, **settings: Any) -> Any:
+    try:
+        return cls.from_pretrained(str(folder), **settings)
+    except RecipeRunnerError:
+        raise
+    except _LOADER_ERRORS as cause:
+        said = str(cause).strip().splitlines()
+        code = "E503" if _about_shapes(str(cause)) else "E513"
+        shown = said[0][:300] if said else "no reason given"
+        if _REPORTED in shown and not issubclass(cls, ModelMixin) and (wrong := _misshaped(cls, folder)):
+            shown = f"{len(wrong)} parameters have another shape: {some(wrong)}"
+        raise misfit(code, f"{name}: {cls.__name__} cannot be loaded: {shown}") from cause
+
+
+def _misshaped(cls: type[Any], folder: Path) -> list[str]:
+    """What transformers says of shapes in its log alone: the parameters of the safetensors files that differ."""
+    with torch.device("meta"):
+        model = cls(cls.config_class.from_pretrained(str(folder), local_files_only=True))
+    # Files written before transformers 5 have the prefix that it took away.
+    wanted = {name.removeprefix(TEXT_MODEL): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {
+        name.removeprefix(TEXT_MODEL): shape
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, shape in read_header(path).shapes.items()
+    }
+    return [
+        f"{name} ({'x'.join(map(str, shape))} instead of {'x'.join(map(str, wanted[name]))})"
+        for name, shape in found.items()
+        if name in wanted and wanted[name] != shape
+    ]
+
+
+def _about_shapes(text: str) -> bool:
+    return "expected shape" in text or "ignore_mismatched_sizes" in text or "size mismatch" in text

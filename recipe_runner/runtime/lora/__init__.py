@@ -1,0 +1,1 @@
+"""LoRA and LyCORIS adapters on a live pipeline."""

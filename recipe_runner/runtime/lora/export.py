@@ -1,0 +1,102 @@
+"""Write an adapter as diffusers' `save_lora_weights` and `save_lora_adapter` do: PEFT's keys, alphas baked in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import save
+
+from recipe_runner.plan.handle import BaseModel, LoraModel, MergeModel
+from recipe_runner.runtime.load.base import load_base
+from recipe_runner.runtime.lora.deltas import Factor
+from recipe_runner.runtime.lora.file import Translated, module_shapes, translate
+from recipe_runner.runtime.lora.low_rank import NoLowRank, low_rank
+from recipe_runner.runtime.lora.merge import merge
+from recipe_runner.runtime.problems import misfit
+from recipe_runner.weights.modules import ModuleTable
+
+_TABLE = re.compile(r"(?:^|\.)(?:\w*embeddings?|shared|embed_tokens)$")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A safetensors file's bytes, and how many tensors it holds for each component."""
+
+    content: bytes
+    tensors: Mapping[str, int]
+
+
+def export_adapter(
+    adapter: LoraModel | MergeModel,
+    base: BaseModel,
+    modules: ModuleTable | None,
+    *,
+    allow_pickle: bool,
+    component: str | None = None,
+) -> Exported:
+    """The adapter at scale 1 as a file for `load_lora_weights`, or of one component for `load_lora_adapter`.
+
+    Args:
+        adapter: a LoRA, or a merge of several.
+        base: what it is laid out on; loaded only where headers do not tell its modules.
+        modules: the base's modules, as far as headers tell them.
+        allow_pickle: whether a pickled file may be read.
+        component: write this component only, its keys without prefix, as `save_lora_adapter` does.
+
+    Raises:
+        WeightsError: E6xx it cannot be applied whole, E633 nothing is for the component, E635 a part of it has no exact
+            low-rank form.
+    """
+    if modules is None:
+        modules = module_shapes(load_base(base, torch.device("cpu")).pipeline)
+    found = _translated(adapter, modules, allow_pickle=allow_pickle)
+    label = f"adapter {adapter.name}"
+    if component is not None and component not in found.parts:
+        raise misfit("E633", f"{label} has nothing for {component}", f"it has {', '.join(found.parts)}")
+    tokens = [token for token, parts in found.tokens.items() if component is None or component in parts]
+    if tokens:
+        raise misfit("E635", f"{label}: it brings learned tokens ({', '.join(tokens)}), which the layout cannot hold")
+    parts = {part: found.parts[part] for part in found.parts if component in (None, part)}
+    tensors: dict[str, torch.Tensor] = {}
+    for part, changes in parts.items():
+        for change in changes:
+            place = change.module if component is not None else f"{part}.{change.module}"
+            try:
+                if _TABLE.search(change.module):
+                    reason = "it is for an embedding table, which diffusers' loaders leave out"
+                    raise NoLowRank(reason)  # noqa: TRY301 - told with the others
+                factor = low_rank(change, modules[part][change.module])
+            except NoLowRank as cause:
+                message = f"{label} is not exported: {part} {change.module}: {cause}"
+                hint = "diffusers' layout holds pairs of factors; keep the file as it is"
+                raise misfit("E635", message, hint) from cause
+            tensors[f"{place}.lora_A.weight"], tensors[f"{place}.lora_B.weight"] = factor.down, _baked(factor)
+    return Exported(
+        content=save(_in_one_type(tensors), metadata={"format": "pt"}),
+        tensors={part: 2 * len(changes) for part, changes in parts.items()},
+    )
+
+
+def _translated(adapter: LoraModel | MergeModel, modules: ModuleTable, *, allow_pickle: bool) -> Translated:
+    if isinstance(adapter, LoraModel):
+        return translate(adapter, modules, allow_pickle=allow_pickle)
+    members = [translate(member, modules, allow_pickle=allow_pickle) for member in adapter.members]
+    return merge(adapter, members, modules)
+
+
+def _baked(factor: Factor) -> torch.Tensor:
+    """The upper factor times alpha / rank: diffusers takes alpha as the rank where a file states none."""
+    up = factor.up.double() * (factor.alpha / factor.rank)
+    kept = up.to(factor.up.dtype)
+    return kept if torch.equal(kept.double(), up) else up.float()
+
+
+def _in_one_type(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """All tensors in their own data type when they share one, else in float32."""
+    types = {tensor.dtype for tensor in tensors.values()}
+    dtype = types.pop() if len(types) == 1 else torch.float32
+    dtype = torch.float32 if dtype == torch.float64 else dtype
+    return {key: tensor.to(dtype).contiguous() for key, tensor in tensors.items()}

@@ -1,0 +1,1 @@
+"""Learned tokens on a live pipeline."""
