@@ -21,7 +21,7 @@ from recipe_runner.plan.resolved import ResolvedRecipe
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe import load
 from recipe_runner.recipe.matrix import variants
-from recipe_runner.report.progress import Progress, Quiet
+from recipe_runner.report.terminal.progress import Progress, Quiet
 from recipe_runner.run import Run, execute_plan, require_brought, require_sources
 from recipe_runner.sources.access import Access, Key, Meter, NoMeter, Pin, is_online, reach
 from recipe_runner.sources.source import Source, SourceFile

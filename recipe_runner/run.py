@@ -21,7 +21,7 @@ from recipe_runner.problems.problem import Problem, RecipeRunnerError, Resolutio
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.run_images import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state
-from recipe_runner.report.progress import Progress, Quiet
+from recipe_runner.report.terminal.progress import Progress, Quiet
 from recipe_runner.report.views import write_views
 from recipe_runner.sources.face_models import NOTICE as FACES_NOTICE
 from recipe_runner.sources.missing import Unresolved

@@ -17,7 +17,7 @@ from recipe_runner.problems.problem import Problem, RecipeRunnerError
 from recipe_runner.recipe.load import problems_of
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.recipe.types.recipe import Recipe
-from recipe_runner.report.problems import problem_github, problem_text
+from recipe_runner.report.terminal.problems import problem_github, problem_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from recipe_runner.problems.problem import Problem
-from recipe_runner.report.problems import print_problems, problem_github, problem_text, wants_colour
+from recipe_runner.report.terminal.problems import print_problems, problem_github, problem_text, wants_colour
 
 PROBLEM = Problem(
     code="E201",

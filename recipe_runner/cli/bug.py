@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner.problems.problem import Problem
-from recipe_runner.report.problems import print_problems
+from recipe_runner.report.terminal.problems import print_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         difference = compare(read_side(arguments.sides[0]), read_side(arguments.sides[1]), pinned_plan)
         _write(difference, arguments.format, arguments.output, embed=arguments.embed)
     except RecipeRunnerError as error:
-        from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+        from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
         if arguments.debug:
             raise
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(difference: Difference, output_format: str, output: Path | None, *, embed: bool) -> None:
     from recipe_runner.report import diff  # noqa: PLC0415
-    from recipe_runner.report.problems import wants_colour  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import wants_colour  # noqa: PLC0415
 
     if output_format == "human":
         text = diff.diff_text(difference, colour=output is None and wants_colour(sys.stdout))

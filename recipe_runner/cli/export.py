@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write or print the export; 1 when it makes other pictures."""
     from recipe_runner.api import prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.problems.codes import CODES  # noqa: PLC0415
-    from recipe_runner.report.problems import print_problems, problems_json  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import print_problems, problems_json  # noqa: PLC0415
 
     output: Path | None = arguments.output
     prepared = prepare(arguments.recipe, arguments.overrides)

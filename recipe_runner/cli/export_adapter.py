@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the adapter."""
     from recipe_runner.api import export_adapter, prepare  # noqa: PLC0415 - imports pydantic
-    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
     prepared = prepare(arguments.recipe, arguments.overrides)
     print_problems(prepared.warnings, "human", file=sys.stderr)

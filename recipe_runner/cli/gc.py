@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Say what may go, and delete it when asked to."""
     from recipe_runner.record.gc import delete, download_garbage, store_garbage  # noqa: PLC0415
-    from recipe_runner.report.meter import size_text  # noqa: PLC0415
+    from recipe_runner.report.terminal.meter import size_text  # noqa: PLC0415
 
     downloads: bool = arguments.downloads
     garbage = download_garbage(arguments.unused_days) if downloads else store_garbage(arguments.runs)

@@ -13,7 +13,7 @@ from recipe_runner.diff.operand import NOTHING, read_side
 from recipe_runner.problems.codes import USAGE
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.diff import diff_text
-from recipe_runner.report.problems import problem_text, wants_colour
+from recipe_runner.report.terminal.problems import problem_text, wants_colour
 
 ARGUMENTS = (7, 9)
 """How many arguments git gives: `path old-file old-hex old-mode new-file new-hex new-mode`, and of a renamed file its

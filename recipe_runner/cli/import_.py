@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.exchange.recipe_text import Surroundings  # noqa: PLC0415
     from recipe_runner.problems.codes import CODES, USAGE  # noqa: PLC0415
     from recipe_runner.problems.problem import RecipeRunnerError  # noqa: PLC0415
-    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
     into_folder = arguments.output is not None and (len(arguments.files) > 1 or arguments.output.is_dir())
     if into_folder and arguments.output.exists() and not arguments.output.is_dir():
@@ -153,7 +153,7 @@ def _warnings(name: str, recipe: ImportedRecipe) -> Iterator[Problem]:
 
 
 def _print(answers: list[dict[str, Any]], problems: list[Problem], output_format: str) -> None:
-    from recipe_runner.report.problems import problems_json  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import problems_json  # noqa: PLC0415
 
     if output_format == "json":
         json.dump({"recipes": answers, **problems_json(problems)}, sys.stdout, indent=2, ensure_ascii=False)

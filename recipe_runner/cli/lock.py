@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(arguments: argparse.Namespace) -> int:
     from recipe_runner.api import lock_recipe  # noqa: PLC0415 - imports pydantic
-    from recipe_runner.report.meter import make_meter  # noqa: PLC0415
+    from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
 
     network = may_fetch(arguments)
     told: list[dict[str, Any]] = []
@@ -71,8 +71,8 @@ def _beside(recipe: Path) -> Path:
 def _check(arguments: argparse.Namespace) -> int:
     from recipe_runner.lock.current import stale_entries  # noqa: PLC0415
     from recipe_runner.problems.codes import NO  # noqa: PLC0415
-    from recipe_runner.report.meter import make_meter  # noqa: PLC0415
-    from recipe_runner.report.problems import print_problems, problem_json  # noqa: PLC0415
+    from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import print_problems, problem_json  # noqa: PLC0415
 
     problems: list[Problem] = []
     told: list[dict[str, Any]] = []

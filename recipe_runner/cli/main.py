@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell(error: RecipeRunnerError, output_format: str) -> int:
     """Show the problems of an error where its format wants them, and return the gravest exit status."""
-    from recipe_runner.report.problems import print_problems  # noqa: PLC0415 - only when there are some
+    from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415 - only when there are some
 
     print_problems(error.problems, output_format)
     return max(CODES[problem.code].exit_status for problem in error.problems if problem.severity == "error")

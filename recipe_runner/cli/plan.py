@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.plan.checks.preflight import fit_warnings  # noqa: PLC0415
     from recipe_runner.record.state import plan_state  # noqa: PLC0415
     from recipe_runner.report import plan as report  # noqa: PLC0415
-    from recipe_runner.report.meter import make_meter  # noqa: PLC0415
-    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+    from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
     with make_meter() as meter:
         prepared = prepare(arguments.recipe, arguments.overrides, Terms(meter=meter))

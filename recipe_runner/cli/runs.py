@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _lines(runs: Sequence[RunSummary]) -> list[str]:
-    from recipe_runner.report.meter import size_text  # noqa: PLC0415
+    from recipe_runner.report.terminal.meter import size_text  # noqa: PLC0415
 
     lines = []
     for each in runs:

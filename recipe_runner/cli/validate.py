@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check, print the problems, and return the gravest exit status."""
     from recipe_runner.problems.codes import CODES, USAGE  # noqa: PLC0415
-    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
     recipes = list(recipes_in(arguments.paths))
     if not recipes:

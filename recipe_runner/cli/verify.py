@@ -78,8 +78,8 @@ def _within(kind: type[int | float], least: int, most: int) -> Callable[[str], f
 def run(arguments: argparse.Namespace) -> int:
     """Check, and say what differs."""
     from recipe_runner.record.verify import check_files, manifest_of  # noqa: PLC0415 - imports pydantic
-    from recipe_runner.report.meter import make_meter  # noqa: PLC0415
-    from recipe_runner.report.problems import print_problems  # noqa: PLC0415
+    from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
+    from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
     from recipe_runner.report.verify import Verified, verified_json, verified_text  # noqa: PLC0415
     from recipe_runner.verifying import check_inputs, origin_of  # noqa: PLC0415
 

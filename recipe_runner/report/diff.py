@@ -21,7 +21,7 @@ from recipe_runner.report.diff_lines import (
     sections,
     verdicts,
 )
-from recipe_runner.report.problems import annotation
+from recipe_runner.report.terminal.problems import annotation
 
 _COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "~": "\x1b[33m", "head": "\x1b[1m", "plain": "\x1b[0m"}
 SAME = "the same by meaning"

@@ -10,9 +10,9 @@ from recipe_runner.diff.difference import Difference, ImagePair, PictureSide
 from recipe_runner.images.labels import image_name
 from recipe_runner.report.diff import unequal
 from recipe_runner.report.diff_lines import counts, measure_text, name_of, reasons, sections, verdicts
-from recipe_runner.report.page import SLIDER, embedded, link, render
+from recipe_runner.report.page.render import SLIDER, embedded, link, render
 
-SCRIPTS = (SLIDER, "page/page.js", "page/comparison.js", "page/diff.js")
+SCRIPTS = (SLIDER, "assets/page.js", "assets/comparison.js", "assets/diff.js")
 _TINY, _SHOWN = 160, 384
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.report.problems import problem_json
+from recipe_runner.report.terminal.problems import problem_json
 
 if TYPE_CHECKING:
     from recipe_runner.images.similarity import Comparison

@@ -14,8 +14,8 @@ from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.manifest import Manifest
 from recipe_runner.record.names import CONTACT_SHEET, REPORT, RESOLVED
 from recipe_runner.record.read_run import RecordedRun, read_run
-from recipe_runner.report.html import report_html
-from recipe_runner.report.section import Subject
+from recipe_runner.report.page.runs import report_html
+from recipe_runner.report.page.section import Subject
 
 
 def write_views(folder: RunFolder, plan: Plan, manifest: Manifest) -> None:

@@ -21,7 +21,7 @@ from measure import ROOT
 from PIL import Image
 
 import recipe_runner
-from recipe_runner.report.progress import Quiet
+from recipe_runner.report.terminal.progress import Quiet
 
 MODEL = ROOT / "recipes/demo/model"
 PROMPT = "a large red circle on a white background"

@@ -9,7 +9,7 @@ from support.resolved import base, lora, prompt, recipe, variant
 
 from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.plan.compile import compile_plan
-from recipe_runner.report.graph_svg import MOST_NODES, graph_boxes, graph_svg
+from recipe_runner.report.page.graph_svg import MOST_NODES, graph_boxes, graph_svg
 
 BOX = re.compile(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"')
 PATH = re.compile(r'<path d="M(\d+) (\d+)C[\d ]+ (\d+) (\d+)"/>')

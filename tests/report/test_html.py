@@ -269,7 +269,7 @@ def test_no_manifest_is_3(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_shipped_libraries_are_named_with_their_licence() -> None:
-    vendor = ROOT / "recipe_runner/report/vendor"
+    vendor = ROOT / "recipe_runner/report/page/vendor"
     notice = (vendor / "NOTICE").read_text()
     assert all(path.name in notice for path in vendor.glob("*.js"))
     assert "MIT licence" in notice

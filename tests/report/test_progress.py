@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from support.command import ROOT
 
-from recipe_runner.report import progress
+from recipe_runner.report.terminal import progress
 
 if TYPE_CHECKING:
     import pytest
@@ -20,7 +20,7 @@ def test_plain_lines_tell_images_steps_and_what_was_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("recipe_runner.report.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("recipe_runner.report.terminal.progress.time.monotonic", lambda: clock[0])
     shown = progress.make_progress(10)
     with shown:
         shown.begin(4)
@@ -52,7 +52,7 @@ def test_quiet_says_nothing_and_verbose_tells_every_image(capsys: pytest.Capture
 
 def test_a_terminal_gets_a_bar() -> None:
     code = (
-        "from recipe_runner.report.progress import make_progress, Bar\n"
+        "from recipe_runner.report.terminal.progress import make_progress, Bar\n"
         "shown = make_progress(2)\n"
         "assert isinstance(shown, Bar)\n"
         "with shown:\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from recipe_runner.document.document import parse_document
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 from recipe_runner.recipe.load import problems_of, problems_with_rest
-from recipe_runner.report.problems import problem_text
+from recipe_runner.report.terminal.problems import problem_text
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 INVALID = sorted((RECIPES / "invalid").glob("*.yaml"))

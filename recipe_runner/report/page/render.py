@@ -15,7 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-STYLE = "page/page.css"
+STYLE = "assets/page.css"
 SLIDER = "vendor/img-comparison-slider.js"
 LIBRARIES = ("vendor/panzoom.min.js", SLIDER)
 _MIME = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
@@ -27,7 +27,7 @@ def render(template: str, scripts: Sequence[str], **values: Any) -> bytes:
     The page holds words of strangers: its policy runs no script but its own, known by digest, and fetches nothing.
     """
     environment = Environment(
-        loader=PackageLoader("recipe_runner.report", "page"),
+        loader=PackageLoader("recipe_runner.report.page", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -63,7 +63,7 @@ def embedded(path: Path) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return (files("recipe_runner.report") / name).read_text(encoding="utf-8")
+    return (files("recipe_runner.report.page") / name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

@@ -14,7 +14,7 @@ from recipe_runner.images.labels import value_text
 from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.manifest import Manifest
 from recipe_runner.record.read_run import RecordedRun
-from recipe_runner.report.graph_svg import graph_boxes, graph_svg
+from recipe_runner.report.page.graph_svg import graph_boxes, graph_svg
 
 
 @dataclass(frozen=True, kw_only=True)

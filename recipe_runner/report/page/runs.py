@@ -15,11 +15,18 @@ from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import RESOLVED
 from recipe_runner.record.read_run import RecordedRun
-from recipe_runner.report.page import LIBRARIES, embedded, link, render
-from recipe_runner.report.section import Subject, section, warnings_of
-from recipe_runner.report.sheet import Keys, sheet_of, table_of
+from recipe_runner.report.page.render import LIBRARIES, embedded, link, render
+from recipe_runner.report.page.section import Subject, section, warnings_of
+from recipe_runner.report.page.sheet import Keys, sheet_of, table_of
 
-SCRIPTS = (*LIBRARIES, "page/page.js", "page/comparison.js", "page/viewer.js", "page/sheet.js", "page/start.js")
+SCRIPTS = (
+    *LIBRARIES,
+    "assets/page.js",
+    "assets/comparison.js",
+    "assets/viewer.js",
+    "assets/sheet.js",
+    "assets/start.js",
+)
 _TINY = 160
 
 

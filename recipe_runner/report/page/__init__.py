@@ -1,0 +1,1 @@
+"""What opens in a browser: one file with its styles and scripts in it."""
