@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from recipe_runner.cli.options import add_format, add_recipe
 
 if TYPE_CHECKING:
-    from recipe_runner.exchange.exported import Exported
+    from recipe_runner.exchange.exporters.exported import Exported
     from recipe_runner.problems.problem import Problem
 
 EXAMPLES = """\
@@ -66,15 +66,15 @@ def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exp
 
     assert isinstance(prepared, Prepared)  # noqa: S101 - for the type checker, without importing pydantic above
     if target == "python":
-        from recipe_runner.exchange.to_python import to_python  # noqa: PLC0415
+        from recipe_runner.exchange.python.script import to_python  # noqa: PLC0415
 
         description = str(prepared.document.tree.get("description") or "")
         return to_python(prepared.plan, folder, beside_script=beside, description=description)
     if target == "comfyui":
-        from recipe_runner.exchange.to_comfyui import to_comfyui  # noqa: PLC0415
+        from recipe_runner.exchange.exporters.comfyui import to_comfyui  # noqa: PLC0415
 
         return to_comfyui(prepared.plan)
-    from recipe_runner.exchange.to_a1111 import to_a1111  # noqa: PLC0415
+    from recipe_runner.exchange.exporters.a1111 import to_a1111  # noqa: PLC0415
 
     return to_a1111(prepared.plan)
 

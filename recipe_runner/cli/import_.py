@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.cli.options import add_format
 
 if TYPE_CHECKING:
-    from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings
+    from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings
     from recipe_runner.problems.problem import Problem
 
 EXAMPLES = """\
@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write or print a recipe for each file; what cannot be read does not keep others from being read."""
     from recipe_runner.cli.files import write_new  # noqa: PLC0415
-    from recipe_runner.exchange.find_models import ModelFolders  # noqa: PLC0415
-    from recipe_runner.exchange.recipe_text import Surroundings  # noqa: PLC0415
+    from recipe_runner.exchange.importers.find_models import ModelFolders  # noqa: PLC0415
+    from recipe_runner.exchange.importers.recipe_text import Surroundings  # noqa: PLC0415
     from recipe_runner.problems.codes import CODES, USAGE  # noqa: PLC0415
     from recipe_runner.problems.problem import RecipeRunnerError  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
@@ -105,8 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _import(name: str, surroundings: Surroundings) -> ImportedRecipe:
-    from recipe_runner.exchange.importing import import_bytes  # noqa: PLC0415
-    from recipe_runner.exchange.read import LARGEST_PICTURE  # noqa: PLC0415
+    from recipe_runner.exchange.importers.importing import import_bytes  # noqa: PLC0415
+    from recipe_runner.exchange.importers.read import LARGEST_PICTURE  # noqa: PLC0415
     from recipe_runner.problems.problem import Problem, ResolutionError  # noqa: PLC0415
 
     try:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Log each run, and say its id there."""
-    from recipe_runner.exchange.to_mlflow import log_run  # noqa: PLC0415 - imports pydantic and mlflow
+    from recipe_runner.exchange.exporters.mlflow import log_run  # noqa: PLC0415 - imports pydantic and mlflow
 
     told = []
     for folder in arguments.runs:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe_runner.exchange.comfyui import read_comfyui
-from recipe_runner.exchange.recipe_text import Surroundings, recipe_of
+from recipe_runner.exchange.importers.comfyui import read_comfyui
+from recipe_runner.exchange.importers.recipe_text import Surroundings, recipe_of
 
 API: dict[str, Any] = {
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sub\\dream.safetensors"}},

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.foreign import SIGNATURE, chunk, png, text_chunk, with_comment
 
-from recipe_runner.exchange import png_texts as png_module
-from recipe_runner.exchange.containers import Damaged, picture_format, picture_texts, user_comment
+from recipe_runner.exchange.importers import png_texts as png_module
+from recipe_runner.exchange.importers.containers import Damaged, picture_format, picture_texts, user_comment
 
 TEXT = "a naïve bear\nSteps: 20, Sampler: Euler a, Seed: 7"
 JAPANESE = "熊、ピザ\nSteps: 20, Sampler: Euler a, Seed: 7"

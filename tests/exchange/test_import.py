@@ -14,12 +14,12 @@ from support.foreign import png, text_chunk, with_comment
 from support.sd_parsers_reader import parse
 
 from recipe_runner.document.document import parse_document
-from recipe_runner.exchange.addresses import address_of
-from recipe_runner.exchange.find_models import ModelFolders
-from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
-from recipe_runner.exchange.importing import import_bytes
-from recipe_runner.exchange.read import generation_of, texts_of
-from recipe_runner.exchange.recipe_text import Surroundings, recipe_of
+from recipe_runner.exchange.importers.addresses import address_of
+from recipe_runner.exchange.importers.find_models import ModelFolders
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
+from recipe_runner.exchange.importers.importing import import_bytes
+from recipe_runner.exchange.importers.read import generation_of, texts_of
+from recipe_runner.exchange.importers.recipe_text import Surroundings, recipe_of
 from recipe_runner.images.sampler_names import scheduler_named
 from recipe_runner.recipe.load import load_recipe, problems_of
 from recipe_runner.weights.files.digests import autov3, file_sha256

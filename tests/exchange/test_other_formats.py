@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from recipe_runner.exchange.read import read_text
+from recipe_runner.exchange.importers.read import read_text
 
 
 @pytest.mark.parametrize(

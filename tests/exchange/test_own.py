@@ -14,10 +14,10 @@ from support.command import ROOT, call
 
 import recipe_runner
 from recipe_runner.api import prepare
-from recipe_runner.exchange.find_models import ModelFolders
-from recipe_runner.exchange.generation import ImportRefused
-from recipe_runner.exchange.importing import import_bytes
-from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings
+from recipe_runner.exchange.importers.find_models import ModelFolders
+from recipe_runner.exchange.importers.generation import ImportRefused
+from recipe_runner.exchange.importers.importing import import_bytes
+from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings
 from recipe_runner.images.encode import Format, encode
 from recipe_runner.images.metadata import Metadata, add_metadata, metadata_of
 from recipe_runner.images.parameters_text import parameters_text

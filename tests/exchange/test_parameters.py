@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe_runner.exchange.parameters import read_parameters
+from recipe_runner.exchange.importers.parameters import read_parameters
 from recipe_runner.images.parameters_text import Generation as Written
 from recipe_runner.images.parameters_text import UsedLora, parameters_text
 

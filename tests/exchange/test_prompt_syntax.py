@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel
-from recipe_runner.exchange.prompt_syntax import plain_prompt
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel
+from recipe_runner.exchange.importers.prompt_syntax import plain_prompt
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.exchange.prompt_syntax import Syntax
+    from recipe_runner.exchange.importers.prompt_syntax import Syntax
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from support.command import ROOT, call
 
 import recipe_runner
-from recipe_runner.exchange.find_models import ModelFolders
-from recipe_runner.exchange.importing import import_bytes
-from recipe_runner.exchange.recipe_text import Surroundings
+from recipe_runner.exchange.importers.find_models import ModelFolders
+from recipe_runner.exchange.importers.importing import import_bytes
+from recipe_runner.exchange.importers.recipe_text import Surroundings
 from recipe_runner.images.encode import Format, encode
 from recipe_runner.images.metadata import Metadata, add_metadata
 from recipe_runner.images.parameters_text import parameters_text

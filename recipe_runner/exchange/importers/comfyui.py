@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.exchange.comfy_graph import ComfyNode, Graph, api_graph
-from recipe_runner.exchange.comfy_workflow import workflow_graph
-from recipe_runner.exchange.foreign_json import integer_of, mapping, number_of, text_of
-from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation
-from recipe_runner.exchange.prompt_syntax import plain_prompt
+from recipe_runner.exchange.importers.comfy_graph import ComfyNode, Graph, api_graph
+from recipe_runner.exchange.importers.comfy_workflow import workflow_graph
+from recipe_runner.exchange.importers.foreign_json import integer_of, mapping, number_of, text_of
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation
+from recipe_runner.exchange.importers.prompt_syntax import plain_prompt
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recipe_runner.exchange.python_code import Code, Place, call, literal
+from recipe_runner.exchange.python.code import Code, Place, call, literal
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedVariant
 from recipe_runner.recipe.learned_tokens import occurrences

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.exchange.foreign_json import integer_of, mapping, number_of, plain, sequence, text_of
-from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation
+from recipe_runner.exchange.importers.foreign_json import integer_of, mapping, number_of, plain, sequence, text_of
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipe_runner.exchange.python_code import Code, Place, literal
+from recipe_runner.exchange.python.code import Code, Place, literal
 from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.exported import Exported
-from recipe_runner.exchange.python_base import BaseCode
-from recipe_runner.exchange.python_code import Code, Pair, Place, as_tuple, laid_out, literal
-from recipe_runner.exchange.python_embeds import FUNCTION, faces_function
-from recipe_runner.exchange.python_images import (
+from recipe_runner.exchange.exporters.exported import Exported
+from recipe_runner.exchange.python.base import BaseCode
+from recipe_runner.exchange.python.code import Code, Pair, Place, as_tuple, laid_out, literal
+from recipe_runner.exchange.python.embeds import FUNCTION, faces_function
+from recipe_runner.exchange.python.images import (
     bundled_loras,
     calls_of,
     encoder_parts,
@@ -28,9 +28,9 @@ from recipe_runner.exchange.python_images import (
     shown_images,
     unchecked,
 )
-from recipe_runner.exchange.python_loop import Column, loop, saving
-from recipe_runner.exchange.python_loras import differences, load_call
-from recipe_runner.exchange.python_tokens import token_code, wrong_tokens
+from recipe_runner.exchange.python.loop import Column, loop, saving
+from recipe_runner.exchange.python.loras import differences, load_call
+from recipe_runner.exchange.python.tokens import token_code, wrong_tokens
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.plan.compile import Plan, is_guided
 from recipe_runner.sources.face_models import NOTICE

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.exchange.foreign_json import integer_of, mapping, number_of, sequence, text_of
-from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation
-from recipe_runner.exchange.prompt_syntax import plain_prompt
+from recipe_runner.exchange.importers.foreign_json import integer_of, mapping, number_of, sequence, text_of
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation
+from recipe_runner.exchange.importers.prompt_syntax import plain_prompt
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipe_runner.document.write_yaml import to_yaml
-from recipe_runner.exchange.addresses import address_of
-from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
-from recipe_runner.exchange.request import prompts_of, sampling_of, scheduler_of, seeds_of
+from recipe_runner.exchange.importers.addresses import address_of
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
+from recipe_runner.exchange.importers.request import prompts_of, sampling_of, scheduler_of, seeds_of
 from recipe_runner.problems.problem import Problem
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.exchange.find_models import ModelFolders
+    from recipe_runner.exchange.importers.find_models import ModelFolders
 
 _NAME = 60
 _MOST_ADAPTERS = 100

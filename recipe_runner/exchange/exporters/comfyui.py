@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.exchange.exported import Exported, ExportRefused
-from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
-from recipe_runner.exchange.size import picture_size, size_note
+from recipe_runner.exchange.exporters.exported import Exported, ExportRefused
+from recipe_runner.exchange.exporters.prompt_text import file_name, foreign_prompt
+from recipe_runner.exchange.importers.size import picture_size, size_note
 from recipe_runner.images.sampler_names import comfyui_names
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.problems.problem import Problem

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.python_code import Place, call
+from recipe_runner.exchange.python.code import Place, call
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.header import Header, read_header

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.python_code import Code, Place, call
+from recipe_runner.exchange.python.code import Code, Place, call
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.bundled import bundled_family

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.foreign_json import plain
+from recipe_runner.exchange.importers.foreign_json import plain
 from recipe_runner.images.sampler_names import scheduler_named
 from recipe_runner.pipelines import table as diffusers_table
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.exchange.generation import Generation
+    from recipe_runner.exchange.importers.generation import Generation
 
 _LONGEST_PROMPT = 20_000
 _LARGEST_SEED = 2**64 - 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from recipe_runner.exchange.python_code import Code, call
+from recipe_runner.exchange.python.code import Code, call
 from recipe_runner.plan.compile import is_guided
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, expand_ip_scale
 

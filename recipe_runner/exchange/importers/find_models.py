@@ -14,7 +14,7 @@ from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.digests import autov3, file_sha256
 
 if TYPE_CHECKING:
-    from recipe_runner.exchange.generation import ForeignModel
+    from recipe_runner.exchange.importers.generation import ForeignModel
 
 _MOST_FILES = 20_000
 _SUFFIXES = (".safetensors", ".sft")

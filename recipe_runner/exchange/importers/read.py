@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from recipe_runner.exchange.comfyui import read_comfyui
-from recipe_runner.exchange.containers import Damaged, picture_format, picture_texts
-from recipe_runner.exchange.diffusers_workflow import read_diffusers_workflow
-from recipe_runner.exchange.foreign_json import LARGEST_TEXT, read_json
-from recipe_runner.exchange.generation import Generation, ImportRefused
-from recipe_runner.exchange.invokeai import read_dream, read_invokeai, read_sd_metadata
-from recipe_runner.exchange.json_parameters import read_json_parameters
-from recipe_runner.exchange.parameters import read_parameters
+from recipe_runner.exchange.importers.comfyui import read_comfyui
+from recipe_runner.exchange.importers.containers import Damaged, picture_format, picture_texts
+from recipe_runner.exchange.importers.diffusers_workflow import read_diffusers_workflow
+from recipe_runner.exchange.importers.foreign_json import LARGEST_TEXT, read_json
+from recipe_runner.exchange.importers.generation import Generation, ImportRefused
+from recipe_runner.exchange.importers.invokeai import read_dream, read_invokeai, read_sd_metadata
+from recipe_runner.exchange.importers.json_parameters import read_json_parameters
+from recipe_runner.exchange.importers.parameters import read_parameters
 from recipe_runner.problems.problem import Problem
 
 LARGEST_PICTURE = 1024 * 1024 * 1024

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from recipe_runner.document.document import parse_document
-from recipe_runner.exchange.generation import ImportRefused
-from recipe_runner.exchange.own import own_recipe
-from recipe_runner.exchange.read import generation_of, texts_of
-from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, recipe_of
+from recipe_runner.exchange.importers.generation import ImportRefused
+from recipe_runner.exchange.importers.read import generation_of, texts_of
+from recipe_runner.exchange.importers.recipe_runner_picture import own_recipe
+from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings, recipe_of
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 from recipe_runner.recipe.load import problems_of
 

@@ -14,7 +14,7 @@ from recipe_runner.recipe.rules.base import PICKLED
 from recipe_runner.sources.address import is_hub_id
 
 if TYPE_CHECKING:
-    from recipe_runner.exchange.generation import ForeignModel
+    from recipe_runner.exchange.importers.generation import ForeignModel
 
 UNKNOWN = "unknown-model.safetensors"
 _LONGEST = 200

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.python_code import Code, Place, call, literal
-from recipe_runner.exchange.python_embeds import embeddings
-from recipe_runner.exchange.python_image_calls import CALLS, Calls, Look, load_call
-from recipe_runner.exchange.size import picture_size
+from recipe_runner.exchange.importers.size import picture_size
+from recipe_runner.exchange.python.code import Code, Place, call, literal
+from recipe_runner.exchange.python.embeds import embeddings
+from recipe_runner.exchange.python.image_calls import CALLS, Calls, Look, load_call
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_contents
 from recipe_runner.weights.ip_adapter import AdapterFamily, IpAdapterLayout, family_of_pipeline, is_off, read_ip_adapter

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.exchange.foreign_json import mapping
+from recipe_runner.exchange.importers.foreign_json import mapping
 
 Link = tuple[str, int]
 

@@ -13,9 +13,16 @@ from typing import Any, cast
 
 from recipe_runner.canonical import Json
 from recipe_runner.document.write_yaml import to_yaml
-from recipe_runner.exchange.addresses import address_of
-from recipe_runner.exchange.generation import ForeignModel
-from recipe_runner.exchange.recipe_text import ImportedRecipe, Surroundings, comments, one_line, relative, slug
+from recipe_runner.exchange.importers.addresses import address_of
+from recipe_runner.exchange.importers.generation import ForeignModel
+from recipe_runner.exchange.importers.recipe_text import (
+    ImportedRecipe,
+    Surroundings,
+    comments,
+    one_line,
+    relative,
+    slug,
+)
 from recipe_runner.images.metadata import RECIPE_KEYWORD
 from recipe_runner.recipe.rules.base import PICKLED
 from recipe_runner.record.documents import ADDRESS_KEYS, readdressed

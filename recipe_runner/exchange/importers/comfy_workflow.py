@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recipe_runner.exchange.comfy_graph import ComfyNode, Graph, Link
-from recipe_runner.exchange.foreign_json import mapping, sequence
+from recipe_runner.exchange.importers.comfy_graph import ComfyNode, Graph, Link
+from recipe_runner.exchange.importers.foreign_json import mapping, sequence
 
 _MUTED, _BYPASSED = 2, 4
 _CONTROL = "control_after_generate"

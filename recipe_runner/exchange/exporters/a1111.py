@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.exported import Exported
-from recipe_runner.exchange.foreign_words import file_name, foreign_prompt
-from recipe_runner.exchange.size import picture_size, size_note
+from recipe_runner.exchange.exporters.exported import Exported
+from recipe_runner.exchange.exporters.prompt_text import file_name, foreign_prompt
+from recipe_runner.exchange.importers.size import picture_size, size_note
 from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.images.sampler_names import sampler_name, schedule_type, scheduler_named
 from recipe_runner.pipelines import table as diffusers_table

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from recipe_runner.exchange.png_texts import SIGNATURE, png_texts, text_of_bytes
+from recipe_runner.exchange.importers.png_texts import SIGNATURE, png_texts, text_of_bytes
 from recipe_runner.images.metadata import MAKER_NOTE, RECIPE_KEYWORD, recipe_of_note
 
 USER_COMMENT = "UserComment"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from recipe_runner.exchange.foreign_json import number_of
-from recipe_runner.exchange.generation import ForeignAdapter, ForeignModel
+from recipe_runner.exchange.importers.foreign_json import number_of
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel
 
 Syntax = Literal["a1111", "comfyui", "invokeai", "none"]
 
