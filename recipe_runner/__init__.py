@@ -14,11 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recipe_runner.actions.run import Run
     from recipe_runner.api import Locked, compile_recipe, fetch_recipe, load_recipe, lock_recipe, run_recipe
     from recipe_runner.plan.compile import Plan, PlannedImage
     from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
     from recipe_runner.recipe.types.recipe import Recipe
-    from recipe_runner.run import Run
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ _HOMES = {
     "Recipe": "recipe.types.recipe",
     "RecipeInvalid": "problems.problem",
     "RecipeRunnerError": "problems.problem",
-    "Run": "run",
+    "Run": "actions.run",
     "compile_recipe": "api",
     "fetch_recipe": "api",
     "load_recipe": "api",

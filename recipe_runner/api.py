@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipe_runner.actions.export_adapter import Export, export
+from recipe_runner.actions.run import Run, execute_plan, require_brought, require_sources
 from recipe_runner.disk.atomic import write_if_changed
 from recipe_runner.document.document import Document
-from recipe_runner.exporting import Export, export
 from recipe_runner.lock.compare import Use, changes, entries_named, frozen_pins, judge, make_lock, no_lock, pins_of
 from recipe_runner.lock.fetch import fetch_locked
 from recipe_runner.lock.file import Lock, LockedFile, lock_beside, lock_text, read_lock
@@ -22,7 +23,6 @@ from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe import load
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.report.terminal.progress import Progress, Quiet
-from recipe_runner.run import Run, execute_plan, require_brought, require_sources
 from recipe_runner.sources.access import Access, Key, Meter, NoMeter, Pin, is_online, reach
 from recipe_runner.sources.source import Source, SourceFile
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from recipe_runner.actions.run import in_order, require_sources
 from recipe_runner.api import Prepared, Terms, prepare
 from recipe_runner.canonical import Json
 from recipe_runner.images.encode import encode
@@ -18,7 +19,6 @@ from recipe_runner.lock.compare import pins_of
 from recipe_runner.lock.file import read_lock
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.terminal.progress import Progress, make_progress
-from recipe_runner.run import in_order, require_sources
 from recipe_runner.sources.access import is_online
 from recipe_runner.sources.source import Source
 

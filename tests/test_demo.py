@@ -14,7 +14,7 @@ from training.judge import interior_fill, judge
 import recipe_runner
 
 if TYPE_CHECKING:
-    from recipe_runner.run import Run
+    from recipe_runner.actions.run import Run
 
 
 def prompts(run: Run) -> dict[str, str]:

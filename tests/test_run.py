@@ -23,7 +23,7 @@ import recipe_runner
 from recipe_runner.images.metadata import read_metadata
 
 if TYPE_CHECKING:
-    from recipe_runner.run import Run
+    from recipe_runner.actions.run import Run
 
 __all__ = ["sd15_folder"]
 

@@ -16,9 +16,9 @@ from support.command import Answer, call
 from support.tiny import sd15_folder
 
 import recipe_runner
+from recipe_runner.actions.verify import check_inputs, origin_of
 from recipe_runner.record.manifest import Manifest, manifest_bytes, read_manifest
 from recipe_runner.sources.access import NoMeter
-from recipe_runner.verifying import check_inputs, origin_of
 
 __all__ = ["sd15_folder"]
 

@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
+    from recipe_runner.actions.write_views import report_of  # noqa: PLC0415 - imports pydantic, Pillow and jinja2
     from recipe_runner.disk.atomic import make_folder, write_file  # noqa: PLC0415
     from recipe_runner.record.names import MANIFEST, REPORT  # noqa: PLC0415
-    from recipe_runner.report.views import report_of  # noqa: PLC0415 - imports pydantic, Pillow and jinja2
 
     folders = [path.parent if path.name == MANIFEST else path for path in arguments.runs]
     own = folders[0] / REPORT if len(folders) == 1 else Path(REPORT)

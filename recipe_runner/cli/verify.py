@@ -13,9 +13,9 @@ from recipe_runner.cli.options import add_format, add_offline, may_fetch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from recipe_runner.actions.verify import Origin
     from recipe_runner.record.manifest import Manifest
     from recipe_runner.report.verify import Again, Verified
-    from recipe_runner.verifying import Origin
 
 EXAMPLES = """\
 examples:
@@ -77,11 +77,11 @@ def _within(kind: type[int | float], least: int, most: int) -> Callable[[str], f
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and say what differs."""
+    from recipe_runner.actions.verify import check_inputs, origin_of  # noqa: PLC0415
     from recipe_runner.record.verify import check_files, manifest_of  # noqa: PLC0415 - imports pydantic
     from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
     from recipe_runner.report.verify import Verified, verified_json, verified_text  # noqa: PLC0415
-    from recipe_runner.verifying import check_inputs, origin_of  # noqa: PLC0415
 
     manifest = manifest_of(arguments.run)
     verified = Verified(run=arguments.run, files=check_files(arguments.run, manifest))
@@ -101,8 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rerun(arguments: argparse.Namespace, origin: Origin, manifest: Manifest) -> list[Again]:
+    from recipe_runner.actions.verify import make_again, selected  # noqa: PLC0415
     from recipe_runner.images.similarity import Tolerance  # noqa: PLC0415
-    from recipe_runner.verifying import make_again, selected  # noqa: PLC0415
 
     may_fetch(arguments)
     images = selected(manifest, arguments.images)

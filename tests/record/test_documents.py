@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from recipe_runner.actions.verify import Origin, portable_recipe
 from recipe_runner.api import Prepared, prepare
 from recipe_runner.document.document import parse_document
 from recipe_runner.lock.file import Lock
 from recipe_runner.recipe.types.recipe import Recipe
 from recipe_runner.record.documents import resolved_yaml
-from recipe_runner.verifying import Origin, portable_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 DEMO = RECIPES / "demo"

@@ -12,8 +12,8 @@ from support.browser import Tab
 from support.manifests import image, manifest
 from support.runs import pixels, write_run
 
+from recipe_runner.actions.write_views import report_of
 from recipe_runner.record.manifest import manifest_bytes
-from recipe_runner.report.views import report_of
 
 HOSTILE = "</script><script>alert(1)</script>\"><img src=x onerror=alert(2)>\u2028'"
 

@@ -25,7 +25,7 @@ from support.tiny import sd15_folder, sdxl_folder
 import recipe_runner
 
 if TYPE_CHECKING:
-    from recipe_runner.run import Run
+    from recipe_runner.actions.run import Run
 
 __all__ = ["sd15_folder", "sdxl_folder"]
 

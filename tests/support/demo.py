@@ -15,8 +15,8 @@ from .command import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from recipe_runner.actions.run import Run
     from recipe_runner.plan.compile import PlannedImage
-    from recipe_runner.run import Run
 
 RECIPES = ROOT / "recipes"
 DEMO = RECIPES / "demo"

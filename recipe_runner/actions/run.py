@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from recipe_runner.actions.write_views import write_views
 from recipe_runner.canonical import Json
 from recipe_runner.plan.checks.preflight import fit_warnings
 from recipe_runner.plan.compile import Plan, PlannedImage
@@ -22,7 +23,6 @@ from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.run_images import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.terminal.progress import Progress, Quiet
-from recipe_runner.report.views import write_views
 from recipe_runner.sources.face_models import NOTICE as FACES_NOTICE
 from recipe_runner.sources.missing import Unresolved
 
