@@ -178,7 +178,7 @@ def make_again(
     (out / "run.lock.yaml").write_bytes((run / LOCK).read_bytes())
     request = {"images": [image.path.removeprefix(f"{IMAGES}/") for image in images], "device": device, "quiet": quiet}
     (out / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    code = "import sys; from recipe_runner.rerun import main; main(sys.argv[1])"
+    code = "import sys; from recipe_runner.cli.rerun import main; main(sys.argv[1])"
     command = [sys.executable, "-c", code, str(out)]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     answer = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False, stdout=subprocess.DEVNULL)
