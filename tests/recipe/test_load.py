@@ -13,7 +13,7 @@ from recipe_runner.problems.problem import RecipeInvalid, RecipeSyntaxError
 from recipe_runner.recipe.load import find_problems, load_document, load_recipe
 from recipe_runner.recipe.types.recipe import Lora, Recipe, SeedRange
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = "recipe: 1\nname: x\nbase: {model: m}\nprompts: [{prompt: a}]\nsampling: {}\n"
 
 

@@ -39,7 +39,7 @@ def test_a_schema_file_is_current_and_valid(name: str) -> None:
 
 
 def test_the_schema_lies_beside_the_package_and_is_found_from_anywhere() -> None:
-    assert schema_file(RECIPE) == Path(__file__).parents[1] / "schemas" / RECIPE
+    assert schema_file(RECIPE) == Path(__file__).parents[2] / "schemas" / RECIPE
 
 
 def parts(schema: Any, path: str = "") -> Iterator[tuple[str, Any]]:

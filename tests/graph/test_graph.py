@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recipe_runner.graph.graph import BuildGraph, Origin, uses
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def diamond() -> tuple[BuildGraph, dict[str, str]]:

@@ -11,8 +11,8 @@ from support.cases import INVALID, VALID
 
 from recipe_runner.cli.main import main
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
-QUICKSTART = Path(__file__).parents[1] / "recipes/quickstart.yaml"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+QUICKSTART = Path(__file__).parents[2] / "recipes/quickstart.yaml"
 GOOD = "recipe: 1\nname: x\nbase: {model: m}\nprompts: [{prompt: a}]\n"
 
 

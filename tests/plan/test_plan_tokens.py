@@ -20,7 +20,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.plan import adapters_of, plan_text
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "recipes" / "demo" / "model"
 WIDTH = 128
 

@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from recipe_runner.plan.handle import AdapterModel, BaseModel
 from recipe_runner.runtime.adapters import Adapters
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the real files of ../shared/data are not here")
 
 BASE = BaseModel(key="base", source=file_source(Path(__file__)), pipeline="StableDiffusionPipeline")

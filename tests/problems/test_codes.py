@@ -12,7 +12,7 @@ from recipe_runner.document.document import parse_document
 from recipe_runner.problems.codes import CODES, explain
 from recipe_runner.problems.problem import RecipeRunnerError
 
-PACKAGE = Path(__file__).parents[1] / "recipe_runner"
+PACKAGE = Path(__file__).parents[2] / "recipe_runner"
 SOURCES = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name != "codes.py"}
 WRITTEN = {code for text in SOURCES.values() for code in re.findall(r'"([EW][1-9][0-9]{2})"', text)}
 
