@@ -13,30 +13,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.version import __version__
+
 if TYPE_CHECKING:
-    from recipe_runner.actions.run import Run
-    from recipe_runner.api import Locked, compile_recipe, fetch_recipe, load_recipe, lock_recipe, run_recipe
-    from recipe_runner.plan.compile import Plan, PlannedImage
-    from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
-    from recipe_runner.recipe.types.recipe import Recipe
-
-__version__ = "0.1.0"
-
-_HOMES = {
-    "Locked": "api",
-    "Plan": "plan.compile",
-    "PlannedImage": "plan.compile",
-    "Problem": "problems.problem",
-    "Recipe": "recipe.types.recipe",
-    "RecipeInvalid": "problems.problem",
-    "RecipeRunnerError": "problems.problem",
-    "Run": "actions.run",
-    "compile_recipe": "api",
-    "fetch_recipe": "api",
-    "load_recipe": "api",
-    "lock_recipe": "api",
-    "run_recipe": "api",
-}
+    from recipe_runner.api import (
+        Locked,
+        Plan,
+        PlannedImage,
+        Problem,
+        Recipe,
+        RecipeInvalid,
+        RecipeRunnerError,
+        Run,
+        compile_recipe,
+        fetch_recipe,
+        load_recipe,
+        lock_recipe,
+        run_recipe,
+    )
 
 __all__ = [
     "Locked",
@@ -58,8 +52,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use."""
-    if name in _HOMES:
-        return getattr(import_module(f"recipe_runner.{_HOMES[name]}"), name)
+    if name in __all__:
+        return getattr(import_module("recipe_runner.api"), name)
     message = f"module 'recipe_runner' has no attribute {name!r}"
     raise AttributeError(message)
 

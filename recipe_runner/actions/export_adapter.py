@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipe_runner.actions.prepare import Prepared, require_sources
 from recipe_runner.canonical import Json, digest
 from recipe_runner.disk.atomic import write_file
 from recipe_runner.plan.adapters.base_modules import base_modules
@@ -25,22 +26,33 @@ class Export:
     tensors: Mapping[str, int]
 
 
-def export(plan: Plan, name: str, path: Path, *, component: str | None, force: bool) -> Export:
-    """Write the adapter called `name` to `path`, at scale 1.
+def export_adapter(
+    prepared: Prepared, name: str, path: Path, *, component: str | None = None, force: bool = False
+) -> Export:
+    """Write the lora or merge `name` of a prepared recipe to `path` in diffusers' layout, at scale 1.
+
+    Args:
+        prepared: the recipe.
+        name: the adapter's name in it.
+        path: the safetensors file to write.
+        component: write this component only, its keys without prefix, as `save_lora_adapter` does.
+        force: overwrite a file that is there.
 
     Raises:
+        ResolutionError: a source is missing.
         WeightsError: E633 there is no such adapter to export, E635 it has no exact form in diffusers' layout; E6xx.
         RecordError: E902 the file exists, E801 it cannot be written.
     """
-    base, adapter = find(plan, name)
+    require_sources(prepared.plan, prepared.document.source)
+    base, adapter = find(prepared.plan, name)
     if path.exists() and not force:
         hint = "give another name with -o, or --force to overwrite it"
         raise RecordError(Problem(code="E902", message=f"{path} exists", hint=hint))
     from recipe_runner.runtime.adapter_models import lora_of, merge_of  # noqa: PLC0415 - imports torch
-    from recipe_runner.runtime.lora.export import export_adapter  # noqa: PLC0415
+    from recipe_runner.runtime.lora.export import export_adapter as exported_adapter  # noqa: PLC0415
     from recipe_runner.runtime.operations import base_model  # noqa: PLC0415
 
-    exported = export_adapter(
+    exported = exported_adapter(
         merge_of("", adapter) if adapter.kind == "merge" else lora_of("", adapter),
         base_model("", base),
         base_modules(base),

@@ -11,24 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from recipe_runner.actions.prepare import Prepared, Terms, prepare, require_sources
 from recipe_runner.actions.write_views import write_views
 from recipe_runner.canonical import Json
+from recipe_runner.lock.compare import Use
 from recipe_runner.plan.checks.preflight import fit_warnings
 from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.place import origin_at, placed, told_as
-from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError
+from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.run_images import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.terminal.progress import Progress, Quiet
+from recipe_runner.sources.access import is_online
 from recipe_runner.sources.face_models import NOTICE as FACES_NOTICE
-from recipe_runner.sources.missing import Unresolved
-
-if TYPE_CHECKING:
-    from recipe_runner.api import Prepared
-    from recipe_runner.plan.resolved import AnySource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,31 +109,6 @@ def _reused(folder: RunFolder, image: PlannedImage, where: str) -> Action:
     return Action(path=folder.image_path(image.path), action="reused", why=f"nothing it depends on changed ({where})")
 
 
-def require_sources(plan: Plan, recipe: str) -> None:
-    """Refuse a plan some of whose sources are not on this machine, with what brings them."""
-    _refuse_missing(plan.sources(), f"`recipe-runner fetch {recipe}` fetches it")
-
-
-def require_brought(sources: Mapping[str, AnySource]) -> None:
-    """Refuse what is missing and no network brings, before anything is fetched for the rest."""
-    brought = {role: source for role, source in sources.items() if isinstance(source, Unresolved)}
-    _refuse_missing({role: source for role, source in brought.items() if not source.is_fetched}, "")
-
-
-def _refuse_missing(sources: Mapping[str, AnySource], fetching: str) -> None:
-    problems = [
-        Problem(
-            code=source.code,
-            message=f"{role}: {source.reason}",
-            hint=fetching if source.is_fetched else source.hint,
-        )
-        for role, source in sources.items()
-        if isinstance(source, Unresolved)
-    ]
-    if problems:
-        raise ResolutionError(*problems)
-
-
 def _make(
     folder: RunFolder, prepared: Prepared, gallery: Gallery, missing: list[PlannedImage], progress: Progress
 ) -> tuple[str, ...]:
@@ -202,3 +175,33 @@ def in_order(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
         return rank(base), rank(base, *adapters)
 
     return [image.key for image in sorted(wanted.values(), key=place)]
+
+
+def run_recipe(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    runs: str | Path = "runs",
+    wait: bool = False,
+    lock: Use = "auto",
+    offline: bool = False,
+    make_progress: Callable[[int], Progress] = lambda _: Quiet(),
+) -> Run:
+    """Make the images of the recipe in the file `path`, below the folder `runs`; made ones are not made again.
+
+    Sources that are not on this machine are fetched.
+
+    Args:
+        path: the recipe.
+        overrides: `path=value` texts, as `--set` takes them.
+        runs: folder of run folders and the image store.
+        wait: wait for another process that works on the same plan.
+        lock: how the lock beside the recipe counts.
+        offline: fetch nothing, and fail when something is missing.
+        make_progress: makes what is told of progress, given the number of images.
+
+    Raises:
+        RecipeRunnerError: what cannot be done, with code, place and remedy. What was finished is kept.
+    """
+    prepared = prepare(path, overrides, Terms(network=not offline and is_online(), lock=lock))
+    return execute_plan(prepared, Path(runs), wait=wait, make_progress=make_progress)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write or print the export; 1 when it makes other pictures."""
-    from recipe_runner.api import prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.prepare import prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.problems.codes import CODES  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems, problems_json  # noqa: PLC0415
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exported:
-    from recipe_runner.api import Prepared  # noqa: PLC0415
+    from recipe_runner.actions.prepare import Prepared  # noqa: PLC0415
 
     assert isinstance(prepared, Prepared)  # noqa: S101 - for the type checker, without importing pydantic above
     if target == "python":

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the adapter."""
-    from recipe_runner.api import export_adapter, prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.export_adapter import export_adapter  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.prepare import prepare  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
     prepared = prepare(arguments.recipe, arguments.overrides)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch, and say what each recipe has now."""
-    from recipe_runner.api import fetch_recipe  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.fetch import fetch_recipe  # noqa: PLC0415 - imports pydantic
     from recipe_runner.report.terminal.meter import make_meter, size_text  # noqa: PLC0415
 
     told: list[dict[str, Any]] = []

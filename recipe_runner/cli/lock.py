@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(arguments: argparse.Namespace) -> int:
-    from recipe_runner.api import lock_recipe  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.lock import lock_recipe  # noqa: PLC0415 - imports pydantic
     from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
 
     network = may_fetch(arguments)

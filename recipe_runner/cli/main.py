@@ -14,9 +14,9 @@ from importlib import import_module
 from keyword import iskeyword
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
-from recipe_runner import __version__
 from recipe_runner.problems.codes import BUG, CODES, INTERRUPTED, USAGE
 from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
-    from recipe_runner.api import Terms, prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.prepare import Terms, prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.plan.checks.preflight import fit_warnings  # noqa: PLC0415
     from recipe_runner.record.state import plan_state  # noqa: PLC0415
     from recipe_runner.report import plan as report  # noqa: PLC0415

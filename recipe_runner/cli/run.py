@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the images."""
+    from recipe_runner.actions.prepare import Terms, prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.actions.run import execute_plan  # noqa: PLC0415
-    from recipe_runner.api import Terms, prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.plan.one_image import only_overrides  # noqa: PLC0415
     from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415

@@ -69,7 +69,7 @@ def _problems(path: Path, arguments: argparse.Namespace) -> Sequence[Problem]:
     wrong = {problem.code for problem in found if problem.severity == "error"}
     if not arguments.weights or any(code < "E2" for code in wrong):
         return found
-    from recipe_runner.plan.checks.preflight import weights_problems  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.check_weights import weights_problems  # noqa: PLC0415 - imports pydantic
 
     further = weights_problems(path, arguments.overrides, network=may_fetch(arguments), valid=not wrong)
     return (*found, *(problem for problem in further if problem not in found))

@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from PIL import Image
 
 from recipe_runner.problems.problem import Problem, RecordError
-from recipe_runner.record.store import StoredImage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
-
-    from recipe_runner.canonical import Json
 
     Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -43,20 +38,6 @@ class Picture:
     width: int
     height: int
     pixel_sha256: str
-
-    def stored(self, node_key: str, environment: Mapping[str, Json], inputs: Mapping[str, Json]) -> StoredImage:
-        """The store's record of this picture as the image of `node_key` (see `StoredImage`)."""
-        return StoredImage(
-            node_key=node_key,
-            file_sha256=hashlib.sha256(self.data).hexdigest(),
-            pixel_sha256=self.pixel_sha256,
-            size=len(self.data),
-            format=self.format,
-            width=self.width,
-            height=self.height,
-            environment=environment,
-            inputs=inputs,
-        )
 
 
 def pixel_sha256(pixels: Pixels) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
@@ -20,14 +20,32 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from recipe_runner.record.manifest import ImageRecord
-
 FOLDER = "thumbnails"
 SIDE = 256
 """The longer side of a thumbnail in pixels; a picture that is no larger has none."""
 _QUALITY = 80
 SECONDS = 6.0
 """How long thumbnails are made for one page at the most: it works without them, and the next one finds more."""
+
+
+class LargeImage(Protocol):
+    """An image of a run: where it lies in the run folder, its size in pixels, and the sha256 of its pixels."""
+
+    @property
+    def path(self) -> str:
+        """Where it lies, relative to the run folder."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
+    def pixel_sha256(self) -> str:
+        """The digest of its pixels."""
 
 
 def thumbnail_path(pixel_sha256: str) -> str:
@@ -42,7 +60,7 @@ def write_thumbnail(run: Path, pixel_sha256: str, pixels: NDArray[np.uint8]) -> 
         _write(Image.fromarray(pixels), run / thumbnail_path(pixel_sha256))
 
 
-def write_thumbnails(run: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
+def write_thumbnails(run: Path, images: Iterable[LargeImage]) -> dict[str, str]:
     """Make the thumbnails of a run that are not there yet; each large image's path leads to its thumbnail's.
 
     Of a picture that is not there, or cannot be read, the path leads to itself; so does that of every picture where

@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner import __version__
 from recipe_runner.disk.atomic import make_folder, write_file
 from recipe_runner.problems.problem import Problem, RecordError, ResolutionError
+from recipe_runner.version import __version__
 from recipe_runner.weights.files.digests import RACY_SECONDS, cache_folder
 
 if TYPE_CHECKING:

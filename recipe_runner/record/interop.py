@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recipe_runner import __version__
 from recipe_runner.record.inputs import SourceRecord
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED, TELEMETRY
 from recipe_runner.record.telemetry import read_telemetry
+from recipe_runner.version import __version__
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"

@@ -23,7 +23,7 @@ from recipe_runner.record.generation import Describer
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, Manifest, read_manifest
 from recipe_runner.record.names import MANIFEST, TELEMETRY
-from recipe_runner.record.store import Absent, StoredImage
+from recipe_runner.record.store import Absent, StoredImage, stored_image
 from recipe_runner.record.summary import Entries, is_own, recipe_sha256, write_summary
 from recipe_runner.record.telemetry import Invocation, append_telemetry
 
@@ -151,7 +151,7 @@ class Gallery:
         if self._environment is None:
             message = "BUG: an image was made before the environment was told"
             raise AssertionError(message)
-        return picture.stored(key, self._environment, inputs_of(self._plan.graph, key))
+        return stored_image(picture, key, self._environment, inputs_of(self._plan.graph, key))
 
     def _write(self, image: PlannedImage, stored: StoredImage, data: bytes) -> JournalEntry:
         text = parameters_text(self._describer.generation(image, stored.width, stored.height))

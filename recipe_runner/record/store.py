@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from recipe_runner.images.encode import Picture
+
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FORMAT = re.compile(r"[a-z]{1,8}")
 _RECORD_BYTES = 1 << 20
@@ -46,6 +48,23 @@ class StoredImage:
     height: int
     environment: Mapping[str, Json]
     inputs: Mapping[str, Json]
+
+
+def stored_image(
+    picture: Picture, node_key: str, environment: Mapping[str, Json], inputs: Mapping[str, Json]
+) -> StoredImage:
+    """The store's record of a picture as the image of `node_key`."""
+    return StoredImage(
+        node_key=node_key,
+        file_sha256=hashlib.sha256(picture.data).hexdigest(),
+        pixel_sha256=picture.pixel_sha256,
+        size=len(picture.data),
+        format=picture.format,
+        width=picture.width,
+        height=picture.height,
+        environment=environment,
+        inputs=inputs,
+    )
 
 
 _FIELDS = dict.fromkeys(field.name for field in fields(StoredImage))

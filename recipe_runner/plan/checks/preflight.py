@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from recipe_runner.document import paths
 from recipe_runner.document.document import Document
-from recipe_runner.lock.compare import pins_of
-from recipe_runner.lock.file import lock_beside, read_lock
 from recipe_runner.plan.adapters.base_modules import base_modules
-from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.plan.checks.masks import mask_warnings
 from recipe_runner.plan.checks.memory import memory_warnings
 from recipe_runner.plan.checks.prompt_length import window_warnings
-from recipe_runner.plan.resolve import resolve
 from recipe_runner.plan.resolved import ResolvedRecipe
 from recipe_runner.problems.place import warning_at
-from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError
+from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.wording import shown
-from recipe_runner.recipe.load import read_document
-from recipe_runner.recipe.matrix import variants
 from recipe_runner.recipe.rules import check_rules
 from recipe_runner.recipe.rules.view import View
-from recipe_runner.recipe.valid_part import checkable
-from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_contents
-from recipe_runner.weights.files.digests import unhashed
-from recipe_runner.weights.files.header import remembered_headers
 from recipe_runner.weights.lora.family import advice
-
-
-def weights_problems(
-    path: Path, overrides: Sequence[str] = (), *, network: bool = False, valid: bool = True
-) -> tuple[Problem, ...]:
-    """Every problem of a recipe's base and adapters that headers show; no contents are read, no plan is made.
-
-    With `network` the headers of what is not on this machine are fetched, once all that is was found right. Of a recipe
-    that is not `valid`, what does not depend on its mistakes is checked, and only errors are told: a warning may follow
-    from a mistake.
-    """
-    document = read_document(path, overrides)
-    if not valid:
-        whole = checkable(document)
-        found = () if whole is None else _found(path, whole, network=network)
-        return tuple(problem for problem in found if problem.severity == "error")
-    return _found(path, document, network=network)
-
-
-def _found(path: Path, document: Document, *, network: bool) -> tuple[Problem, ...]:
-    try:
-        pins = pins_of(read_lock(lock_beside(path)))
-        with unhashed(), remembered_headers():
-            with reach(Access(pins=pins)):
-                resolved = resolve(document, variants(document))
-            if network and not all(isinstance(source, Source) for source in resolved.sources().values()):
-                with reach(Access(pins=pins, network=True, headers=True)):
-                    resolved = resolve(document, variants(document))
-            check_pipelines(document, resolved)
-            unused = unused_tokens(resolved, left_to_files(document))
-            return (*unused, *fit_warnings(resolved), *_unchecked(document, resolved))
-    except RecipeRunnerError as error:
-        return error.problems
 
 
 def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
@@ -146,24 +102,3 @@ def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
             if said:
                 message = f"adapter {adapter.name}: every tensor lands, but {said}"
                 yield warning_at(adapter.origin, "W763", message, "use an adapter that was trained on this family")
-
-
-def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem]:
-    """W762 for every source that is not on this machine, and so was not looked into."""
-    for role, source in resolved.sources().items():
-        if isinstance(source, Source):
-            continue
-        message = f"{role} was not checked: {source.reason}"
-        yield document.problem("W762", message, _place(document, role), source.hint, severity="warning")
-
-
-def _place(document: Document, role: str) -> paths.Path:
-    """Where the recipe names the source with this role, or as near as it can be told."""
-    if role == "base":
-        return ("base", "model")
-    steps = paths.parse_path(role.partition("#")[0])
-    try:
-        return paths.locate(document.tree, steps)
-    except paths.PathNotFoundError as error:
-        # An axis of the matrix sets it.
-        return tuple(step.name for step in steps[: steps.index(error.step)])

@@ -17,9 +17,9 @@ from support.plain import plain_picture, plain_pipeline
 from transformers import CLIPVisionModelWithProjection
 
 import recipe_runner
+from recipe_runner.actions.check_weights import weights_problems
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.checks.memory import weights_memory
-from recipe_runner.plan.checks.preflight import weights_problems
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.weights.identify.folder import identify
 

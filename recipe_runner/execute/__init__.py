@@ -1,1 +1,0 @@
-"""Executors of build graphs; what an operation does is passed in."""
