@@ -150,7 +150,7 @@ def test_no_text_brings_down_the_checks() -> None:
             assert problem.message
             assert problem.line >= 1, (problem, data)
             assert problem.column >= 1, (problem, data)
-            assert problem.column <= len(problem.source_line) + 1, (problem, data)
+            assert problem.column <= len(problem.place.source_line) + 1, (problem, data)
             assert "\x1b" not in problem_text(problem)
             assert "\n" not in problem_github(problem)
         errors = [problem for problem in problems if problem.severity == "error"]

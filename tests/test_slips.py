@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.command import call
 
+from recipe_runner.actions.check_weights import weights_problems
 from recipe_runner.lock.unpinned import movable_sources
-from recipe_runner.plan.checks.preflight import weights_problems
 from recipe_runner.problems.problem import Problem
 from recipe_runner.recipe.load import find_problems
 
@@ -39,7 +39,7 @@ def told(path: Path) -> Problem:
 
 def place(problem: Problem) -> str:
     """What the caret underlines."""
-    return problem.source_line[problem.column - 1 :][: problem.width]
+    return problem.place.source_line[problem.column - 1 :][: problem.place.width]
 
 
 @pytest.mark.parametrize(

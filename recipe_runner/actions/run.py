@@ -19,8 +19,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.lock.compare import Use
 from recipe_runner.plan.checks.preflight import fit_warnings
 from recipe_runner.plan.compile import Plan, PlannedImage
-from recipe_runner.problems.place import origin_at, placed, told_as
-from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError, at
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.run_images import IN_FOLDER, Gallery
 from recipe_runner.record.state import plan_state
@@ -123,10 +122,10 @@ def _make(
         progress.say(f"note: {FACES_NOTICE}")
     # Before it costs anything; what the operations find to be so once more is not told twice.
     told = list(fit_warnings(plan.recipe))
-    early = [told_as(problem) for problem in told]
+    early = [problem.one_line() for problem in told]
     for warning in early:
         progress.say(f"warning: {warning}")
-    with placed(origin_at(prepared.document.mark(("runtime", "device")))):
+    with at(prepared.document.place(("runtime", "device"))):
         workshop = Workshop(plan, progress.step, told=told)
     with workshop:
         gallery.begin(workshop.environment)

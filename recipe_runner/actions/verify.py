@@ -21,6 +21,7 @@ from recipe_runner.images.similarity import IDENTICAL, Tolerance, Verdict, compa
 from recipe_runner.lock.compare import pins_of
 from recipe_runner.lock.fetch import fault_of, is_bundled, locate_locked, locked_address
 from recipe_runner.lock.file import Lock, LockedSource, read_lock
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError, ResolutionError
 from recipe_runner.record.documents import readdressed_recipe
 from recipe_runner.record.manifest import ImageRecord, Manifest
@@ -62,13 +63,13 @@ def origin_of(run: Path, root: Path | None = None) -> Origin:
     try:
         data = (run / name).read_bytes()
     except OSError as error:
-        problem = Problem(code="E802", message=f"cannot read {run / name}: {error.strerror}", path=str(run))
+        problem = Problem(code="E802", message=f"cannot read {run / name}: {error.strerror}", place=Place(str(run)))
         raise RecordError(problem) from error
     document = parse_document(data, str((root or run) / name))
     lock = read_lock(run / LOCK)
     if lock is None:
         message = f"cannot read {run / LOCK}: there is no such file"
-        raise RecordError(Problem(code="E802", message=message, path=str(run)))
+        raise RecordError(Problem(code="E802", message=message, place=Place(str(run))))
     return Origin(document=document, lock=lock, root=root, lock_folder=root or _recipe_folder(run, document, lock))
 
 
@@ -188,7 +189,7 @@ def make_again(
         message = f"the process that makes the images again ended with status {answer.returncode}"
         raise RecordError(Problem(code="E812", message=message)) from error
     if made.get("problems"):
-        raise ResolutionError(*(Problem(**problem) for problem in made["problems"]))
+        raise ResolutionError(*(Problem(**{**each, "place": Place(*each["place"])}) for each in made["problems"]))
     return [_compared(run, out, image, manifest, made, tolerance) for image in images]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner.cli.options import add_format, add_recipe
+from recipe_runner.problems.place import Place
 
 if TYPE_CHECKING:
     from recipe_runner.exchange.exporters.exported import Exported
@@ -84,10 +85,14 @@ def _problems(exported: Exported, path: str) -> list[Problem]:
 
     hint = "`recipe-runner export-adapter` writes a LoRA or merge as a file that plain diffusers loads"
     wrong = [
-        Problem(code="E860", message=sentence, path=path, hint=hint if any(w in sentence for w in _WRITABLE) else "")
+        Problem(
+            code="E860", message=sentence, place=Place(path), hint=hint if any(w in sentence for w in _WRITABLE) else ""
+        )
         for sentence in exported.wrong
     ]
-    notes = [Problem(code="W851", message=sentence, path=path, severity="warning") for sentence in exported.notes]
+    notes = [
+        Problem(code="W851", message=sentence, place=Place(path), severity="warning") for sentence in exported.notes
+    ]
     return [*wrong, *notes]
 
 

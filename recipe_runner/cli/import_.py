@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipe_runner.cli.options import add_format
+from recipe_runner.problems.place import Place
 
 if TYPE_CHECKING:
     from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             if target is not None:
                 write_new(target, recipe.text, force=arguments.force, make_folder=into_folder)
         except RecipeRunnerError as error:
-            problems += error.at("" if name == "-" else _shown(name), 0, 0).problems
+            problems += error.at(Place("" if name == "-" else _shown(name))).problems
             continue
         problems += _warnings(_shown(name), recipe)
         answers.append(
@@ -116,10 +117,12 @@ def _import(name: str, surroundings: Surroundings) -> ImportedRecipe:
             with Path(name).open("rb") as file:
                 data = file.read(LARGEST_PICTURE + 1)
     except OSError as error:
-        problem = Problem(code="E855", message=f"cannot be read: {error.strerror or error}", path=_shown(name))
+        problem = Problem(code="E855", message=f"cannot be read: {error.strerror or error}", place=Place(_shown(name)))
         raise ResolutionError(problem) from error
     if len(data) > LARGEST_PICTURE:
-        raise ResolutionError(Problem(code="E855", message=f"larger than {LARGEST_PICTURE:,} bytes", path=_shown(name)))
+        raise ResolutionError(
+            Problem(code="E855", message=f"larger than {LARGEST_PICTURE:,} bytes", place=Place(_shown(name)))
+        )
     return import_bytes(data, "standard-input" if name == "-" else name, surroundings)
 
 
@@ -149,7 +152,7 @@ def _warnings(name: str, recipe: ImportedRecipe) -> Iterator[Problem]:
     from recipe_runner.problems.problem import Problem  # noqa: PLC0415
 
     for sentence in recipe.lost:
-        yield Problem(code="W850", message=f"not carried over: {sentence}", path=name, severity="warning")
+        yield Problem(code="W850", message=f"not carried over: {sentence}", place=Place(name), severity="warning")
 
 
 def _print(answers: list[dict[str, Any]], problems: list[Problem], output_format: str) -> None:

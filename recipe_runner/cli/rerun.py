@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.actions.prepare import Prepared, Terms, prepare
-from recipe_runner.actions.run import in_order, require_sources
+from recipe_runner.actions.prepare import Prepared, Terms, prepare, require_sources
+from recipe_runner.actions.run import in_order
 from recipe_runner.canonical import Json
 from recipe_runner.images.encode import encode
 from recipe_runner.lock.compare import pins_of

@@ -9,6 +9,7 @@ from typing import Literal
 
 from recipe_runner.disk.atomic import reading
 from recipe_runner.document.document import Document, parse_document
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError, ResolutionError
 from recipe_runner.record.git import read_revision
 from recipe_runner.record.names import MANIFEST
@@ -119,9 +120,9 @@ def same_kind(old: Side | None, new: Side | None) -> Kind:
     if old.kind != new.kind:
         message = f"{old.label} is a {old.kind} and {new.label} is a {new.kind}"
         hint = "Compare two of a kind. The recipe of a run is the resolved.yaml in its folder."
-        raise RecordError(Problem(code="E830", message=message, path=new.label, hint=hint))
+        raise RecordError(Problem(code="E830", message=message, place=Place(new.label), hint=hint))
     return old.kind
 
 
 def _unknown(operand: str, reason: str, hint: str) -> ResolutionError:
-    return ResolutionError(Problem(code="E831", message=reason, path=operand, hint=hint))
+    return ResolutionError(Problem(code="E831", message=reason, place=Place(operand), hint=hint))

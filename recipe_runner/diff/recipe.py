@@ -136,8 +136,8 @@ class Places:
             prompts = cast("Sequence[Json]", document.tree.get("prompts") or ())
             ids = [prompt_id(entry, index) for index, entry in enumerate(prompts)]
             steps[1] = ids.index(path[1]) if path[1] in ids else len(ids)
-        mark = document.mark(tuple(steps), key=True)
-        return Place(path=mark.source, line=mark.line, column=mark.column, new=document is self.new)
+        mark = document.place(tuple(steps), key=True)
+        return Place(path=mark.path, line=mark.line, column=mark.column, new=document is self.new)
 
 
 def _only(said: Spoken, key: str) -> dict[str, Json]:

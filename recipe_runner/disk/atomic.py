@@ -14,6 +14,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         hint = _HINTS.get(error.errno or 0, "")
-        problem = Problem(code="E801", message=f"cannot write {path}: {reason}", path=str(path), hint=hint)
+        problem = Problem(code="E801", message=f"cannot write {path}: {reason}", place=Place(str(path)), hint=hint)
         raise RecordError(problem) from error
 
 
@@ -80,7 +81,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        problem = Problem(code="E802", message=f"cannot read {path}: {reason}", path=str(path))
+        problem = Problem(code="E802", message=f"cannot read {path}: {reason}", place=Place(str(path)))
         raise RecordError(problem) from error
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from recipe_runner.disk.atomic import make_folder, writing
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def hold_lock(path: Path, *, wait: bool, on_wait: Callable[[str], None] | None =
                     Problem(
                         code="E803",
                         message=f"{holder} is already working in {path.parent}",
-                        path=str(path.parent),
+                        place=Place(str(path.parent)),
                         hint="Wait until it has ended, or run with --wait.",
                     )
                 )

@@ -9,8 +9,9 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, cast
 
 from recipe_runner.document.overrides import override
-from recipe_runner.document.text import Origin, Span, read_text
-from recipe_runner.document.tree import Node, read_nodes
+from recipe_runner.document.text import SourceText, read_text
+from recipe_runner.document.tree import TreeNode, read_nodes
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecipeSyntaxError, Severity
 
 if TYPE_CHECKING:
@@ -18,26 +19,15 @@ if TYPE_CHECKING:
     from recipe_runner.document.paths import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a text. `line` and `column` count from 1, in characters; `width` is what a caret underlines."""
-
-    source: str
-    line: int
-    column: int
-    width: int
-    source_line: str
-
-
 @dataclass(frozen=True)
 class Document:
-    """A parsed recipe or manifest: `tree` is plain data, `mark` says where each part of it stands.
+    """A parsed recipe or manifest: `tree` is plain data, `place` says where each part of it stands.
 
     `beside` is the folder that relative paths start from, where that is not the one that the source's name says.
     """
 
-    origin: Origin
-    root: Node
+    origin: SourceText
+    root: TreeNode
     beside: FilePath | None = None
 
     @property
@@ -60,21 +50,16 @@ class Document:
         """The plain tree. It is shared and must not be changed."""
         return cast("Mapping[str, Json]", self.root.value)
 
-    def span(self, path: Path, *, key: bool = False) -> Span:
+    def place(self, path: Path, *, key: bool = False) -> Place:
         """The place of the value at `path`, or of its key; of the nearest ancestor where `path` leads nowhere."""
-        node, span = self.root, self.root.span
+        node, place = self.root, self.root.place
         for segment in path:
             child = _child(node, segment)
             if child is None:
                 break
-            span = node.keys[segment] if key and node.keys and isinstance(segment, str) else child.span
+            place = node.keys[segment] if key and node.keys and isinstance(segment, str) else child.place
             node = child
-        return span
-
-    def mark(self, path: Path, key: bool = False) -> Mark:  # noqa: FBT001, FBT002
-        """The place of the value at `path` (of its key if `key`), or of its nearest ancestor."""
-        span = self.span(path, key=key)
-        return Mark(span.origin.source, span.line, span.column, span.width, span.origin.line(span.line))
+        return place
 
     def problem(
         self,
@@ -87,19 +72,19 @@ class Document:
         severity: Severity = "error",
     ) -> Problem:
         """A problem at the value at `path`, or at its key."""
-        return self.span(path, key=key).problem(code, message, hint, severity)
+        return Problem.at(self.place(path, key=key), code, message, hint, severity)
 
     def path_at(self, line: int, column: int) -> Path | None:
         """The path of the part whose key or value begins at a place of the text, the deepest of several."""
         found: Path | None = None
-        pending: list[tuple[Path, Node]] = [((), self.root)]
+        pending: list[tuple[Path, TreeNode]] = [((), self.root)]
         while pending:
             path, node = pending.pop()
             parts = node.parts.items() if isinstance(node.parts, dict) else enumerate(node.parts or ())
             for name, part in parts:
                 below = (*path, name)
-                spans = (part.span, (node.keys or {}).get(name) if isinstance(name, str) else None)
-                if any(span is not None and (span.line, span.column) == (line, column) for span in spans):
+                places = (part.place, (node.keys or {}).get(name) if isinstance(name, str) else None)
+                if any(place is not None and (place.line, place.column) == (line, column) for place in places):
                     found = below if found is None or len(below) > len(found) else found
                 pending.append((below, part))
         return found
@@ -131,34 +116,34 @@ def parse_document(data: bytes | str, source: str, beside: FilePath | None = Non
         root = read_nodes(origin)
     except RecipeSyntaxError as error:
         rest = error.rest
-        error.rest = Document(origin, rest) if isinstance(rest, Node) and isinstance(rest.value, Mapping) else None
+        error.rest = Document(origin, rest) if isinstance(rest, TreeNode) and isinstance(rest.value, Mapping) else None
         raise
     if root is None or root.value is None:
         hint = "`recipe-runner init` writes a recipe to start from."
-        raise RecipeSyntaxError(origin.at(1, 1).problem("E106", "the file is empty", hint))
+        raise RecipeSyntaxError(Problem.at(origin.at(1, 1), "E106", "the file is empty", hint))
     if not isinstance(root.value, Mapping):
         what = "a list" if isinstance(root.value, list) else "a single value"
         hint = "Start with `recipe: 1` and a line for each section."
         message = f"the document is {what}, not a mapping of keys"
-        raise RecipeSyntaxError(root.span.problem("E115", message, hint))
+        raise RecipeSyntaxError(Problem.at(root.place, "E115", message, hint))
     return Document(origin, root, beside)
 
 
-def _without(node: Node, path: Path) -> Node:
+def _without(node: TreeNode, path: Path) -> TreeNode:
     first, rest = path[0], path[1:]
     if isinstance(node.parts, list) and isinstance(first, int):
         kept = [_without(node.parts[first], rest)] if rest else []
         elements = [*node.parts[:first], *kept, *node.parts[first + 1 :]]
         return node._replace(value=[element.value for element in elements], parts=elements)
-    named = cast("dict[str, Node]", node.parts)
+    named = cast("dict[str, TreeNode]", node.parts)
     parts = {name: part for name, part in named.items() if name != first}
     if rest:
         parts = {name: _without(part, rest) if name == first else part for name, part in named.items()}
     return node._replace(value={name: part.value for name, part in parts.items()}, parts=parts)
 
 
-def _child(node: Node, segment: str | int) -> Node | None:
-    found: Node | None = None
+def _child(node: TreeNode, segment: str | int) -> TreeNode | None:
+    found: TreeNode | None = None
     if isinstance(node.parts, dict) and isinstance(segment, str):
         found = node.parts.get(segment)
     elif isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import NoReturn, cast
 
 from recipe_runner.document.paths import PathNotFoundError, PathSyntaxError, Step, locate, parse_path
-from recipe_runner.document.text import Origin, Span, read_text
-from recipe_runner.document.tree import Node, read_nodes
-from recipe_runner.problems.problem import RecipeInvalid, RecipeSyntaxError
+from recipe_runner.document.text import SourceText, read_text
+from recipe_runner.document.tree import TreeNode, read_nodes
+from recipe_runner.problems.place import Place
+from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeSyntaxError
 from recipe_runner.problems.suggest import did_you_mean
 
 SOURCE = "--set"
@@ -18,7 +19,7 @@ _ADDED = 2
 _EXAMPLE = "An override is path=value, such as sampling.guidance_scale=5."
 
 
-def override(root: Node, text: str) -> Node:
+def override(root: TreeNode, text: str) -> TreeNode:
     """`root` with the override `text` applied; parts that it does not touch are shared.
 
     Raises:
@@ -41,11 +42,11 @@ def override(root: Node, text: str) -> Node:
             *(replace(p, code="E303", hint=hint) if p.code in ("E104", "E105") else p for p in error.problems)
         ) from error
     if value is None:
-        value = Node(None, Span(origin, 1, shift, 1))
+        value = TreeNode(None, origin.at(1, shift))
     return _placed(root, steps, value, origin)
 
 
-def _steps(root: Node, origin: Origin, text: str) -> list[Step]:
+def _steps(root: TreeNode, origin: SourceText, text: str) -> list[Step]:
     try:
         steps = parse_path(text)
     except PathSyntaxError as error:
@@ -64,23 +65,23 @@ def _steps(root: Node, origin: Origin, text: str) -> list[Step]:
     return [replace(step, name=segment) for step, segment in zip(steps, path, strict=True)]
 
 
-def _placed(node: Node | None, steps: list[Step], value: Node, origin: Origin) -> Node:
+def _placed(node: TreeNode | None, steps: list[Step], value: TreeNode, origin: SourceText) -> TreeNode:
     if not steps:
         return value
     step, rest = steps[0], steps[1:]
-    span = Span(origin, 1, step.column, step.width)
+    place = origin.at(1, step.column, step.width)
     if isinstance(step.name, int):
-        node = cast("Node", node)  # `locate` found the list and its element
-        elements = list(cast("list[Node]", node.parts))
+        node = cast("TreeNode", node)  # `locate` found the list and its element
+        elements = list(cast("list[TreeNode]", node.parts))
         elements[step.name] = _placed(elements[step.name], rest, value, origin)
         return node._replace(value=[element.value for element in elements], parts=elements)
     if node is None or not isinstance(node.parts, dict):
-        node = Node({}, span, {}, {})
+        node = TreeNode({}, place, {}, {})
     parts = dict(node.parts) if isinstance(node.parts, dict) else {}
     parts[step.name] = _placed(parts.get(step.name), rest, value, origin)
-    keys = {**(node.keys or {}), step.name: span}
+    keys = {**(node.keys or {}), step.name: place}
     return node._replace(value={name: part.value for name, part in parts.items()}, parts=parts, keys=keys)
 
 
-def _refuse(span: Span, code: str, message: str, hint: str) -> NoReturn:
-    raise RecipeInvalid(span.problem(code, message, hint))
+def _refuse(place: Place, code: str, message: str, hint: str) -> NoReturn:
+    raise RecipeInvalid(Problem.at(place, code, message, hint))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from recipe_runner.problems.problem import Problem
+
 if TYPE_CHECKING:
-    from recipe_runner.document.text import Origin
-    from recipe_runner.problems.problem import Problem
+    from recipe_runner.document.text import SourceText
 
 _INDENT = re.compile(r"[ \t]*")
 _KEY = re.compile(r"\s*\w+:")
@@ -66,10 +67,10 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 
-def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Problem:
+def syntax_problem(error: yaml.YAMLError, origin: SourceText, shift: int = 0) -> Problem:
     """The parser's complaint as a problem: E105 for tabs in the indentation, else E104."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return origin.at(1, 1).problem("E104", f"the text is not YAML: {error}")
+        return Problem.at(origin.at(1, 1), "E104", f"the text is not YAML: {error}")
     mark = error.problem_mark
     said = f"{error.context or ''}: {error.problem or ''}"
     unclosed = "quoted scalar" in said and "unexpected" in said
@@ -80,7 +81,7 @@ def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Pro
     indent = _INDENT.match(text)
     if indent and "\t" in indent.group() and not unclosed:
         hint = "Indent with spaces; most editors can convert."
-        return origin.at(line, text.index("\t") + 1).problem("E105", "a tab is used for indentation", hint)
+        return Problem.at(origin.at(line, text.index("\t") + 1), "E105", "a tab is used for indentation", hint)
     message, hint = _explained(said, text[column - 1 : column])
     if message.startswith("this line does not fit") and _ENDED.search(text[: column - 1]):
         message, hint = (
@@ -93,7 +94,7 @@ def syntax_problem(error: yaml.YAMLError, origin: Origin, shift: int = 0) -> Pro
         hint = "Look at the line above: it may lack a `:`, or be indented less than this one."
     if error.context_mark is not None and error.context_mark.line != mark.line:
         message += f" (it starts on line {error.context_mark.line + 1})"
-    return origin.at(line, column).problem("E104", message, hint)
+    return Problem.at(origin.at(line, column), "E104", message, hint)
 
 
 def _explained(said: str, character: str) -> tuple[str, str]:

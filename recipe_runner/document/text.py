@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
-from recipe_runner.problems.problem import Problem, RecipeSyntaxError, Severity
+from recipe_runner.problems.place import Place
+from recipe_runner.problems.problem import Problem, RecipeSyntaxError
 
 LARGEST_FILE = 1024 * 1024
 """Bytes. A recipe of ten thousand long prompts fits."""
@@ -34,8 +34,8 @@ _NAMES = {"\x00": "a null character", "\x85": "a next-line character", "\u2028":
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A text that marks point into: a file, or an option of the command line."""
+class SourceText:
+    """A text that places point into: a file, or an option of the command line."""
 
     source: str
     text: str
@@ -49,37 +49,14 @@ class Origin:
         """The line called `number`, from 1; empty beyond the last."""
         return self.lines[number - 1] if number <= len(self.lines) else ""
 
-    def at(self, line: int, column: int, width: int = 1) -> Span:
+    def at(self, line: int, column: int, width: int = 1) -> Place:
         """A place of this text, moved onto its last line where it lies beyond."""
         if line > len(self.lines):
-            return Span(self, len(self.lines), len(self.lines[-1]) + 1, 1)
-        return Span(self, line, column, max(1, width))
+            return Place(self.source, len(self.lines), len(self.lines[-1]) + 1, 1, self.lines[-1])
+        return Place(self.source, line, column, max(1, width), self.lines[line - 1])
 
 
-class Span(NamedTuple):
-    """A place: line and column count from 1, in characters. `width` ends with the line."""
-
-    origin: Origin
-    line: int
-    column: int
-    width: int
-
-    def problem(self, code: str, message: str, hint: str = "", severity: Severity = "error") -> Problem:
-        """A problem at this place."""
-        return Problem(
-            code=code,
-            message=message,
-            path=self.origin.source,
-            line=self.line,
-            column=self.column,
-            width=self.width,
-            hint=hint,
-            source_line=self.origin.line(self.line),
-            severity=severity,
-        )
-
-
-def read_text(data: bytes | str, source: str) -> Origin:
+def read_text(data: bytes | str, source: str) -> SourceText:
     """Decode `data` and refuse what may not stand in it.
 
     Raises:
@@ -88,16 +65,15 @@ def read_text(data: bytes | str, source: str) -> Origin:
     size = len(data)
     if size > LARGEST_FILE:
         raise RecipeSyntaxError(
-            Origin(source, "")
-            .at(1, 1)
-            .problem(
+            Problem.at(
+                SourceText(source, "").at(1, 1),
                 "E103",
                 f"the file has {size:,} bytes; at most {LARGEST_FILE:,} are read",
                 "Split the recipe; prompts and seeds can be several recipes.",
             )
         )
     text = data.removeprefix("\ufeff") if isinstance(data, str) else _decoded(data, source)
-    origin = Origin(source, text)
+    origin = SourceText(source, text)
     if _UNSEEN.search(text):
         _refuse_unseen(origin)
     return origin
@@ -107,24 +83,26 @@ def _decoded(data: bytes, source: str) -> str:
     hint = "Save the file as UTF-8."
     if found := next((what for start, what in _OTHER_FILES.items() if data.startswith(start)), None):
         advice = "`recipe-runner import` makes recipes of pictures." if found == "a picture" else ""
-        problem = Origin(source, "").at(1, 1).problem("E101", f"the file is {found}, not a recipe", advice)
+        problem = Problem.at(SourceText(source, "").at(1, 1), "E101", f"the file is {found}, not a recipe", advice)
         raise RecipeSyntaxError(problem)
     for mark, encoding in _FOREIGN_MARKS.items():
         if data.startswith(mark):
             message = f"the file is {encoding} text, not UTF-8"
-            raise RecipeSyntaxError(Origin(source, "").at(1, 1).problem("E101", message, hint))
+            raise RecipeSyntaxError(Problem.at(SourceText(source, "").at(1, 1), "E101", message, hint))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # `error.object` is what follows a byte-order mark, and positions count in it.
         body = error.object
         before = _LINE_BREAK.split(body[: error.start].decode())
-        origin = Origin(source, body.decode(errors="replace"))
+        origin = SourceText(source, body.decode(errors="replace"))
         message = f"byte 0x{body[error.start]:02X} is not UTF-8 text"
-        raise RecipeSyntaxError(origin.at(len(before), len(before[-1]) + 1).problem("E101", message, hint)) from error
+        raise RecipeSyntaxError(
+            Problem.at(origin.at(len(before), len(before[-1]) + 1), "E101", message, hint)
+        ) from error
 
 
-def _refuse_unseen(origin: Origin) -> None:
+def _refuse_unseen(origin: SourceText) -> None:
     problems = []
     for number, line in enumerate(origin.lines, start=1):
         for match in _UNSEEN.finditer(line):
@@ -132,7 +110,8 @@ def _refuse_unseen(origin: Origin) -> None:
             name = _NAMES.get(character, "a control character")
             escape = f"\\x{ord(character):02X}" if ord(character) < 0x100 else f"\\u{ord(character):04X}"  # noqa: PLR2004
             problems.append(
-                origin.at(number, match.start() + 1).problem(
+                Problem.at(
+                    origin.at(number, match.start() + 1),
                     "E102",
                     f"{name} (U+{ord(character):04X}) may not stand in a recipe",
                     f'Delete it; if a text needs it, write "{escape}" between double quotes.',

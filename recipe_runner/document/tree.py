@@ -13,7 +13,8 @@ import yaml
 
 from recipe_runner.document.scalars import LARGEST_INTEGER, NotFiniteError, TooLargeError, read_scalar
 from recipe_runner.document.syntax import syntax_problem
-from recipe_runner.document.text import Origin, Span
+from recipe_runner.document.text import SourceText
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecipeSyntaxError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MOST_VALUES = 200_000
 _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Node(NamedTuple):
+class TreeNode(NamedTuple):
     """A value and its place. Never changed: aliases, overrides and variants share nodes.
 
     `parts` are the nodes of a mapping's values or a list's elements, `keys` the places of a mapping's keys; `weight`
@@ -36,9 +37,9 @@ class Node(NamedTuple):
     """
 
     value: Json
-    span: Span
-    parts: dict[str, Node] | list[Node] | None = None
-    keys: dict[str, Span] | None = None
+    place: Place
+    parts: dict[str, TreeNode] | list[TreeNode] | None = None
+    keys: dict[str, Place] | None = None
     weight: int = 1
     height: int = 0
 
@@ -47,37 +48,37 @@ class Node(NamedTuple):
 class _Open:
     """A mapping or list whose end has not been read."""
 
-    span: Span
+    place: Place
     anchor: str | None
-    keys: dict[str, Span] | None
-    parts: dict[str, Node] | list[Node]
+    keys: dict[str, Place] | None
+    parts: dict[str, TreeNode] | list[TreeNode]
     weight: int = 1
     height: int = 1
     key: str | None = None
     wants_key: bool = False
     flow: bool = False
 
-    def closed(self) -> Node:
+    def closed(self) -> TreeNode:
         if isinstance(self.parts, dict):
             value: Json = {key: node.value for key, node in self.parts.items()}
         else:
             value = [node.value for node in self.parts]
-        return Node(value, self.span, self.parts, self.keys, self.weight, self.height)
+        return TreeNode(value, self.place, self.parts, self.keys, self.weight, self.height)
 
 
 @dataclass(slots=True)
 class _Builder:
     """Builds one tree. `shift` is added to the columns of line 1, for a value that stands behind `path=`."""
 
-    origin: Origin
+    origin: SourceText
     shift: int = 0
     problems: list[Problem] = field(default_factory=list)
     stack: list[_Open] = field(default_factory=list)
-    anchors: dict[str, Node] = field(default_factory=dict)
-    root: Node | None = None
+    anchors: dict[str, TreeNode] = field(default_factory=dict)
+    root: TreeNode | None = None
     documents: int = 0
 
-    def span(self, event: yaml.Event) -> Span:
+    def place(self, event: yaml.Event) -> Place:
         # Events always have marks, which the library's types do not say.
         start: Any = event.start_mark
         end: Any = event.end_mark
@@ -86,14 +87,14 @@ class _Builder:
             width = end.column - start.column
         else:
             width = len(self.origin.line(line).rstrip()) - column + 1
-        return Span(self.origin, line, column, max(1, width))
+        return Place(self.origin.source, line, column, max(1, width), self.origin.line(line))
 
-    def problem(self, code: str, message: str, span: Span, hint: str) -> None:
-        self.problems.append(span.problem(code, message, hint))
+    def problem(self, code: str, message: str, place: Place, hint: str) -> None:
+        self.problems.append(Problem.at(place, code, message, hint))
 
-    def stop(self, code: str, message: str, span: Span, hint: str) -> NoReturn:
+    def stop(self, code: str, message: str, place: Place, hint: str) -> NoReturn:
         """Nothing after this can be read in earnest."""
-        self.problem(code, message, span, hint)
+        self.problem(code, message, place, hint)
         raise RecipeSyntaxError(*self.problems)
 
     def take(self, event: yaml.Event) -> None:
@@ -103,12 +104,12 @@ class _Builder:
             self.start(event)
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             closing = self.stack.pop()
-            end = self.span(event)
+            end = self.place(event)
             if closing.flow:
                 # A block's end is where the next thing starts, so only a collection in brackets has a width.
-                start = closing.span
+                start = closing.place
                 last = end.column if end.line == start.line else len(self.origin.line(start.line).rstrip())
-                closing.span = start._replace(width=last + 1 - start.column)
+                closing.place = start._replace(width=last + 1 - start.column)
             node = closing.closed()
             if closing.anchor is not None:
                 self.anchors[closing.anchor] = node
@@ -120,89 +121,89 @@ class _Builder:
 
     def document(self, event: yaml.DocumentStartEvent) -> None:
         self.documents += 1
-        span = self.span(event)
+        place = self.place(event)
         if self.documents > 1:
-            self.stop("E107", "a second document starts here", span, "One file holds one recipe: delete the `---`.")
+            self.stop("E107", "a second document starts here", place, "One file holds one recipe: delete the `---`.")
         if event.version is not None and tuple(event.version) != (1, 2):
             version = ".".join(map(str, event.version))
             message = f"the file says it is YAML {version}; recipes are YAML 1.2"
-            self.problem("E104", message, span, "Delete the `%YAML` line.")
+            self.problem("E104", message, place, "Delete the `%YAML` line.")
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
-        span = self.span(event)
+        place = self.place(event)
         plain = event.tag is None and event.implicit[0]
         if event.tag is not None:
-            self.refuse_tag(event.tag, span)
+            self.refuse_tag(event.tag, place)
         if self.stack and self.stack[-1].wants_key:
-            self.key(event.value, span, plain=plain)
+            self.key(event.value, place, plain=plain)
             return
-        node = Node(self.plain(event.value, span) if plain else event.value, span)
+        node = TreeNode(self.plain(event.value, place) if plain else event.value, place)
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         self.add(node)
 
-    def plain(self, text: str, span: Span) -> Json:
+    def plain(self, text: str, place: Place) -> Json:
         try:
             return read_scalar(text)
         except NotFiniteError:
-            self.problem("E117", f"`{_short(text)}` is not a finite number", span, "Write a finite number.")
+            self.problem("E117", f"`{_short(text)}` is not a finite number", place, "Write a finite number.")
         except TooLargeError:
             hint = f"The largest integer is {LARGEST_INTEGER}; quote it if it is a text."
-            self.problem("E116", f"the integer `{_short(text)}` is too large", span, hint)
+            self.problem("E116", f"the integer `{_short(text)}` is too large", place, hint)
         return None
 
-    def key(self, text: str, span: Span, *, plain: bool) -> None:
+    def key(self, text: str, place: Place, *, plain: bool) -> None:
         mapping = self.stack[-1]
         if plain and text == "<<":
-            self.problem("E110", "recipes know no merge key `<<`", span, "Write the keys out.")
+            self.problem("E110", "recipes know no merge key `<<`", place, "Write the keys out.")
         elif plain and not isinstance(_plain_key(text), str):
             what = f"the key `{_short(text)}` is read as {_kind(text)}, not as text" if text else "a key is missing"
-            self.problem("E109", what, span, f'Put it in quotes: "{_short(text)}".' if text else "Write a name.")
+            self.problem("E109", what, place, f'Put it in quotes: "{_short(text)}".' if text else "Write a name.")
         elif mapping.keys is not None and text in mapping.keys:
             first = mapping.keys[text]
             message = f"the key `{_short(text)}` is written twice in this mapping, first on line {first.line}"
-            self.problem("E108", message, span, "Delete one of the two.")
+            self.problem("E108", message, place, "Delete one of the two.")
         if mapping.keys is not None:
-            mapping.keys.setdefault(text, span)
+            mapping.keys.setdefault(text, place)
         mapping.key = text
         mapping.wants_key = False
 
     def start(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
-        span = self.span(event)
+        place = self.place(event)
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag is not None:
-            self.refuse_tag(event.tag, span)
+            self.refuse_tag(event.tag, place)
         if self.stack and self.stack[-1].wants_key:
             what = "mapping" if mapping else "list"
             hint = "If it is a text, put it in quotes. Recipes have no templates: `--set path=value` fills in values."
-            self.stop("E109", f"a {what} stands where a key should", span, hint)
+            self.stop("E109", f"a {what} stands where a key should", place, hint)
         if len(self.stack) >= DEEPEST:
-            self.too_deep(span)
-        parts: dict[str, Node] | list[Node] = {} if mapping else []
-        keys: dict[str, Span] | None = {} if mapping else None
+            self.too_deep(place)
+        parts: dict[str, TreeNode] | list[TreeNode] = {} if mapping else []
+        keys: dict[str, Place] | None = {} if mapping else None
         flow = bool(event.flow_style)
-        self.stack.append(_Open(span, event.anchor, keys, parts, wants_key=mapping, flow=flow))
+        self.stack.append(_Open(place, event.anchor, keys, parts, wants_key=mapping, flow=flow))
         if event.anchor is not None:
             # An outer anchor of the same name ends here; until this one is closed it stands for nothing.
             self.anchors.pop(event.anchor, None)
 
     def alias(self, event: yaml.AliasEvent) -> None:
-        span = self.span(event)
+        place = self.place(event)
         anchor = str(event.anchor)
         name = _short(anchor)
         if self.stack and self.stack[-1].wants_key:
-            self.stop("E109", f"the alias `*{name}` stands where a key should", span, "Write the key out.")
+            self.stop("E109", f"the alias `*{name}` stands where a key should", place, "Write the key out.")
         if anchor not in self.anchors and any(open_.anchor == anchor for open_ in self.stack):
-            self.stop("E112", f"the alias `*{name}` stands inside what it stands for", span, "Write the value out.")
+            self.stop("E112", f"the alias `*{name}` stands inside what it stands for", place, "Write the value out.")
         node = self.anchors.get(anchor)
         if node is None:
             hint = "An anchor `&name` must come before its alias; a text that starts with `*` needs quotes."
-            self.stop("E104", f"the alias `*{name}` has no anchor `&{name}` before it", span, hint)
+            self.stop("E104", f"the alias `*{name}` has no anchor `&{name}` before it", place, hint)
         if len(self.stack) + node.height > DEEPEST:
-            self.too_deep(span)
-        self.add(node, span)
+            self.too_deep(place)
+        self.add(node, place)
 
-    def add(self, node: Node, span: Span | None = None) -> None:
+    def add(self, node: TreeNode, place: Place | None = None) -> None:
         if not self.stack:
             self.root = node
             return
@@ -210,26 +211,26 @@ class _Builder:
         parent.weight += node.weight
         parent.height = max(parent.height, node.height + 1)
         if sum(open_.weight for open_ in self.stack) > MOST_VALUES:
-            message = f"the document has more than {MOST_VALUES:,} values" + (" with its aliases" if span else "")
-            hint = "Write fewer aliases of aliases." if span else "Split the recipe."
-            self.stop("E113", message, span or node.span, hint)
+            message = f"the document has more than {MOST_VALUES:,} values" + (" with its aliases" if place else "")
+            hint = "Write fewer aliases of aliases." if place else "Split the recipe."
+            self.stop("E113", message, place or node.place, hint)
         if isinstance(parent.parts, list):
             parent.parts.append(node)
         elif parent.key is not None:
             parent.parts.setdefault(parent.key, node)
             parent.wants_key = True
 
-    def too_deep(self, span: Span) -> None:
+    def too_deep(self, place: Place) -> None:
         message = f"mappings and lists stand more than {DEEPEST} deep in one another"
-        self.stop("E114", message, span, "No recipe needs such depth: look for brackets or hyphens too many.")
+        self.stop("E114", message, place, "No recipe needs such depth: look for brackets or hyphens too many.")
 
-    def refuse_tag(self, tag: str, span: Span) -> None:
+    def refuse_tag(self, tag: str, place: Place) -> None:
         name = tag.replace("tag:yaml.org,2002:", "!!")
         message = f"recipes know no tags, and this value has `{_short(name)}`"
-        self.problem("E111", message, span, "Delete the tag; quotes make a value a text.")
+        self.problem("E111", message, place, "Delete the tag; quotes make a value a text.")
 
 
-def read_nodes(origin: Origin, text: str | None = None, shift: int = 0) -> Node | None:
+def read_nodes(origin: SourceText, text: str | None = None, shift: int = 0) -> TreeNode | None:
     """The tree of the one document in `origin`, or of `text`, a part of it that starts at column `shift` + 1.
 
     Returns None where there is no document.

@@ -71,20 +71,11 @@ def execute(
 
 def _run(operation: Operation, node: Node, inputs: Mapping[str, Any]) -> Any:
     """One operation, at the boundary where any failure becomes a located one."""
-    origin = node.origin
     try:
         return operation(node, inputs)
     except RecipeRunnerError as error:
-        raise error.at(origin.path, origin.line, origin.column, origin.source_line, origin.width) from error
+        raise error.at(node.origin) from error
     except Exception as error:
-        problem = Problem(
-            code="E790",
-            message=f"operation `{node.operation}` failed: {type(error).__name__}: {error}",
-            path=origin.path,
-            line=origin.line,
-            column=origin.column,
-            width=origin.width,
-            source_line=origin.source_line,
-            hint="run again with --debug to see where; what was finished is kept",
-        )
-        raise OperationFailed(problem) from error
+        message = f"operation `{node.operation}` failed: {type(error).__name__}: {error}"
+        hint = "run again with --debug to see where; what was finished is kept"
+        raise OperationFailed(Problem.at(node.origin, "E790", message, hint)) from error

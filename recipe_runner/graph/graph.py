@@ -11,17 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json, digest
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The place in a recipe that a node comes from; no part of its identity."""
-
-    path: str = ""
-    line: int = 0
-    column: int = 0
-    source_line: str = ""
-    width: int = 1
+from recipe_runner.problems.place import NOWHERE, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +24,7 @@ class Node:
     constants: Mapping[str, Json]
     inputs: Mapping[str, str]
     files: Mapping[str, str]
-    origin: Origin = field(compare=False)
+    origin: Place = field(compare=False)
 
 
 class BuildGraph:
@@ -64,7 +54,7 @@ class BuildGraph:
         constants: Mapping[str, Json] | None = None,
         inputs: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
-        origin: Origin | None = None,
+        origin: Place | None = None,
     ) -> str:
         """Add a node unless an equal one is there, and return its key.
 
@@ -87,7 +77,7 @@ class BuildGraph:
                 constants=constants,
                 inputs=inputs,
                 files=files,
-                origin=origin or Origin(),
+                origin=origin or NOWHERE,
             )
         return key
 

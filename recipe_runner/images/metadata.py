@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
@@ -84,12 +85,12 @@ def read_metadata(path: Path) -> Metadata:
         data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        problem = Problem(code="E802", message=f"cannot read {path}: {reason}", path=str(path))
+        problem = Problem(code="E802", message=f"cannot read {path}: {reason}", place=Place(str(path)))
         raise RecordError(problem) from error
     try:
         return metadata_of(data)
     except (*UNREADABLE, struct.error, LookupError) as error:
-        problem = Problem(code="E806", message=f"not a picture that can be read: {error}", path=str(path))
+        problem = Problem(code="E806", message=f"not a picture that can be read: {error}", place=Place(str(path)))
         raise RecordError(problem) from error
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from recipe_runner.disk.atomic import reading
 from recipe_runner.images.metadata import UNREADABLE
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read_pixels(path: Path) -> Pixels:
             with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:
                 return np.asarray(image.convert("RGB"))
         except UNREADABLE as error:
-            problem = Problem(code="E806", message=f"not a picture that can be read: {error}", path=str(path))
+            problem = Problem(code="E806", message=f"not a picture that can be read: {error}", place=Place(str(path)))
             raise RecordError(problem) from error
 
 

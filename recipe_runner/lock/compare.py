@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from recipe_runner.lock.file import Lock, LockedSource, installed_libraries, lock_beside, locked_source
 from recipe_runner.plan.resolved import AnySource
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Key, Pin
 from recipe_runner.sources.source import Source, SourceFile
@@ -168,7 +169,7 @@ def no_lock(document: Document) -> Problem:
     """E431."""
     path = lock_beside(Path(document.source))
     hint = f"`recipe-runner lock {document.source}` writes it"
-    return Problem(code="E431", message=f"{path.name}: there is no such lock", path=document.source, hint=hint)
+    return Problem(code="E431", message=f"{path.name}: there is no such lock", place=Place(document.source), hint=hint)
 
 
 def _library_warnings(lock: Lock, path: Path) -> tuple[Problem, ...]:
@@ -180,7 +181,7 @@ def _library_warnings(lock: Lock, path: Path) -> tuple[Problem, ...]:
         return ()
     message = f"locked with other versions: {', '.join(others)}"
     hint = "images may differ in their last bits; `recipe-runner lock --upgrade libraries` accepts these versions"
-    return (Problem(code="W432", message=message, path=str(path), hint=hint, severity="warning"),)
+    return (Problem(code="W432", message=message, place=Place(str(path)), hint=hint, severity="warning"),)
 
 
 def entries_named(lock: Lock, names: Collection[str]) -> frozenset[str]:

@@ -15,6 +15,7 @@ from pydantic import Field, Strict
 
 from recipe_runner.document.document import parse_document
 from recipe_runner.document.write_yaml import to_yaml
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe.schema.check import check_lock
 from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
@@ -128,7 +129,7 @@ def read_lock(path: Path) -> Lock | None:
         return None
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        problem = Problem(code="E118", message=f"cannot read the lock: {reason}", path=str(path), line=1, column=1)
+        problem = Problem(code="E118", message=f"cannot read the lock: {reason}", place=Place(str(path), 1, 1))
         raise ResolutionError(problem) from error
     return lock_from(data, str(path))
 

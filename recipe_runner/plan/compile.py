@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
-from recipe_runner.graph.graph import BuildGraph, Origin
+from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.plan.resolved import (
     AnySource,
     ResolvedAdapter,
@@ -21,6 +21,7 @@ from recipe_runner.plan.resolved import (
     ResolvedRecipe,
     ResolvedVariant,
 )
+from recipe_runner.problems.place import Place
 
 VERSIONS = {
     "load_base": 1,
@@ -312,7 +313,7 @@ class _Compiler:
     def _image(
         self, variant: ResolvedVariant, handle: str, latents: str, index: int, prompt: ResolvedPrompt, seed: int
     ) -> PlannedImage:
-        origin: Origin = prompt.origin
+        origin: Place = prompt.origin
         picture = self.graph.add(
             "decode",
             VERSIONS["decode"],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph.graph import Origin
+from recipe_runner.problems.place import Place
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import Shown
 
@@ -45,7 +45,7 @@ class BaseModel:
     scheduler_config: Mapping[str, Json] | None = None
     components: Mapping[str, ComponentModel | None] | None = None
     allow_pickle: bool = False
-    origin: Origin = field(default_factory=Origin, compare=False)
+    origin: Place = field(default_factory=Place, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class LoraModel:
     alpha: float | None = None
     config: Source | None = None
     bundled: bool = False
-    origin: Origin = field(default_factory=Origin, compare=False)
+    origin: Place = field(default_factory=Place, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class TextualInversionModel:
     weight_name: str
     token: str | None = None
     target: str | None = None
-    origin: Origin = field(default_factory=Origin, compare=False)
+    origin: Place = field(default_factory=Place, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class MergeModel:
     majority_sign_method: str = "total"
     svd_rank: int | None = None
     seed: int = 0
-    origin: Origin = field(default_factory=Origin, compare=False)
+    origin: Place = field(default_factory=Place, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class IpAdapterModel:
     weight_name: str
     shortcut: bool = False
     masks: tuple[Source, ...] = ()
-    origin: Origin = field(default_factory=Origin, compare=False)
+    origin: Place = field(default_factory=Place, compare=False)
 
     def bundled_lora(self) -> LoraModel:
         """The LoRA inside its file, of one that has it (FaceID)."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from recipe_runner.document.paths import prompt_id
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.recipe.matrix import variants
@@ -37,7 +38,7 @@ def only_overrides(document: Document, plan: Plan, name: str) -> tuple[str, ...]
             Problem(
                 code="E832",
                 message=f"the recipe makes no image called {wanted}",
-                path=document.source,
+                place=Place(document.source),
                 hint=did_you_mean(wanted, [image.path for image in plan.images])
                 or "`recipe-runner plan RECIPE --verbose` lists the images.",
             )

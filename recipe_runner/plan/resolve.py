@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 from recipe_runner.canonical import Json
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import format_path, prompt_id
-from recipe_runner.graph.graph import Origin
 from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.plan.adapters import kind_called
 from recipe_runner.plan.adapters.base_parts import check_components
@@ -23,8 +22,8 @@ from recipe_runner.plan.adapters.tokens import refuse_shared_tokens
 from recipe_runner.plan.compile import is_guided
 from recipe_runner.plan.resolve_base import resolve_base
 from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
-from recipe_runner.problems.place import origin_at, placed
-from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError
+from recipe_runner.problems.place import Place
+from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError, at
 from recipe_runner.recipe.matrix import Variant
 from recipe_runner.recipe.types.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.weights.files.header import remembered_headers
@@ -124,7 +123,7 @@ class _Resolver:
             raise value.with_traceback(None)
         return cast("T", value)
 
-    def _origin(self, *path: str | int) -> Origin:
+    def _origin(self, *path: str | int) -> Place:
         """The place of `path` in the recipe; where an axis sets it, or a part of it, the place of the axis's values."""
         axis = self._axis_of(path)
         return self._at(path if axis is None else ("matrix", axis))
@@ -134,9 +133,9 @@ class _Resolver:
         text = f"{format_path(path)}."
         return next((axis for axis in self._axes if f"{axis}.".startswith(text) or text.startswith(f"{axis}.")), None)
 
-    def _at(self, path: tuple[str | int, ...], *, key: bool = False) -> Origin:
+    def _at(self, path: tuple[str | int, ...], *, key: bool = False) -> Place:
         """The place of what is written at `path`, or of its key."""
-        return origin_at(self._document.mark(path, key=key))
+        return self._document.place(path, key=key)
 
     def _base(self, tree: Mapping[str, Any]) -> ResolvedBase:
         # Variants that differ in its scheduler find it again; what costs time, the digests, is remembered.
@@ -144,10 +143,10 @@ class _Resolver:
         try:
             base = resolve_base(Base.model_validate(tree), self._folder, origin, allow_pickle=self.allow_pickle)
         except RecipeRunnerError as error:
-            with placed(self._origin("base", *error.about) if error.about else origin):
+            with at(self._origin("base", *error.about) if error.about else origin):
                 raise
         if base.components:
-            with placed(self._origin("base", "components")):
+            with at(self._origin("base", "components")):
                 check_components(base)
         return base
 
@@ -187,10 +186,10 @@ class _Resolver:
             return kind_called(entry["kind"]).resolve(name, entry, replace(surroundings, others=others), origin)
         except RecipeRunnerError as error:
             # What nobody placed, and is about no part in particular, is about the file.
-            with placed(self._place(name, entry, error.about or (("model",) if "model" in entry else ()))):
+            with at(self._place(name, entry, error.about or (("model",) if "model" in entry else ()))):
                 raise
 
-    def _place(self, name: str, entry: Mapping[str, Any], about: tuple[str, ...]) -> Origin:
+    def _place(self, name: str, entry: Mapping[str, Any], about: tuple[str, ...]) -> Place:
         """The place of a part of an adapter's entry; where an axis gave it, that part of the axis's own value."""
         path, part = ("adapters", name, *about), entry
         for depth in range(2, len(path) + 1):
@@ -204,7 +203,7 @@ class _Resolver:
 
     def _surroundings(
         self, name: str, base: ResolvedBase, prompts: Sequence[Mapping[str, Any]]
-    ) -> tuple[Surroundings, Origin]:
+    ) -> tuple[Surroundings, Place]:
         surroundings = Surroundings(
             folder=self._folder,
             base=base,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph.graph import Origin
 from recipe_runner.pipelines.table import schedulers
 from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
+from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import Base, Component
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
@@ -16,7 +16,7 @@ from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.problems import misfit
 
 
-def resolve_base(base: Base, folder: Path, origin: Origin, *, allow_pickle: bool) -> ResolvedBase:
+def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool) -> ResolvedBase:
     """Resolve the base as seen from the recipe's `folder`.
 
     Raises:

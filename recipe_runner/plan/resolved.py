@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph.graph import Origin
+from recipe_runner.problems.place import Place
 from recipe_runner.recipe.learned_tokens import uses
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
@@ -47,7 +47,7 @@ class ResolvedBase:
     scheduler_config: Mapping[str, Json]
     components: Mapping[str, ResolvedComponent | None]
     allow_pickle: bool
-    origin: Origin = field(compare=False)
+    origin: Place = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class ResolvedImagePrompt:
     encoder: ResolvedComponent | None
     count: int
     shown: Shown | None
-    origin: Origin = field(compare=False)
+    origin: Place = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class ResolvedAdapter:
     scale: Json
     tensors: Mapping[str, int] | None
     tokens: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    origin: Origin = field(compare=False)
+    origin: Place = field(compare=False)
     members: tuple[ResolvedAdapter, ...] = ()
     layout: LoraLayout | None = field(default=None, compare=False, repr=False)
     image_prompts: Mapping[str, ResolvedImagePrompt] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class ResolvedPrompt:
 
     id: str
     texts: Mapping[str, str]
-    origin: Origin = field(compare=False)
+    origin: Place = field(compare=False)
 
 
 def numbered(found: Mapping[str, object], name: str, value: object) -> str:

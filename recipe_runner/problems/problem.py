@@ -6,33 +6,63 @@ Every code is registered in `recipe_runner.problems.codes`, which also decides t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Self
+
+from recipe_runner.problems.place import NOWHERE, Place
 
 Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake, and where it stands.
-
-    `line` and `column` count from 1 and are 0 when the problem has no place in a text (a missing device, say).
-    `width` is how many columns the caret underlines; `source_line` is the offending line as it was read.
-    """
+    """One mistake, and its place."""
 
     code: str
     message: str
-    path: str = ""
-    line: int = 0
-    column: int = 0
-    width: int = 1
+    place: Place = NOWHERE
     hint: str = ""
-    source_line: str = ""
     severity: Severity = "error"
+
+    @classmethod
+    def at(cls, place: Place, code: str, message: str, hint: str = "", severity: Severity = "error") -> Self:
+        """A problem at a place."""
+        return cls(code=code, message=message, place=place, hint=hint, severity=severity)
+
+    @classmethod
+    def warning(cls, place: Place, code: str, message: str, hint: str) -> Self:
+        """A warning at a place: nothing failed, but the user should know."""
+        return cls.at(place, code, message, hint, "warning")
+
+    @property
+    def path(self) -> str:
+        """The file that it is in; empty for a problem without a place."""
+        return self.place.path
+
+    @property
+    def line(self) -> int:
+        """Its line, from 1; 0 for a problem of a whole file, or without a place."""
+        return self.place.line
+
+    @property
+    def column(self) -> int:
+        """Its column, from 1; 0 where there is no line."""
+        return self.place.column
+
+    def moved_to(self, place: Place) -> Problem:
+        """The same problem at another place."""
+        return replace(self, place=place)
+
+    def one_line(self) -> str:
+        """The problem as runs report and record a warning: place, message, code."""
+        place = f"{self.path}:{self.line}: " if self.line else ""
+        return f"{place}{self.message} [{self.code}]"
 
     def __str__(self) -> str:
         """The problem on one line, as compilers write it."""
-        place = f"{self.path}:{self.line}:{self.column}: " if self.line else f"{self.path}: " if self.path else ""
+        place = f"{self.place}: " if self.place.path else ""
         return f"{place}{self.severity}[{self.code}]: {self.message}"
 
 
@@ -58,11 +88,23 @@ class RecipeRunnerError(Exception):
         self.about = about
         return self
 
-    def at(self, path: str, line: int, column: int, source_line: str = "", width: int = 1) -> RecipeRunnerError:
-        """The same error with every problem that has no place yet put at this one."""
-        place = {"path": path, "line": line, "column": column, "source_line": source_line, "width": width}
-        placed = tuple(p if p.line else replace(p, **place) for p in self.problems)  # type: ignore[arg-type]
-        return type(self)(*placed)
+    def at(self, place: Place) -> RecipeRunnerError:
+        """The same error with every problem that has no line yet moved to a place."""
+        return type(self)(*(each if each.line else each.moved_to(place) for each in self.problems))
+
+    @classmethod
+    def of(cls, code: str, message: str, hint: str = "") -> Self:
+        """An error of one problem, whose place whoever catches it knows (see `at`)."""
+        return cls(Problem(code=code, message=message, hint=hint))
+
+
+@contextmanager
+def at(place: Place) -> Iterator[None]:
+    """Move the problems of an error that leaves the block to a place, unless they have one."""
+    try:
+        yield
+    except RecipeRunnerError as error:
+        raise error.at(place) from error
 
 
 class RecipeSyntaxError(RecipeRunnerError):
@@ -85,10 +127,6 @@ class ResolutionError(RecipeRunnerError):
 
 class WeightsError(RecipeRunnerError):
     """A weights file is broken, foreign, refused, or does not fit."""
-
-
-class GraphError(RecipeRunnerError):
-    """A build graph that cannot be ordered or executed."""
 
 
 class OperationFailed(RecipeRunnerError):

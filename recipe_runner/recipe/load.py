@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from recipe_runner.document.document import Document, parse_document
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecipeInvalid, RecipeRunnerError, RecipeSyntaxError
 from recipe_runner.problems.suggest import nearest
 from recipe_runner.recipe.rules import check_rules
@@ -37,7 +38,7 @@ def read_document(path: Path | str, overrides: Sequence[str] = ()) -> Document:
         reason = error.strerror or type(error).__name__
         hint = _beside(Path(path)) if isinstance(error, FileNotFoundError) else ""
         problem = Problem(
-            code="E118", message=f"cannot read the recipe: {reason}", path=str(path), line=1, column=1, hint=hint
+            code="E118", message=f"cannot read the recipe: {reason}", place=Place(str(path), 1, 1), hint=hint
         )
         raise RecipeInvalid(problem) from error
     return parse_document(data, str(path)).with_overrides(overrides)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, StringConstraints, ValidationError
 
 from recipe_runner.disk.atomic import reading, write_if_changed
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, Number, Seed, Strictly
 from recipe_runner.record.environment import Environment
@@ -164,7 +165,7 @@ def read_manifest(path: Path) -> Manifest:
             f"{path.parent} is no run folder: it has no {path.name}" if path.parent.exists() else "there is no such run"
         )
         hint = "Name a run folder; `recipe-runner runs list` shows them."
-        raise RecordError(Problem(code="E802", message=message, path=str(path.parent), hint=hint))
+        raise RecordError(Problem(code="E802", message=message, place=Place(str(path.parent)), hint=hint))
     with reading(path):
         data = path.read_bytes()
     return manifest_from(data, str(path))
@@ -213,8 +214,6 @@ def _fault(source: str, message: str, line: int = 0, column: int = 0) -> Problem
     return Problem(
         code="E804",
         message=f"not a manifest: {message}",
-        path=source,
-        line=line,
-        column=column,
+        place=Place(source, line, column),
         hint="A manifest is written by `recipe-runner run`, and never by hand. Run the recipe again to write it anew.",
     )

@@ -12,8 +12,7 @@ import torch
 
 from recipe_runner.canonical import Json
 from recipe_runner.plan.handle import BaseModel, ImagePrompt, ModelHandle
-from recipe_runner.problems.place import placed
-from recipe_runner.problems.problem import Problem
+from recipe_runner.problems.problem import Problem, at
 from recipe_runner.runtime.adapters import Adapters
 from recipe_runner.runtime.decode import Picture, decode
 from recipe_runner.runtime.denoise import Latents, OnStep, call_size, denoise, is_guided
@@ -239,7 +238,7 @@ class LivePipeline:
             return self._base
         self._let_base_go()
         # It is loaded where it is first needed, for a prompt, but what fails is the base.
-        with placed(model.origin), operation("load_base"):
+        with at(model.origin), operation("load_base"):
             self._base = load_base(model, self.device)
         self._adapters = Adapters(self._base.pipeline, allow_pickle=model.allow_pickle, files=self._files)
         return self._base

@@ -17,8 +17,7 @@ from recipe_runner.plan.checks.masks import stretched
 from recipe_runner.plan.compile import Plan
 from recipe_runner.plan.handle import BaseModel, ImagePrompt, ModelHandle
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedImagePrompt
-from recipe_runner.problems.place import placed, told_as
-from recipe_runner.problems.problem import Problem
+from recipe_runner.problems.problem import Problem, at
 from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.device.determinism import Level
@@ -103,7 +102,7 @@ class Workshop:
         for node in nodes:
             shown = self._plan.image_prompts.get(node.key)
             if shown is not None:
-                with placed(node.origin):
+                with at(node.origin):
                     self._live.find_faces(self._image_prompt(shown))
 
     def _load_base(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
@@ -162,7 +161,7 @@ class Workshop:
     def _warn(self, node: Node, problems: tuple[Problem, ...]) -> None:
         for problem in problems:
             if (problem.code, problem.message) not in self._told:
-                warning = told_as(replace(problem, path=node.origin.path, line=node.origin.line))
+                warning = problem.moved_to(node.origin).one_line()
                 self._warnings[warning] = None
 
 

@@ -287,7 +287,7 @@ def test_a_base_that_cannot_be_loaded_is_told_at_the_line_of_the_base(recipe: Pa
     with pytest.raises(recipe_runner.RecipeRunnerError) as caught:
         recipe_runner.run_recipe(recipe)
     (problem,) = caught.value.problems
-    assert (problem.code, problem.source_line) == ("E501", f"base: {{model: {model}}}")
+    assert (problem.code, problem.place.source_line) == ("E501", f"base: {{model: {model}}}")
 
 
 def test_a_missing_device_is_told_before_anything_is_made(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

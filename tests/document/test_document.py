@@ -119,13 +119,13 @@ def test_the_tree(document: Document) -> None:
 def test_every_key_and_value_has_its_place(
     document: Document, path: tuple[str | int, ...], place: tuple[int, int, int], *, key: bool
 ) -> None:
-    mark = document.mark(path, key)
+    mark = document.place(path, key=key)
     assert (mark.line, mark.column, mark.width) == place
-    assert mark.source == "a.yaml"
+    assert mark.path == "a.yaml"
     assert mark.source_line == TEXT.split("\n")[mark.line - 1]
 
 
-def walk(node: nodes.Node, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+def walk(node: nodes.TreeNode, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     if isinstance(node.parts, dict):
         return [path, *(found for name, part in node.parts.items() for found in walk(part, (*path, name)))]
     if isinstance(node.parts, list):
@@ -151,7 +151,7 @@ def test_what_is_written_in_quotes_comes_back_with_both_parsers(tree: object, fl
     document = parse_document(text, "a.yaml")
     assert document.tree == tree
     for path in walk(document.root):
-        mark = document.mark(path)
+        mark = document.place(path)
         assert 1 <= mark.column <= len(mark.source_line) + 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nodes, "_Loader", yaml.SafeLoader)
@@ -162,14 +162,14 @@ def test_a_byte_order_mark_at_the_beginning_is_no_mistake() -> None:
     for data in (b"\xef\xbb\xbfa: 1", "\ufeffa: 1"):
         document = parse_document(data, "a.yaml")
         assert document.tree == {"a": 1}
-        assert document.mark(("a",)).column == 4
+        assert document.place(("a",)).column == 4
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
 def test_line_breaks_of_every_system_count_alike(line_break: str) -> None:
     document = parse_document(TEXT.replace("\n", line_break), "a.yaml")
-    assert document.mark(("seeds", 2)).line == 13
-    assert document.mark(("seeds", 2)).source_line == "  333]"
+    assert document.place(("seeds", 2)).line == 13
+    assert document.place(("seeds", 2)).source_line == "  333]"
 
 
 def refused(data: bytes | str) -> list[tuple[str, int, int]]:
@@ -247,13 +247,13 @@ def test_overrides_replace_add_and_leave_the_document_alone() -> None:
     }
     assert repr(document.tree) == before
     assert made.text == document.text
-    mark = made.mark(("base", "scheduler", "config", "a", 1))
-    assert (mark.source, mark.line, mark.column) == ("--set", 1, 31)
+    mark = made.place(("base", "scheduler", "config", "a", 1))
+    assert (mark.path, mark.line, mark.column) == ("--set", 1, 31)
     assert mark.source_line == "base.scheduler.config={a: [1, 2]}"
-    mark = made.mark(("sampling", "height"), key=True)
-    assert (mark.source, mark.column, mark.width) == ("--set", 10, 6)
-    mark = made.mark(("prompts", 0, "id"))
-    assert (mark.source, mark.line) == ("a.yaml", 3)
+    mark = made.place(("sampling", "height"), key=True)
+    assert (mark.path, mark.column, mark.width) == ("--set", 10, 6)
+    mark = made.place(("prompts", 0, "id"))
+    assert (mark.path, mark.line) == ("a.yaml", 3)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_an_override_that_does_not_apply_is_told_at_its_place(option: str, code:
         parse_document(BASE, "a.yaml").with_overrides([option])
     (problem,) = caught.value.problems
     assert (problem.code, problem.path, problem.line, problem.column) == (code, "--set", 1, column)
-    assert problem.source_line == option
+    assert problem.place.source_line == option
 
 
 names = st.text("abcxyz_-0123456789\u00e9", min_size=1, max_size=8)

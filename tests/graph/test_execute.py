@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recipe_runner.graph.execute import execute
-from recipe_runner.graph.graph import BuildGraph, Node, Origin
+from recipe_runner.graph.graph import BuildGraph, Node
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import OperationFailed, Problem, ResolutionError
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def diamond() -> tuple[BuildGraph, str]:
     top = graph.add("top", 1)
     left = graph.add("left", 1, inputs={"t": top})
     right = graph.add("right", 1, inputs={"t": top})
-    return graph, graph.add("join", 1, inputs={"a": left, "b": right}, origin=Origin("r.yaml", 4, 3, "  x: 1"))
+    return graph, graph.add(
+        "join", 1, inputs={"a": left, "b": right}, origin=Place("r.yaml", 4, 3, source_line="  x: 1")
+    )
 
 
 def test_a_diamond_runs_its_top_once_and_frees_after_last_use() -> None:
@@ -77,7 +80,9 @@ def test_an_expected_error_keeps_its_type_and_its_own_place() -> None:
     graph, bottom = diamond()
 
     def fail(_node: Node, _inputs: Mapping[str, Any]) -> None:
-        raise ResolutionError(Problem(code="E401", message="gone"), Problem(code="E401", message="b", path="x", line=1))
+        raise ResolutionError(
+            Problem(code="E401", message="gone"), Problem(code="E401", message="b", place=Place("x", 1))
+        )
 
     with pytest.raises(ResolutionError) as caught:
         execute(graph, [bottom], {"top": concatenate, "left": concatenate, "right": concatenate, "join": fail})

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipe_runner.graph.graph import BuildGraph, Origin, uses
+from recipe_runner.graph.graph import BuildGraph, uses
+from recipe_runner.problems.place import Place
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +28,7 @@ def diamond() -> tuple[BuildGraph, dict[str, str]]:
 
 def test_equal_nodes_are_one() -> None:
     graph, keys = diamond()
-    assert graph.add("left", 1, inputs={"model": keys["top"]}, origin=Origin("a.yaml", 3, 1)) == keys["left"]
+    assert graph.add("left", 1, inputs={"model": keys["top"]}, origin=Place("a.yaml", 3, 1)) == keys["left"]
     assert len(graph) == 4
 
 

@@ -103,7 +103,9 @@ def test_what_is_left_is_valid_and_stands_where_it_stood(path: Path) -> None:
     if left is not None:
         assert not [problem for problem in problems_of(left) if problem.severity == "error"]
         assert all(
-            left.mark((name,), key=True) == document.mark((name,), key=True) for name in left.tree if name != "runtime"
+            left.place((name,), key=True) == document.place((name,), key=True)
+            for name in left.tree
+            if name != "runtime"
         )
 
 

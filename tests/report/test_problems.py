@@ -7,20 +7,17 @@ import json
 
 import pytest
 
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem
 from recipe_runner.report.terminal.problems import print_problems, problem_github, problem_text, wants_colour
 
 PROBLEM = Problem(
     code="E201",
     message="unknown key `hieght`",
-    path="recipes/a.yaml",
-    line=14,
-    column=3,
-    width=6,
+    place=Place("recipes/a.yaml", 14, 3, 6, "  hieght: 512"),
     hint="Did you mean `height`?",
-    source_line="  hieght: 512",
 )
-WARNING = Problem(code="W331", message="no prompt uses it", path="recipes/a.yaml", line=2, column=1, severity="warning")
+WARNING = Problem(code="W331", message="no prompt uses it", place=Place("recipes/a.yaml", 2, 1), severity="warning")
 NOWHERE = Problem(code="E118", message="no such device")
 
 
@@ -59,14 +56,14 @@ def test_a_problem_without_a_place_is_its_message() -> None:
     ],
 )
 def test_the_caret_stands_under_what_it_means(line: str, column: int, width: int, expected: str) -> None:
-    problem = Problem(code="E201", message="m", path="a", line=1, column=column, width=width, source_line=line)
+    problem = Problem(code="E201", message="m", place=Place("a", 1, column, width, line))
     assert problem_text(problem).partition("\n")[2] == expected
 
 
 @pytest.mark.parametrize("column", [1, 200, 5_000, 9_999])
 def test_of_a_long_line_the_part_around_the_caret_is_shown(column: int) -> None:
     line = "".join(chr(ord("a") + index % 26) for index in range(9_999))
-    problem = Problem(code="E201", message="m", path="a", line=1, column=column, width=9, source_line=line)
+    problem = Problem(code="E201", message="m", place=Place("a", 1, column, 9, line))
     _, shown, caret = problem_text(problem).splitlines()
     assert len(shown) < 180
     assert shown[caret.index("^")] == line[column - 1]
@@ -115,7 +112,7 @@ def test_github_annotations_are_escaped() -> None:
         "::error file=recipes/a.yaml,line=14,col=3,endColumn=9,title=E201::unknown key `hieght` Did you mean `height`?"
     )
     assert problem_github(WARNING).startswith("::warning file=recipes/a.yaml,line=2,")
-    odd = Problem(code="E104", message="50%\r\nof: a, b", path="a,b:c%.yaml", line=1, column=1)
+    odd = Problem(code="E104", message="50%\r\nof: a, b", place=Place("a,b:c%.yaml", 1, 1))
     assert problem_github(odd) == (
         "::error file=a%2Cb%3Ac%25.yaml,line=1,col=1,endColumn=2,title=E104::50%25%0D%0Aof: a, b"
     )

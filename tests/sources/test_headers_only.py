@@ -12,8 +12,8 @@ from support.hub import files, hub  # noqa: F401 - fixtures
 from support.safetensors_bytes import whole
 from support.sparse import write_sparse
 
+from recipe_runner.actions.check_weights import weights_problems
 from recipe_runner.plan.checks import memory
-from recipe_runner.plan.checks.preflight import weights_problems
 from recipe_runner.sources.hub.cache import hub_cache
 from recipe_runner.weights.files.digests import cache_folder
 

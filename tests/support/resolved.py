@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.graph.graph import Origin
 from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.problems.place import Place
 from recipe_runner.sources.source import Source, SourceFile
 
 
@@ -29,7 +29,7 @@ def base(sha256: str = "b" * 64, **changes: Any) -> ResolvedBase:
         "scheduler_config": {},
         "components": {},
         "allow_pickle": False,
-        "origin": Origin("recipe.yaml", 4, 3, "  model: base"),
+        "origin": Place("recipe.yaml", 4, 3, source_line="  model: base"),
     }
     return ResolvedBase(**(values | changes))
 
@@ -46,7 +46,7 @@ def lora(
         sources={"weights": source(name, sha256)},
         scale=scale,
         tensors=tensors or {"unet": 4},
-        origin=Origin("recipe.yaml", 7, 3, f"  {name}:"),
+        origin=Place("recipe.yaml", 7, 3, source_line=f"  {name}:"),
     )
 
 
@@ -61,14 +61,14 @@ def merge(*members: str) -> ResolvedAdapter:
         members=tuple(lora(member, sha256=member * 64) for member in members),
         scale=1.0,
         tensors={"unet": 4 * len(members)},
-        origin=Origin("recipe.yaml", 9, 3, "  mix:"),
+        origin=Place("recipe.yaml", 9, 3, source_line="  mix:"),
     )
 
 
 def prompt(name: str, text: str | None = None) -> ResolvedPrompt:
     """A prompt."""
     return ResolvedPrompt(
-        id=name, texts={"prompt": text or name}, origin=Origin("recipe.yaml", 10, 5, f"  - id: {name}")
+        id=name, texts={"prompt": text or name}, origin=Place("recipe.yaml", 10, 5, source_line=f"  - id: {name}")
     )
 
 

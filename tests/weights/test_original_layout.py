@@ -8,8 +8,8 @@ import pytest
 from support.original import original_shapes
 from support.sparse import write_sparse
 
+from recipe_runner.actions.check_weights import weights_problems
 from recipe_runner.plan.adapters.base_modules import base_modules
-from recipe_runner.plan.checks.preflight import weights_problems
 from recipe_runner.plan.resolve import resolve
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.load import read_document

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.manifest import Manifest, read_manifest
 from recipe_runner.record.telemetry import read_telemetry
@@ -58,7 +59,9 @@ def log_run(folder: Path, uri: str, experiment: str | None = None) -> Logged:
         return _log(client, folder, manifest, experiment or manifest.name)
     except (failure, OSError) as error:
         first = str(error).strip().partition("\n")[0][:300]
-        raise RecordError(Problem(code="E871", message=f"MLflow at {uri}: {first}", path=str(folder))) from error
+        raise RecordError(
+            Problem(code="E871", message=f"MLflow at {uri}: {first}", place=Place(str(folder)))
+        ) from error
 
 
 def _client(uri: str) -> tuple[MlflowClient, type[Exception]]:

@@ -8,7 +8,6 @@ from functools import partial
 
 from recipe_runner.canonical import Json
 from recipe_runner.document.paths import format_path
-from recipe_runner.graph.graph import Origin
 from recipe_runner.images.read import check_picture
 from recipe_runner.plan.adapters.image_encoder import encoder_config
 from recipe_runner.plan.adapters.kind import Surroundings
@@ -20,8 +19,8 @@ from recipe_runner.plan.resolved import (
     ResolvedImagePrompt,
     ResolvedPrompt,
 )
-from recipe_runner.problems.place import placed
-from recipe_runner.problems.problem import WeightsError
+from recipe_runner.problems.place import Place
+from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.sources.face_models import ADDRESS, find_face_models
 from recipe_runner.sources.inputs import find_input
 from recipe_runner.sources.missing import SourceMissing, unresolved
@@ -46,7 +45,7 @@ class Reader:
     name: str
     layout: IpAdapterLayout | None
     find_encoder: Callable[[], ResolvedComponent]
-    encoder_origin: Origin
+    encoder_origin: Place
     masks: int
 
 
@@ -56,11 +55,11 @@ class Given:
 
     address: str
     role: str
-    origin: Origin
+    origin: Place
     embeds: bool
 
 
-def given(path: tuple[str | int, ...], value: str | Sequence[str] | None, origin: Origin) -> tuple[Given, ...]:
+def given(path: tuple[str | int, ...], value: str | Sequence[str] | None, origin: Place) -> tuple[Given, ...]:
     """The addresses that `value`, at `path` of the recipe, holds."""
     role = format_path(path)
     addresses = [] if value is None else [value] if isinstance(value, str) else value
@@ -93,13 +92,13 @@ def find_each(files: Sequence[Given], surroundings: Surroundings) -> list[AnySou
 
     found = []
     for file in files:
-        with placed(file.origin):
+        with at(file.origin):
             found.append(surroundings.once(("input", file.address, file.embeds), partial(find, file)))
     return found
 
 
 def image_prompt(
-    reader: Reader, files: Sequence[Given], surroundings: Surroundings, mask_origin: Origin
+    reader: Reader, files: Sequence[Given], surroundings: Surroundings, mask_origin: Place
 ) -> ResolvedImagePrompt:
     """Everything about what the adapter is shown for a prompt that gives it `files`, proved from headers.
 
@@ -112,7 +111,7 @@ def image_prompt(
     embeds = [(file, source) for file, source in zip(files, found, strict=True) if file.embeds]
     pictures = [(file, source) for file, source in zip(files, found, strict=True) if not file.embeds]
     label, origin = f"adapter {reader.name}", files[0].origin
-    with placed(origin):
+    with at(origin):
         shown = _shown(reader, len(pictures), embeds, label)
         sources: dict[str, AnySource] = {}
         roles: dict[str, str] = {}
@@ -129,7 +128,7 @@ def image_prompt(
     count = shown.count if shown is not None else len(pictures) or len(embeds)
     if reader.masks and shown is not None and reader.masks != count:
         message = f"{label}: {reader.masks} mask{'s' * (reader.masks > 1)} for {count} image{'s' * (count > 1)}"
-        with placed(mask_origin):
+        with at(mask_origin):
             raise misfit("E647", message, "give one mask for each image, in the same order")
     return ResolvedImagePrompt(
         adapter=reader.name,
@@ -161,7 +160,7 @@ def check_together(
     family = family_of_pipeline(base.pipeline)
     if family is not None:
         for count, adapter in enumerate(acting, 1):
-            with placed(adapter.origin):
+            with at(adapter.origin):
                 check_abilities(family, masks=0, adapters=count, label=f"adapter {adapter.name}")
     true_cfg = sampling.get("true_cfg_scale")
     for adapter in acting:
@@ -174,7 +173,7 @@ def check_together(
             else:
                 steered = guided
             if steered:
-                with placed(shown.origin):
+                with at(shown.origin):
                     message = f"adapter {adapter.name}: guidance needs the negative embedding too"
                     hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
                     raise misfit("E646", message, hint)
@@ -200,7 +199,7 @@ def _face_models() -> AnySource:
 def _encoder(reader: Reader, shown: Shown | None, label: str) -> ResolvedComponent | None:
     if shown is not None and shown.features is None:
         return None
-    with placed(reader.encoder_origin):
+    with at(reader.encoder_origin):
         try:
             encoder = reader.find_encoder()
         except WeightsError:

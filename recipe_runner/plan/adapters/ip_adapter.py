@@ -11,7 +11,6 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.document.paths import prompt_id
-from recipe_runner.graph.graph import Origin
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.adapters.base_parts import base_parts
 from recipe_runner.plan.adapters.image_encoder import find_image_encoder
@@ -19,7 +18,8 @@ from recipe_runner.plan.adapters.image_prompts import Reader, find_each, given, 
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.weights_file import find_weights_file
 from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
-from recipe_runner.problems.place import placed
+from recipe_runner.problems.place import Place
+from recipe_runner.problems.problem import at
 from recipe_runner.recipe.types.recipe import IpAdapter
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_weights
@@ -42,7 +42,7 @@ from recipe_runner.weights.problems import misfit
 _VERSION_2 = re.compile(r"plus[-_]?v2", re.IGNORECASE)
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedAdapter:
     """Find the files, and prove from headers that all of them fit each other, the base, and every prompt.
 
     Raises:
@@ -102,19 +102,19 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
     family = layout.family if layout is not None else family
     if adapter.shortcut is not None and layout is not None and layout.variant != "faceid_plus":
         message = f"adapter {name}: `shortcut` is for FaceID Plus, and this is {layout.name}"
-        with placed(surroundings.origin("shortcut")):
+        with at(surroundings.origin("shortcut")):
             raise misfit("E650", message, "remove `shortcut`")
     encoder_origin = surroundings.origin("image_encoder") if adapter.image_encoder else surroundings.origin()
     find_encoder = cache(partial(find_image_encoder, name, adapter, surroundings))
     if adapter.image_encoder is not None:
-        with placed(encoder_origin):
+        with at(encoder_origin):
             if layout is not None and layout.features is None:
                 message = f"adapter {name}: {layout.name} reads no image encoder"
                 raise misfit("E643", message, "remove `image_encoder`")
             find_encoder()
     masks = given(("mask",), adapter.mask, surroundings.origin("mask"))
     if family is not None:
-        with placed(surroundings.origin("mask")):
+        with at(surroundings.origin("mask")):
             check_abilities(family, masks=len(masks), adapters=1, label=f"adapter {name}")
     return _Core(
         constants={"shortcut": _shortcut(adapter, weights)},

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph.graph import Origin
 from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase
+from recipe_runner.problems.place import Place
 
 if TYPE_CHECKING:
     from recipe_runner.weights.lora import LoraLayout
@@ -29,8 +29,8 @@ class Surroundings:
     prompts: Sequence[Mapping[str, Any]]
     allow_pickle: bool
     once: Callable[..., Any]
-    origin: Callable[..., Origin]
-    place: Callable[..., Origin]
+    origin: Callable[..., Place]
+    place: Callable[..., Place]
     others: Mapping[str, ResolvedAdapter] = field(default_factory=dict)
 
 
@@ -48,7 +48,7 @@ class Kind(Protocol):
     """One module of this package."""
 
     def resolve(
-        self, name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin
+        self, name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place
     ) -> ResolvedAdapter:
         """Decide everything about one adapter.
 

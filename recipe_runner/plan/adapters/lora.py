@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.graph.graph import Origin
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.adapters.kind import Core, Surroundings
 from recipe_runner.plan.adapters.weights_file import find_weights_file
 from recipe_runner.plan.resolved import AnySource, ResolvedAdapter
+from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import Lora, LoraScale
 from recipe_runner.sources.find import find_beside
 from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved
@@ -28,7 +28,7 @@ USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What diffusers and PEFT call the file, which is meant where a folder holds others too."""
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedAdapter:
     """Find the file, and prove from headers that every tensor of it lands and every key of the scale means something.
 
     Raises:

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from recipe_runner.canonical import digest
-from recipe_runner.graph.graph import Origin
 from recipe_runner.plan.adapters.kind import Core, Surroundings
 from recipe_runner.plan.adapters.lora import check_scale, scale_of
 from recipe_runner.plan.resolved import ResolvedAdapter
-from recipe_runner.problems.place import placed
+from recipe_runner.problems.place import Place
+from recipe_runner.problems.problem import at
 from recipe_runner.recipe.types.recipe import Merge
 from recipe_runner.weights.lora import LoraLayout, merged_layout
 
 _OPTIONS = ("density", "majority_sign_method", "svd_rank", "seed")
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedAdapter:
     """Prove from the members' layouts that they can be merged so, and that every key of the scale means something.
 
     Raises:
@@ -26,7 +26,7 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
     merge = Merge.model_validate(entry)
     members = {member: surroundings.others[member] for member in merge.adapters}
     place = ("merge", name, digest({key: value for key, value in entry.items() if key != "scale"}))
-    with placed(surroundings.origin("adapters")):
+    with at(surroundings.origin("adapters")):
         core: Core = surroundings.once(place, lambda: _decide(name, merge, members), *members.values())
     scale = scale_of(merge.scale)
     check_scale(name, scale, core.layout, surroundings)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.graph.graph import Origin
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.weights_file import find_weights_file
 from recipe_runner.plan.resolved import AnySource, ResolvedAdapter
+from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import TextualInversion
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.embedding import (
@@ -29,7 +29,7 @@ USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
 """The names of diffusers' trainers."""
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Origin) -> ResolvedAdapter:
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedAdapter:
     """Find the file, and prove from its header that it is an embedding, has a token and fits the base's encoders.
 
     Raises:

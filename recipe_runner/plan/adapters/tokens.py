@@ -7,8 +7,7 @@ from typing import Any, cast
 
 from recipe_runner.document.document import Document
 from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedRecipe
-from recipe_runner.problems.place import placed, warning_at
-from recipe_runner.problems.problem import Problem, WeightsError
+from recipe_runner.problems.problem import Problem, WeightsError, at
 from recipe_runner.recipe.learned_tokens import misspelt, same_token, uses
 
 
@@ -30,7 +29,7 @@ def refuse_shared_tokens(adapters: Sequence[ResolvedAdapter]) -> None:
                     continue
                 message = f"{other.name} and {adapter.name} both stand for `{token}` in the {component}"
                 hint = "give one of them another `token`, or take one out of the recipe"
-                with placed(adapter.origin):
+                with at(adapter.origin):
                     raise WeightsError(Problem(code="E624", message=message, hint=hint))
 
 
@@ -70,4 +69,4 @@ def unused_tokens(recipe: ResolvedRecipe, names: Collection[str]) -> Iterator[Pr
             hint = "Write it into a prompt or negative prompt, or delete the adapter: it changes nothing."
         if meant := next(filter(None, (misspelt(token, prompts) for token in adapter.tokens)), None):
             hint = f"Is `{meant}` meant to be it? {hint}"
-        yield warning_at(adapter.origin, code, message, hint)
+        yield Problem.warning(adapter.origin, code, message, hint)

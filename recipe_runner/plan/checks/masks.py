@@ -7,7 +7,6 @@ from functools import cache
 
 from recipe_runner.images.read import grey_range, picture_size
 from recipe_runner.plan.resolved import ResolvedRecipe
-from recipe_runner.problems.place import put_at
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.source import Source
 
@@ -30,7 +29,7 @@ def mask_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
             found = [problem for mask in masks if (problem := of_one_colour(adapter.name, mask)) is not None]
             if isinstance(height, int) and isinstance(width, int):
                 found += of_another_shape(adapter.name, masks, width, height)
-            told |= {put_at(adapter.origin, problem): None for problem in found}
+            told |= {problem.moved_to(adapter.origin): None for problem in found}
     yield from told
 
 

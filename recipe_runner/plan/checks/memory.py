@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from recipe_runner.plan.adapters.base_parts import weights_of
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedRecipe, ResolvedVariant
-from recipe_runner.problems.place import warning_at
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint
@@ -143,10 +142,10 @@ def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
             takes = f"the weights take {gib(weights.total)} in {weights.dtype}"
             message = f"{takes}; {device.name} has {gib(device.memory_bytes)}"
             hint = "choose a smaller `base.dtype`, a smaller model, or another device"
-            yield warning_at(base.origin, "W760", message, hint)
+            yield Problem.warning(base.origin, "W760", message, hint)
         if base.dtype == "bfloat16" and 0 < device.capability < _AMPERE:
             message = f"{device.name} (compute capability {device.capability}) does not compute in bfloat16 itself"
-            yield warning_at(base.origin, "W761", message, "use float16")
+            yield Problem.warning(base.origin, "W761", message, "use float16")
 
 
 def gib(size: int) -> str:

@@ -11,7 +11,6 @@ from recipe_runner.plan.checks.masks import mask_warnings
 from recipe_runner.plan.checks.memory import memory_warnings
 from recipe_runner.plan.checks.prompt_length import window_warnings
 from recipe_runner.plan.resolved import ResolvedRecipe
-from recipe_runner.problems.place import warning_at
 from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.wording import shown
 from recipe_runner.recipe.rules import check_rules
@@ -41,7 +40,7 @@ def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
 
 def _of_model(document: Document, option: str, problem: Problem) -> Problem:
     """A problem of the class that the model names, at the model; what is wrong elsewhere has its own place."""
-    if problem.source_line != option:
+    if problem.place.source_line != option:
         return problem
     hint = "where its parts are those of a text-to-image pipeline, write that one's class as `base.pipeline`"
     return document.problem(problem.code, f"the model's own pipeline: {problem.message}", ("base", "model"), hint)
@@ -69,11 +68,11 @@ def _predictions(resolved: ResolvedRecipe) -> Iterator[Problem]:
             message = f"{base.weight_name} does not say what its UNet predicts; v is assumed, as of 768 pixel models"
             message += f" (its metadata say {shown(said)})" if said else ""
             hint = "write `base.scheduler.config.prediction_type`: v_prediction, or epsilon for 512 pixel models"
-            told[warning_at(base.origin, "W509", message, hint)] = None
+            told[Problem.warning(base.origin, "W509", message, hint)] = None
         elif said.lower().startswith("v"):
             message = f"{base.weight_name}: its metadata say that it predicts v, and are not believed"
             hint = "if they are right, write `base.scheduler.config.prediction_type: v_prediction`"
-            told[warning_at(base.origin, "W509", message, hint)] = None
+            told[Problem.warning(base.origin, "W509", message, hint)] = None
     yield from told
 
 
@@ -101,4 +100,4 @@ def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
             said = advice(read_contents(source.path(source.files[0].name)).shapes, modules)
             if said:
                 message = f"adapter {adapter.name}: every tensor lands, but {said}"
-                yield warning_at(adapter.origin, "W763", message, "use an adapter that was trained on this family")
+                yield Problem.warning(adapter.origin, "W763", message, "use an adapter that was trained on this family")

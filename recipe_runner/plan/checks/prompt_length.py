@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
-from recipe_runner.problems.place import warning_at
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of
 from recipe_runner.recipe.learned_tokens import occurrences
@@ -53,7 +52,7 @@ def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
 def _warning(prompt: ResolvedPrompt, reader: _Reader, name: str, lost: str) -> Problem:
     encoder = f"text encoder{reader.number.replace('_', ' ')}"
     message = f"{name}: {encoder} reads {reader.window} tokens; it does not see `{lost}`"
-    return warning_at(prompt.origin, "W751", message, "shorten the prompt, or put what matters first")
+    return Problem.warning(prompt.origin, "W751", message, "shorten the prompt, or put what matters first")
 
 
 def _read(prompt: ResolvedPrompt, number: str, variant: ResolvedVariant) -> Iterator[tuple[str, str]]:

@@ -53,7 +53,7 @@ def problem_text(problem: Problem, *, colour: bool = False) -> str:
     head = _paint(f"{problem.severity}[{problem.code}]", problem.severity, colour)
     text = f"{_paint(f'{place}: ', 'place', colour) if place else ''}{head}: {_safe(problem.message)}\n"
     gutter = " " * len(str(problem.line))
-    if problem.line and problem.source_line:
+    if problem.line and problem.place.source_line:
         line, caret = _excerpt(problem)
         text += f"{_paint(f'{problem.line} | ', 'frame', colour)}{line}\n"
         text += f"{_paint(f'{gutter} | ', 'frame', colour)}{_paint(caret, problem.severity, colour)}\n"
@@ -73,15 +73,15 @@ def _paint(text: str, role: str, colour: bool) -> str:  # noqa: FBT001
 
 def _excerpt(problem: Problem) -> tuple[str, str]:
     """The line and the caret under it; of a long line the part around the caret."""
-    line, start = problem.source_line, problem.column - 1
-    width = problem.width
+    line, start = problem.place.source_line, problem.column - 1
+    width = problem.place.width
     if len(line) > _LONGEST_LINE:
         first = max(0, start - _LONGEST_LINE // 3)
         line = line[first : first + _LONGEST_LINE]
         start -= first
         if first:
             line, start = f"…{line}", start + 1
-        if first + _LONGEST_LINE < len(problem.source_line):
+        if first + _LONGEST_LINE < len(problem.place.source_line):
             line += "…"
     width = max(1, min(width, len(line) - start))
     # Tabs stay tabs in the caret's line, so that both lines are as wide on any terminal.
@@ -121,7 +121,7 @@ def problem_json(problem: Problem) -> Mapping[str, Json]:
         "path": problem.path or None,
         "line": problem.line or None,
         "column": problem.column or None,
-        "width": problem.width,
+        "width": problem.place.width,
         "hint": problem.hint or None,
     }
 
@@ -130,7 +130,7 @@ def problem_github(problem: Problem) -> str:
     """A workflow command that annotates the line in a pull request."""
     message = f"{problem.message} {problem.hint}".strip()
     place = (problem.path, problem.line, problem.column)
-    return annotation(problem.severity, problem.code, message, place, width=problem.width)
+    return annotation(problem.severity, problem.code, message, place, width=problem.place.width)
 
 
 def annotation(level: str, title: str, message: str, place: tuple[str, int, int], *, width: int = 0) -> str:

@@ -13,7 +13,7 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 from recipe_runner.canonical import Json, digest
 from recipe_runner.images.read import read_picture
 from recipe_runner.plan.handle import AdapterModel, IpAdapterModel, ModelHandle
-from recipe_runner.problems.place import placed
+from recipe_runner.problems.problem import at
 from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
 from recipe_runner.runtime.ip_adapter.families import Seat, seat_of
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile, IpAdapterFiles
@@ -76,7 +76,7 @@ class ImagePrompts:
         wanted = active(handle)
         for count, adapter in enumerate(wanted, 1):
             self._fit(adapter)
-            with placed(adapter.origin):
+            with at(adapter.origin):
                 label = f"adapter {adapter.name}"
                 check_abilities(self._family, masks=len(adapter.masks), adapters=count, label=label)
         if self._seat is None or self._family.component not in parts:
@@ -171,7 +171,7 @@ class ImagePrompts:
 
     def _fit(self, adapter: IpAdapterModel) -> IpAdapterFile:
         label = f"adapter {adapter.name}"
-        with placed(adapter.origin):
+        with at(adapter.origin):
             file = self._files.read(adapter.source, label, allow_pickle=self._allow_pickle)
             if adapter.source.digest not in self._fitted:
                 pipeline = type(self._pipeline).__name__
@@ -225,7 +225,7 @@ class ImagePrompts:
     def _expand(self, adapter: IpAdapterModel, scale: Json) -> dict[str, float]:
         said = digest(scale)
         if said not in self._expanded:
-            with placed(adapter.origin):
+            with at(adapter.origin):
                 label = f"adapter {adapter.name}"
                 self._expanded[said] = expand_ip_scale(scale, self._places, self._modules, label=label)
             while len(self._expanded) > MOST_EXPANDED:

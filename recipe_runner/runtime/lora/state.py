@@ -10,7 +10,7 @@ import torch
 
 from recipe_runner.canonical import digest
 from recipe_runner.plan.handle import AdapterModel, LoraModel, MergeModel, ModelHandle
-from recipe_runner.problems.place import placed
+from recipe_runner.problems.problem import at
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.lora.file import TUNED_PARTS, Translated, translate
@@ -132,7 +132,7 @@ class Loras:
         if identity in self._translated:
             self._translated.move_to_end(identity)
             return self._translated[identity]
-        with placed(adapter.origin):
+        with at(adapter.origin):
             translated = self._merge(adapter) if isinstance(adapter, MergeModel) else self._read(adapter)
         self._translated[identity] = translated
         while len(self._translated) > MOST_TRANSLATED or (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recipe_runner.plan.handle import AdapterModel, LoraModel, ModelHandle, TextualInversionModel
-from recipe_runner.problems.place import placed
+from recipe_runner.problems.problem import at
 from recipe_runner.recipe.learned_tokens import same_token
 from recipe_runner.runtime.family import TEXT_PARTS, present_parts
 from recipe_runner.runtime.load.file_guard import Watch
@@ -55,7 +55,7 @@ class Embeddings:
                     wanted[part].append(word)
                 elif known.key != word.key or isinstance(adapter, TextualInversionModel):
                     # One LoRA file under two names brings one token; anything else is two that cannot be told apart.
-                    with placed(adapter.origin):
+                    with at(adapter.origin):
                         raise misfit(
                             "E624",
                             f"{owner} and {adapter.name} both stand for `{word.token}` in the {part}",
@@ -88,7 +88,7 @@ class Embeddings:
         if identity in self._read:
             self._read.move_to_end(identity)
             return self._read[identity]
-        with placed(adapter.origin):
+        with at(adapter.origin):
             watch = Watch.begin(adapter.source)
             learned = read_learned(adapter, self._shapes, allow_pickle=self._allow_pickle)
             watch.check()
