@@ -9,11 +9,11 @@ from recipe_runner.canonical import Json
 from recipe_runner.pipelines.table import schedulers
 from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.problems.place import Place
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.recipe.types.recipe import Base, Component
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.weights.files.header import read_header
-from recipe_runner.weights.problems import misfit
 
 
 def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool) -> ResolvedBase:
@@ -84,7 +84,7 @@ def _require_parameters(class_name: str, stated: Mapping[str, Json], shown: str 
         if key not in taken:
             able = ", ".join(name for name, entry in known.items() if all(each in entry["config"] for each in stated))
             message = f"{shown} states that it needs {key}, and {class_name} has no such parameter"
-            raise misfit("E510", message, f"choose a scheduler that has it: {able}")
+            raise WeightsError.of("E510", message, f"choose a scheduler that has it: {able}")
 
 
 def resolve_component(component: Component, dtype: str, folder: Path, *, allow_pickle: bool) -> ResolvedComponent:

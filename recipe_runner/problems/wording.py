@@ -52,3 +52,9 @@ def rest_of(text: str, start: int) -> str:
     while 0 < start < len(text) and text[start - 1].isalnum() and text[start].isalnum():
         start -= 1
     return text[start:].strip()
+
+
+def some(names: list[str] | tuple[str, ...], limit: int = 3) -> str:
+    """The first names of a list and how many more there are: `a, b, c and 12 more`."""
+    shown = ", ".join(names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

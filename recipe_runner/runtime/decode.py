@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipe_runner.problems.problem import Problem
+from recipe_runner.problems.place import NOWHERE
+from recipe_runner.problems.problem import OperationFailed, Problem
 from recipe_runner.runtime.denoise import Latents
-from recipe_runner.runtime.problems import failed, warning
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 """uint8 [H, W, 3], red green blue."""
@@ -26,7 +26,7 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
     with torch.no_grad():
         images: Any = _decoded(pipeline, latents, latents.value)
         if not bool(torch.isfinite(images).all()):
-            raise failed(
+            raise OperationFailed.of(
                 "E705",
                 "decoding gave numbers that are not finite",
                 "give the VAE float32 (`base.components.vae: {model: …, dtype: float32}`) or use one made for float16",
@@ -44,7 +44,9 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
         return pictures, ()
     message = f"the model's safety checker made picture {', '.join(map(str, black))} black"
     return pictures, (
-        warning("W752", message, "another seed may pass; `base.components.safety_checker: null` leaves it out"),
+        Problem.warning(
+            NOWHERE, "W752", message, "another seed may pass; `base.components.safety_checker: null` leaves it out"
+        ),
     )
 
 

@@ -13,10 +13,10 @@ import torch
 
 from recipe_runner.canonical import Json
 from recipe_runner.pipelines.table import call_value
+from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.family import Family, family_of
 from recipe_runner.runtime.load.schedulers import fresh_scheduler
-from recipe_runner.runtime.problems import failed
 
 OnStep = Callable[[int, int], None]
 """Called after each denoising step with its number from 1 and the number of steps."""
@@ -102,7 +102,7 @@ def check_sampling(pipeline: Any, sampling: Mapping[str, Json]) -> None:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
-            raise failed("E706", f"{type(pipeline).__name__} takes no argument `{name}`", hint)
+            raise OperationFailed.of("E706", f"{type(pipeline).__name__} takes no argument `{name}`", hint)
 
 
 def call_size(pipeline: Any, sampling: Mapping[str, Any]) -> tuple[int, int]:
@@ -174,7 +174,7 @@ def _callback(on_step: OnStep | None) -> Callable[..., dict[str, Any]]:
 def _check_finite(value: Any) -> None:
     finite = torch.isfinite(value).all() if isinstance(value, torch.Tensor) else np.isfinite(value).all()
     if not bool(finite):
-        raise failed(
+        raise OperationFailed.of(
             "E705",
             "denoising gave numbers that are not finite",
             "try base.dtype: float32 or bfloat16, another scheduler, or smaller scales",

@@ -10,13 +10,12 @@ from typing import Any
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.resolve_base import resolve_component
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
-from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError, WeightsError
 from recipe_runner.recipe.types.recipe import Component, IpAdapter
 from recipe_runner.sources.base_folder import INDEX, read_index
 from recipe_runner.sources.component_files import read_json
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
-from recipe_runner.weights.problems import misfit
 
 FOLDER = "image_encoder"
 
@@ -45,7 +44,7 @@ def encoder_config(encoder: ResolvedComponent, label: str) -> Mapping[str, Any] 
     """
     if encoder.weight_name is not None:
         message = f"{label}: the image encoder {encoder.weight_name} is a single file, which does not say what it is"
-        raise misfit("E643", message, "name its folder, with config.json beside the weights")
+        raise WeightsError.of("E643", message, "name its folder, with config.json beside the weights")
     if not isinstance(encoder.source, Source):
         return None
     name = f"{encoder.subfolder}/config.json" if encoder.subfolder else "config.json"
@@ -81,7 +80,7 @@ def _beside(name: str, adapter: IpAdapter, surroundings: Surroundings) -> Resolv
         )
     except RecipeRunnerError as error:
         said = error.problems[0]
-        raise misfit(
+        raise WeightsError.of(
             "E643",
             f"adapter {name} needs an image encoder: it names none, the base has none, and beside its weights there is "
             f"none ({said.message})",

@@ -35,7 +35,6 @@ from recipe_runner.weights.ip_adapter import (
     family_of_pipeline,
 )
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.problems import misfit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +128,7 @@ def image_prompt(
     if reader.masks and shown is not None and reader.masks != count:
         message = f"{label}: {reader.masks} mask{'s' * (reader.masks > 1)} for {count} image{'s' * (count > 1)}"
         with at(mask_origin):
-            raise misfit("E647", message, "give one mask for each image, in the same order")
+            raise WeightsError.of("E647", message, "give one mask for each image, in the same order")
     return ResolvedImagePrompt(
         adapter=reader.name,
         constants=_constants(shown, encoder),
@@ -176,7 +175,7 @@ def check_together(
                 with at(shown.origin):
                     message = f"adapter {adapter.name}: guidance needs the negative embedding too"
                     hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
-                    raise misfit("E646", message, hint)
+                    raise WeightsError.of("E646", message, hint)
 
 
 def _shown(reader: Reader, pictures: int, embeds: Sequence[tuple[Given, AnySource]], label: str) -> Shown | None:

@@ -19,7 +19,7 @@ from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.weights_file import find_weights_file
 from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
 from recipe_runner.problems.place import Place
-from recipe_runner.problems.problem import at
+from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.recipe.types.recipe import IpAdapter
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_weights
@@ -37,7 +37,6 @@ from recipe_runner.weights.ip_adapter import (
     read_ip_adapter,
 )
 from recipe_runner.weights.modules import Modules, ModuleTable
-from recipe_runner.weights.problems import misfit
 
 _VERSION_2 = re.compile(r"plus[-_]?v2", re.IGNORECASE)
 
@@ -103,14 +102,14 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
     if adapter.shortcut is not None and layout is not None and layout.variant != "faceid_plus":
         message = f"adapter {name}: `shortcut` is for FaceID Plus, and this is {layout.name}"
         with at(surroundings.origin("shortcut")):
-            raise misfit("E650", message, "remove `shortcut`")
+            raise WeightsError.of("E650", message, "remove `shortcut`")
     encoder_origin = surroundings.origin("image_encoder") if adapter.image_encoder else surroundings.origin()
     find_encoder = cache(partial(find_image_encoder, name, adapter, surroundings))
     if adapter.image_encoder is not None:
         with at(encoder_origin):
             if layout is not None and layout.features is None:
                 message = f"adapter {name}: {layout.name} reads no image encoder"
-                raise misfit("E643", message, "remove `image_encoder`")
+                raise WeightsError.of("E643", message, "remove `image_encoder`")
             find_encoder()
     masks = given(("mask",), adapter.mask, surroundings.origin("mask"))
     if family is not None:

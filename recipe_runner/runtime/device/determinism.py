@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from recipe_runner.runtime.problems import failed
+from recipe_runner.problems.problem import OperationFailed
 
 Level = Literal["strict", "seeded", "fast"]
 
@@ -58,7 +58,7 @@ def prepare_cuda(level: Level) -> None:
     if level != "strict" or os.environ.get(WORKSPACE) in WORKSPACES:
         return
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        raise failed(
+        raise OperationFailed.of(
             "E702",
             f"CUDA was started without {WORKSPACE}, so level strict cannot be kept",
             f"set the environment variable {WORKSPACE}={WORKSPACES[0]} before the program starts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recipe_runner.runtime.problems import failed
+from recipe_runner.problems.problem import OperationFailed
 
 
 def present_devices() -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def choose_device(wanted: str) -> torch.device:
     present = present_devices()
     name = present[0] if wanted == "auto" else "cuda:0" if wanted == "cuda" else wanted
     if name not in present:
-        raise failed(
+        raise OperationFailed.of(
             "E701",
             f"there is no device `{wanted}`; this machine has {', '.join(present)}",
             "set runtime.device to one of these, or to auto",

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.problems.problem import OperationFailed, RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
-from recipe_runner.runtime.problems import failed
 
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -34,12 +33,12 @@ def operation(name: str) -> Iterator[None]:
             raise _out_of_memory(name, str(cause)) from cause
         said = str(cause).strip().splitlines()
         message = f"{name} failed: {type(cause).__name__}: {said[0] if said else 'no reason given'}"
-        raise failed("E704", message) from cause
+        raise OperationFailed.of("E704", message) from cause
 
 
 def _out_of_memory(name: str, said: str) -> RecipeRunnerError:
     first = said.strip().splitlines()[0] if said.strip() else "no details"
-    return failed(
+    return OperationFailed.of(
         "E703",
         f"{name} ran out of memory ({first})",
         "make the images smaller, set base.dtype: float16 on a GPU, lower runtime.batch_size, "

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from recipe_runner.runtime.problems import failed
+from recipe_runner.problems.problem import OperationFailed
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def global_rng_kept(device: torch.device, *, seed: int | None = None, refuse: bo
         if device.type == "cuda":
             torch.cuda.set_rng_state(before[1], device)
     if refuse and drawn:
-        raise failed(
+        raise OperationFailed.of(
             "E708",
             "noise was drawn that the image's seed does not decide (from torch's global generator)",
             "use another scheduler (or its deterministic setting), or runtime.reproducibility: seeded",

@@ -12,11 +12,11 @@ from PIL import Image
 
 from recipe_runner.images.read import read_picture
 from recipe_runner.plan.handle import ImagePrompt
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.ip_adapter.faces import FaceFinder
 from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
 from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.load.tensors import read_tensors
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
 from recipe_runner.weights.files.image_embeds import embeds_shape
@@ -84,7 +84,7 @@ def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: Shown) -> Pair:
     positives, negatives = [], []
     for name, tensor in given:
         if not bool(torch.isfinite(tensor).all()):
-            raise misfit("E646", f"{name}: the embedding has numbers that are not finite")
+            raise WeightsError.of("E646", f"{name}: the embedding has numbers that are not finite")
         one = tensor.unsqueeze(1) if shown.paired and tensor.ndim == dimensions - 1 else tensor
         whole = one.reshape(*(1 for _ in range(dimensions - one.ndim)), *one.shape)
         positives.append(whole[-1:])

@@ -18,9 +18,9 @@ from PIL import Image
 
 from recipe_runner.images.read import read_picture
 from recipe_runner.problems.problem import OperationFailed
+from recipe_runner.problems.wording import some
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.file_guard import Watch
-from recipe_runner.runtime.problems import failed, some
 from recipe_runner.sources.face_models import PACK
 from recipe_runner.sources.source import Source
 
@@ -105,10 +105,12 @@ def _not_one(name: str, faces: Sequence[Any]) -> OperationFailed:
     otherwise = "or give the embedding as `image_embeds`"
     if not faces:
         hint = f"show the face upright with some room around it, {otherwise}"
-        return failed("E652", f"{name}: no face is seen in the picture, and one is wanted", hint)
+        return OperationFailed.of("E652", f"{name}: no face is seen in the picture, and one is wanted", hint)
     places = some([_place(face.bbox) for face in faces])
     hint = f"cut the picture so that it shows the one face with some room around it, {otherwise}"
-    return failed("E652", f"{name}: {len(faces)} faces are seen in the picture, and one is wanted ({places})", hint)
+    return OperationFailed.of(
+        "E652", f"{name}: {len(faces)} faces are seen in the picture, and one is wanted ({places})", hint
+    )
 
 
 def _place(box: Any) -> str:
@@ -145,7 +147,7 @@ def _load(models: Source) -> _Loaded:
             analysis.prepare(ctx_id=-1, det_size=_DETECTION)
     except ImportError as cause:
         hint = "what is installed of the extra `faceid` is broken; OpenCV's wheel needs libGL of the system"
-        raise failed("E651", f"insightface cannot be imported: {cause}", hint) from cause
+        raise OperationFailed.of("E651", f"insightface cannot be imported: {cause}", hint) from cause
     except AssertionError as cause:
         raise _unusable(folder, "there is no model for detection") from cause
     except _rejections() as cause:
@@ -167,4 +169,4 @@ def _unusable(folder: Path, what: str) -> OperationFailed:
     hint = (
         f"unpack {PACK}.zip of insightface's releases there again: det_10g.onnx finds faces, w600k_r50.onnx knows them"
     )
-    return failed("E651", f"{folder}: {what}", hint)
+    return OperationFailed.of("E651", f"{folder}: {what}", hint)

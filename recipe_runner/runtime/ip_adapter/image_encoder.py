@@ -13,10 +13,10 @@ from PIL import Image
 from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
 from recipe_runner.plan.handle import ComponentModel
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.load.parts import declared_class, load_part
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.ip_adapter import READINGS, Features
 
 MOST_LOADED = 2
@@ -101,7 +101,7 @@ class ImageEncoders:
         if tuple(pixels.shape[-2:]) != (size, size):
             height, width = pixels.shape[-2:]
             message = f"the image encoder reads {size}x{size} pixels, and its {_PREPROCESSOR} makes {width}x{height}"
-            raise misfit("E644", message, "name the folder of an encoder whose preprocessing is its own")
+            raise WeightsError.of("E644", message, "name the folder of an encoder whose preprocessing is its own")
         return pixels.to(device=self._device, dtype=encoder.model.dtype)
 
     def clear(self) -> None:

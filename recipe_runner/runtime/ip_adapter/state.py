@@ -13,13 +13,12 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 from recipe_runner.canonical import Json, digest
 from recipe_runner.images.read import read_picture
 from recipe_runner.plan.handle import AdapterModel, IpAdapterModel, ModelHandle
-from recipe_runner.problems.problem import at
+from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
 from recipe_runner.runtime.ip_adapter.families import Seat, seat_of
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile, IpAdapterFiles
 from recipe_runner.runtime.ip_adapter.projection import Built, build, joined
 from recipe_runner.runtime.load.file_guard import Watch
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.ip_adapter import (
     AdapterFamily,
     AttentionPlace,
@@ -166,7 +165,7 @@ class ImagePrompts:
     def _pairs(self, adapter: IpAdapterModel, pairs: Sequence[Pair], *, guided: bool) -> Sequence[Pair]:
         if guided and any(pair.negative is None for pair in pairs):
             hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
-            raise misfit("E646", f"adapter {adapter.name}: guidance needs the negative embedding too", hint)
+            raise WeightsError.of("E646", f"adapter {adapter.name}: guidance needs the negative embedding too", hint)
         return pairs
 
     def _fit(self, adapter: IpAdapterModel) -> IpAdapterFile:
@@ -189,7 +188,7 @@ class ImagePrompts:
             built = build(file, self._places, seat.projection, denoiser.device, denoiser.dtype)
             count = len(file.layout.projection) + sum(map(len, file.layout.layers.values()))
             if built.landed != count:
-                raise misfit("E606", f"adapter {adapter.name}: {built.landed} of {count} tensors landed")
+                raise WeightsError.of("E606", f"adapter {adapter.name}: {built.landed} of {count} tensors landed")
             self._built[instance] = built
         self._built.move_to_end(instance)
         return self._built[instance]
@@ -254,7 +253,7 @@ def _mask_arguments(
         count = pairs[0].positive.shape[1]
         if adapter.masks and len(adapter.masks) != count:
             message = f"adapter {adapter.name}: {len(adapter.masks)} masks for {count} images"
-            raise misfit("E647", message, "give one mask for each image, in the same order")
+            raise WeightsError.of("E647", message, "give one mask for each image, in the same order")
         masks.append(_masks(adapter, size) if adapter.masks else None)
     return {"cross_attention_kwargs": {"ip_adapter_masks": masks}}
 

@@ -16,9 +16,9 @@ from diffusers.models.embeddings import (
     MultiIPAdapterImageProjection,
 )
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.ip_adapter.encode import Pair
 from recipe_runner.runtime.ip_adapter.projection import Built, filled, joined, numbered
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.ip_adapter import IpAdapterLayout
 
 
@@ -77,7 +77,7 @@ class UNetSeat:
         """
         if denoiser.encoder_hid_proj is not None:
             message = f"the UNet has a projection of its own ({denoiser.config.encoder_hid_dim_type})"
-            raise misfit("E642", message, "IP-Adapters are for UNets that read text alone")
+            raise WeightsError.of("E642", message, "IP-Adapters are for UNets that read text alone")
         before = denoiser.config.encoder_hid_dim_type
 
         def leave() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from recipe_runner.plan.handle import BaseModel, ComponentModel
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.classes import component_class, pipeline_class
 from recipe_runner.runtime.load.file_guard import Watch
@@ -18,7 +19,6 @@ from recipe_runner.runtime.load.fit import check_shapes, check_types, optional_p
 from recipe_runner.runtime.load.parts import declared_class, load_part
 from recipe_runner.runtime.load.schedulers import make_scheduler
 from recipe_runner.runtime.load.single_file import load_checkpoint, load_part_file
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, read_index
 
 
@@ -69,7 +69,7 @@ def load_base(model: BaseModel, device: torch.device) -> LoadedBase:
         try:
             pipeline = cls(**parts, **_settings(cls, model))
         except (ValueError, TypeError, AttributeError) as cause:
-            raise misfit("E505", f"{cls.__name__} cannot be put together: {cause}") from cause
+            raise WeightsError.of("E505", f"{cls.__name__} cannot be put together: {cause}") from cause
         # The constructor mends outdated scheduler configurations in place; others are configured from the mended one.
         own = parts["scheduler"]
         scheduler = make_scheduler(own, model.scheduler_class, model.scheduler_config)
@@ -90,9 +90,9 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
     changes = model.components or {}
     for name in changes:
         if name not in names:
-            raise misfit("E512", f"{cls.__name__} has no component `{name}`", f"it has {', '.join(names)}")
+            raise WeightsError.of("E512", f"{cls.__name__} has no component `{name}`", f"it has {', '.join(names)}")
         if changes[name] is None and name not in optional_parts(cls):
-            raise misfit("E512", f"{cls.__name__} cannot do without its {name}")
+            raise WeightsError.of("E512", f"{cls.__name__} cannot do without its {name}")
     # IP-Adapters have their encoders loaded where pictures are encoded; the pipeline's own would be a second one.
     unused = [name for name in ("image_encoder",) if name in optional_parts(cls)]
     kept = {name: entry for name, entry in index.components.items() if name not in (*changes, *unused)}
@@ -142,13 +142,13 @@ def _declared(name: str, declared: str) -> type[Any]:
         found = getattr(__import__(library), declared, None)
         if isinstance(found, type):
             return component_class(library, declared)
-    raise misfit("E514", f"{name}: its config.json names the class `{declared}`, which is not known here")
+    raise WeightsError.of("E514", f"{name}: its config.json names the class `{declared}`, which is not known here")
 
 
 def _expected_class(cls: type[Any], name: str) -> type[Any]:
     types = [each for each in cls._get_signature_types().get(name, ()) if isinstance(each, type)]
     if not types:
-        raise misfit("E512", f"{cls.__name__}: the type of `{name}` is not known, so it cannot be replaced")
+        raise WeightsError.of("E512", f"{cls.__name__}: the type of `{name}` is not known, so it cannot be replaced")
     return types[0]
 
 

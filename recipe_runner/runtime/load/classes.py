@@ -9,7 +9,7 @@ import diffusers
 import transformers
 from diffusers import DiffusionPipeline, SchedulerMixin
 
-from recipe_runner.runtime.problems import misfit
+from recipe_runner.problems.problem import WeightsError
 
 
 def pipeline_class(name: str) -> type[Any]:
@@ -30,7 +30,7 @@ def component_class(library: str, name: str) -> type[Any]:
     libraries = {"diffusers": diffusers, "transformers": transformers}
     home = libraries.get(library) or getattr(diffusers.pipelines, library, None)
     if home is None:
-        raise misfit("E514", f"`{library}` is not a library that components come from")
+        raise WeightsError.of("E514", f"`{library}` is not a library that components come from")
     return _exported(home, name, object, "component")
 
 
@@ -38,10 +38,10 @@ def _exported(home: Any, name: str, base: type, kind: str) -> type[Any]:
     found = getattr(home, name, None)
     if isinstance(found, type) and "dummy" in found.__module__:
         backends = ", ".join(getattr(found, "_backends", []))
-        raise misfit("E514", f"the {kind} class `{name}` needs a package that is not installed ({backends})")
+        raise WeightsError.of("E514", f"the {kind} class `{name}` needs a package that is not installed ({backends})")
     if not isinstance(found, type) or not issubclass(found, base):
         near = get_close_matches(name, [other for other in dir(home) if kind in other.lower()], n=1)
-        raise misfit(
+        raise WeightsError.of(
             "E514",
             f"{getattr(home, '__name__', home)} has no {kind} class `{name}`",
             f"did you mean {near[0]}?" if near else "",

@@ -13,7 +13,7 @@ from diffusers import ModelMixin
 from diffusers.loaders import single_file_utils as ldm
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
-from recipe_runner.runtime.problems import misfit
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.checkpoint.original_layout import is_transposed, standard_name
 
 Tensors = Mapping[str, torch.Tensor]
@@ -36,7 +36,7 @@ _OPEN_POSITIONS = "positional_embedding"
 def empty_model(name: str, cls: type[Any], config: Path) -> Any:
     """A model of class `cls` without parameters, as the config.json in the folder `config` describes it."""
     if not (config / "config.json").is_file():
-        raise misfit("E513", f"{name}: the configuration has no {name}/config.json")
+        raise WeightsError.of("E513", f"{name}: the configuration has no {name}/config.json")
     with init_empty_weights():
         if issubclass(cls, ModelMixin):
             return cls.from_config(cls.load_config(str(config), local_files_only=True))
@@ -59,7 +59,7 @@ def component_tensors(name: str, model: Any, config: Path, checkpoint: Tensors) 
     else:
         found = _converted_clip(name, model, checkpoint)
     if not found:
-        raise misfit(
+        raise WeightsError.of(
             "E516",
             f"{name}: the checkpoint has no {type(model).__name__}",
             f"name another with `base.components.{name}`",
@@ -73,7 +73,9 @@ def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str,
             convert = functions["checkpoint_mapping_fn"]
             break
     else:
-        raise misfit("E516", f"a {type(model).__name__} cannot be read from a single file", "use the model's folder")
+        raise WeightsError.of(
+            "E516", f"a {type(model).__name__} cannot be read from a single file", "use the model's folder"
+        )
     tensors = dict(checkpoint)
     if "input_blocks.0.0.weight" in tensors:
         # A UNet alone, without the prefix that it has in a checkpoint; the converter finds nothing else.
@@ -84,7 +86,7 @@ def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str,
     try:
         found = dict(convert(**{key: value for key, value in given.items() if open_ended or key in taken}))
     except (KeyError, IndexError, ValueError, RuntimeError) as cause:
-        raise misfit(
+        raise WeightsError.of(
             "E516",
             f"the checkpoint does not hold a {type(model).__name__} of this configuration "
             f"({type(cause).__name__}: {cause})",

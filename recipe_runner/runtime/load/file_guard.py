@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe_runner.runtime.problems import misfit, some
+from recipe_runner.problems.problem import WeightsError
+from recipe_runner.problems.wording import some
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.digests import file_sha256
 
@@ -59,7 +60,7 @@ def _stamp(path: Path) -> _Stamp | None:
 
 
 def _changed(source: Source, names: list[str]) -> Exception:
-    return misfit(
+    return WeightsError.of(
         "E508",
         f"{source.address}: {some(names)} changed while the run was using it",
         "run again once nothing writes there; replace weights by renaming a new file over the old one",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from recipe_runner.pipelines.component_fit import Part, misfits
-from recipe_runner.runtime.problems import misfit
+from recipe_runner.problems.problem import WeightsError
 
 _VAE_CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL", "ConsistencyDecoderVAE")
 
@@ -27,7 +27,7 @@ def check_types(pipeline: type[Any], parts: Mapping[str, Any], made_for: str, le
     absent = [name for name in needed if parts.get(name) is None and name not in (*spared, *left_out)]
     if foreign or absent:
         said = [f"it takes no {', '.join(foreign)}"] * bool(foreign) + [f"it needs {', '.join(absent)}"] * bool(absent)
-        raise misfit(
+        raise WeightsError.of(
             "E505",
             f"{pipeline.__name__} does not match the model: {' and '.join(said)}",
             "set base.pipeline: auto, or name the class that the model was made for",
@@ -37,7 +37,9 @@ def check_types(pipeline: type[Any], parts: Mapping[str, Any], made_for: str, le
         if part is None or name in settings or _accepted(name, part, wanted):
             continue
         names = " or ".join(cls.__name__ for cls in wanted)
-        raise misfit("E506", f"{name}: {pipeline.__name__} needs a {names}, and this is a {type(part).__name__}")
+        raise WeightsError.of(
+            "E506", f"{name}: {pipeline.__name__} needs a {names}, and this is a {type(part).__name__}"
+        )
 
 
 def optional_parts(pipeline: type[Any]) -> tuple[str, ...]:
@@ -65,19 +67,19 @@ def check_shapes(parts: Mapping[str, Any]) -> None:
     """Raise E507 unless latents and embeddings have the width that the denoiser reads."""
     described = {name: part for name, model in parts.items() if (part := _described(model)) is not None}
     for reason in misfits(described):
-        raise misfit("E507", reason)
+        raise WeightsError.of("E507", reason)
     for index in ("", "_2", "_3"):
         tokenizer, encoder = parts.get(f"tokenizer{index}"), parts.get(f"text_encoder{index}")
         if tokenizer is not None and encoder is not None:
             rows = encoder.get_input_embeddings().num_embeddings
             if len(tokenizer) > rows:
                 names = f"tokenizer{index} and text_encoder{index}"
-                raise misfit("E507", f"{names} do not fit: {len(tokenizer)} tokens, and {rows} embeddings")
+                raise WeightsError.of("E507", f"{names} do not fit: {len(tokenizer)} tokens, and {rows} embeddings")
             positions = getattr(encoder.config, "max_position_embeddings", None)
             if type(encoder).__name__.startswith("CLIP") and positions and tokenizer.model_max_length > positions:
                 names = f"tokenizer{index} and text_encoder{index}"
                 said = f"prompts of {tokenizer.model_max_length} tokens (model_max_length), and {positions} positions"
-                raise misfit("E507", f"{names} do not fit: {said}")
+                raise WeightsError.of("E507", f"{names} do not fit: {said}")
 
 
 def _described(model: Any) -> Part | None:

@@ -10,9 +10,9 @@ import torch
 from diffusers import ModelMixin
 from safetensors import SafetensorError
 
-from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError, WeightsError
+from recipe_runner.problems.wording import some
 from recipe_runner.runtime.load.strict import check_report, check_shards, check_whole
-from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.sources.component_files import weights_files
 from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.modules import TEXT_MODEL
@@ -55,7 +55,9 @@ def load_part(
         return _loaded(name, cls, folder, local_files_only=True)
     files = weights_files(folder, name, variant, allow_pickle=allow_pickle)
     if files is None:
-        raise misfit("E513", f"{name}: there are no weights{f' of variant {variant}' if variant else ''} in its folder")
+        raise WeightsError.of(
+            "E513", f"{name}: there are no weights{f' of variant {variant}' if variant else ''} in its folder"
+        )
     model, report = _loaded(
         name,
         cls,
@@ -96,7 +98,7 @@ def _loaded(name: str, cls: type[Any], folder: Path, **settings: Any) -> Any:
         shown = said[0][:300] if said else "no reason given"
         if _REPORTED in shown and not issubclass(cls, ModelMixin) and (wrong := _misshaped(cls, folder)):
             shown = f"{len(wrong)} parameters have another shape: {some(wrong)}"
-        raise misfit(code, f"{name}: {cls.__name__} cannot be loaded: {shown}") from cause
+        raise WeightsError.of(code, f"{name}: {cls.__name__} cannot be loaded: {shown}") from cause
 
 
 def _misshaped(cls: type[Any], folder: Path) -> list[str]:

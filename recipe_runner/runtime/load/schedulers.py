@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from recipe_runner.canonical import Json
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.classes import scheduler_class
-from recipe_runner.runtime.problems import misfit
 
 
 def make_scheduler(base: Any, class_name: str | None, overrides: Mapping[str, Json] | None) -> Any:
@@ -28,11 +28,11 @@ def make_scheduler(base: Any, class_name: str | None, overrides: Mapping[str, Js
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"its parameters are {', '.join(known)}"
-            raise misfit("E510", f"{cls.__name__} has no parameter `{key}`", hint)
+            raise WeightsError.of("E510", f"{cls.__name__} has no parameter `{key}`", hint)
     try:
         return cls.from_config(base.config, **(overrides or {}))
     except (NotImplementedError, ValueError, TypeError, ImportError, AttributeError) as cause:
-        raise misfit("E511", f"{cls.__name__} cannot be made with this configuration: {cause}") from cause
+        raise WeightsError.of("E511", f"{cls.__name__} cannot be made with this configuration: {cause}") from cause
 
 
 def fresh_scheduler(pristine: Any, seed: int) -> Any:

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from recipe_runner.plan.handle import BaseModel
+from recipe_runner.problems.problem import WeightsError
+from recipe_runner.problems.wording import some
 from recipe_runner.runtime.load.classes import component_class
 from recipe_runner.runtime.load.conversion import PREFIXES, component_tensors, empty_model, standard
 from recipe_runner.runtime.load.parts import DTYPES, load_part
 from recipe_runner.runtime.load.provenance import follow, origins, plain
 from recipe_runner.runtime.load.strict import check_report
 from recipe_runner.runtime.load.tensors import read_tensors
-from recipe_runner.runtime.problems import misfit, some
 from recipe_runner.weights.checkpoint.original_layout import is_leftover
 
 NEVER_INSIDE = ("safety_checker", "feature_extractor", "image_encoder")
@@ -36,7 +37,9 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
             component, E513 without a configuration, E516 when the file lacks a component.
     """
     if model.config is None or model.weight_name is None:
-        raise misfit("E513", f"{model.source.address}: a single file needs a configuration folder", "set base.config")
+        raise WeightsError.of(
+            "E513", f"{model.source.address}: a single file needs a configuration folder", "set base.config"
+        )
     config = model.config.root
     file = model.source.path(model.weight_name)
     tensors = read_tensors(file, allow_pickle=model.allow_pickle, copies=False)
@@ -57,7 +60,7 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
     replaced = tuple(prefix for name in model.components or {} for prefix in PREFIXES.get(name, ()))
     left = [key for key in _left(tensors, used) if not key.startswith(replaced)]
     if left:
-        raise misfit(
+        raise WeightsError.of(
             "E502",
             f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no component: {some(left)}",
             "the file is of another architecture; set base.config to the folder of its own",
@@ -81,7 +84,7 @@ def load_part_file(name: str, cls: type[Any], file: Path, config: Path, *, dtype
     left = [key for key in _left(tensors, used) if not key.startswith(others)]
     if left:
         message = f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no parameter: {some(left)}"
-        raise misfit("E502", message)
+        raise WeightsError.of("E502", message)
     return part
 
 
@@ -104,7 +107,9 @@ def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: s
     whole = [key for key, tensor in own.items() if wanted[key].is_floating_point() and not tensor.is_floating_point()]
     if whole:
         hint = "the weights are quantised in a way that is not read: use the file in half precision"
-        raise misfit("E513", f"{name}: {len(whole)} parameters are stored as whole numbers: {some(whole)}", hint)
+        raise WeightsError.of(
+            "E513", f"{name}: {len(whole)} parameters are stored as whole numbers: {some(whole)}", hint
+        )
     model.load_state_dict({key: plain(tensor) for key, tensor in own.items()}, strict=False, assign=True)
     if hasattr(model, "tie_weights"):
         model.tie_weights()

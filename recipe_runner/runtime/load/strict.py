@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from recipe_runner.runtime.problems import misfit, some
+from recipe_runner.problems.problem import WeightsError
+from recipe_runner.problems.wording import some
 
 
 def check_report(part: str, report: Mapping[str, Any]) -> None:
@@ -24,23 +25,23 @@ def check_report(part: str, report: Mapping[str, Any]) -> None:
     mismatched = _names(report["mismatched_keys"])
     unexpected = _names(report["unexpected_keys"])
     if missing:
-        raise misfit(
+        raise WeightsError.of(
             "E501",
             f"{part}: {len(missing)} parameters are not in its weights file: {some(missing)}",
             "the file is incomplete or belongs to another architecture; diffusers would leave these parameters empty "
             "or random",
         )
     if mismatched:
-        raise misfit("E503", f"{part}: {len(mismatched)} parameters have another shape: {some(mismatched)}")
+        raise WeightsError.of("E503", f"{part}: {len(mismatched)} parameters have another shape: {some(mismatched)}")
     if unexpected:
-        raise misfit(
+        raise WeightsError.of(
             "E502",
             f"{part}: {len(unexpected)} tensors of its weights file belong to no parameter: {some(unexpected)}",
             "the file belongs to another architecture, or config.json does",
         )
     errors = _names(report.get("error_msgs", ()))
     if errors:
-        raise misfit("E513", f"{part}: {some(errors, 1)}")
+        raise WeightsError.of("E513", f"{part}: {some(errors, 1)}")
 
 
 def check_shards(part: str, model: torch.nn.Module, names: Iterable[str]) -> None:
@@ -65,7 +66,7 @@ def check_whole(part: str, model: torch.nn.Module) -> None:
     tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     empty = [name for name, tensor in tensors if tensor.is_meta]
     if empty:
-        raise misfit(
+        raise WeightsError.of(
             "E504",
             f"{part}: {len(empty)} parameters were never filled from the checkpoint: {some(empty)}",
             "the checkpoint is incomplete",

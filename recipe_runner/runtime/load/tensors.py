@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from recipe_runner.runtime.problems import misfit
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.formats import require_weights
 from recipe_runner.weights.files.torch_file import INERT, read_torch_file
 
@@ -45,7 +45,7 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
             tensors = load_file(path)
             return {name: tensor.clone() for name, tensor in tensors.items()} if copies else tensors
         except (SafetensorError, OSError) as cause:
-            raise misfit("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
+            raise WeightsError.of("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
     tree = read_pickle(path)
     while isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         # Training frameworks put the weights beside the optimizer's state.
@@ -64,13 +64,13 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
         # The first versions of cloneofsimo's trainer wrote the factors without any names.
         tree = {str(number): value for number, value in enumerate(tree)}
     if not isinstance(tree, dict):
-        raise misfit(
+        raise WeightsError.of(
             "E607", f"{path.name} holds a value of type {type(tree).__name__}, not a mapping of names to tensors"
         )
     for name, value in tree.items():
         if not isinstance(value, torch.Tensor):
             what = f"its {name!r:.80} is of type {type(value).__name__}"
-            raise misfit("E607", f"{path.name} is not a mapping of names to tensors: {what}")
+            raise WeightsError.of("E607", f"{path.name} is not a mapping of names to tensors: {what}")
     return {str(name): value for name, value in tree.items()}
 
 
@@ -84,7 +84,7 @@ def require_finite(tensors: Mapping[str, torch.Tensor], label: str) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.sum(dtype=torch.float64).isfinite()):
             hint = "the file is spoilt or its training failed: use another"
-            raise misfit("E625", f"{label}: {name} has numbers that are not finite", hint)
+            raise WeightsError.of("E625", f"{label}: {name} has numbers that are not finite", hint)
 
 
 def read_pickle(path: Path, classes: Sequence[Any] = ()) -> Any:
@@ -103,4 +103,4 @@ def read_pickle(path: Path, classes: Sequence[Any] = ()) -> Any:
         said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         if foreign := _FOREIGN.search(str(cause)):
             said = f"it holds a {foreign[1]}, which is no plain tensor"
-        raise misfit("E607", f"{path.name} cannot be read with weights_only: {said}") from cause
+        raise WeightsError.of("E607", f"{path.name} cannot be read with weights_only: {said}") from cause

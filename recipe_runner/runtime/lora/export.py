@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save
 
 from recipe_runner.plan.handle import BaseModel, LoraModel, MergeModel
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.base import load_base
 from recipe_runner.runtime.lora.deltas import Factor
 from recipe_runner.runtime.lora.file import Translated, module_shapes, translate
 from recipe_runner.runtime.lora.low_rank import NoLowRank, low_rank
 from recipe_runner.runtime.lora.merge import merge
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.modules import ModuleTable
 
 _TABLE = re.compile(r"(?:^|\.)(?:\w*embeddings?|shared|embed_tokens)$")
@@ -55,10 +55,12 @@ def export_adapter(
     found = _translated(adapter, modules, allow_pickle=allow_pickle)
     label = f"adapter {adapter.name}"
     if component is not None and component not in found.parts:
-        raise misfit("E633", f"{label} has nothing for {component}", f"it has {', '.join(found.parts)}")
+        raise WeightsError.of("E633", f"{label} has nothing for {component}", f"it has {', '.join(found.parts)}")
     tokens = [token for token, parts in found.tokens.items() if component is None or component in parts]
     if tokens:
-        raise misfit("E635", f"{label}: it brings learned tokens ({', '.join(tokens)}), which the layout cannot hold")
+        raise WeightsError.of(
+            "E635", f"{label}: it brings learned tokens ({', '.join(tokens)}), which the layout cannot hold"
+        )
     parts = {part: found.parts[part] for part in found.parts if component in (None, part)}
     tensors: dict[str, torch.Tensor] = {}
     for part, changes in parts.items():
@@ -72,7 +74,7 @@ def export_adapter(
             except NoLowRank as cause:
                 message = f"{label} is not exported: {part} {change.module}: {cause}"
                 hint = "diffusers' layout holds pairs of factors; keep the file as it is"
-                raise misfit("E635", message, hint) from cause
+                raise WeightsError.of("E635", message, hint) from cause
             tensors[f"{place}.lora_A.weight"], tensors[f"{place}.lora_B.weight"] = factor.down, _baked(factor)
     return Exported(
         content=save(_in_one_type(tensors), metadata={"format": "pt"}),

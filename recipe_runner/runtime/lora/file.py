@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from recipe_runner.plan.handle import LoraModel
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
 from recipe_runner.runtime.load.tensors import read_tensors, require_finite
 from recipe_runner.runtime.lora.deltas import Change, Difference, Factor, tucker_down
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.textual_inversion.file import vectors_of
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
@@ -124,7 +124,7 @@ def _require_side(module: LoraModule, roles: Mapping[str, torch.Tensor]) -> None
         message = (
             f"{key} holds {roles['scaling'].numel()} numbers, and {module.component} {module.module} has {count} {side}"
         )
-        raise misfit("E601", message, "use a file made for this base")
+        raise WeightsError.of("E601", message, "use a file made for this base")
 
 
 def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> Factor:

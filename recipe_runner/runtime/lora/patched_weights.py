@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.lora.deltas import Difference
 from recipe_runner.runtime.lora.layers import own_module
 from recipe_runner.runtime.lora.tensor_cache import Kept, Tensors
-from recipe_runner.runtime.problems import misfit
 
 MOST_KEPT_BYTES = 1 << 30
 """Memory that deltas and changed weights of one model may take that are kept for the next change of scale."""
@@ -48,7 +48,7 @@ class Patches:
             module: Any = own_module(self._model, difference.module)
             if difference.changes_bias and "bias" not in module._parameters:  # noqa: SLF001 - it may be there as None
                 what = f"{difference.module} is a {type(module).__name__}, which has no bias"
-                raise misfit("E631", f"{what}, and the adapter has a difference for one")
+                raise WeightsError.of("E631", f"{what}, and the adapter has a difference for one")
             found.setdefault(difference.module, []).append(difference)
         self._differences[name] = found
 

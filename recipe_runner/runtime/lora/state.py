@@ -10,13 +10,12 @@ import torch
 
 from recipe_runner.canonical import digest
 from recipe_runner.plan.handle import AdapterModel, LoraModel, MergeModel, ModelHandle
-from recipe_runner.problems.problem import at
+from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.lora.file import TUNED_PARTS, Translated, translate
 from recipe_runner.runtime.lora.merge import merge
 from recipe_runner.runtime.lora.tuners import Tuners
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
 
@@ -89,7 +88,7 @@ class Loras:
             tuners.add(name, changes)
             landed = tuners.holds(name)
             if landed != len(changes):
-                raise misfit("E606", f"{part}: {landed} of {len(changes)} changes of an adapter landed")
+                raise WeightsError.of("E606", f"{part}: {landed} of {len(changes)} changes of an adapter landed")
         tuners.activate([(name, scales) for name, _, scales in active])
         busy = [name for name, _, _ in active]
         idle = [name for name in tuners.names if name not in busy]

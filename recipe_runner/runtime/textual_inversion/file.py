@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from recipe_runner.plan.handle import TextualInversionModel
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.tensors import read_pickle, read_tensors
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.weights.embedding import BARE, identify_embedding, place_embedding, require_embedding, token_of
 from recipe_runner.weights.files.formats import require_weights
 from recipe_runner.weights.modules import ModuleTable
@@ -72,7 +72,7 @@ def vectors_of(tensor: torch.Tensor, label: str) -> torch.Tensor:
     wide = tensor.float() if tensor.itemsize < _FLOAT32_BYTES else tensor
     if not bool(torch.isfinite(wide).all()):
         hint = "the file is spoilt or its training failed: use another"
-        raise misfit("E625", f"{label} has numbers that are not finite", hint)
+        raise WeightsError.of("E625", f"{label} has numbers that are not finite", hint)
     return wide.reshape(-1, wide.shape[-1])
 
 
@@ -84,7 +84,7 @@ def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | Non
         tree = {str(number): value for number, value in enumerate(tree)}
     if not isinstance(tree, dict):
         message = f"{label}: the file is no textual inversion: it is a {type(tree).__name__}, not one token's tensor"
-        raise misfit("E621", message, "save the vectors as one tensor [number, width] named after the token")
+        raise WeightsError.of("E621", message, "save the vectors as one tensor [number, width] named after the token")
     name = tree.get("name")
     if _PICKLED in tree:
         held = tree[_PICKLED]
@@ -98,5 +98,5 @@ def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | Non
     foreign = [key for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if foreign:
         message = f"{label}: the file is no textual inversion: {foreign[0]} holds no tensor"
-        raise misfit("E621", message, "use the file of one learned token")
+        raise WeightsError.of("E621", message, "use the file of one learned token")
     return {key: value.detach() for key, value in tensors.items()}, name if isinstance(name, str) else None

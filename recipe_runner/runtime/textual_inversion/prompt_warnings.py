@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recipe_runner.plan.checks.prompt_length import T5_LENGTH
+from recipe_runner.problems.place import NOWHERE
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of
 from recipe_runner.recipe.learned_tokens import same_token, uses
-from recipe_runner.runtime.problems import warning
 from recipe_runner.runtime.textual_inversion.tokenizer import Reading, Rewritten
 
 
@@ -25,11 +25,13 @@ def prompt_warnings(
         lost = _lost(tokenizer, text, window)
         if lost:
             message = f"{name}: {encoder} reads {window} tokens; it does not see {lost}"
-            found.append(warning("W751", message, "shorten the prompt, or put what matters first"))
+            found.append(Problem.warning(NOWHERE, "W751", message, "shorten the prompt, or put what matters first"))
         for token in _not_learned(pipeline, number):
             if uses(text, [token]):
                 message = f"{name}: {encoder} has no vectors for `{token}` and reads it as plain text"
-                found.append(warning("W753", message, "use a file with vectors for every text encoder"))
+                found.append(
+                    Problem.warning(NOWHERE, "W753", message, "use a file with vectors for every text encoder")
+                )
     return tuple(found)
 
 

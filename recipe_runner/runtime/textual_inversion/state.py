@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recipe_runner.plan.handle import AdapterModel, LoraModel, ModelHandle, TextualInversionModel
-from recipe_runner.problems.problem import at
+from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.recipe.learned_tokens import same_token
 from recipe_runner.runtime.family import TEXT_PARTS, present_parts
 from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.lora.file import module_shapes
 from recipe_runner.runtime.lora.state import Loras
-from recipe_runner.runtime.problems import misfit
 from recipe_runner.runtime.textual_inversion.file import Learned, read_learned
 from recipe_runner.runtime.textual_inversion.vocabulary import Vocabulary, Word
 from recipe_runner.weights.embedding import token_width
@@ -56,7 +55,7 @@ class Embeddings:
                 elif known.key != word.key or isinstance(adapter, TextualInversionModel):
                     # One LoRA file under two names brings one token; anything else is two that cannot be told apart.
                     with at(adapter.origin):
-                        raise misfit(
+                        raise WeightsError.of(
                             "E624",
                             f"{owner} and {adapter.name} both stand for `{word.token}` in the {part}",
                             "give one of them another `token`, or take one out of the recipe",

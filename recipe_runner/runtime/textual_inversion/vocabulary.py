@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.runtime.problems import misfit
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.textual_inversion.tokenizer import reading_copy
 
 
@@ -105,7 +105,9 @@ class Vocabulary:
         numbers = self._reader.tokens[word.token]
         own = self._table[numbers.start : numbers.stop]
         if not bool(torch.isfinite(own).all()):
-            raise misfit("E625", f"`{word.token}`: numbers are too large for {own.dtype}", "use base.dtype: float32")
+            raise WeightsError.of(
+                "E625", f"`{word.token}`: numbers are too large for {own.dtype}", "use base.dtype: float32"
+            )
         ids = self._reader(word.token).input_ids
         read = [number - self._reader.first for number in ids if number >= self._reader.first]
         embeddings = self._model.embeddings
@@ -119,7 +121,9 @@ class Vocabulary:
                 for some in (numbers[first : first + window] for first in range(0, len(numbers), window))
             )
         if read != list(numbers) or not landed:
-            raise misfit("E606", f"{self._part}: `{word.token}` does not reach it as its {len(numbers)} vectors")
+            raise WeightsError.of(
+                "E606", f"{self._part}: `{word.token}` does not reach it as its {len(numbers)} vectors"
+            )
 
 
 def _with_ids(arguments: tuple[Any, ...], named: dict[str, Any], change: Any) -> tuple[Any, Any]:

@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 
+from recipe_runner.problems.problem import WeightsError
+from recipe_runner.problems.wording import some
 from recipe_runner.weights.families.checkpoint_families import FAMILIES
 from recipe_runner.weights.modules import TEXT_MODEL, Shape
-from recipe_runner.weights.problems import misfit, some
 
 _NOISE = r"(?:log_)?(?:one_minus_)?(?:betas|alphas_cumprod(?:_prev)?|sqrt_\w+|posterior_\w+|logvar|lvlb_weights)"
 _TRAINING = (
@@ -117,13 +118,13 @@ def require_original(name: str, family: str, shapes: Mapping[str, Shape], left_o
         wanted = {key: shape for key, shape in wanted.items() if kind.component_of(key)[0] not in left_out}
     if missing := [key for key in wanted if key not in found]:
         message = f"{name}: {len(missing)} of {len(wanted)} parameters of {family} are not in it: {some(missing)}"
-        raise misfit("E501", message, _SMALLER)
+        raise WeightsError.of("E501", message, _SMALLER)
     if foreign := [key for key in found if key not in wanted]:
         message = f"{name}: {len(foreign)} of its {len(shapes)} tensors belong to no component: {some(foreign)}"
-        raise misfit("E502", message, _WHOLE if any(map(_QUANTISED.search, foreign)) else _OTHER)
+        raise WeightsError.of("E502", message, _WHOLE if any(map(_QUANTISED.search, foreign)) else _OTHER)
     if wrong := [key for key, shape in wanted.items() if _flat(key, shape) != _flat(key, found[key])]:
         said = [f"{key} ({_written(found[key])} instead of {_written(wanted[key])})" for key in wrong]
-        raise misfit("E503", f"{name}: {len(wrong)} parameters have another shape: {some(said)}", _OTHER)
+        raise WeightsError.of("E503", f"{name}: {len(wrong)} parameters have another shape: {some(said)}", _OTHER)
 
 
 def _flat(key: str, shape: Shape) -> Shape:

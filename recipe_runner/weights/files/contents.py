@@ -9,10 +9,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.formats import Format, identify_format, not_weights
 from recipe_runner.weights.files.header import DTYPE_BITS, Header, read_header
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.problems import misfit
 
 _WRAPPER = "state_dict."
 
@@ -104,7 +104,7 @@ def read_weights(path: Path, shown: str) -> Contents:
 
         require_inert(contents.foreign, shown)
     if not contents.shapes:
-        raise misfit("E412", f"{shown}: the file holds no tensors", "download or copy the file again")
+        raise WeightsError.of("E412", f"{shown}: the file holds no tensors", "download or copy the file again")
     return contents
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.formats import DESCRIPTIONS, identify_format
 from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.problems import misfit
 
 SUFFIXES = (".npy", ".safetensors")
 """Suffixes that tell an embedding from a picture."""
@@ -40,14 +40,14 @@ def embeds_shape(path: Path, shown: str) -> Shape:
         return _numpy_shape(path, shown)
     if found != "safetensors":
         hint = "write the embedding with numpy.save or safetensors.torch.save_file"
-        raise misfit("E627", f"{shown}: the file is {DESCRIPTIONS[found]}, not an embedding", hint)
+        raise WeightsError.of("E627", f"{shown}: the file is {DESCRIPTIONS[found]}, not an embedding", hint)
     tensors = read_header(path).tensors
     if len(tensors) != 1:
         code = "E646" if tensors else "E627"
-        raise misfit(code, f"{shown}: the file holds {len(tensors)} tensors, and one embedding is wanted")
+        raise WeightsError.of(code, f"{shown}: the file holds {len(tensors)} tensors, and one embedding is wanted")
     (info,) = tensors.values()
     if info.dtype not in ("F64", "F32", "F16", "BF16"):
-        raise misfit("E646", f"{shown}: its numbers are of type {info.dtype}, not floating-point")
+        raise WeightsError.of("E646", f"{shown}: its numbers are of type {info.dtype}, not floating-point")
     return info.shape
 
 
@@ -58,9 +58,11 @@ def _numpy_shape(path: Path, shown: str) -> Shape:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         hint = "write the embedding with numpy.save, or download or copy the file again"
-        raise misfit("E627", f"{shown}: the array cannot be read without unpickling ({error})", hint) from error
+        raise WeightsError.of(
+            "E627", f"{shown}: the array cannot be read without unpickling ({error})", hint
+        ) from error
     if array.dtype.kind != "f":
-        raise misfit("E646", f"{shown}: its numbers are of type {array.dtype}, not floating-point")
+        raise WeightsError.of("E646", f"{shown}: its numbers are of type {array.dtype}, not floating-point")
     return tuple(array.shape)
 
 
@@ -78,9 +80,9 @@ def read_as(shape: Shape, width: int, *, patches: bool, paired: bool = False, sh
     form = "[patches, " if patches else "["
     if not shape or shape[-1] != width:
         have = f"the shape {list(shape)}"
-        raise misfit("E646", f"{shown}: the embedding has {have}, and the adapter reads {width} features")
+        raise WeightsError.of("E646", f"{shown}: the embedding has {have}, and the adapter reads {width} features")
     if 0 in shape or not one <= len(shape) <= one + 2:
-        raise misfit(
+        raise WeightsError.of(
             "E646",
             f"{shown}: the embedding has the shape {list(shape)}",
             f"one image is {form}{width}], n images are [n, …], or [2, n, …] with the negative ones first",
@@ -88,10 +90,10 @@ def read_as(shape: Shape, width: int, *, patches: bool, paired: bool = False, sh
     if paired and len(shape) == one + 1:
         if shape[0] > _PAIR:
             hint = f"several images are [1, n, patches, {width}], or [2, n, …] with the negative ones first"
-            raise misfit("E646", f"{shown}: the embedding has the shape {list(shape)}", hint)
+            raise WeightsError.of("E646", f"{shown}: the embedding has the shape {list(shape)}", hint)
         return Embeds(1, shape[0] == _PAIR)
     if len(shape) == one + 2 and shape[0] > _PAIR:
-        raise misfit(
+        raise WeightsError.of(
             "E646",
             f"{shown}: the embedding has the shape {list(shape)}",
             "before the images stands 1, or 2 where the negative embeddings come first",

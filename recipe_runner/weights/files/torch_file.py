@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from recipe_runner.problems.problem import WeightsError
+from recipe_runner.problems.wording import some
 from recipe_runner.weights.files.formats import cannot_read, weights_error
 from recipe_runner.weights.files.pickle_program import (
     MAX_BYTES,
@@ -26,7 +28,6 @@ from recipe_runner.weights.files.pickle_program import (
     walk,
 )
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.problems import misfit, some
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_LEAVES = 200_000
@@ -112,7 +113,7 @@ def require_inert(foreign: Sequence[str], shown: str) -> None:
     unknown = [name for name in foreign if not INERT.fullmatch(name)]
     if unknown:
         message = f"{shown}: the file holds what cannot be read with weights_only: {some(unknown)}"
-        raise misfit("E607", message, "use the model's safetensors file")
+        raise WeightsError.of("E607", message, "use the model's safetensors file")
 
 
 def _from_zip(file: BinaryIO) -> Program:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
-from recipe_runner.weights.problems import misfit
 
 _FACE = 512
 _KNOWN: Mapping[tuple[str, str, int], str] = {
@@ -38,11 +38,13 @@ def check_encoder(layout: IpAdapterLayout, config: Mapping[str, Any], label: str
     named = named[0] if isinstance(named, list) and named else named
     if isinstance(named, str) and named not in (reading.encoder, reading.whole):
         hint = f"name the folder of one, or of a whole {reading.whole}" + (f", such as {known}" if known else "")
-        raise misfit("E644", f"{label}: the image encoder is a {named}, and a {reading.encoder} is wanted", hint)
+        raise WeightsError.of(
+            "E644", f"{label}: the image encoder is a {named}, and a {reading.encoder} is wanted", hint
+        )
     width = (vision or config).get(reading.width, reading.default)
     if width != layout.image_width:
         message = f"{label}: this {layout.name} reads {layout.image_width} features of an image encoder's"
         hint = f"it was made for an encoder such as {known}" if known else "name the encoder that it was trained with"
         if (layout.variant, layout.image_width) == ("plus", _FACE):
             hint = "it looks like InstantID's, which reads face embeddings and works with a ControlNet of its own"
-        raise misfit("E644", f"{message} {reading.width}, and this encoder has {width}", hint)
+        raise WeightsError.of("E644", f"{message} {reading.width}, and this encoder has {width}", hint)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.ip_adapter.families import FAMILIES, PIPELINES, UNET, VAES, AdapterFamily
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
 from recipe_runner.weights.ip_adapter.places import AttentionPlace
 from recipe_runner.weights.lora.family import CROSS_ATTENTION
 from recipe_runner.weights.modules import Modules, Shape
-from recipe_runner.weights.problems import misfit
 
 _OUT = {"to_out": "to_out.0"}
 _SHOWN = 3
@@ -22,10 +22,10 @@ def check_pipeline(pipeline: str, vae: str, label: str) -> None:
     """
     if pipeline not in PIPELINES:
         hint = f"they are to {', '.join(PIPELINES[:-1])} and {PIPELINES[-1]}"
-        raise misfit("E649", f"{label}: IP-Adapters are not applied to {pipeline}", hint)
+        raise WeightsError.of("E649", f"{label}: IP-Adapters are not applied to {pipeline}", hint)
     if vae not in ("", *VAES):
         message = f"{label}: IP-Adapters are not applied to a pipeline with the VAE {vae}"
-        raise misfit("E649", message, f"they are with {' and '.join(VAES)}")
+        raise WeightsError.of("E649", message, f"they are with {' and '.join(VAES)}")
 
 
 def check_family(layout: IpAdapterLayout, pipeline: str, label: str) -> None:
@@ -33,7 +33,7 @@ def check_family(layout: IpAdapterLayout, pipeline: str, label: str) -> None:
     if pipeline not in layout.family.pipelines:
         base = next((family.title for family in FAMILIES if pipeline in family.pipelines), "another model")
         message = f"{label}: this {layout.name} is for {layout.made_for}, and the base is a {pipeline}"
-        raise misfit("E642", message, f"use a file that was made for {base}")
+        raise WeightsError.of("E642", message, f"use a file that was made for {base}")
 
 
 def fit_ip_adapter(
@@ -59,7 +59,7 @@ def fit_ip_adapter(
         if have == want:
             first = min(set(acting) ^ set(layout.attentions))
             message = f"this {layout.name} numbers the {family.attention}s in another way (number {first})"
-        raise misfit("E642", f"{label}: {message}", same_kind)
+        raise WeightsError.of("E642", f"{label}: {message}", same_kind)
     wrong = [
         f"{place.module} has {modules[f'{place.module}.to_k'][0]} features and the file {layout.attentions[number]}"
         for number, place in acting.items()
@@ -67,7 +67,7 @@ def fit_ip_adapter(
     ]
     wrong += list(_heads(layout, shapes, modules, acting))
     if wrong:
-        raise misfit("E642", f"{label}: {'; '.join(wrong[:_SHOWN])}", same_kind)
+        raise WeightsError.of("E642", f"{label}: {'; '.join(wrong[:_SHOWN])}", same_kind)
     _check_lora(layout, shapes, modules, {place.number: place.module for place in places}, label)
     return places
 
@@ -82,7 +82,7 @@ def _check_text_width(
             f"this {layout.name} has cross-attention width {layout.cross_width} ({layout.made_for}); "
             f"the base's is {width} ({base})"
         )
-        raise misfit("E642", f"{label}: {message}", f"use the file that was made for {base}")
+        raise WeightsError.of("E642", f"{label}: {message}", f"use the file that was made for {base}")
 
 
 def _heads(
@@ -106,10 +106,12 @@ def _check_lora(
         module = lora_module(by_number.get(number, ""), projection)
         weight = modules.get(module)
         if weight is None:
-            raise misfit("E642", f"{label}: its LoRA has {key}, and the UNet has no attention of number {number}", "")
+            raise WeightsError.of(
+                "E642", f"{label}: its LoRA has {key}, and the UNet has no attention of number {number}", ""
+            )
         if (up[0], down[1]) != weight[:2]:
             message = f"its LoRA changes {down[1]} to {up[0]} features, and {module} has {weight[1]} to {weight[0]}"
-            raise misfit("E642", f"{label}: {message}", "use the file that was made for this kind of UNet")
+            raise WeightsError.of("E642", f"{label}: {message}", "use the file that was made for this kind of UNet")
 
 
 def lora_module(attention: str, projection: str) -> str:
@@ -121,7 +123,9 @@ def check_abilities(family: AdapterFamily, *, masks: int, adapters: int, label: 
     """Raise E656 where so many masks, or adapters at once, are more than what bases of a family take."""
     if masks and not family.masks:
         message = f"{label}: masks do not limit where an IP-Adapter for {family.title} acts"
-        raise misfit("E656", message, "remove `mask`; diffusers ignores it")
+        raise WeightsError.of("E656", message, "remove `mask`; diffusers ignores it")
     if adapters > 1 and not family.several:
         message = f"{label}: {family.title} takes one IP-Adapter at a time, and another acts already"
-        raise misfit("E656", message, "keep one; to compare several, make `model` of the adapter an axis of the matrix")
+        raise WeightsError.of(
+            "E656", message, "keep one; to compare several, make `model` of the adapter an axis of the matrix"
+        )

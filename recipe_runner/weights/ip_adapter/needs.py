@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.image_embeds import Embeds, read_as
 from recipe_runner.weights.ip_adapter.families import Guidance
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
 from recipe_runner.weights.ip_adapter.variants import Features
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.problems import misfit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,13 @@ def check_shown(layout: IpAdapterLayout, pictures: int, embeds: Sequence[tuple[s
     given = _embeds(layout, embeds, face=face)
     if layout.variant == "faceid_plus" and embeds and not pictures:
         message = f"{label}: {layout.name} needs a picture of the face beside its embedding"
-        raise misfit("E645", message, "give `image` too: the face cut out, upright")
+        raise WeightsError.of("E645", message, "give `image` too: the face cut out, upright")
     if layout.variant == "faceid_plus" and embeds and given.count != pictures:
         message = f"{label}: {pictures} pictures for {given.count} face embeddings"
-        raise misfit("E645", message, "give one picture for each face, in the same order")
+        raise WeightsError.of("E645", message, "give one picture for each face, in the same order")
     if layout.variant != "faceid_plus" and embeds and pictures:
         message = f"{label}: {layout.name} reads pictures or embeddings, and both are given"
-        raise misfit("E645", message, "remove one of the two; only FaceID Plus needs both")
+        raise WeightsError.of("E645", message, "remove one of the two; only FaceID Plus needs both")
     reading = layout.reading if pictures else None
     return Shown(
         count=given.count if embeds else pictures,
@@ -83,5 +83,5 @@ def _embeds(layout: IpAdapterLayout, embeds: Sequence[tuple[str, Shape]], *, fac
     ]
     negative = {each.negative for each in read}
     if len(negative) > 1:
-        raise misfit("E646", f"{embeds[0][0]} and the others: some hold negative embeddings and some do not")
+        raise WeightsError.of("E646", f"{embeds[0][0]} and the others: some hold negative embeddings and some do not")
     return Embeds(sum(each.count for each in read), negative == {True})

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.ip_adapter.families import UNET, AdapterFamily, family_of_file
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout, Projection
 from recipe_runner.weights.ip_adapter.sizes import NotThere, Sizes
 from recipe_runner.weights.modules import Shape
-from recipe_runner.weights.problems import misfit
 
 IMAGE, ATTENTION = "image_proj.", "ip_adapter."
 _XLABS = "ip_adapter_proj_model."
@@ -61,13 +61,13 @@ def read_ip_adapter(shapes: Mapping[str, Shape], label: str) -> IpAdapterLayout:
         hint = (
             "name an IP-Adapter file that diffusers reads, such as those of h94/IP-Adapter or XLabs-AI/flux-ip-adapter"
         )
-        raise misfit("E640", f"{label}: {layout}", hint)
+        raise WeightsError.of("E640", f"{label}: {layout}", hint)
     if layout.faults:
         count = len(layout.faults)
         rest = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
         message = f"{label}: the {layout.name} file is not whole: {'; '.join(layout.faults[:_SHOWN])}{rest}"
         hint = "download or export the file again; it is applied whole or not at all"
-        raise misfit("E641", message, hint)
+        raise WeightsError.of("E641", message, hint)
     return layout
 
 
