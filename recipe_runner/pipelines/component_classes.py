@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from recipe_runner.pipelines.family import SD3, SDXL
+
 _CLASSES: tuple[tuple[str, str], ...] = (
     ("ControlNet", "controlnet"), ("T2IAdapter", "t2i_adapter"), ("MotionAdapter", "motion_adapter"),
     ("Autoencoder", "vae"), ("VQModel", "vae"), ("ConsistencyDecoderVAE", "vae"), ("UNet", "unet"),
@@ -12,7 +14,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
 
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
-    ("StableDiffusionXL", "sdxl"), ("StableDiffusion3", "sd3"),
+    ("StableDiffusionXL", SDXL.name), ("StableDiffusion3", SD3.name),
     ("StableVideoDiffusion", "svd"), ("StableCascade", "cascade"), ("SD3", "sd3"), ("Flux3", "flux3"),
     ("Flux2", "flux2"),
     ("Flux", "flux1"), ("Chroma", "chroma"), ("QwenImage21", "qwen-image-2.1"), ("QwenImage", "qwen-image"),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipe_runner.pipelines.family import PipelineFamily
 from recipe_runner.problems.place import NOWHERE
 from recipe_runner.problems.problem import OperationFailed, Problem
 from recipe_runner.runtime.denoise import Latents
@@ -32,7 +33,7 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
                 "give the VAE float32 (`base.components.vae: {model: …, dtype: float32}`) or use one made for float16",
             )
         keep = [True] * len(images)
-        if latents.family == "sd":
+        if latents.family is not None and latents.family.checks_safety:
             images, flagged = pipeline.run_safety_checker(images, images.device, pipeline.unet.dtype)
             keep = keep if flagged is None else [not bool(each) for each in flagged]
         watermark = getattr(pipeline, "watermark", None)
@@ -53,15 +54,17 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
 def _decoded(pipeline: Any, latents: Latents, value: torch.Tensor) -> Any:
     vae, config = pipeline.vae, pipeline.vae.config
     # SDXL's first VAE overflows in half precision; its pipeline decodes in float32 and casts back.
-    upcast = latents.family == "sdxl" and vae.dtype == torch.float16 and getattr(config, "force_upcast", False)
+    family = latents.family
+    asked = family is not None and family.upcasts_vae and getattr(config, "force_upcast", False)
+    upcast = asked and vae.dtype == torch.float16
     try:
         if upcast:
             pipeline.upcast_vae()
-        if latents.family == "flux":
+        if family is not None and family.packed:
             unpack = pipeline._unpack_latents  # noqa: SLF001 - the pipeline's own step
             value = unpack(value, latents.height, latents.width, pipeline.vae_scale_factor)
         # The pipelines leave this cast out and fail when the VAE has a data type of its own.
-        value = _unscaled(value.to(_input_dtype(vae)), config, latents.family)
+        value = _unscaled(value.to(_input_dtype(vae)), config, family)
         return vae.decode(value, return_dict=False)[0]
     finally:
         if upcast:
@@ -74,11 +77,11 @@ def _input_dtype(vae: Any) -> Any:
     return next(first.parameters()).dtype if first is not None else vae.dtype
 
 
-def _unscaled(value: Any, config: Any, family: str) -> Any:
-    if family in ("sd3", "flux"):
+def _unscaled(value: Any, config: Any, family: PipelineFamily | None) -> Any:
+    if family is not None and family.shifted:
         return (value / config.scaling_factor) + config.shift_factor
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if family == "sdxl" and mean is not None and std is not None:
+    if family is not None and family.standardised and mean is not None and std is not None:
         means = torch.tensor(mean).view(1, 4, 1, 1).to(value.device, value.dtype)
         deviations = torch.tensor(std).view(1, 4, 1, 1).to(value.device, value.dtype)
         return value * deviations / config.scaling_factor + means

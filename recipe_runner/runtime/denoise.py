@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.family import PipelineFamily
+from recipe_runner.pipelines.guidance import is_guided as guided_call
 from recipe_runner.pipelines.table import call_value
 from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.runtime.encode import Conditioning
-from recipe_runner.runtime.family import Family, family_of
+from recipe_runner.runtime.family import family_of
 from recipe_runner.runtime.load.schedulers import fresh_scheduler
 
 OnStep = Callable[[int, int], None]
@@ -35,14 +37,14 @@ _OURS = (
 
 @dataclass(frozen=True)
 class Latents:
-    """Images before decoding. `value` is [n, channels, h, w] latents; for Flux [n, tokens, channels], packed.
+    """Images before decoding. `value` is [n, channels, h, w] latents, or [n, tokens, channels] packed.
 
-    For a pipeline of no known family (`family` is `other`) it is the decoded images, float [n, H, W, 3] in 0..1.
+    Without a `family` it is the decoded images, float [n, H, W, 3] in 0..1.
     `height` and `width` are in pixels.
     """
 
     value: torch.Tensor | np.ndarray[Any, np.dtype[np.float32]]
-    family: Family
+    family: PipelineFamily | None
     height: int
     width: int
 
@@ -74,10 +76,10 @@ def denoise(
         **_joined(pipeline, family, conditionings),
         **(more or {}),
         "generator": generators[0] if len(seeds) == 1 else generators,
-        "output_type": "np" if family == "other" else "latent",
+        "output_type": "latent" if family else "np",
         "return_dict": True,
     }
-    if family != "other":
+    if family is not None:
         # Their embeddings are made; these two only say how.
         arguments.pop("clip_skip", None)
     takes = inspect.signature(type(pipeline).__call__).parameters
@@ -107,29 +109,22 @@ def check_sampling(pipeline: Any, sampling: Mapping[str, Json]) -> None:
 
 def call_size(pipeline: Any, sampling: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width, in pixels, of the images that a call makes."""
-    return picture_size(pipeline, family_of(pipeline), sampling)
+    return image_size(pipeline, family_of(pipeline), sampling)
 
 
 def is_guided(pipeline: Any, sampling: Mapping[str, Any], conditionings: Sequence[Conditioning]) -> bool:
-    """Whether a call uses classifier-free guidance, as the pipeline decides (`do_classifier_free_guidance`).
-
-    Flux does where there is a negative prompt too (`do_true_cfg`); its own guidance is an input of the transformer.
-    """
-    flux = family_of(pipeline) == "flux"
-    name = "true_cfg_scale" if flux else "guidance_scale"
-    parameter = inspect.signature(type(pipeline).__call__).parameters.get(name)
-    scale = sampling.get(name, None if parameter is None else parameter.default)
-    if flux and not any("negative_prompt_embeds" in each.arguments for each in conditionings):
-        return False
-    distilled = getattr(getattr(pipeline, "unet", None), "config", None)
-    return isinstance(scale, (int, float)) and scale > 1 and getattr(distilled, "time_cond_proj_dim", None) is None
+    """Whether a call uses classifier-free guidance."""
+    texts = {name.removesuffix("_embeds") for each in conditionings for name in each.arguments}
+    config = getattr(getattr(pipeline, "unet", None), "config", None)
+    is_distilled = getattr(config, "time_cond_proj_dim", None) is not None
+    return guided_call(type(pipeline).__name__, sampling, texts, is_distilled=is_distilled)
 
 
-def picture_size(pipeline: Any, family: Family, sampling: Mapping[str, Any]) -> tuple[int, int]:
+def image_size(pipeline: Any, family: PipelineFamily | None, sampling: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width in pixels: those asked for, else the model's own."""
-    if family == "other":
+    if family is None:
         return int(sampling.get("height") or 0), int(sampling.get("width") or 0)
-    if family == "sd":
+    if family.size_from_denoiser:
         size = pipeline.unet.config.sample_size
         rows, columns = (size, size) if isinstance(size, int) else (size[0], size[1])
         if not sampling.get("height") or not sampling.get("width"):
@@ -142,8 +137,8 @@ def picture_size(pipeline: Any, family: Family, sampling: Mapping[str, Any]) -> 
     return int(height), int(width)
 
 
-def _joined(pipeline: Any, family: Family, conditionings: Sequence[Conditioning]) -> dict[str, Any]:
-    if family == "other":
+def _joined(pipeline: Any, family: PipelineFamily | None, conditionings: Sequence[Conditioning]) -> dict[str, Any]:
+    if family is None:
         if len(conditionings) == 1:
             return dict(conditionings[0].arguments)
         names = list(dict.fromkeys(name for each in conditionings for name in each.arguments))
@@ -153,7 +148,7 @@ def _joined(pipeline: Any, family: Family, conditionings: Sequence[Conditioning]
             else conditionings[0].arguments[name]
             for name in names
         }
-    denoiser = pipeline.unet if family in ("sd", "sdxl") else pipeline.transformer
+    denoiser = getattr(pipeline, family.denoiser)
     # A text encoder may have a data type of its own. A model's `device` and `dtype` look through all its modules.
     first = next(parameter for parameter in denoiser.parameters() if parameter.is_floating_point())
     return {

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from recipe_runner.pipelines.family import PipelineFamily
 from recipe_runner.problems.problem import Problem
-from recipe_runner.runtime.family import Family, family_of
+from recipe_runner.runtime.family import family_of
 from recipe_runner.runtime.textual_inversion.prompt_warnings import prompt_warnings
 
 PROMPTS = ("prompt", "prompt_2", "prompt_3")
@@ -47,7 +48,7 @@ def encode_prompt(
     family = family_of(pipeline)
     given = {name: text for name, text in prompt.items() if text is not None}
     warnings = prompt_warnings(pipeline, given, guided=guided, max_sequence_length=max_sequence_length)
-    if family == "other":
+    if family is None:
         extra = {"clip_skip": clip_skip, "max_sequence_length": max_sequence_length}
         return Conditioning({**given, **{k: v for k, v in extra.items() if v is not None}}, warnings)
     with torch.no_grad():
@@ -57,7 +58,7 @@ def encode_prompt(
 
 def _embeddings(
     pipeline: Any,
-    family: Family,
+    family: PipelineFamily,
     given: Mapping[str, str],
     guided: bool,  # noqa: FBT001 - an argument passed on
     clip_skip: int | None,
@@ -67,9 +68,9 @@ def _embeddings(
     length = {} if max_sequence_length is None else {"max_sequence_length": max_sequence_length}
     texts = {name: given.get(name) for name in PROMPTS}
     negatives = {f"negative_{name}": given.get(f"negative_{name}") for name in PROMPTS}
-    if family == "flux":
+    if family.guided_by_negative:
         return _flux(pipeline, texts, negatives, device, guided, length)
-    if family == "sd":
+    if family.prompts == 1:
         embeds = None if clip_skip is None else _skipped(pipeline, given["prompt"], clip_skip, device)
         positive, negative = pipeline.encode_prompt(
             None if embeds is not None else given["prompt"],
@@ -80,19 +81,17 @@ def _embeddings(
             prompt_embeds=embeds,
         )
         return {"prompt_embeds": positive, "negative_prompt_embeds": negative if guided else None}
-    count = 2 if family == "sdxl" else 3
-    chosen = {name: texts[name] for name in PROMPTS[:count]}
-    chosen |= {f"negative_{name}": negatives[f"negative_{name}"] for name in PROMPTS[:count]}
-    names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    chosen = {name: texts[name] for name in PROMPTS[: family.prompts]}
+    chosen |= {f"negative_{name}": negatives[f"negative_{name}"] for name in PROMPTS[: family.prompts]}
     values = pipeline.encode_prompt(
         **chosen,
         device=device,
         num_images_per_prompt=1,
         do_classifier_free_guidance=guided,
         clip_skip=clip_skip,
-        **(length if family == "sd3" else {}),
+        **(length if family.t5_length else {}),
     )
-    found = dict(zip(names, values, strict=True))
+    found = dict(zip(family.embeddings, values, strict=True))
     return {name: value for name, value in found.items() if guided or not name.startswith("negative")}
 
 

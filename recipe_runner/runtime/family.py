@@ -1,40 +1,23 @@
-"""Which pipelines' protocols are known: how they take embeddings, which parts they have, how they decode latents.
-
-A pipeline of no known family still runs, by its own call from prompt to picture; it only shares less between images.
-"""
+"""Which pipelines' steps are known: a pipeline of no known family is called from prompt to image in one step."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    FluxPipeline,
-    StableDiffusion3Pipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-)
+from diffusers import AutoencoderKL, AutoencoderTiny
 
-Family = Literal["sd", "sdxl", "sd3", "flux", "other"]
+from recipe_runner.pipelines.family import PIPELINE_FAMILIES, PipelineFamily
 
-# Exact classes: a subclass or a relative may change any step of the protocol.
-_FAMILIES: dict[type[Any], Family] = {
-    StableDiffusionPipeline: "sd",
-    StableDiffusionXLPipeline: "sdxl",
-    StableDiffusion3Pipeline: "sd3",
-    FluxPipeline: "flux",
-}
 _DECODERS = (AutoencoderKL, AutoencoderTiny)
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 DENOISER_PARTS = ("unet", "transformer", "transformer_2")
 
 
-def family_of(pipeline: Any) -> Family:
-    """The family of a pipeline; `other` when its protocol, or that of its VAE, is not known."""
-    family = _FAMILIES.get(type(pipeline), "other")
-    return family if isinstance(getattr(pipeline, "vae", None), _DECODERS) else "other"
+def family_of(pipeline: Any) -> PipelineFamily | None:
+    """The family of a pipeline; None when its steps, or those of its VAE, are not known."""
+    is_known = isinstance(getattr(pipeline, "vae", None), _DECODERS)
+    return PIPELINE_FAMILIES.get(type(pipeline).__name__) if is_known else None
 
 
 def present_parts(pipeline: Any, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ class LivePipeline:
             raise AssertionError(message)
         with self._operation("denoise", seed=seeds[0]):
             pipeline = self._reconciled(handle, "denoiser")
-            if family_of(pipeline) == "other":
+            if family_of(pipeline) is None:
                 # Its call encodes as well.
                 pipeline = self._reconciled(handle, "all")
             size, guided = call_size(pipeline, sampling), is_guided(pipeline, sampling, conditionings)

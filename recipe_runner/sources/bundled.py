@@ -13,18 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recipe_runner.canonical import digest
+from recipe_runner.pipelines.family import SD1, SD2, SDXL, UNET_FAMILIES
 from recipe_runner.sources.source import Source, SourceFile
 from recipe_runner.weights.files.digests import cache_folder, file_sha256
 
-FAMILIES = ("sd1", "sd2", "sdxl")
+FAMILIES = tuple(family.name for family in UNET_FAMILIES)
 _ADDRESS = "recipe_runner:"
 _CONFIGS = Path(__file__).parent / "configs"
 _MERGES = "clip/merges.txt"
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _TOKENIZERS = {
-    "sd1": {"tokenizer": _END},
-    "sd2": {"tokenizer": "!"},
-    "sdxl": {"tokenizer": _END, "tokenizer_2": "!"},
+    SD1.name: {"tokenizer": _END},
+    SD2.name: {"tokenizer": "!"},
+    SDXL.name: {"tokenizer": _END, "tokenizer_2": "!"},
 }
 """The tokenizers of each family and the token each pads with."""
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from recipe_runner.pipelines.family import UNET_FAMILIES
 from recipe_runner.sources.address import refused
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config
@@ -17,11 +18,7 @@ from recipe_runner.weights.modules import Shape
 if TYPE_CHECKING:
     from recipe_runner.sources.find import FoundBase
 
-_USUAL = {
-    "sd1": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "sd2": "stabilityai/stable-diffusion-2-1",
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
-}
+_USUAL = {family.name: family.repository for family in UNET_FAMILIES}
 """Where the parts are that a file of a family lacks."""
 
 

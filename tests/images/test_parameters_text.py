@@ -114,7 +114,7 @@ def test_sampler_names(scheduler_class: str, config: dict[str, Json], sampler: s
 
 def test_every_scheduler_with_a_name_is_one_of_diffusers() -> None:
     # DPMSolverSDE and LMS need packages that are not installed, and so are not in the table.
-    shipped = json.loads((Path(recipe_runner.__file__).parent / "data" / "diffusers.json").read_bytes())["schedulers"]
+    shipped = json.loads((Path(recipe_runner.__file__).parent / "pipelines/diffusers.json").read_bytes())["schedulers"]
     elsewhere = {"DPMSolverSDEScheduler", "LMSDiscreteScheduler"}
     assert {*(row.scheduler for row in samplers._ROWS), *samplers._MULTISTEP} - elsewhere <= shipped.keys()
 

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 import recipe_runner
 from recipe_runner.weights.modules import ModuleTable, Shape
 
-CONFIGS = Path(recipe_runner.__file__).parent / "configs"
+CONFIGS = Path(recipe_runner.__file__).parent / "sources/configs"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 

@@ -35,7 +35,7 @@ from recipe_runner.weights.checkpoint.original_layout import is_leftover  # noqa
 from recipe_runner.weights.modules import Shape  # noqa: E402
 
 TARGET = Path(__file__).parent / "layouts" / "identify"
-SHIPPED = ROOT / "recipe_runner" / "data" / "checkpoints"
+SHIPPED = ROOT / "recipe_runner/weights/checkpoint/layouts"
 
 
 def shapes_of(model: Any) -> dict[str, Shape]:

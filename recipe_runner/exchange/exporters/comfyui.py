@@ -12,6 +12,8 @@ from recipe_runner.exchange.exporters.prompt_text import file_name, foreign_prom
 from recipe_runner.exchange.importers.size import picture_size, size_note
 from recipe_runner.images.sampler_names import comfyui_names
 from recipe_runner.pipelines import table as diffusers_table
+from recipe_runner.pipelines.family import PIPELINE_FAMILIES
+from recipe_runner.pipelines.guidance import guidance_argument
 from recipe_runner.problems.problem import Problem
 from recipe_runner.record.generation import scheduler_of
 
@@ -20,13 +22,9 @@ if TYPE_CHECKING:
     from recipe_runner.plan.compile import Plan
     from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedVariant
 
-_FAMILIES = {
-    "StableDiffusionPipeline": "EmptyLatentImage",
-    "StableDiffusionXLPipeline": "EmptyLatentImage",
-    "StableDiffusion3Pipeline": "EmptySD3LatentImage",
-    "FluxPipeline": "EmptySD3LatentImage",
-    "auto": "EmptyLatentImage",
-}
+_LATENTS = {name: family.latent_node for name, family in PIPELINE_FAMILIES.items()}
+_LATENTS["auto"] = _LATENTS["StableDiffusionPipeline"]
+"""The node that makes empty latents; a base that is not on this machine is taken for one of Stable Diffusion."""
 _SAID = ("num_inference_steps", "guidance_scale", "height", "width", "clip_skip", "true_cfg_scale")
 Link = list[Any]
 
@@ -68,8 +66,8 @@ class _Graph:
 
     def _picture(self, variant: ResolvedVariant, prompt: ResolvedPrompt, seed: int, name: str) -> None:
         base, sampling = variant.base, variant.sampling
-        if base.pipeline not in _FAMILIES:
-            hint = f"it has nodes for {', '.join(family for family in _FAMILIES if family != 'auto')}"
+        if base.pipeline not in _LATENTS:
+            hint = f"it has nodes for {', '.join(family for family in _LATENTS if family != 'auto')}"
             raise ExportRefused(Problem(code="E861", message=f"ComfyUI has no nodes for {base.pipeline}", hint=hint))
         self._note_unsaid(variant)
         model, clip, vae = self._base(base)
@@ -82,13 +80,13 @@ class _Graph:
         height, width = picture_size(base, sampling)
         if guess := size_note(base, sampling):
             self._notes[guess] = None
-        latent = [self._add(_FAMILIES[base.pipeline], width=width, height=height, batch_size=1), 0]
+        latent = [self._add(_LATENTS[base.pipeline], width=width, height=height, batch_size=1), 0]
         positive, negative = (
             self._text(clip, texts, "", (height, width)),
             self._text(clip, texts, "negative_", (height, width)),
         )
         cfg = sampling.get("guidance_scale", 1.0)
-        if base.pipeline == "FluxPipeline":
+        if guidance_argument(base.pipeline) == "true_cfg_scale":
             positive = [self._add("FluxGuidance", guidance=cfg, conditioning=positive), 0]
             cfg = sampling.get("true_cfg_scale", 1.0)
         sampler, schedule = self._sampler(base)

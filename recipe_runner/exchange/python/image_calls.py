@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from recipe_runner.exchange.python.code import Code, call
 from recipe_runner.plan.compile import is_guided
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, expand_ip_scale
+from recipe_runner.weights.ip_adapter.families import FLUX, SD3, UNET
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
@@ -219,7 +220,7 @@ class Sd3Calls:
             yield f"diffusers takes its resampler for one of {_DEPTH} layers"
 
 
-CALLS: Mapping[str, Calls] = {"unet": UNetCalls(), "flux": FluxCalls(), "sd3": Sd3Calls()}
+CALLS: Mapping[str, Calls] = {UNET.name: UNetCalls(), FLUX.name: FluxCalls(), SD3.name: Sd3Calls()}
 
 
 def load_call(calls: Calls, roots: Sequence[object], names: Sequence[tuple[str, str]], more: dict[str, object]) -> str:

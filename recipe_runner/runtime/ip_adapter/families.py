@@ -14,6 +14,7 @@ from recipe_runner.runtime.ip_adapter.projection import Built
 from recipe_runner.runtime.ip_adapter.sd3 import Sd3Seat
 from recipe_runner.runtime.ip_adapter.unet import UNetSeat
 from recipe_runner.weights.ip_adapter import AdapterFamily, IpAdapterLayout, family_of_pipeline
+from recipe_runner.weights.ip_adapter.families import FLUX, SD3, UNET
 
 
 class Seat(Protocol):
@@ -38,7 +39,7 @@ class Seat(Protocol):
         """
 
 
-SEATS: Mapping[str, Seat] = {"unet": UNetSeat(), "flux": FluxSeat(), "sd3": Sd3Seat()}
+SEATS: Mapping[str, Seat] = {UNET.name: UNetSeat(), FLUX.name: FluxSeat(), SD3.name: Sd3Seat()}
 """By the family's name."""
 
 

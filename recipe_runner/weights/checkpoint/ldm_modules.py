@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from recipe_runner.pipelines.family import SD1, SD2, SDXL
 from recipe_runner.weights.checkpoint.original_layout import is_leftover
 from recipe_runner.weights.lora.sgm_names import OUTSIDE, RESNET
 from recipe_runner.weights.modules import TEXT_MODEL, Shape, component_modules
@@ -111,15 +112,15 @@ def open_clip_modules(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Sha
 def checkpoint_modules(family: str, shapes: Mapping[str, Shape]) -> dict[str, dict[str, Shape]] | None:
     """The module table of a whole SD 1.x, SD 2.x or SDXL checkpoint (`Checkpoint.family`); None for others."""
     unet = _under(shapes, "model.diffusion_model.")
-    if family == "sd1":
+    if family == SD1.name:
         text = component_modules(_under(shapes, "cond_stage_model.transformer."), "CLIPTextModel")
         return {"unet": unet_modules(unet), "text_encoder": text}
-    if family == "sd2":
+    if family == SD2.name:
         text = open_clip_modules(_under(shapes, "cond_stage_model.model."), "")
         # Stable Diffusion 2 stops one layer early: diffusers' encoder has no last layer, nor have all files.
         kept = {name: shape for name, shape in text.items() if not name.startswith("encoder.layers.23.")}
         return {"unet": unet_modules(unet), "text_encoder": kept}
-    if family == "sdxl":
+    if family == SDXL.name:
         first = component_modules(_under(shapes, "conditioner.embedders.0.transformer."), "CLIPTextModel")
         second = open_clip_modules(_under(shapes, "conditioner.embedders.1.model."), "text_model.")
         return {"unet": unet_modules(unet), "text_encoder": first, "text_encoder_2": second}

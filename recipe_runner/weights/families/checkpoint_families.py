@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from recipe_runner.pipelines.family import SD1, SD2, SDXL
 from recipe_runner.weights.modules import Shape
 
 UNET = "model.diffusion_model."
@@ -88,24 +89,24 @@ def _transformer_family(name: str, pipeline: str, key: str, *, note: str = "", r
 
 FAMILIES: tuple[Family, ...] = (
     Family(
-        name="sd1",
+        name=SD1.name,
         pipeline="StableDiffusionPipeline",
-        config="sd1",
-        cross_attention=768,
+        config=SD1.name,
+        cross_attention=SD1.text_width,
         components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder": _LDM_TEXT},
     ),
     Family(
-        name="sd2",
+        name=SD2.name,
         pipeline="StableDiffusionPipeline",
-        config="sd2",
-        cross_attention=1024,
+        config=SD2.name,
+        cross_attention=SD2.text_width,
         components={"unet": (UNET,), "vae": _LDM_VAE, "text_encoder": (*_LDM_TEXT, "conditioner.embedders.0.")},
     ),
     Family(
-        name="sdxl",
+        name=SDXL.name,
         pipeline="StableDiffusionXLPipeline",
-        config="sdxl",
-        cross_attention=2048,
+        config=SDXL.name,
+        cross_attention=SDXL.text_width,
         components={
             "unet": (UNET,),
             "vae": _LDM_VAE,

@@ -7,6 +7,7 @@ Sources: the classes and defaults in diffusers `models/`, `loaders/single_file_u
 
 from __future__ import annotations
 
+from recipe_runner.pipelines.family import SD1, SD2, SDXL
 from recipe_runner.weights.families.denoisers import DenoiserFamily, Mark
 
 _UNET = r"(?:^|_)(?:down|up|input|output)_blocks_#_|(?:^|_)mid(?:dle)?_block_"
@@ -36,12 +37,12 @@ DENOISER_FAMILIES: tuple[DenoiserFamily, ...] = (
         Mark(rf"(?:{_UNET}).*attentions_#_add_[kv]_proj$", (768,)),
         Mark("^add_embedding_image_(?:norm|proj)$"),
     ),
-    _unet("sd1", "SD 1.x", Mark(_CROSS, (768,))),
-    _unet("sd2", "SD 2.x", Mark(_CROSS, (1024,))),
+    _unet(SD1.name, "SD 1.x", Mark(_CROSS, (SD1.text_width,))),
+    _unet(SD2.name, "SD 2.x", Mark(_CROSS, (SD2.text_width,))),
     _unet(
-        "sdxl",
+        SDXL.name,
         "SDXL",
-        Mark(_CROSS, (2048,)),
+        Mark(_CROSS, (SDXL.text_width,)),
         Mark(r"^add_embedding_linear_#$", (2816,)),
         Mark(r"^label_emb_#_#$", (2816,)),
     ),

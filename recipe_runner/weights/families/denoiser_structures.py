@@ -5,6 +5,7 @@ Asked only when no mark of `denoiser_families` is borne. What several families s
 
 from __future__ import annotations
 
+from recipe_runner.pipelines.family import SDXL
 from recipe_runner.weights.families.denoisers import Mark
 
 STRUCTURES: tuple[tuple[str, Mark], ...] = (
@@ -23,7 +24,7 @@ STRUCTURES: tuple[tuple[str, Mark], ...] = (
     ("wan", Mark(r"^blocks_#_attn[12]_to_[qkv]$")),
     ("cogvideox", Mark(r"^patch_embed_text_proj$", needs=r"^transformer_blocks_#_attn1_to_q$")),
     ("ltx", Mark(r"^time_embed_emb_timestep_embedder_linear_#$", needs=r"^proj_in$", without="ff_conv")),
-    ("sdxl", Mark(r"^add_embedding_linear_#$", without="^add_embedding_image")),
-    ("sdxl", Mark(r"^label_emb_#_#$")),
+    (SDXL.name, Mark(r"^add_embedding_linear_#$", without="^add_embedding_image")),
+    (SDXL.name, Mark(r"^label_emb_#_#$")),
 )  # fmt: skip
 """Family name and mark, in this order."""

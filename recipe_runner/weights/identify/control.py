@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.family import SD1, SDXL
 from recipe_runner.weights.families.denoiser_family import family_of
 from recipe_runner.weights.families.denoisers import outline
 from recipe_runner.weights.identify.evidence import Evidence
@@ -21,6 +22,11 @@ _CONTROLNETS: tuple[tuple[str, str, str], ...] = (
     (r"^(?:ctrl_|control_add_embedding|down_zero_convs|controlnet_)", "diffusers", ""),
     (r"\.ctrl_midblock\.|^base_conv_in\.|\.base_to_ctrl\.", "diffusers", "xs"),
 )
+
+_T2I_CHANNELS = {192: SD1.name, 64: SD1.name, 768: SDXL.name, 256: SDXL.name}
+"""Channels that a T2I-Adapter's first convolution reads."""
+_MOTION_BLOCKS = {4: SD1.name, 3: SDXL.name}
+"""Down blocks that AnimateDiff's motion modules stand in."""
 
 
 def look_controlnet(evidence: Evidence) -> Verdict:
@@ -53,7 +59,7 @@ def _family(evidence: Evidence) -> str | None:
         modules.append((plain.removesuffix(".weight"), shape))
     found = family_of(outline(modules))
     if found is None and evidence.find(r"_transformer_blocks_[2-9]_"):
-        return "sdxl"
+        return SDXL.name
     return found.family.name if found is not None else None
 
 
@@ -79,7 +85,7 @@ def look_t2i_adapter(evidence: Evidence) -> Verdict:
     if first is None or evidence.find(r"rdb1"):
         return NotMine("it has no T2I-Adapter's body")
     conv = evidence.shape(r"^(?:adapter\.)?conv_in\.weight$")
-    family = {192: "sd1", 64: "sd1", 768: "sdxl", 256: "sdxl"}.get(conv[1] if len(conv) > 1 else 0)
+    family = _T2I_CHANNELS.get(conv[1] if len(conv) > 1 else 0)
     layout = "diffusers" if first.startswith("adapter.") else "original"
     return Match(kind="t2i_adapter", layout=layout, family=family, reason=f"{first} is of a T2I-Adapter's body")
 
@@ -97,7 +103,7 @@ def look_motion(evidence: Evidence) -> Verdict:
     return Match(
         kind="motion_adapter",
         layout=layout,
-        family={4: "sd1", 3: "sdxl"}.get(len(blocks)),
+        family=_MOTION_BLOCKS.get(len(blocks)),
         details={"version": version},
         reason=f"{first} is of AnimateDiff's motion modules, in {len(blocks)} down blocks",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.family import FLUX1, SD3, SDXL
 from recipe_runner.weights.embedding import T5, Embedding, identify_embedding
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
@@ -55,7 +56,12 @@ def _match(evidence: Evidence, found: Embedding) -> Match:
     if len(found.vectors) > 1:
         layout = _PER_ENCODER
         third = any(vectors.component == T5 for vectors in found.vectors)
-        family = ("sd3" if len(found.vectors) > 2 else "flux1") if third else "sdxl"  # noqa: PLR2004
+        if not third:
+            family = SDXL.name
+        elif len(found.vectors) > 2:  # noqa: PLR2004 - two CLIP encoders and T5
+            family = SD3.name
+        else:
+            family = FLUX1.name
     else:
         layout = _LAYOUTS.get(found.layout, "diffusers")
         family = _FAMILIES.get(widths[0])

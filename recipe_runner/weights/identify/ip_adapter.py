@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.family import FLUX1
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
 from recipe_runner.weights.ip_adapter import NAMES, OF_INSTANTX, IpAdapterLayout, identify_ip_adapter
+from recipe_runner.weights.ip_adapter.variants import FLUX, SD3
 
 _VARIETIES = {
     "base": "base", "plus": "plus", "full": "full face", "faceid": "faceid", "faceid_plus": "faceid plus",
-    "flux": "base", "sd3": "plus",
+    FLUX: "base", SD3: "plus",
 }  # fmt: skip
-_UNETS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-_FAMILIES = {"flux": "flux1", "sd3": "sd3"}
 _MOST_SHOWN = 3
 
 
@@ -22,7 +22,7 @@ def look(evidence: Evidence) -> Verdict:
         return NotMine("no tensor is an image projection's or an IP-Adapter's (image_proj.…, ip_adapter.…)")
     found = identify_ip_adapter(evidence.shapes)
     if found == OF_INSTANTX:
-        return Match(kind="ip_adapter", layout="instantx", family="flux1", reason=found)
+        return Match(kind="ip_adapter", layout="instantx", family=FLUX1.name, reason=found)
     if isinstance(found, str):
         return Broken("ip_adapter", found)
     if found.faults:
@@ -47,7 +47,7 @@ def _match(evidence: Evidence, found: IpAdapterLayout) -> Match:
     return Match(
         kind="ip_adapter",
         layout=found.naming,
-        family=_FAMILIES.get(found.family.name) or _UNETS.get(found.cross_width),
+        family=found.model,
         variety=_VARIETIES[found.variant],
         details=details,
         notes=tuple(notes),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.family import SD2, SDXL
 from recipe_runner.weights.families.denoiser_family import FamilyFound
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
@@ -141,9 +142,9 @@ def _family_of_encoders(deltas: Sequence[Delta]) -> str | None:
         if attention and delta.claim.component is not None and len(delta.made) >= _LINEAR:
             widths[delta.claim.component] = delta.made[1]
     if widths.get("text_encoder_2") == 1280:  # noqa: PLR2004
-        return "sdxl"
+        return SDXL.name
     if widths.get("text_encoder") == 1024:  # noqa: PLR2004
-        return "sd2"
+        return SD2.name
     return None
 
 

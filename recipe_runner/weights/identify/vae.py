@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recipe_runner.canonical import Json
 from recipe_runner.pipelines.component_classes import family_of_class
+from recipe_runner.pipelines.family import family_of_vae_scaling
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Match, NotMine, Verdict
 
@@ -25,8 +26,6 @@ _TABLE: tuple[tuple[str, str, str, str | None], ...] = (
     (r"decoder\.layers\.\d+\.(?:conv|weight)|encoder\.layers\.\d+\.conv\.", "diffusers", "tiny (TAESD)", None),
     (r"(?:1|2|3)\.conv\.0\.weight$", "taesd", "tiny (TAESD)", None),
 )
-_CONFIG_FAMILIES = {0.18215: "sd1", 0.13025: "sdxl", 1.5305: "sd3", 0.3611: "flux1"}
-"""`scaling_factor` of the published configurations; SD 1.x and 2.x share theirs."""
 _FLUX2_LATENTS = 32
 
 
@@ -54,7 +53,8 @@ def _match(evidence: Evidence, layout: str, variety: str, family: str | None) ->
         family = "flux2"
     scaling = config.get("scaling_factor")
     if family is None and isinstance(scaling, float):
-        family = _CONFIG_FAMILIES.get(scaling)
+        published = family_of_vae_scaling(scaling)
+        family = published.name if published is not None else None
     halves = [half for half in ("encoder", "decoder") if evidence.find(rf"{_PREFIXES}{half}\.")]
     details: dict[str, Json] = {"halves": list[Json](halves) or ["decoder"]}
     if latent:

@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from recipe_runner.pipelines.family import FLUX1
+from recipe_runner.pipelines.family import SD3 as MODEL_SD3
 from recipe_runner.weights.ip_adapter.places import AttentionPlace, joint_attentions, unet_attentions
 from recipe_runner.weights.ip_adapter.projection import flux_sizes, rows, unet_sizes
 from recipe_runner.weights.ip_adapter.sizes import HEAD, Row, Sizes
 from recipe_runner.weights.ip_adapter.time_projection import time_rows, time_sizes
+from recipe_runner.weights.ip_adapter.variants import FLUX as FLUX_ADAPTER
+from recipe_runner.weights.ip_adapter.variants import SD3 as SD3_ADAPTER
 from recipe_runner.weights.modules import Modules, Shape
 
 Guidance = Literal["guidance_scale", "true_cfg_scale"]
@@ -26,6 +30,7 @@ class AdapterFamily:
     Attributes:
         name: a short name.
         title: what it is for people: `Flux`.
+        model: the family of models (`recipe_runner.pipelines.family`); empty where the width of the text tells it.
         pipelines: the diffusers classes whose denoiser it is.
         component: the denoiser's name in them.
         attention: what an attention where IP-Adapters act is called.
@@ -42,6 +47,7 @@ class AdapterFamily:
 
     name: str
     title: str
+    model: str
     pipelines: tuple[str, ...]
     component: str
     attention: str
@@ -77,6 +83,7 @@ def _normed(width: int, sizes: Sizes, found: Mapping[str, Shape]) -> dict[str, S
 UNET = AdapterFamily(
     name="unet",
     title="Stable Diffusion 1, 2 and SDXL",
+    model="",
     pipelines=("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
     component="unet",
     attention="cross-attention",
@@ -90,8 +97,9 @@ UNET = AdapterFamily(
     several=True,
 )
 FLUX = AdapterFamily(
-    name="flux",
+    name=FLUX_ADAPTER,
     title="Flux",
+    model=FLUX1.name,
     pipelines=("FluxPipeline",),
     component="transformer",
     attention="attention",
@@ -105,8 +113,9 @@ FLUX = AdapterFamily(
     several=True,
 )
 SD3 = AdapterFamily(
-    name="sd3",
+    name=SD3_ADAPTER,
     title="Stable Diffusion 3",
+    model=MODEL_SD3.name,
     pipelines=("StableDiffusion3Pipeline",),
     component="transformer",
     attention="attention",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from recipe_runner.pipelines.family import family_of_text_width
 from recipe_runner.weights.ip_adapter.families import UNET, AdapterFamily
 from recipe_runner.weights.ip_adapter.sizes import Sizes
 from recipe_runner.weights.ip_adapter.variants import FEATURES, NAMES, READINGS, Features, Reading, Variant
@@ -41,6 +42,12 @@ class IpAdapterLayout:
     lora: Mapping[tuple[int, Projection], int]
     faults: tuple[str, ...]
     tensor_count: int
+
+    @property
+    def model(self) -> str | None:
+        """The family of models that it is for; None where the width of its text is that of none known."""
+        by_width = family_of_text_width(self.sizes.cross_width)
+        return self.family.model or (by_width.name if by_width is not None else None)
 
     @property
     def variant(self) -> Variant:

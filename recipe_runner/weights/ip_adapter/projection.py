@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from recipe_runner.weights.ip_adapter.sizes import HEAD, Resampler, Row, Sizes, depth, linear, norm, size
+from recipe_runner.weights.ip_adapter.variants import FLUX
 from recipe_runner.weights.modules import Shape
 
 FACES = "perceiver_resampler."
@@ -70,7 +71,7 @@ def flux_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
         return None
     width = size(shapes, "norm.weight", 0)
     tokens, read = size(shapes, "proj.weight", 0) // max(width, 1), size(shapes, "proj.weight", 1)
-    return Sizes(variant="flux", tokens=tokens, image_width=read, face_width=None, cross_width=width)
+    return Sizes(variant=FLUX, tokens=tokens, image_width=read, face_width=None, cross_width=width)
 
 
 def _face_plus(shapes: Mapping[str, Shape]) -> Sizes:
@@ -100,7 +101,7 @@ def rows(sizes: Sizes) -> Iterator[Row]:
     """Every tensor of a projection of these sizes."""
     cross = sizes.cross_width
     hidden, read, face = sizes.hidden or 0, sizes.image_width or 0, sizes.face_width or 0
-    if sizes.variant in ("base", "flux"):
+    if sizes.variant in ("base", FLUX):
         yield from linear("proj", "image_embeds", sizes.tokens * cross, read)
         yield from norm("norm", "norm", cross)
     elif sizes.variant == "full":

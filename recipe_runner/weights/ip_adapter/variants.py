@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Variant = Literal["base", "plus", "full", "faceid", "faceid_plus", "flux", "sd3"]
+
+FLUX: Final = "flux"
+SD3: Final = "sd3"
 
 NAMES: Mapping[Variant, str] = {
     "base": "IP-Adapter",
@@ -14,8 +17,8 @@ NAMES: Mapping[Variant, str] = {
     "full": "IP-Adapter Full Face",
     "faceid": "IP-Adapter FaceID",
     "faceid_plus": "IP-Adapter FaceID Plus",
-    "flux": "IP-Adapter for Flux",
-    "sd3": "IP-Adapter for Stable Diffusion 3",
+    FLUX: "IP-Adapter for Flux",
+    SD3: "IP-Adapter for Stable Diffusion 3",
 }
 
 Features = Literal["image_embeds", "hidden_states", "flux_image_embeds", "siglip_hidden_states"]
@@ -69,7 +72,7 @@ FEATURES: Mapping[Variant, Features | None] = {
     "full": "hidden_states",
     "faceid": None,
     "faceid_plus": "hidden_states",
-    "flux": "flux_image_embeds",
-    "sd3": "siglip_hidden_states",
+    FLUX: "flux_image_embeds",
+    SD3: "siglip_hidden_states",
 }
 """None: it reads no image encoder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from recipe_runner.pipelines.family import SDXL, UNET_FAMILIES
 from recipe_runner.weights.families.denoiser_family import FamilyFound, family_called, family_of
 from recipe_runner.weights.families.denoisers import outline
 from recipe_runner.weights.lora.deltas import Delta, deltas_of, indexed_deltas, listed_deltas
@@ -32,10 +33,10 @@ def family_of_indexed(shapes: Mapping[str, Shape]) -> FamilyFound | None:
     """The family of a file that counts its modules by number, by the width of the text that its UNet reads."""
     widths = {shape[1] for component, shape, _ in indexed_deltas(shapes) if component == "unet"}
     widths |= {shape[1] for shape, _ in listed_deltas(shapes)}
-    for name, width in (("sd1", 768), ("sd2", 1024), ("sdxl", 2048)):
-        if width in widths:
-            family = family_called(name)
-            return FamilyFound(family, f"the UNet's text is {width} wide, as in {family.title}")
+    for model in UNET_FAMILIES:
+        if model.text_width in widths:
+            family = family_called(model.name)
+            return FamilyFound(family, f"the UNet's text is {model.text_width} wide, as in {family.title}")
     return None
 
 
@@ -53,7 +54,7 @@ def _by_depth(names: Sequence[str]) -> FamilyFound | None:
     deep = re.search(r"(?:^|_)(?:down|up|input|output)_blocks_.*transformer_blocks_[2-9]_", text, re.MULTILINE)
     if deep is None:
         return None
-    sdxl = family_called("sdxl")
+    sdxl = family_called(SDXL.name)
     return FamilyFound(sdxl, f"{deep[0].strip('_')} is as deep as in {sdxl.title}")
 
 

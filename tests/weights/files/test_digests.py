@@ -181,7 +181,7 @@ def test_many_processes_at_once_agree(tmp_path: Path) -> None:
             [sys.executable, "-c", program, str(path)],
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(digests.__file__).parents[2])},
+            env=os.environ | {"PYTHONPATH": str(Path(digests.__file__).parents[3])},
         )
         for _ in range(4)
     ]
