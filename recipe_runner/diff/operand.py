@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from recipe_runner.disk.atomic import reading
+from recipe_runner.disk.inside import inside
 from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError, ResolutionError
@@ -43,7 +44,7 @@ class Side:
             found = read_revision(f"{revision}:{PurePosixPath(path).parent / name}", Path.cwd())
             return None if found is None else found[0]
         try:
-            return None if self.folder is None else (self.folder / name).read_bytes()
+            return None if self.folder is None else inside(self.folder, name).read_bytes()
         except OSError:
             return None
 
@@ -67,17 +68,17 @@ def read_side(operand: str, label: str = "", beside: Path | None = None) -> Side
     if path.is_dir():
         if not (path / MANIFEST).is_file():
             raise _unknown(operand, f"the folder has no {MANIFEST}", "Name a run folder, or a file.")
-        return read_side(str(path / MANIFEST), label or operand)
+        return read_side(str(inside(path, MANIFEST)), label or operand)
     if path.exists():
         with reading(path):
             data = path.read_bytes()
         # What git hands over is a copy of its own, beside which nothing of the recipe lies.
         return _side(label or operand, path.name, data, beside or path.parent, folder=None if beside else path.parent)
-    revision, colon, inside = operand.partition(":")
-    if colon and revision and inside:
+    revision, colon, path_there = operand.partition(":")
+    if colon and revision and path_there:
         found = read_revision(operand, Path.cwd())
         if found is None:
-            reason = f"git knows no {inside} in {revision}"
+            reason = f"git knows no {path_there} in {revision}"
             raise _unknown(operand, reason, "A revision is written as git writes it: `HEAD~1:recipes/a.yaml`.")
         name = PurePosixPath(found[2].partition(":")[2]).name
         return _side(label or operand, name, found[0], found[1], revision=found[2])

@@ -16,6 +16,7 @@ from recipe_runner.diff.images import Picture, reasons_between, said
 from recipe_runner.diff.operand import Side
 from recipe_runner.diff.recipe import compare_recipes
 from recipe_runner.diff.tree_diff import Keys, Walk, alike
+from recipe_runner.disk.inside import inside
 from recipe_runner.document.document import Document
 from recipe_runner.graph.changed_inputs import changes, flat
 from recipe_runner.images.similarity import compare_files
@@ -78,7 +79,7 @@ class _Run:
     def picture(self, image: ImageRecord) -> PictureSide:
         """A picture of this side, with its file where that is there and as the manifest says."""
         folder = self.side.folder if self.side else None
-        file = None if folder is None else folder / image.path
+        file = None if folder is None else inside(folder, image.path)
         try:
             whole = file is not None and hashlib.sha256(file.read_bytes()).hexdigest() == image.file_sha256
         except OSError:

@@ -32,6 +32,7 @@ _HINTS = {
     errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another folder.",
     errno.EEXIST: "A file stands where a folder is needed. Choose another folder.",
     errno.ENAMETOOLONG: "Choose a shorter path.",
+    errno.ELOOP: "A symbolic link stands there, and none is followed. Put the file itself there, or delete the link.",
 }
 
 
@@ -165,7 +166,7 @@ def append(path: Path, data: bytes, keep: int) -> None:
     """
     with writing(path):
         is_new = not path.exists()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             if os.fstat(descriptor).st_size != keep:
                 os.ftruncate(descriptor, keep)

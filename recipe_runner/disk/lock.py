@@ -36,7 +36,7 @@ def hold_lock(path: Path, *, wait: bool, on_wait: Callable[[str], None] | None =
     """
     make_folder(path.parent)
     with writing(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         if not _take(descriptor, path):
             holder = _holder(descriptor)

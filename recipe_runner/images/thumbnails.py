@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from PIL import Image
 
 from recipe_runner.disk.atomic import make_folder, write_file
+from recipe_runner.disk.inside import inside
 from recipe_runner.images.metadata import UNREADABLE
 from recipe_runner.problems.problem import RecordError
 
@@ -56,8 +57,8 @@ def thumbnail_path(pixel_sha256: str) -> str:
 def write_thumbnail(run: Path, pixel_sha256: str, pixels: NDArray[np.uint8]) -> None:
     """Make the thumbnail of a picture, uint8 [H, W, 3], that was just made and need not be read for it."""
     if max(pixels.shape[:2]) > SIDE:
-        make_folder(run / FOLDER)
-        _write(Image.fromarray(pixels), run / thumbnail_path(pixel_sha256))
+        make_folder(inside(run, FOLDER))
+        _write(Image.fromarray(pixels), inside(run, thumbnail_path(pixel_sha256)))
 
 
 def write_thumbnails(run: Path, images: Iterable[LargeImage]) -> dict[str, str]:
@@ -72,7 +73,7 @@ def write_thumbnails(run: Path, images: Iterable[LargeImage]) -> dict[str, str]:
     missing = {name: path for path, name in wanted.items() if not (run / name).is_file()}
     try:
         if missing:
-            make_folder(run / FOLDER)
+            make_folder(inside(run, FOLDER))
     except RecordError:
         return {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
@@ -91,6 +92,7 @@ def _read_and_write(image: Path, thumbnail: Path) -> bool:
     except UNREADABLE:
         return False
     try:
+        # Renamed into its place, so that a link that stands there is not followed.
         _write(pixels, thumbnail)
     except RecordError:
         return False

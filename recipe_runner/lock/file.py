@@ -6,14 +6,16 @@ recipe's order, no clock time, nothing about the machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, Strict
+from pydantic import ConfigDict, Field, Strict, model_validator
 
-from recipe_runner.document.document import parse_document
+from recipe_runner.disk.inside import FORM, URL_FILE_PATTERN, is_plain_path
+from recipe_runner.document.document import Document, parse_document
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, ResolutionError
@@ -42,8 +44,19 @@ class LockedFile(FileRecord):
     )
 
 
+_NAME_IN_URL = {"type": "object", "properties": {"name": {"type": "string", "pattern": URL_FILE_PATTERN}}}
+_FILES_OF_URL = {"files": {"type": "array", "maxItems": 1, "items": _NAME_IN_URL}}
+
+
 class LockedSource(Strictly):
     """One source of the recipe, as it was written and as it was found."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"address": {"type": "string", "pattern": "://"}}},
+            "then": {"properties": _FILES_OF_URL},
+        }
+    )
 
     address: str = Field(
         min_length=1,
@@ -79,6 +92,15 @@ class LockedSource(Strictly):
         description="The files that are used, sorted by name.",
         examples=[[{"name": "model.safetensors", "size": 8192, "sha256": EXAMPLE_DIGEST}]],
     )
+
+    @model_validator(mode="after")
+    def _one_plain_name_for_a_url(self) -> Self:
+        if "://" not in self.address:
+            return self
+        if len(self.files) != 1 or not re.fullmatch(URL_FILE_PATTERN, self.files[0].name):
+            message = "a URL has one file, whose name is plain"
+            raise ValueError(message)
+        return self
 
     @property
     def written(self) -> Address:
@@ -142,10 +164,20 @@ def lock_from(data: bytes, source: str) -> Lock:
         ResolutionError: E2xx it is no lock, every problem at its place.
     """
     document = parse_document(data, source)
-    problems = check_lock(document)
+    problems = check_lock(document) or tuple(_long_names(document))
     if problems:
         raise ResolutionError(*problems)
     return Lock.model_validate(document.tree)
+
+
+def _long_names(document: Document) -> Iterator[Problem]:
+    """Names that are too long in bytes, which a schema cannot count."""
+    sources: Mapping[str, Any] = document.tree["sources"]  # type: ignore[assignment]
+    for role, source in sources.items():
+        for index, file in enumerate(source["files"]):
+            if not is_plain_path(file["name"]):
+                message = f"sources.{role}.files[{index}].name has a part that is too long"
+                yield document.problem("E208", message, ("sources", role, "files", index, "name"), FORM)
 
 
 def locked_source(source: Source) -> LockedSource:

@@ -216,7 +216,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E802": Code("a file of the record cannot be read", COULD_NOT),
         "E803": Code("another process is working in the run folder", COULD_NOT),
         "E804": Code("not a manifest", COULD_NOT),
-        "E805": Code("a name that could leave the run folder"),
+        "E805": Code("a path that leaves its folder"),
         "E806": Code("not a picture that can be read", COULD_NOT),
         "E807": Code("a picture that the format cannot hold"),
         "E830": Code("two things of different kinds", COULD_NOT),

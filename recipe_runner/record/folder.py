@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file, write_if_changed
+from recipe_runner.disk.inside import inside
 from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.journal import Journal
@@ -73,8 +74,10 @@ class RunFolder:
         Leftovers of killed processes are deleted. `on_wait` is called with a sentence before waiting.
 
         Raises:
-            RecordError: E803 when another process holds it and `wait` is false; E801 when it cannot be made.
+            RecordError: E803 when another process holds it and `wait` is false; E801 when it cannot be made; E805 when
+                a symbolic link leads out of it.
         """
+        inside(self.runs, f"{self.name}/{self.plan_digest[:DIGEST_LENGTH]}/{IMAGES}")
         with hold_lock(self.path / ".lock", wait=wait, on_wait=on_wait):
             make_folder(self.path / IMAGES)
             remove_leftovers(self.path)
@@ -87,7 +90,7 @@ class RunFolder:
         Raises:
             RecordError: E801; E805 when `name` is not a file name.
         """
-        return write_if_changed(self.path / file_name(name), data)
+        return write_if_changed(inside(self.path, file_name(name)), data)
 
     def image_path(self, name: str) -> str:
         """The path of an image relative to the folder, as the manifest and the journal write it.
@@ -105,7 +108,7 @@ class RunFolder:
         Raises:
             RecordError: E801; E805 when `name` is not a file name.
         """
-        write_file(self.path / self.image_path(name), data, durable=durable)
+        write_file(inside(self.path, self.image_path(name), replaced=True), data, durable=durable)
         return hashlib.sha256(data).hexdigest()
 
     def image_fault(self, path: str, file_sha256: str) -> str | None:
@@ -114,8 +117,10 @@ class RunFolder:
         if folder != IMAGES or not _FILE.fullmatch(name):
             return "its path is not an image of this folder"
         try:
-            with (self.path / IMAGES / name).open("rb") as file:
+            with inside(self.path, path).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
+        except RecordError:
+            return "a symbolic link stands in its place"
         except FileNotFoundError:
             return "the image is missing"
         except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import Json
+from recipe_runner.disk.inside import inside
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.record.journal import Journal
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
@@ -50,7 +51,7 @@ def find_runs(runs: Path) -> list[RunSummary]:
 def _summary(folder: Path) -> RunSummary:
     told = read_telemetry(folder / TELEMETRY)
     started = str(told[-1].get("started")) if told else None
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
     common: dict[str, Any] = {"folder": folder, "started": started, "size_bytes": size}
     try:
         manifest = read_manifest(folder / MANIFEST)
@@ -81,7 +82,7 @@ def _summary(folder: Path) -> RunSummary:
 def journal_keys(folder: Path) -> set[str]:
     """Node keys of the images that a run's journal says are whole; none when it cannot be read."""
     try:
-        return {entry.node_key for entry in Journal(folder / JOURNAL).read()}
+        return {entry.node_key for entry in Journal(inside(folder, JOURNAL)).read()}
     except RecipeRunnerError:
         return set()
 

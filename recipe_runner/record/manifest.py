@@ -13,11 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, StringConstraints, ValidationError
 
 from recipe_runner.disk.atomic import reading, write_if_changed
+from recipe_runner.disk.inside import inside
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, Number, Seed, Strictly
 from recipe_runner.record.environment import Environment
 from recipe_runner.record.inputs import AdapterRecord, SourceRecord
+from recipe_runner.record.names import DOCUMENTS
 
 ImagePath = Annotated[str, StringConstraints(pattern=r"^images/[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
 
@@ -155,10 +157,11 @@ def write_manifest(path: Path, manifest: Manifest) -> bool:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in the file `path`.
+    """The manifest in the file `path` of a run folder, whose files all lie in the folder itself.
 
     Raises:
-        RecordError: E802 when the file cannot be read; E804, once for each fault, when it is not a manifest.
+        RecordError: E805 a document of the folder, or an image that the manifest names, is a symbolic link that leads
+            out of it; E802 when the file cannot be read; E804, once for each fault, when it is not a manifest.
     """
     if not path.exists():
         message = (
@@ -166,9 +169,14 @@ def read_manifest(path: Path) -> Manifest:
         )
         hint = "Name a run folder; `recipe-runner runs list` shows them."
         raise RecordError(Problem(code="E802", message=message, place=Place(str(path.parent)), hint=hint))
+    for name in DOCUMENTS:
+        inside(path.parent, name)
     with reading(path):
         data = path.read_bytes()
-    return manifest_from(data, str(path))
+    manifest = manifest_from(data, str(path))
+    for image in manifest.images:
+        inside(path.parent, image.path)
+    return manifest
 
 
 def manifest_from(data: bytes, source: str) -> Manifest:

@@ -10,5 +10,6 @@ JOURNAL = "journal.jsonl"
 TELEMETRY = "telemetry.json"
 REPORT = "report.html"
 CONTACT_SHEET = "contact-sheet.png"
+DOCUMENTS = (MANIFEST, RECIPE, RESOLVED, LOCK, JOURNAL, TELEMETRY, REPORT, CONTACT_SHEET)
 IMAGES = "images"
 STORE = "store"

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipe_runner.canonical import Json, canonical
+from recipe_runner.disk.inside import inside
 from recipe_runner.graph.changed_inputs import changes, inputs_of
 from recipe_runner.plan.compile import Plan, PlannedImage
+from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.names import MANIFEST
-from recipe_runner.record.store import Absent, Store, StoredImage
+from recipe_runner.record.store import Absent, Store, StoredImage, is_node_key
 
 NEVER = "no earlier run made this prompt, seed and variant"
 SHOWN = 3
@@ -78,8 +80,10 @@ class _Earlier:
 def _images(path: Path) -> list[Mapping[str, Json]]:
     """The images of a manifest; none of one that cannot be read, for it only explains."""
     try:
-        tree = json.loads(path.read_bytes())
+        tree = json.loads(inside(path.parent, path.name).read_bytes())
         images = tree["images"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, RecordError):
         return []
-    return [image for image in images if isinstance(image, dict)] if isinstance(images, list) else []
+    if not isinstance(images, list):
+        return []
+    return [image for image in images if isinstance(image, dict) and is_node_key(image.get("node_key"))]

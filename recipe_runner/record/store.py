@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file
+from recipe_runner.disk.inside import inside
 from recipe_runner.disk.lock import hold_lock
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class Absent:
     damaged: bool = False
 
 
+def is_node_key(value: object) -> bool:
+    """Whether a value has the form of a node key."""
+    return isinstance(value, str) and _KEY.fullmatch(value) is not None
+
+
 class Store:
     """The image store in `root`; nothing is made on disk before the first `put`."""
 
@@ -139,13 +145,15 @@ class Store:
         the first one wins, also where another environment gave it other pixels; a damaged one is replaced.
 
         Raises:
-            RecordError: E801 when it cannot be written; what was there before is then still there.
+            RecordError: E801 when it cannot be written; what was there before is then still there. E805 when a symbolic
+                link leads out of the store.
         """
         if len(data) != image.size or hashlib.sha256(data).hexdigest() != image.file_sha256:
             message = f"BUG: the record of {image.node_key} is not of these bytes"
             raise AssertionError(message)
         picture = self.path(image.node_key, image.format)
         record = self.path(image.node_key, "json")
+        inside(self.root, picture.parent.name)
         make_folder(picture.parent)
         with hold_lock(picture.parent / ".lock", wait=True):
             standing = self.get(image.node_key)

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from recipe_runner.disk.inside import FORM, is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.hub.repository import Repository, not_here, open_repository, widened
@@ -180,6 +181,17 @@ def inside(root: Folder, name: str, what: str) -> str:
     if foreign or any(ord(character) < ord(" ") for character in name):
         raise refused("E405", f"{what} {name!r} points outside {root.name}", "give a path inside the source")
     return PurePosixPath(name).as_posix()
+
+
+def check_name(name: str, address: str) -> None:
+    """Refuse a file whose name no lock can hold; `address` is what it was found at.
+
+    Raises:
+        ResolutionError: E405.
+    """
+    if not is_plain_path(name):
+        message = f"{address}: a file in it is called {name!r}, which no lock or manifest can hold"
+        raise refused("E405", message, f"rename the file. {FORM}")
 
 
 _UNSEEN = ("E401", "E404", "E409", "E416")

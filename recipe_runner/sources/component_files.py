@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.sources.address import missing, nearest_names, refused
 from recipe_runner.sources.folder import Folder, is_here, on_disk
 from recipe_runner.weights.files.formats import require_weights, weights_error
@@ -132,6 +133,9 @@ def _whole_or_shards(folder: Folder, shown: str, names: list[str], whole: str, i
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise refused("E407", f"{shown}/{index}: its weight_map is not a mapping of tensors to files")
     shards = sorted(set(weight_map.values()))
+    if outside := [shard for shard in shards if "/" in shard or not is_plain_path(shard)]:
+        message = f"{shown}/{index}: its weight_map names {outside[0]!r:.80}, which is not a file beside it"
+        raise refused("E407", message, "download the folder again, whole")
     absent = [shard for shard in shards if shard not in names]
     if absent:
         message = (

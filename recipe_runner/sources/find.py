@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 from recipe_runner.canonical import Json
 from recipe_runner.pipelines.table import pipelines
 from recipe_runner.sources.access import access
-from recipe_runner.sources.address import Located, chosen, inside, listing, locate, missing, nearest_names, refused
+from recipe_runner.sources.address import (
+    Located,
+    check_name,
+    chosen,
+    inside,
+    listing,
+    locate,
+    missing,
+    nearest_names,
+    refused,
+)
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code
 from recipe_runner.sources.component_files import (
     allowed_weights,
@@ -332,6 +342,8 @@ def _only_candidate(part: Folder, shown: str, usual: tuple[str, ...]) -> str:
 def _source(located: Located, names: list[str], wanted: Address, progress: Progress | None) -> Source:
     """The chosen files as a source, fetched where they have to be."""
     unique = sorted(set(names))
+    for name in unique:
+        check_name(name, located.address)
     if located.repository is not None:
         located.repository.require(unique)
     files = tuple(_file(located.root, name, progress) for name in unique)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from recipe_runner.disk.atomic import LEFTOVER_SUFFIX, make_folder, put_in_place, write_file
+from recipe_runner.disk.inside import inside
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.hub.client import WORKERS, fetch_range, fetch_small
 from recipe_runner.sources.hub.repository import Repository, not_here
@@ -47,7 +48,7 @@ def bring(repository: Repository, names: Sequence[str]) -> None:
 
 
 def _bring_one(repository: Repository, folder: Path, name: str) -> None:
-    target, real = folder / name, repository.cached / name
+    target, real = inside(folder, name, replaced=True), repository.cached / name
     make_folder(target.parent)
     listed = repository.listing.get(name)
     if name.endswith(_WEIGHTS) and not real.is_file():
@@ -101,7 +102,7 @@ def bring_url(url: str) -> Path:
     if wanted > len(head):
         with ranged(url, len(head), wanted - 1) as (answer, _):
             head += read_range(answer, len(head), wanted - 1)
-    target = cache_folder() / "headers" / "urls" / record_path(url).stem / name
+    target = inside(cache_folder() / "headers", f"urls/{record_path(url).stem}/{name}", replaced=True)
     make_folder(target.parent)
     _write(target, head[: max(wanted, LENGTH_BYTES)], size)
     return target

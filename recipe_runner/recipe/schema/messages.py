@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from recipe_runner.disk.inside import FILE_PATTERN, FORM, URL_FILE_PATTERN
 from recipe_runner.document.paths import Path, format_path
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import kind_of, listed, shown, written
@@ -26,6 +27,8 @@ _OTHER_WORDS = {"fp16": "float16", "half": "float16", "fp32": "float32", "full":
                 "ip-adapter": "ip_adapter", "lycoris": "lora", "locon": "lora"}  # fmt: skip
 _NAMES = "Letters, digits, `_` and `-`, starting with a letter or digit; at most 64."
 _FORMS = {
+    FILE_PATTERN: FORM,
+    URL_FILE_PATTERN: "The file of a URL has one plain name: letters, digits, `_`, `.` and `-`.",
     r"^[a-z0-9][a-z0-9-]{0,99}$": "Lower-case letters, digits and `-`, starting with a letter or digit; at most 100.",
     r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$": _NAMES,
     r"^(auto|cpu|cuda(:[0-9]{1,3})?)$": "Write `auto`, `cpu`, `cuda`, or `cuda:1` with the number of a device.",

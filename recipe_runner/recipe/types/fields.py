@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
+
+from recipe_runner.disk.inside import FILE_PATTERN, is_plain_path
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """Adapter names and prompt ids: what is safe in a file name, a node key and a diffusers adapter name (no dots)."""
@@ -38,11 +40,18 @@ class Strictly(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=False)
 
 
+def _plain(name: str) -> str:
+    if not is_plain_path(name):
+        message = "not a plain POSIX path below the source's folder"
+        raise ValueError(message)
+    return name
+
+
 class FileRecord(Strictly):
     """One file of a source."""
 
-    name: str = Field(
-        min_length=1,
+    name: Annotated[str, AfterValidator(_plain)] = Field(
+        json_schema_extra={"pattern": FILE_PATTERN},
         title="Name",
         description="POSIX path inside the source.",
         examples=["unet/diffusion_pytorch_model.fp16.safetensors"],

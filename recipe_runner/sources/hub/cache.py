@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.weights.files.digests import Progress, file_sha256, is_unhashed
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -65,7 +66,7 @@ def cached_listing(repository: str, commit: str) -> Mapping[str, Listed] | None:
         tree = json.loads((repository_folder(repository) / "trees" / f"{commit}.json").read_bytes())
         if tree["format_version"] != 1:
             return None
-        return {name: _listed(entry) for name, entry in tree["files"].items() if _is_inside(name)}
+        return {name: _listed(entry) for name, entry in tree["files"].items() if is_plain_path(name)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -78,10 +79,6 @@ def _listed(entry: Mapping[str, object]) -> Listed:
         sha256=sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else None,
         blob=blob if isinstance(blob, str) and COMMIT.fullmatch(blob) else None,
     )
-
-
-def _is_inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in name.split("/") and "\\" not in name
 
 
 def listed_on_disk(snapshot: Path) -> list[str]:

@@ -33,6 +33,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined]
 
 from recipe_runner.disk.atomic import writing
+from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
 from recipe_runner.sources.hub.cache import Listed, cached_listing, hub_cache, is_as_listed
@@ -84,7 +85,7 @@ def fetch_listing(address: str, revision: str | None, commit: str) -> Mapping[st
         return {
             file.path: Listed(file.size, file.lfs.sha256 if file.lfs else None, file.blob_id)
             for file in _api().list_repo_tree(address, revision=commit, recursive=True)
-            if isinstance(file, RepoFile)
+            if isinstance(file, RepoFile) and is_plain_path(file.path)
         }
 
 

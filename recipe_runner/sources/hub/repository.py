@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from recipe_runner.disk.inside import inside
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.hub.cache import (
@@ -78,9 +79,10 @@ class Repository:
 
         Raises:
             SourceMissing: E402 they are not here, and nothing may be fetched.
+            RecordError: E805 one would lie outside the folder of the commit.
             ResolutionError: E433 to E437 they cannot be fetched, or come broken; E437 they are here and broken.
         """
-        absent = [name for name in names if not (self.snapshot / name).is_file()]
+        absent = [name for name in names if not inside(self.snapshot, name, replaced=True).is_file()]
         if absent:
             if not access().may_fetch(self.address, self.revision, absent):
                 shown = ", ".join(absent[:_MOST_SHOWN]) + (" …" if len(absent) > _MOST_SHOWN else "")

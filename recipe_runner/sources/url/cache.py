@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from recipe_runner.disk.inside import URL_FILE_PATTERN, inside
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.missing import SourceMissing
@@ -23,7 +24,6 @@ from recipe_runner.weights.files.digests import cache_folder
 SECRETS = ("token", "access_token", "api_key", "apikey", "key", "password", "secret")
 """Names of query parameters that would put a secret into a recipe, a lock and a manifest."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,12 @@ def urls_folder() -> Path:
 
 
 def downloaded_path(sha256: str, name: str) -> Path:
-    """Where a download with these contents lies, whether or not it does."""
-    return urls_folder() / sha256 / name
+    """Where a download with these contents lies, whether or not it does.
+
+    Raises:
+        RecordError: E805 the name leads elsewhere.
+    """
+    return inside(urls_folder(), f"{sha256}/{name}")
 
 
 def record_path(url: str) -> Path:
@@ -100,7 +104,7 @@ def _read_record(record: Path) -> Given | None:
     try:
         tree = json.loads(record.read_bytes())
         given = Given(url=tree["url"], name=tree["name"], size=tree["size"], sha256=tree["sha256"])
-        if not _SHA256.fullmatch(given.sha256) or not _NAME.fullmatch(given.name):
+        if not _SHA256.fullmatch(given.sha256) or not re.fullmatch(URL_FILE_PATTERN, given.name):
             return None
         return given if downloaded_path(given.sha256, given.name).stat().st_size == given.size else None
     except (OSError, ValueError, KeyError, TypeError):

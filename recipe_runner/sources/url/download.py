@@ -192,7 +192,7 @@ def _attempt(client: httpx2.Client, url: str, part: Path, note: Path) -> _Versio
 
 def _receive(answer: httpx2.Response, part: Path, note: Path, version: _Version, total: int | None) -> None:
     meter, have = access().meter, version.flushed
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT, 0o666)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
 
     def keep() -> None:
         nonlocal version
