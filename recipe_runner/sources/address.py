@@ -89,7 +89,7 @@ _PAGES = (
         "write `model: {0}`, `revision: {1}` and `weight_name: {2}`",
     ),
     (
-        re.compile(r"https://(?:www\.)?civitai\.com/models/.*"),
+        re.compile(r"https://(?:www\.)?civitai\.(?:com|red|green)/models/.*"),
         "write the address of its download button, which has /api/download/models/ in it",
     ),
     (re.compile(r"https://github\.com/[\w.-]+/[\w.-]+/blob/.*"), "write the address of its button `Raw`"),

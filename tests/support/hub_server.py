@@ -62,7 +62,8 @@ class Fault:
     """What goes wrong with answers whose path contains `path`, `times` times.
 
     `status` answers with that status; `drop_after` closes the connection after so many bytes of the body; `cut_to`
-    promises and sends only so many bytes; `other_bytes` sends as many bytes as promised, and others.
+    promises and sends only so many bytes; `other_bytes` sends as many bytes as promised, and others; `hold_after` sends
+    so many bytes, and the rest when `gate` is set.
     """
 
     path: str
@@ -73,6 +74,8 @@ class Fault:
     drop_after: int | None = None
     cut_to: int | None = None
     other_bytes: bool = False
+    hold_after: int | None = None
+    gate: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,10 @@ class HubServer:
     def fail(self, path: str, **how: Any) -> None:
         """Let something go wrong; see `Fault`."""
         self.faults.append(Fault(path, **how))
+
+    def hold(self, path: str, after: int, until: threading.Event) -> None:
+        """Let one answer wait after so many bytes of its body."""
+        self.faults.append(Fault(path, hold_after=after, gate=until))
 
     def environment(self, home: Path) -> dict[str, str]:
         """The environment of a process that uses this Hub, with caches below `home`."""
@@ -311,11 +318,12 @@ class _Handler(BaseHTTPRequestHandler):
             body = bytes(byte ^ 0xFF for byte in body)
         if fault is not None and fault.cut_to is not None:
             body = body[: fault.cut_to]
-        self._send(status, body, {"Accept-Ranges": "bytes", **headers}, None if fault is None else fault.drop_after)
+        self._send(status, body, {"Accept-Ranges": "bytes", **headers}, fault)
 
     def _send(
-        self, status: int, body: bytes, headers: Mapping[str, str] | None = None, drop_after: int | None = None
+        self, status: int, body: bytes, headers: Mapping[str, str] | None = None, fault: Fault | None = None
     ) -> None:
+        drop_after = None if fault is None else fault.drop_after
         self.send_response(status)
         for key, value in (headers or {}).items():
             self.send_header(key, value)
@@ -337,6 +345,10 @@ class _Handler(BaseHTTPRequestHandler):
             )
         )
         self.end_headers()
+        if fault is not None and fault.gate is not None:
+            self.wfile.write(body[: fault.hold_after])
+            body = body[fault.hold_after :]
+            fault.gate.wait(60)
         self.wfile.write(body)
 
 

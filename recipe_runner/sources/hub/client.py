@@ -37,6 +37,7 @@ from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
 from recipe_runner.sources.hub.cache import Listed, cached_listing, hub_cache, is_as_listed
+from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.url.ranges import read_range
 
 if TYPE_CHECKING:
@@ -136,14 +137,14 @@ def fetch_range(repository: Repository, name: str, first: int, last: int) -> byt
     """Bytes `first` to `last` of a file of a commit; fewer where it ends before.
 
     Raises:
-        ResolutionError: E433 to E436.
+        ResolutionError: E433 to E436, E443.
     """
     url = hf_hub_url(repository.address, name, revision=repository.commit, endpoint=_endpoint())
     wanted = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
     headers = {**build_hf_headers(library_name="recipe_runner"), **wanted}
     with (
         _explained(repository.address, repository.revision),
-        get_session().stream("GET", url, headers=headers, follow_redirects=True) as answer,
+        followed(get_session(), url, headers) as answer,
     ):
         hf_raise_for_status(answer)
         return read_range(answer, first, last)
@@ -200,7 +201,8 @@ def _explained(address: str, revision: str | None) -> Iterator[None]:
 
 
 def _explanation(error: Exception, address: str, revision: str | None) -> ResolutionError:
-    page = f"{_endpoint() or 'https://huggingface.co'}/{address}"
+    # Without a user and password, which may stand in the endpoint.
+    page = re.sub(r"^(\w+://)?[^/]*@", r"\1", f"{_endpoint() or 'https://huggingface.co'}/{address}")
     has_token = get_token() is not None
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, GatedRepoError):

@@ -25,6 +25,7 @@ from recipe_runner.disk.atomic import make_folder, put_in_place, system, write_f
 from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
+from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.source import SourceFile
 from recipe_runner.sources.url.cache import (
     Given,
@@ -42,9 +43,14 @@ ATTEMPTS = 5
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 _PART, _NO_SUCH_RANGE = 206, 416
 _FLUSH_BYTES = 64 << 20
-"""How much a killed download loses at the most."""
+"""How much a killed download loses at the most; of a small file a quarter of what has come, or `_FEW_BYTES`."""
+_FEW_BYTES = 256 << 10
+MOST_UNANNOUNCED = 4 << 30
+"""Bytes of a file whose size neither a lock nor the server says."""
 _LONGEST_WAIT = 60.0
 _TIMEOUT = httpx2.Timeout(30.0, connect=15.0)
+CIVITAI = ("civitai.com", "civitai.red", "civitai.green")
+"""Hosts of one service, with the same addresses and accounts."""
 sleep = time.sleep
 
 
@@ -87,7 +93,7 @@ def download_url(url: str, wanted: SourceFile | None = None) -> Path:
 
     Raises:
         ResolutionError: E430 it is not what the lock names, E436 the server cannot be reached or stays busy, E437 what
-            comes is cut short, E438 the server refuses.
+            comes is cut short or too long, E438 the server refuses, E443 it redirects to where none is followed.
         RecordError: E801 it cannot be written.
     """
     key = record_path(url).stem
@@ -100,7 +106,7 @@ def download_url(url: str, wanted: SourceFile | None = None) -> Path:
         elif not access().newest and (given := recall(url)) is not None:
             return downloaded_path(given.sha256, given.name)
         part = incoming / f"{key}.part"
-        version = _bring(url, part, incoming / f"{key}.json")
+        version = _bring(url, part, incoming / f"{key}.json", None if wanted is None else wanted.size)
         return _keep(url, part, version, wanted)
 
 
@@ -109,12 +115,12 @@ def ranged(url: str, first: int, last: int) -> Iterator[tuple[httpx2.Response, s
     """The answer to a request for bytes `first` to `last` of the file at `url`, and the file's name; once, no retry.
 
     Raises:
-        ResolutionError: E436 the server cannot be reached or is busy, E438 it refuses.
+        ResolutionError: E436 the server cannot be reached or is busy, E438 it refuses, E443 as `download_url`.
     """
     try:
         with (
-            httpx2.Client(follow_redirects=True, timeout=_TIMEOUT, headers=_headers(url)) as client,
-            client.stream("GET", url, headers={"Range": f"bytes={first}-{last}"}) as answer,
+            httpx2.Client(timeout=_TIMEOUT, headers=_headers(url)) as client,
+            followed(client, url, {"Range": f"bytes={first}-{last}"}) as answer,
         ):
             _refuse(url, answer)
             yield answer, _name(url, answer)
@@ -141,14 +147,14 @@ def _keep(url: str, part: Path, version: _Version, wanted: SourceFile | None) ->
     return target
 
 
-def _bring(url: str, part: Path, note: Path) -> _Version:
+def _bring(url: str, part: Path, note: Path, size: int | None) -> _Version:
     """Attempt after attempt until the file is whole."""
     failures = 0
-    with httpx2.Client(follow_redirects=True, timeout=_TIMEOUT, headers=_headers(url)) as client:
+    with httpx2.Client(timeout=_TIMEOUT, headers=_headers(url)) as client:
         while True:
             before = _size(part)
             try:
-                return _attempt(client, url, part, note)
+                return _attempt(client, url, part, note, size)
             except (_Again, httpx2.TransportError) as error:
                 failures = 1 if _size(part) > before else failures + 1
                 if failures >= ATTEMPTS:
@@ -159,12 +165,12 @@ def _bring(url: str, part: Path, note: Path) -> _Version:
                 sleep(min(wait, _LONGEST_WAIT))
 
 
-def _attempt(client: httpx2.Client, url: str, part: Path, note: Path) -> _Version:
+def _attempt(client: httpx2.Client, url: str, part: Path, note: Path, size: int | None) -> _Version:
     version, have = _Version.read(note), 0
     headers = {}
     if version is not None and version.validator and (have := min(_size(part), version.flushed)):
         headers = {"Range": f"bytes={have}-", "If-Range": version.validator}
-    with client.stream("GET", url, headers=headers) as answer:
+    with followed(client, url, headers) as answer:
         if answer.status_code == _NO_SUCH_RANGE:
             if version is not None and answer.headers.get("Content-Range") == f"bytes */{have}":
                 return version
@@ -181,16 +187,50 @@ def _attempt(client: httpx2.Client, url: str, part: Path, note: Path) -> _Versio
         version = _Version(_name(url, answer), _validator(answer))
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdecimal() else None
+        limit = _limit(url, part, total, size)
         with writing(part):
             if not have:
                 part.unlink(missing_ok=True)
             version = replace(version, flushed=have)
             version.write(note)
-            _receive(answer, part, note, version, total)
+            _receive(answer, part, note, version, total, limit)
     return version
 
 
-def _receive(answer: httpx2.Response, part: Path, note: Path, version: _Version, total: int | None) -> None:
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """How many bytes are taken at the most, and the error when more come."""
+
+    size: int
+    passed: ResolutionError
+
+
+def _limit(url: str, part: Path, announced: int | None, locked: int | None) -> _Limit:
+    """How much of a file is taken: what the lock names, else what the server announces, else `MOST_UNANNOUNCED`.
+
+    Raises:
+        ResolutionError: E430 the server announces another size than the lock names.
+    """
+    if locked is not None:
+        message = f"{url}: the lock names a file of {locked} bytes, and {announced or 'more'} come"
+        hint = "somebody replaced the file; `recipe-runner lock --upgrade` accepts the new one"
+        other = ResolutionError(Problem(code="E430", message=message, hint=hint))
+        if announced not in (None, locked):
+            part.unlink(missing_ok=True)
+            raise other
+        return _Limit(locked, other)
+    if announced is not None:
+        message = f"{url}: more bytes come than the {announced} that the server announced"
+        hint = "the server or a proxy is at fault; download it by hand and give its path"
+        return _Limit(announced, ResolutionError(Problem(code="E437", message=message, hint=hint)))
+    message = f"{url}: the server does not say how large the file is, and more than {MOST_UNANNOUNCED} bytes come"
+    hint = "download it by hand and give its path"
+    return _Limit(MOST_UNANNOUNCED, ResolutionError(Problem(code="E438", message=message, hint=hint)))
+
+
+def _receive(
+    answer: httpx2.Response, part: Path, note: Path, version: _Version, total: int | None, limit: _Limit
+) -> None:
     meter, have = access().meter, version.flushed
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
 
@@ -206,12 +246,15 @@ def _receive(answer: httpx2.Response, part: Path, note: Path, version: _Version,
         try:
             # In the pieces that come: what is gathered into larger ones is lost when the connection drops.
             for block in answer.iter_raw():
+                if have + len(block) > limit.size:
+                    part.unlink(missing_ok=True)
+                    raise limit.passed
                 rest = memoryview(block)
                 while rest:
                     rest = rest[system.write(descriptor, rest) :]
                 have += len(block)
                 meter.downloading(version.name, have, total)
-                if have - version.flushed >= _FLUSH_BYTES:
+                if have - version.flushed >= min(_FLUSH_BYTES, max(_FEW_BYTES, version.flushed // 4)):
                     keep()
         except httpx2.TransportError:
             keep()
@@ -246,19 +289,28 @@ def _refuse(url: str, answer: httpx2.Response) -> None:
 
 
 def _headers(url: str) -> dict[str, str]:
-    """What every request says. A token goes to its own host only: httpx drops it on a redirect to another."""
+    """What every request says. A token goes to its own origin only: httpx drops it on a redirect to another."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "recipe-runner"}
     host = urlsplit(url).hostname or ""
     token = None
     if _is_civitai(host):
         token = os.environ.get("CIVITAI_TOKEN") or os.environ.get("CIVITAI_API_TOKEN")
-    elif host == urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname:
+    elif _is_of_hub(url):
         token = get_token()
     return {**headers, "Authorization": f"Bearer {token}"} if token else headers
 
 
+def _is_of_hub(url: str) -> bool:
+    """Whether a URL is of the Hub's own origin: scheme, host and port."""
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        return httpx2.URL(url).origin == httpx2.URL(endpoint).origin
+    except (httpx2.InvalidURL, ValueError):
+        return False
+
+
 def _is_civitai(host: str) -> bool:
-    return host == "civitai.com" or host.endswith(".civitai.com")
+    return host in CIVITAI or host.endswith(tuple(f".{name}" for name in CIVITAI))
 
 
 def _validator(answer: httpx2.Response) -> str | None:
