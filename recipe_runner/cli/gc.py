@@ -16,7 +16,8 @@ examples:
   recipe-runner gc --downloads --unused-days 90 --delete
 
 Runs are never deleted: delete a run's folder, and gc deletes what only it used. Pictures younger than an hour are left
-alone, and the Hub's cache is the Hub's own (`hf cache`).
+alone, and so are files that are not of the store's own form. Where several runs folders share a store by a symbolic
+link, the runs of all that used it count. The Hub's cache is the Hub's own (`hf cache`).
 """
 
 

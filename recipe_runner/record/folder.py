@@ -15,6 +15,7 @@ from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.problem import Problem, RecordError
 from recipe_runner.record.journal import Journal
 from recipe_runner.record.names import IMAGES, JOURNAL, STORE
+from recipe_runner.record.sharing import note_sharing
 from recipe_runner.record.store import Store
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class RunFolder:
         inside(self.runs, f"{self.name}/{self.plan_digest[:DIGEST_LENGTH]}/{IMAGES}")
         with hold_lock(self.path / ".lock", wait=wait, on_wait=on_wait):
             make_folder(self.path / IMAGES)
+            note_sharing(self.runs)
             remove_leftovers(self.path)
             remove_leftovers(self.path / IMAGES)
             yield

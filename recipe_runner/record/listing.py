@@ -62,7 +62,7 @@ def _summary(folder: Path) -> RunSummary:
             name=folder.parent.name,
             plan_digest=folder.name,
             status="unfinished" if cut_off else "unreadable",
-            images=len(journal_keys(folder)),
+            images=_images_so_far(folder),
             device=None,
             overrides=(),
             fault=None if cut_off else error.problems[0].message,
@@ -80,11 +80,19 @@ def _summary(folder: Path) -> RunSummary:
 
 
 def journal_keys(folder: Path) -> set[str]:
-    """Node keys of the images that a run's journal says are whole; none when it cannot be read."""
+    """Node keys of the images that a run's journal says are whole; none where there is no journal.
+
+    Raises:
+        RecordError: E802 it cannot be read, E805 it is a symbolic link that leads out of the folder.
+    """
+    return {entry.node_key for entry in Journal(inside(folder, JOURNAL)).read()}
+
+
+def _images_so_far(folder: Path) -> int:
     try:
-        return {entry.node_key for entry in Journal(inside(folder, JOURNAL)).read()}
+        return len(journal_keys(folder))
     except RecipeRunnerError:
-        return set()
+        return 0
 
 
 def image_rows(run: Path) -> list[Mapping[str, Json]]:

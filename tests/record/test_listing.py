@@ -15,6 +15,7 @@ from support.command import call
 from support.manifests import manifest
 from support.records import PLAN, journal_entry, run_folder, stored_image
 
+from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.gc import YOUNG_SECONDS
 from recipe_runner.record.manifest import manifest_bytes
 
@@ -107,7 +108,7 @@ def test_only_old_pictures_that_no_run_uses_are_deleted_and_only_when_asked(
     before = sorted(store.rglob("*"))
     assert call(capsys, "gc").out == "runs/store: 0 files to delete, 0 B\n"
     (store / "ab").mkdir(exist_ok=True)
-    (store / "ab/.x.png.0123.part").write_bytes(b"left")
+    (store / f"ab/.{'ab' * 32}.png.0123456789ab.part").write_bytes(b"left")
     age(store, YOUNG_SECONDS + 60)
     answer = call(capsys, "gc", "--verbose")
     assert answer.out.endswith("runs/store: 3 files to delete, " + answer.out.rsplit(", ", 1)[1])
@@ -122,6 +123,66 @@ def test_only_old_pictures_that_no_run_uses_are_deleted_and_only_when_asked(
     age(store, YOUNG_SECONDS + 60)
     call(capsys, "gc", "--delete")
     assert not list(store.rglob("*.png"))
+
+
+def test_only_files_of_the_stores_own_form_are_deleted_and_none_through_a_link(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "ab" * 32
+    store, other = Path("runs/store"), Path("other")
+    foreign = [store / "ab/notes.txt", store / "ab/.mine.part", store / f"abc/{key}.png", store / "readme.txt",
+               other / f"{key}.png", other / f"{key}.json", other / "ab" / f"{key}.png"]  # fmt: skip
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+    age(Path("runs"), YOUNG_SECONDS + 60)
+    age(other, YOUNG_SECONDS + 60)
+    (store / "cd").symlink_to(other.absolute())
+    (store / "ab" / f"{key}.png").symlink_to((other / f"{key}.png").absolute())
+    call(capsys, "gc", "--delete")
+    assert [path for path in foreign if not path.is_file()] == []
+    assert [path.stem for path in store.rglob("*.png") if not path.is_symlink() and path.parent.name != "abc"] == [
+        stored_image("a.png", b"a.png").node_key
+    ]
+    assert run.is_dir()
+
+
+def test_what_another_runs_folder_needs_of_a_shared_store_is_kept(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("second").mkdir()
+    Path("second/store").symlink_to(Path("runs/store").absolute())
+    folder = RunFolder(Path("second"), "b", PLAN)
+    with folder.locked():
+        folder.write_image("b.png", b"picture")
+        folder.journal.append([journal_entry("b.png", b"picture")])
+    pictures = sorted(Path("runs/store").rglob("*.png"))
+    assert len(pictures) == 2
+    age(Path("runs"), YOUNG_SECONDS + 60)
+    for runs in ("runs", "second"):
+        assert call(capsys, "gc", "--delete", "--runs", runs).status == 0
+        assert sorted(Path("runs/store").rglob("*.png")) == pictures
+    shutil.move("second", "away")
+    for runs in ("runs", "away"):
+        answer = call(capsys, "gc", "--delete", "--runs", runs)
+        assert answer.status == 3
+        assert "error[E813]: the store is shared with " in answer.err
+    (note,) = Path("runs/store/.users").iterdir()
+    note.unlink()
+    call(capsys, "gc", "--delete")
+    assert [path.stem for path in Path("runs/store").rglob("*.png")] == [stored_image("a.png", b"a.png").node_key]
+    assert run.is_dir()
+
+
+def test_a_run_that_cannot_be_read_keeps_everything(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    age(Path("runs"), YOUNG_SECONDS + 60)
+    (run / "manifest.json").write_bytes(b"{")
+    (run / "journal.jsonl").unlink()
+    pictures = sorted(Path("runs/store").rglob("*.png"))
+    answer = call(capsys, "gc", "--delete")
+    assert answer.status == 3
+    assert "it cannot be known which images of the store it uses" in answer.err
+    assert sorted(Path("runs/store").rglob("*.png")) == pictures
 
 
 def test_downloads_that_are_used_are_kept(
