@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipe_runner.problems.credentials import masked
 from recipe_runner.problems.problem import Problem
 from recipe_runner.report.terminal.problems import print_problems
 
@@ -42,7 +43,7 @@ def report_bug(error: BaseException, words: Sequence[str]) -> Path:
     with tempfile.NamedTemporaryFile(
         "w", prefix="recipe-runner-", suffix=".log", delete=False, encoding="utf-8"
     ) as file:
-        file.write("\n".join(lines))
+        file.write(masked("\n".join(lines)))
     problem = Problem(
         code="E901",
         message=f"this is a bug in recipe-runner: {type(error).__name__}: {error}".splitlines()[0],

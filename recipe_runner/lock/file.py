@@ -19,6 +19,7 @@ from recipe_runner.document.document import Document, parse_document
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.recipe.rules.secrets import in_values
 from recipe_runner.recipe.schema.check import check_lock
 from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, FileRecord, Strictly
 from recipe_runner.sources.access import access
@@ -161,13 +162,19 @@ def lock_from(data: bytes, source: str) -> Lock:
 
     Raises:
         RecipeSyntaxError: it is not YAML.
-        ResolutionError: E2xx it is no lock, every problem at its place.
+        ResolutionError: E2xx it is no lock, E439 an address holds a secret, every problem at its place.
     """
     document = parse_document(data, source)
-    problems = check_lock(document) or tuple(_long_names(document))
+    problems = check_lock(document) or (*_long_names(document), *_secrets(document))
     if problems:
         raise ResolutionError(*problems)
     return Lock.model_validate(document.tree)
+
+
+def _secrets(document: Document) -> Iterator[Problem]:
+    """Addresses that hold a credential."""
+    for finding in in_values(document.tree):
+        yield finding.placed(document)
 
 
 def _long_names(document: Document) -> Iterator[Problem]:

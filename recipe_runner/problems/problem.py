@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from recipe_runner.problems.credentials import masked
 from recipe_runner.problems.place import NOWHERE, Place
 
 Severity = Literal["error", "warning"]
@@ -18,13 +19,20 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake, and its place."""
+    """One mistake, and its place. What looks like a credential in an address is masked in all of it."""
 
     code: str
     message: str
     place: Place = NOWHERE
     hint: str = ""
     severity: Severity = "error"
+
+    def __post_init__(self) -> None:
+        """Mask credentials, so that no format of a problem prints one."""
+        place = self.place._replace(path=masked(self.place.path), source_line=masked(self.place.source_line))
+        object.__setattr__(self, "place", place)
+        object.__setattr__(self, "message", masked(self.message))
+        object.__setattr__(self, "hint", masked(self.hint))
 
     @classmethod
     def at(cls, place: Place, code: str, message: str, hint: str = "", severity: Severity = "error") -> Self:

@@ -33,8 +33,7 @@ def address_of(model: ForeignModel, *, folder: bool = False) -> tuple[str, tuple
     notes: list[str] = []
     if "://" in name:
         notes.append("it is named by a URL, of which only the file's name is kept")
-        name = name.partition("?")[0]
-        name = PurePosixPath(name).name
+        name = PurePosixPath(re.split(r"[?#;]", name, maxsplit=1)[0]).name
     parts = ["".join(letter for letter in part if letter.isprintable()).strip() for part in name.split("/")]
     parts = [part.lstrip("~") for part in parts if part not in ("", ".", "..") and not part.endswith(":")]
     name = "/".join(part for part in parts if part)[-_LONGEST:].lstrip("/")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from recipe_runner.document.paths import replaced
 from recipe_runner.problems.wording import shown
-from recipe_runner.recipe.rules import adapters, base
+from recipe_runner.recipe.rules import adapters, base, secrets
 from recipe_runner.recipe.rules import prompts as request
 from recipe_runner.recipe.rules.axes import Axis, read_axes, too_many
 from recipe_runner.recipe.rules.view import View
@@ -58,7 +58,9 @@ def check_rules(document: Document) -> tuple[Problem, ...]:
     axes, findings = read_axes(document.tree)
     findings += too_many(document.tree, axes)
     findings += _varied(document.tree, axes, document.folder)
-    return in_order(finding.placed(document) for finding in findings)
+    findings += secrets.in_values(document.tree)
+    problems = [finding.placed(document) for finding in findings]
+    return in_order([*problems, *secrets.in_comments(document)])
 
 
 def _varied(tree: Mapping[str, Json], axes: Sequence[Axis], folder: Path) -> Iterator[Finding]:

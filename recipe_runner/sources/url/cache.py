@@ -13,16 +13,15 @@ import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 from recipe_runner.disk.inside import URL_FILE_PATTERN, inside
+from recipe_runner.problems.credentials import credential_in
 from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.recipe.rules.secrets import HINT, secret_message
 from recipe_runner.sources.access import access
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.weights.files.digests import cache_folder
 
-SECRETS = ("token", "access_token", "api_key", "apikey", "key", "password", "secret")
-"""Names of query parameters that would put a secret into a recipe, a lock and a manifest."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -133,14 +132,5 @@ def plain_name(name: str) -> str:
 
 def _refuse_secrets(url: str) -> None:
     """E439, naming the parameter and never its value."""
-    parts = urlsplit(url)
-    named = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name.lower() in SECRETS]
-    if parts.username is not None or parts.password is not None:
-        named.append("user and password")
-    if named:
-        shown = f"https://{parts.hostname}{parts.path}"
-        hint = (
-            "take it out; a Civitai token goes into the environment variable CIVITAI_TOKEN, a Hub token into HF_TOKEN"
-        )
-        message = f"{shown}: the address holds a secret ({named[0]}), which recipes, locks and manifests must not"
-        raise ResolutionError(Problem(code="E439", message=message, hint=hint))
+    if what := credential_in(url):
+        raise ResolutionError(Problem(code="E439", message=f"{url}: {secret_message(what)}", hint=HINT))
