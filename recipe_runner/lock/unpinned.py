@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner.document.document import Document, parse_document
+from recipe_runner.problems.credentials import credential_in
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.recipe.schema.check import check_lock
 from recipe_runner.sources.address import check_url, is_hub_id, is_path, meant_path
@@ -47,6 +48,9 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
         except RecipeRunnerError as error:
             said = error.problems[0]
             found.setdefault((address, revision), document.problem(said.code, said.message, place, said.hint))
+            continue
+        if credential_in(address):
+            # To be taken out, not to be pinned.
             continue
         message = _movable(address, revision, recipe.parent)
         if message and (address, revision) not in pinned:
