@@ -111,6 +111,12 @@ def test_wherever_it_stands(parts: dict[str, str], capsys: pytest.CaptureFixture
     assert SECRET not in told(capsys, recipe(**parts))
 
 
+def test_what_is_escaped_a_thousand_times_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"https://h/x?a=%{'25' * 2000}2F"
+    Path("r.yaml").write_text(recipe(description=f'"{address}"'))
+    assert call(capsys, "validate", "r.yaml").status == 0
+
+
 def test_an_override_is_checked_like_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert SECRET not in told(capsys, recipe(), "--set", f"base.model={ADDRESS}")
 
@@ -123,13 +129,17 @@ def test_a_broken_text_is_shown_masked(capsys: pytest.CaptureFixture[str]) -> No
     assert SECRET not in answer.out + answer.err
 
 
-def test_a_lock_holds_none() -> None:
+def test_a_lock_holds_none(capsys: pytest.CaptureFixture[str]) -> None:
     file = {"name": "a", "size": 1, "sha256": "0" * 64}
     lock = {"lock": 1, "sources": {"adapters.o": {"address": ADDRESS, "files": [file]}}, "libraries": {}}
     with pytest.raises(RecipeRunnerError) as caught:
         lock_from(json.dumps(lock).encode(), "r.lock.yaml")
     assert [problem.code for problem in caught.value.problems] == ["E439"]
     assert SECRET not in str(caught.value)
+    Path("r.lock.yaml").write_text(json.dumps(lock))
+    said = told(capsys, recipe())
+    assert "r.lock.yaml:1:" in said
+    assert SECRET not in said
 
 
 def test_a_problem_masks_what_it_is_made_of() -> None:
@@ -154,3 +164,21 @@ def test_the_password_of_an_endpoint_is_not_printed(
         assert SECRET not in str(caught.value)
         assert not any(SECRET in problem.hint for problem in caught.value.problems)
     assert SECRET not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a star, {ADDRESS}\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 64x64, Model: m",
+        f"a star\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 64x64, Model: {ADDRESS}",
+        f"a star\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 64x64, Model: https://h/m;token={SECRET}",
+        f"a star <lora:https://h/l?token={SECRET}:1>\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 1, Model: m",
+    ],
+)
+def test_an_import_writes_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("parameters.txt").write_text(text)
+    for form in ("human", "json"):
+        answer = call(capsys, "import", "parameters.txt", "--format", form)
+        assert SECRET not in answer.out + answer.err
+    assert call(capsys, "import", "parameters.txt", "--output", "r.yaml").status in (0, 1, 3)
+    assert not Path("r.yaml").is_file() or SECRET not in Path("r.yaml").read_text()

@@ -159,7 +159,7 @@ def test_a_component_in_a_pipeline_index(name: str, tmp_path: Path) -> None:
 def test_what_narrows_an_address(name: str, key: str, tmp_path: Path) -> None:
     (tmp_path / "loras").mkdir()
     with pytest.raises(RecipeRunnerError) as caught:
-        find_weights("loras", folder=tmp_path, **{key: name})
+        find_weights("loras", folder=tmp_path, **{key: name})  # type: ignore[arg-type]
     assert caught.value.problems[0].code == "E405"
 
 

@@ -175,7 +175,10 @@ def test_a_misspelt_folder_that_reads_as_a_hub_repository(folder: Path) -> None:
             "https://huggingface.co/a/b/blob/main/c/d.safetensors",
             "write `model: a/b`, `revision: main` and `weight_name: c/d.safetensors`",
         ),
-        ("https://civitai.com/models/12345/x", "write the address of its download button, which has /api/download/"),
+        *(
+            (f"https://{host}/models/12345/x", "write the address of its download button, which has /api/download/")
+            for host in ("civitai.com", "www.civitai.com", "civitai.red", "civitai.green")
+        ),
     ],
 )
 def test_the_address_of_a_page_is_told_without_a_network(folder: Path, address: str, hint: str) -> None:

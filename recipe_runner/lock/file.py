@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, Strict, model_validator
+from pydantic.config import JsonDict
 
 from recipe_runner.disk.inside import FORM, URL_FILE_PATTERN, is_plain_path
 from recipe_runner.document.document import Document, parse_document
@@ -45,8 +46,8 @@ class LockedFile(FileRecord):
     )
 
 
-_NAME_IN_URL = {"type": "object", "properties": {"name": {"type": "string", "pattern": URL_FILE_PATTERN}}}
-_FILES_OF_URL = {"files": {"type": "array", "maxItems": 1, "items": _NAME_IN_URL}}
+_NAME_IN_URL: JsonDict = {"type": "object", "properties": {"name": {"type": "string", "pattern": URL_FILE_PATTERN}}}
+_FILES_OF_URL: JsonDict = {"files": {"type": "array", "maxItems": 1, "items": _NAME_IN_URL}}
 
 
 class LockedSource(Strictly):

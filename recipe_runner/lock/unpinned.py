@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.credentials import credential_in
 from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.recipe.rules.secrets import in_values
 from recipe_runner.recipe.schema.check import check_lock
 from recipe_runner.sources.address import check_url, is_hub_id, is_path, meant_path
 from recipe_runner.sources.hub.cache import COMMIT
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 def movable_sources(document: Document) -> tuple[Problem, ...]:
     """W430 for each branch of a Hub repository, and each URL, that `<stem>.lock.yaml` does not pin.
 
-    E405 for a URL that can be told to be none of a file. A lock that cannot be read or has the wrong shape is told in
-    its stead.
+    E405 for a URL that can be told to be none of a file. A lock that cannot be read, has the wrong shape or holds a
+    secret is told in its stead.
     """
     recipe = Path(document.source)
     path = recipe.with_name(f"{recipe.stem}.lock.yaml")
@@ -37,7 +38,7 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
             return error.problems
         except OSError:
             return ()
-        if problems := check_lock(lock):
+        if problems := check_lock(lock) or tuple(finding.placed(lock) for finding in in_values(lock.tree)):
             return problems
         sources = _mapping(lock.tree["sources"])
         pinned = {(entry["address"], entry.get("revision")) for entry in map(_mapping, sources.values())}

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 _USER = re.compile(r"(?<=://)[^/\s?#\"'<>`]*(?=@)")
 _PARAMETER = re.compile(r"[?&;#]([^=&;#?/\s\"'<>`]{1,200})=([^&;#\s\"'<>`]*)")
 _TOKEN = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16}"
+    r"(?<![\w-])(?:hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16}"
     r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
 )
 """Tokens of the Hub, of GitHub, of GitLab and of AWS, and JSON web tokens."""
@@ -24,6 +24,8 @@ _ANYWHERE = ("token", "secret", "passw", "passphrase", "passwd", "pwd", "credent
 """Parts of names that stand in no other word of an address."""
 _WORDS = frozenset({"auth", "authn", "authorization", "authorisation", "authentication", "key", "sig", "sign", "pass",
                     "pw", "sas", "sid", "ak", "sk"})  # fmt: skip
+_LEVELS = 3
+"""How often an address may be escaped within another one."""
 _SHOWN = 60
 """Characters of a parameter's name that a message shows."""
 _HARMLESS = frozenset({"author", "tokenizer", "tokenizers", "maxtokens", "numtokens", "xamzsignedheaders", "rlkey",
@@ -44,25 +46,26 @@ def credential_in(text: str) -> str | None:
     return None
 
 
-def _found(address: str) -> str | None:
+def _found(address: str, levels: int = _LEVELS) -> str | None:
     if _USER.search(address):
         return "user and password"
     for name, value in _PARAMETER.findall(address):
         if is_credential_name(unquote(name)):
             return unquote(name)[:_SHOWN]
         # What is escaped may be an address itself.
-        if found := _nested(value):
+        if found := _nested(value, levels):
             return found
     if "://" in address and _TOKEN.search(address):
         return "a token"
     return None
 
 
-def _nested(value: str) -> str | None:
+def _nested(value: str, levels: int = _LEVELS) -> str | None:
     inner = unquote(value)
-    return _found(inner) if "%" in value and "/" in inner else None
+    return _found(inner, levels - 1) if levels and "%" in value and "/" in inner else None
 
 
+@lru_cache(maxsize=1024)
 def is_credential_name(name: str) -> bool:
     """Whether a parameter of this name holds a credential, as its form says."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
@@ -74,7 +77,7 @@ def is_credential_name(name: str) -> bool:
     return plain in _WORDS or not words.isdisjoint(_WORDS)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def masked(text: str) -> str:
     """`text` with `*` in the place of each character of a credential, so that every other keeps its column."""
     text = _USER.sub(_stars, text)

@@ -2,8 +2,8 @@
 
 A server may send a request on to another server on the internet, over https. It may not lower https to http, nor send
 this machine to itself, to its own network or to a cloud's metadata, unless the first address names such a host too.
-A name is looked up to see where it leads. What it resolves to a moment later, when the connection is made, and what a
-proxy makes of it, is not seen.
+A name is looked up to see where it leads. What it resolves to a moment later, when the connection is made, is not seen,
+nor what a proxy makes of it: behind one only addresses that are numbers, and `localhost`, are told.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
@@ -68,14 +69,21 @@ def _kinds(host: str) -> frozenset[str]:
     """Which kinds of addresses that are not of the internet a host has; none where its name cannot be looked up."""
     if host == "localhost" or host.endswith(".localhost"):
         return frozenset({"loopback"})
+    # Behind a proxy names are looked up by the proxy, and this machine may have nobody to ask.
+    flags = socket.AI_NUMERICHOST if _is_proxied(host) else 0
     try:
         # A number in any notation is an address here as it is for the connection.
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError):
         return frozenset()
     addresses = {str(entry[4][0]).partition("%")[0] for entry in found}
     kinds = (_kind(ip_address(address)) for address in addresses)
     return frozenset(kind for kind in kinds if kind)
+
+
+def _is_proxied(host: str) -> bool:
+    proxies = getproxies()
+    return bool(proxies.get("https") or proxies.get("all")) and not proxy_bypass(host)
 
 
 def _kind(address: IPv4Address | IPv6Address) -> str:

@@ -6,12 +6,14 @@ import hashlib
 import http.server
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx2
@@ -43,7 +45,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def bring(url: str, *, headers: bool = False, size: int | None = None) -> None:
-    pins = {}
+    pins: dict[tuple[str, str | None], Pin] = {}
     if size is not None:
         file = SourceFile(name="w.safetensors", size=size, sha256=hashlib.sha256(WEIGHTS).hexdigest())
         pins = {(url, None): Pin(commit=None, files=(file,))}
@@ -88,6 +90,26 @@ def test_a_redirect_leads_nowhere_but_to_the_internet(target: str, why: str) -> 
     said = _fault(httpx2.URL(PUBLIC), httpx2.URL(PUBLIC), httpx2.URL(target))
     assert said is not None
     assert why in said
+
+
+def test_a_name_that_leads_to_this_machine_is_told_by_what_it_resolves_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    own = socket.gethostname()
+    first, target = httpx2.URL(PUBLIC), httpx2.URL(f"https://{own}/x")
+    try:
+        addresses = {ip_address(str(entry[4][0]).partition("%")[0]) for entry in socket.getaddrinfo(own, None)}
+    except OSError:
+        pytest.skip("this machine's name leads nowhere")
+    if all(address.is_global for address in addresses):
+        pytest.skip("this machine's name leads to the internet")
+    assert _fault(first, first, target)
+    # Behind a proxy it is the proxy that looks names up.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    assert _fault(first, first, target) is None
+    assert _fault(first, first, httpx2.URL("https://10.0.0.1/x")) == "that is a private address"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +178,27 @@ def test_a_file_of_another_size_than_the_lock_names_is_not_taken(files: HubServe
     )
     assert files.asked("w.safetensors") == 1
     assert not list((urls_folder() / "incoming").glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        *((host, True) for host in ("civitai.com", "civitai.red", "civitai.green", "www.civitai.red")),
+        *((host, False) for host in ("civitai.org", "xcivitai.red", "civitai.red.example", "evil.example")),
+    ],
+)
+def test_civitais_key_goes_to_every_host_of_civitai_and_to_no_other(
+    host: str,
+    known: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CIVITAI_TOKEN", "civitai-secret")
+    headers = download._headers(f"https://{host}/api/download/models/1")
+    assert (headers.get("Authorization") == "Bearer civitai-secret") is known
+    answer = httpx2.Response(401)
+    with pytest.raises(RecipeRunnerError) as caught:
+        download._refuse(f"https://{host}/api/download/models/1", answer)
+    assert ("CIVITAI_TOKEN" in caught.value.problems[0].hint) is known
 
 
 class _Endless(http.server.BaseHTTPRequestHandler):
