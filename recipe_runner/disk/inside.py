@@ -50,7 +50,8 @@ def inside(root: Path, name: str, *, replaced: bool = False) -> Path:
     path = root
     for part in checked:
         path /= part
-        if path.is_symlink():
+        # Unlike Path.is_symlink it is silent about what may not be looked at: nothing is reached through that.
+        if os.path.islink(path):  # noqa: PTH114
             _refuse_outside(root, path)
     return root / name
 
