@@ -186,6 +186,19 @@ def test_a_repository_is_asked_for_no_file_elsewhere(hub: HubServer, headers: bo
     assert len(hub.requests) == before
 
 
+@pytest.mark.parametrize("revision", ["../../../out", "/etc/passwd", "a/../../../../out", "..\\out"])
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_revision_that_would_be_a_file_of_the_cache_elsewhere(
+    hub: HubServer,
+    revision: str,
+    newest: bool,  # noqa: FBT001
+) -> None:
+    hub.commit("org/lora", {"outline.safetensors": LORA}, branch=revision)
+    with reach(Access(network=True, newest=newest)), pytest.raises(RecipeRunnerError, match="E435"):
+        find_weights("org/lora", folder=Path(), revision=revision)
+    assert not hub.requests
+
+
 def test_a_lock_writes_no_file_elsewhere(
     files: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

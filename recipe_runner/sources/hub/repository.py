@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from recipe_runner.disk.inside import inside
+from recipe_runner.disk.inside import inside, is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.hub.cache import (
@@ -160,6 +160,10 @@ def open_repository(address: str, revision: str | None) -> Repository:
         SourceMissing: E402 nothing of it is here, and nothing may be fetched.
         ResolutionError: E433 to E436 the Hub does not give it.
     """
+    if revision is not None and not is_plain_path(revision):
+        # The Hub's cache keeps a file of this name, and git has no such names.
+        message = f"{address}: {revision!r} is not the name of a branch, tag or commit"
+        raise ResolutionError(Problem(code="E435", message=message, hint="write the name as the Hub shows it"))
     granted = access()
     pin = granted.pins.get((address, revision))
     may_fetch = granted.may_fetch(address, revision)
