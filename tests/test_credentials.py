@@ -145,7 +145,7 @@ def test_a_lock_holds_none(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_problem_masks_what_it_is_made_of() -> None:
     said = f"{ADDRESS}&x=1 and http://me:{SECRET}@host/x and {TOKEN}"
     problem = Problem(code="E405", message=said, hint=said, place=Place(said, source_line=said))
-    for text in (problem.message, problem.hint, problem.source_line, problem.path):
+    for text in (problem.message, problem.hint, problem.place.source_line, problem.path):
         assert SECRET not in text
         assert TOKEN not in text
         assert len(text) == len(said)

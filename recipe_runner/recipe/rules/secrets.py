@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from recipe_runner.problems.credentials import credential_in
+from recipe_runner.problems.problem import Problem
 from recipe_runner.recipe.finding import Finding
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.document.document import Document
     from recipe_runner.document.paths import Path
-    from recipe_runner.problems.problem import Problem
 
 HINT = (
     "take it out; a Civitai token goes into the environment variable CIVITAI_TOKEN, a Hub token into HF_TOKEN, and a "
@@ -48,4 +48,4 @@ def in_comments(document: Document) -> Iterator[Problem]:
         comment = _COMMENT.search(line)
         if comment and (what := credential_in(comment[1])):
             place = document.origin.at(number, comment.start(1) + 1, len(comment[1]))
-            yield place.problem("E439", secret_message(what), HINT)
+            yield Problem.at(place, "E439", secret_message(what), HINT)
