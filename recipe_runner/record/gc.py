@@ -18,6 +18,7 @@ from recipe_runner.record.listing import journal_keys
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.record.names import JOURNAL, MANIFEST, STORE
 from recipe_runner.record.sharing import sharing_folders
+from recipe_runner.record.store import Absent, Store
 from recipe_runner.sources.url.cache import recorded_file, urls_folder
 
 YOUNG_SECONDS = 3600.0
@@ -39,18 +40,19 @@ def store_garbage(runs: Path) -> list[Garbage]:
 
     Only regular files of the store's own form count, in folders of its own form; nothing is looked at through a
     symbolic link but for the store itself, which several runs folders may share: a run of any of them keeps its images.
-    A run whose manifest cannot be read is taken at its journal's word.
+    A run whose manifest cannot be read is taken at its journal's word. What is not whole, a damaged record among it, is
+    named too: no run believes it.
 
     Raises:
         RecordError: E813 it cannot be known what a run, or a runs folder that shares the store, uses.
     """
-    store = runs / STORE
+    root, store = runs / STORE, Store(runs / STORE)
     used: set[str] = set()
     for folder in sharing_folders(runs):
         used |= _used(folder)
     now = time.time()
     found: list[Garbage] = []
-    for path in _regular(store, _SHARD):
+    for path in _regular(root, _SHARD):
         kept = _STORED.fullmatch(path.name)
         left = _LEFTOVER.fullmatch(path.name)
         status = path.lstat()
@@ -60,6 +62,8 @@ def store_garbage(runs: Path) -> list[Garbage]:
             found.append(Garbage(path=path, size_bytes=status.st_size, why="what a killed run left"))
         elif kept and kept[1] not in used:
             found.append(Garbage(path=path, size_bytes=status.st_size, why="no run uses it"))
+        elif kept and isinstance(absent := store.look_up(kept[1]), Absent):
+            found.append(Garbage(path=path, size_bytes=status.st_size, why=f"no run can use it: {absent.reason}"))
     # Records before pictures: a record without its picture would be told as damage.
     return sorted(found, key=lambda each: (each.path.suffix != ".json", each.path))
 

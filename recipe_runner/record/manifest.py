@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, StringConstraints, ValidationError
 
+from recipe_runner.canonical import parse_json
 from recipe_runner.disk.atomic import reading, write_if_changed
 from recipe_runner.disk.inside import inside
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
-from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, Number, Seed, Strictly
+from recipe_runner.recipe.types.fields import EXAMPLE_DIGEST, Digest, Seed, Strictly
 from recipe_runner.record.environment import Environment
 from recipe_runner.record.inputs import AdapterRecord, SourceRecord
 from recipe_runner.record.names import DOCUMENTS
@@ -186,31 +187,16 @@ def manifest_from(data: bytes, source: str) -> Manifest:
         RecordError: E804, once for each fault.
     """
     try:
-        tree = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        tree = parse_json(data)
     except json.JSONDecodeError as error:
         raise RecordError(_fault(source, f"not JSON: {error.msg}", error.lineno, error.colno)) from error
     except ValueError as error:
         raise RecordError(_fault(source, str(error))) from error
-    except RecursionError as error:
-        raise RecordError(_fault(source, "nested too deeply")) from error
     try:
         return Manifest.model_validate(tree)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         raise RecordError(*(_fault(source, f"{_pointer(fault['loc'])}: {fault['msg']}") for fault in faults)) from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        message = "a key is written twice"
-        raise ValueError(message)
-    return found
-
-
-def _refuse_constant(text: str) -> Number:
-    message = f"{text} is not JSON"
-    raise ValueError(message)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe_runner.canonical import Json, canonical
-from recipe_runner.disk.inside import inside
+from recipe_runner.canonical import canonical
 from recipe_runner.graph.changed_inputs import changes, inputs_of
 from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.folder import RunFolder
+from recipe_runner.record.manifest import ImageRecord, read_manifest
 from recipe_runner.record.names import MANIFEST
-from recipe_runner.record.store import Absent, Store, StoredImage, is_node_key
+from recipe_runner.record.store import Absent, Store, StoredImage
 
 NEVER = "no earlier run made this prompt, seed and variant"
 SHOWN = 3
@@ -46,7 +45,7 @@ def plan_state(plan: Plan, runs: Path) -> State:
         found = folder.store.look_up(image.key) if image.key in stored else None
         if isinstance(found, StoredImage):
             reasons.append(None)
-        elif found is not None and found.damaged:
+        elif found is not None:
             reasons.append(found.reason)
         else:
             earlier = earlier or _Earlier(runs / plan.recipe.name, folder.store)
@@ -63,8 +62,7 @@ class _Earlier:
         manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in manifests:
             for image in _images(path):
-                place = canonical([image.get("prompt"), image.get("seed"), image.get("variant")])
-                self._keys.setdefault(place, str(image.get("node_key")))
+                self._keys.setdefault(canonical([image.prompt, image.seed, image.variant]), image.node_key)
 
     def why(self, plan: Plan, image: PlannedImage) -> str:
         values = plan.recipe.variants[image.variant].values
@@ -77,13 +75,9 @@ class _Earlier:
         return "changed: " + "; ".join(phrases[:SHOWN]) + more
 
 
-def _images(path: Path) -> list[Mapping[str, Json]]:
+def _images(path: Path) -> Sequence[ImageRecord]:
     """The images of a manifest; none of one that cannot be read, for it only explains."""
     try:
-        tree = json.loads(inside(path.parent, path.name).read_bytes())
-        images = tree["images"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, RecordError):
-        return []
-    if not isinstance(images, list):
-        return []
-    return [image for image in images if isinstance(image, dict) and is_node_key(image.get("node_key"))]
+        return read_manifest(path).images
+    except RecordError:
+        return ()

@@ -2,23 +2,25 @@
 
 A picture lies in `<2 hex>/<node key>.<format>` and its record in `<node key>.json`. The record is written last and
 says what the picture's bytes must be, so a picture without its record, a record without its picture, and a pair that
-do not agree are all the same as no picture. Pictures in the store are bare: what depends on the run that asks (its
+do not agree are all the same as no picture. The record is proved like the picture, by a digest of its own. Pictures in the store are bare: what depends on the run that asks (its
 `parameters` text and plan digest) is added to the run's own copy by `recipe_runner.images.encode`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import Json, canonical
+from pydantic import ValidationError
+
+from recipe_runner.canonical import RECORD_DIGEST, Json, canonical, parse_json, proved, with_digest
 from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file
 from recipe_runner.disk.inside import inside
 from recipe_runner.disk.lock import hold_lock
+from recipe_runner.record.environment import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +163,7 @@ class Store:
                 return standing
             remove_leftovers(picture.parent)
             write_file(picture, data)
-            write_file(record, canonical(_tree(image)) + b"\n")
+            write_file(record, canonical(with_digest(_tree(image))) + b"\n")
         return Found(image=image, data=data)
 
     def _read_record(self, node_key: str) -> StoredImage | Absent:
@@ -174,8 +176,11 @@ class Store:
         except OSError as error:
             return Absent(reason=f"the store cannot be read ({error.strerror})", damaged=True)
         try:
-            record = image_from(json.loads(data))
-        except (ValueError, RecursionError) as error:
+            tree = parse_json(data)
+            if isinstance(tree, dict) and RECORD_DIGEST not in tree:
+                return Absent(reason="an older version stored it, without a digest that proves its record")
+            record = image_from(tree)
+        except ValueError as error:
             return Absent(reason=f"the stored record is broken ({error})", damaged=True)
         if record.node_key != node_key:
             return Absent(reason="the stored record is of another picture", damaged=True)
@@ -200,21 +205,26 @@ def image_from(tree: object) -> StoredImage:
     """The record that a JSON object holds.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not one, or not as it was written.
     """
-    if not isinstance(tree, dict) or tree.keys() != _FIELDS.keys():
+    record = proved(tree)
+    if record.keys() != _FIELDS.keys():
         message = "it has other keys"
         raise ValueError(message)
-    image = StoredImage(**tree)
+    image = StoredImage(**record)
     texts = (image.node_key, image.file_sha256, image.pixel_sha256)
     numbers = (image.size, image.width, image.height)
     if (
         not all(isinstance(text, str) and _KEY.fullmatch(text) for text in texts)
         or not all(type(number) is int and number > 0 for number in numbers)
         or not (isinstance(image.format, str) and _FORMAT.fullmatch(image.format))
-        or not isinstance(image.environment, dict)
         or not isinstance(image.inputs, dict)
     ):
         message = "a value has another type"
         raise ValueError(message)
+    try:
+        Environment.model_validate(image.environment)
+    except ValidationError as error:
+        message = "its environment is not one"
+        raise ValueError(message) from error
     return image

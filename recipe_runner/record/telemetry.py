@@ -1,7 +1,7 @@
 """How long things took and on which machine: what a manifest must not hold, in a file of its own.
 
 `telemetry.json` has one entry for each invocation that made something, in order. Nothing depends on it: a damaged file
-is begun anew.
+is begun anew, by an invocation that made nothing where all images are there.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.canonical import parse_json
 from recipe_runner.disk.atomic import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from recipe_runner.canonical import Json
@@ -63,10 +64,34 @@ def append_telemetry(path: Path, invocation: Invocation) -> None:
 def read_telemetry(path: Path) -> list[dict[str, Any]]:
     """The invocations in the file `path`; none when there is no such file or it is damaged."""
     try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        tree = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return []
     invocations = tree.get("invocations") if isinstance(tree, dict) and tree.get("telemetry") == _FORMAT else None
-    if not isinstance(invocations, list):
+    if not isinstance(invocations, list) or not all(map(_is_invocation, invocations)):
         return []
-    return [invocation for invocation in invocations if isinstance(invocation, dict)]
+    return invocations
+
+
+def _is_invocation(entry: object) -> bool:
+    """Whether what there is of an invocation has the types of `Invocation`; readers do without what is not there."""
+    if not isinstance(entry, dict):
+        return False
+    texts = [entry.get("started", ""), *_items(entry.get("warnings", []))]
+    seconds = (entry.get("seconds", {}), entry.get("image_seconds", {}))
+    counts = (entry.get("made", 0), entry.get("reused", 0))
+    return (
+        isinstance(entry.get("host", {}), dict)
+        and all(isinstance(text, str) for text in texts)
+        and all(type(count) is int for count in counts)
+        and all(isinstance(times, dict) and _are_numbers(times.values()) for times in seconds)
+    )
+
+
+def _items(value: object) -> list[object]:
+    """The items of a list; anything else as one item that no list of warnings has."""
+    return value if isinstance(value, list) else [None]
+
+
+def _are_numbers(values: Iterable[object]) -> bool:
+    return all(type(value) in (int, float) for value in values)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.records import FailingSystem, Killed, journal_entry
 
+from recipe_runner.canonical import proved, with_digest
 from recipe_runner.disk import atomic
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.journal import Journal
@@ -69,14 +70,45 @@ def test_a_line_that_is_no_entry_is_skipped(tmp_path: Path, line: bytes) -> None
     assert Journal(path).read() == ENTRIES
 
 
-@pytest.mark.parametrize("change", [{"size": "1"}, {"size": True}, {"node_key": None}, {"environment": 1}])
-def test_an_entry_with_a_value_of_another_type_is_skipped(tmp_path: Path, change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": "1"},
+        {"size": True},
+        {"width": 0},
+        {"node_key": None},
+        {"pixel_sha256": "0"},
+        {"environment": 1},
+        {"environment": {}},
+    ],
+)
+def test_an_entry_with_a_value_of_another_type_is_skipped(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "journal.jsonl"
     Journal(path).append(ENTRIES[:1])
-    line = path.read_text()
-    for name, value in change.items():
-        path.write_text(json.dumps({**json.loads(line), name: value}) + "\n")
+    path.write_text(json.dumps(with_digest({**proved(json.loads(path.read_text())), **change})) + "\n")
     assert Journal(path).read() == ()
+
+
+@pytest.mark.parametrize("change", [{"pixel_sha256": "0" * 64}, {"width": 65}, {"more": 1}, {"record_sha256": 1}])
+def test_an_edited_line_is_skipped(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).append(ENTRIES[:1])
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}) + "\n")
+    assert Journal(path).read() == ()
+
+
+@pytest.mark.parametrize("damage", [b"torn", b"null\n", b"\n", b'{"path": 1}\n'])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_writer_takes_out_of_the_file_what_is_no_entry(tmp_path: Path, damage: bytes, place: int) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).append(ENTRIES)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:place]) + damage + b"".join(lines[place:]))
+    kept = Journal(path).recover()
+    # What is damaged joins the line after it when it has no end of its own.
+    assert [*kept] == [entry for entry in ENTRIES if damage != b"torn" or entry != (*ENTRIES, None)[place]]
+    assert path.read_bytes() == b"".join(lines[ENTRIES.index(entry)] for entry in kept)
 
 
 def test_the_last_line_of_an_image_counts(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.records import FailingSystem, Killed, sha256, stored_image
 
+from recipe_runner.canonical import proved, with_digest
 from recipe_runner.disk import atomic
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.store import Absent, Found, Store
@@ -56,8 +57,22 @@ def test_the_first_of_two_makers_wins(store: Store) -> None:
     assert store.get(IMAGE.node_key) == Found(image=IMAGE, data=DATA)
 
 
-def damaged_record(**changes: object) -> Callable[[Path, Path], object]:
+def edited_record(**changes: object) -> Callable[[Path, Path], object]:
+    """A record that someone edited, its digest as it was."""
     return lambda _, record: record.write_text(json.dumps({**json.loads(record.read_text()), **changes}))
+
+
+def damaged_record(**changes: Any) -> Callable[[Path, Path], object]:
+    """A record with a value that no writer gives it, under a digest of its own."""
+
+    def damage(_: Path, record: Path) -> None:
+        tree = proved(json.loads(record.read_text()))
+        record.write_text(json.dumps(with_digest({**tree, **changes})))
+
+    return damage
+
+
+EDITED = "the stored record is broken (it is not what its digest is of)"
 
 
 @pytest.mark.parametrize(
@@ -73,14 +88,22 @@ def damaged_record(**changes: object) -> Callable[[Path, Path], object]:
             lambda _, record: record.write_bytes(record.read_bytes()[:-20]),
             "the stored record is broken (Unterminated string starting at",
         ),
-        (lambda _, record: record.write_bytes(b"[]"), "the stored record is broken (it has other keys)"),
+        (lambda _, record: record.write_bytes(b"[]"), "the stored record is broken (it is not an object)"),
+        (lambda _, record: record.write_bytes(b"[" * 20_000), "the stored record is broken (nested too deeply)"),
+        (edited_record(pixel_sha256=sha256("other")), EDITED),
+        (edited_record(width=65), EDITED),
+        (edited_record(environment={}), EDITED),
+        (edited_record(inputs={"denoise.seed": 34}), EDITED),
+        (edited_record(record_sha256=None), EDITED),
+        (edited_record(more=1), EDITED),
         (lambda _, record: record.write_bytes(b"\xff"), "the stored record is broken ('utf-8' codec"),
         (damaged_record(more=1), "the stored record is broken (it has other keys)"),
         (damaged_record(size=True), "the stored record is broken (a value has another type)"),
         (damaged_record(size=0), "the stored record is broken (a value has another type)"),
         (damaged_record(format="../png"), "the stored record is broken (a value has another type)"),
         (damaged_record(pixel_sha256="0"), "the stored record is broken (a value has another type)"),
-        (damaged_record(environment=[]), "the stored record is broken (a value has another type)"),
+        (damaged_record(environment=[]), "the stored record is broken (its environment is not one)"),
+        (damaged_record(environment={}), "the stored record is broken (its environment is not one)"),
         (damaged_record(inputs=None), "the stored record is broken (a value has another type)"),
         (damaged_record(node_key=sha256("other")), "the stored record is of another picture"),
     ],
@@ -96,6 +119,26 @@ def test_anything_wrong_is_absent_and_made_good(
     assert found.reason.startswith(reason)
     assert store.put(IMAGE, DATA) == Found(image=IMAGE, data=DATA)
     assert store.get(IMAGE.node_key) == Found(image=IMAGE, data=DATA)
+
+
+def test_a_record_of_an_older_version_proves_nothing_and_is_made_good(store: Store) -> None:
+    store.put(IMAGE, DATA)
+    record = store.path(IMAGE.node_key, "json")
+    record.write_text(json.dumps(proved(json.loads(record.read_text()))))
+    found = store.get(IMAGE.node_key)
+    assert found == Absent(reason="an older version stored it, without a digest that proves its record")
+    assert store.put(IMAGE, DATA) == Found(image=IMAGE, data=DATA)
+    assert store.look_up(IMAGE.node_key) == IMAGE
+
+
+def test_no_byte_of_a_record_can_change(store: Store) -> None:
+    store.put(IMAGE, DATA)
+    record = store.path(IMAGE.node_key, "json")
+    whole = record.read_bytes()
+    for place in range(len(whole) - 1):
+        for other in (whole[place] ^ 1, whole[place] ^ 0x20):
+            record.write_bytes(whole[:place] + bytes([other]) + whole[place + 1 :])
+            assert isinstance(store.get(IMAGE.node_key), Absent)
 
 
 @pytest.mark.parametrize("error", [None, Killed()])

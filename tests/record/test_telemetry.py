@@ -42,7 +42,31 @@ def test_invocations_are_appended_in_order(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"telemetry": 2, "invocations": [{}]}', b"[" * 20_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"telemetry": 2, "invocations": [{}]}',
+        b"[" * 20_000,
+        *(
+            b'{"telemetry": 1, "invocations": [%s]}' % entry
+            for entry in (
+                b"1",
+                b'{"started": 1}',
+                b'{"made": "1"}',
+                b'{"seconds": []}',
+                b'{"seconds": {"denoise": "1"}}',
+                b'{"seconds": {"denoise": 1e999}}',
+                b'{"image_seconds": {"a": true}}',
+                b'{"host": []}',
+                b'{"warnings": {}}',
+                b'{"warnings": ["\\ud800"]}',
+            )
+        ),
+    ],
+)
 def test_a_damaged_file_is_begun_anew(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "telemetry.json"
     path.write_bytes(data)

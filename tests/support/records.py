@@ -15,6 +15,8 @@ from recipe_runner.record.store import StoredImage
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from recipe_runner.canonical import Json
+
 
 def sha256(text: str) -> str:
     """A digest that looks like any other."""
@@ -22,6 +24,12 @@ def sha256(text: str) -> str:
 
 
 PLAN = sha256("plan")
+ENVIRONMENT: dict[str, Json] = {
+    "determinism": {"threads": 1},
+    "device": "cpu",
+    "reproducibility": "strict",
+    "versions": {"torch": "2"},
+}
 
 
 class Killed(BaseException):
@@ -77,7 +85,7 @@ def stored_image(name: str, data: bytes) -> StoredImage:
         format="png",
         width=64,
         height=48,
-        environment={"device": "cpu"},
+        environment=ENVIRONMENT,
         inputs={"denoise.seed": 33},
     )
 
@@ -92,5 +100,5 @@ def journal_entry(name: str, data: bytes) -> JournalEntry:
         size=len(data),
         width=64,
         height=48,
-        environment={"device": "cpu"},
+        environment=ENVIRONMENT,
     )
