@@ -22,6 +22,7 @@ from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.problem import RecipeRunnerError, at
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.run_images import IN_FOLDER, Gallery
+from recipe_runner.record.seal import seal_run
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.terminal.progress import Progress, Quiet
 from recipe_runner.sources.access import is_online
@@ -69,30 +70,56 @@ def execute_plan(
     plan = prepared.plan
     require_sources(plan, prepared.document.source)
     folder = RunFolder(runs, plan.recipe.name, plan.digest)
-    with make_progress(len(plan.images)) as progress, folder.locked(wait=wait, on_wait=progress.say):
-        gallery = Gallery(prepared.document, prepared.overrides, plan, folder)
-        if gallery.is_complete():
-            actions = tuple(_reused(folder, image, IN_FOLDER) for image in plan.images)
-            return Run(folder=folder.path, plan_digest=plan.digest, made=0, reused=len(actions), actions=actions)
-        missing = gallery.collect()
-        reused = len(plan.images) - len(missing)
-        actions = tuple(_actions(plan, folder, runs, gallery))
-        progress.begin(reused)
-        for action in actions:
-            progress.explain(f"{action.path}: {'to make' if action.action == 'made' else 'reused'}: {action.why}")
-        warnings = _make(folder, prepared, gallery, missing, progress) if missing else ()
-        write_views(folder, plan, gallery.finish())
+    with make_progress(len(plan.images)) as progress:
+        # Asked before anything is written, the lock's file among it: a complete run may lie where nobody writes.
+        if Gallery(prepared.document, prepared.overrides, plan, folder).is_complete():
+            return _complete(plan, folder)
+        with folder.locked(wait=wait, on_wait=progress.say):
+            return _run(prepared, folder, progress)
+
+
+def _complete(plan: Plan, folder: RunFolder) -> Run:
+    actions = tuple(_reused(folder, image, IN_FOLDER) for image in plan.images)
+    return Run(folder=folder.path, plan_digest=plan.digest, made=0, reused=len(actions), actions=actions)
+
+
+def _run(prepared: Prepared, folder: RunFolder, progress: Progress) -> Run:
+    """Make what is missing in `folder`, whose lock the caller holds."""
+    plan = prepared.plan
+    gallery = Gallery(prepared.document, prepared.overrides, plan, folder)
+    # Another process may have ended it meanwhile.
+    if gallery.is_complete():
+        return _complete(plan, folder)
+    missing = gallery.collect()
+    # Images and not keys, which several images may share.
+    reused = len(gallery.reused)
+    actions = tuple(_actions(plan, folder, gallery))
+    progress.begin(reused)
+    for action in actions:
+        progress.explain(f"{action.path}: {'to make' if action.action == 'made' else 'reused'}: {action.why}")
+    warnings = _make(folder, prepared, gallery, missing, progress) if missing else ()
+    finish(folder, plan, gallery)
     return Run(
         folder=folder.path,
         plan_digest=plan.digest,
-        made=len(missing),
+        made=len(plan.images) - reused,
         reused=reused,
         warnings=warnings,
         actions=actions,
     )
 
 
-def _actions(plan: Plan, folder: RunFolder, runs: Path, gallery: Gallery) -> Iterator[Action]:
+def finish(folder: RunFolder, plan: Plan, gallery: Gallery) -> None:
+    """Write what is left of a run all of whose images are there; the seal, which makes it complete, last of all."""
+    if not gallery.has_telemetry():
+        # Nothing was made, and what made the images was stopped before it noted how long it took.
+        gallery.note_making({}, host_facts(), ())
+    manifest = gallery.finish()
+    write_views(folder, plan, manifest)
+    seal_run(folder.path, manifest)
+
+
+def _actions(plan: Plan, folder: RunFolder, gallery: Gallery) -> Iterator[Action]:
     """What is about to happen to each image, and why. Several images of one key are made once."""
     reasons: Sequence[str | None] = ()
     for index, image in enumerate(plan.images):
@@ -100,7 +127,7 @@ def _actions(plan: Plan, folder: RunFolder, runs: Path, gallery: Gallery) -> Ite
         if path in gallery.reused:
             yield _reused(folder, image, gallery.reused[path])
             continue
-        reasons = reasons or plan_state(plan, runs).reasons
+        reasons = reasons or plan_state(plan, folder.runs).reasons
         yield Action(path=path, action="made", why=reasons[index] or "the run's own copy is lost")
 
 

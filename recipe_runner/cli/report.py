@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.actions.write_views import report_of  # noqa: PLC0415 - imports pydantic, Pillow and jinja2
     from recipe_runner.disk.atomic import make_folder, write_file  # noqa: PLC0415
     from recipe_runner.record.names import MANIFEST, REPORT  # noqa: PLC0415
+    from recipe_runner.record.seal import seal_again  # noqa: PLC0415
 
     folders = [path.parent if path.name == MANIFEST else path for path in arguments.runs]
     own = folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
@@ -47,5 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     page = report_of(folders, output.parent, embed=arguments.embed)
     make_folder(output.parent)
     write_file(output, page)
+    if len(folders) == 1 and output.absolute() == own.absolute():
+        seal_again(folders[0], REPORT, page)
     print(json.dumps({"path": output.as_posix()}) if arguments.format == "json" else output.as_posix())  # noqa: T201
     return 0

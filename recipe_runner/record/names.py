@@ -9,6 +9,7 @@ LOCK = "recipe.lock.yaml"
 JOURNAL = "journal.jsonl"
 TELEMETRY = "telemetry.json"
 REPORT = "report.html"
+SEAL = ".seal.json"
 CONTACT_SHEET = "contact-sheet.png"
 DOCUMENTS = (MANIFEST, RECIPE, RESOLVED, LOCK, JOURNAL, TELEMETRY, REPORT, CONTACT_SHEET)
 IMAGES = "images"

@@ -23,9 +23,10 @@ from recipe_runner.record.generation import Describer
 from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, Manifest, read_manifest
 from recipe_runner.record.names import MANIFEST, TELEMETRY
+from recipe_runner.record.seal import is_sealed, standing_manifest
 from recipe_runner.record.store import Absent, StoredImage, stored_image
 from recipe_runner.record.summary import Entries, is_own, recipe_sha256, write_summary
-from recipe_runner.record.telemetry import Invocation, append_telemetry
+from recipe_runner.record.telemetry import Invocation, append_telemetry, read_telemetry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,9 @@ class Gallery:
             self._by_key.setdefault(image.key, []).append(image)
 
     def is_complete(self) -> bool:
-        """Whether the folder holds this very run, whole: nothing then has to be written."""
+        """Whether the folder holds this very run, every image and document of it: nothing then has to be written."""
+        if not is_sealed(self._folder.path):
+            return False
         try:
             manifest = read_manifest(self._folder.path / MANIFEST)
         except RecordError:
@@ -81,27 +84,49 @@ class Gallery:
 
         Of images with one key only the first is returned.
         """
-        journal = {entry.path: entry for entry in self._folder.journal.read()}
+        written = {entry.path: entry for entry in self._folder.journal.recover()}
+        known = {**self._in_manifest(), **written}
         missing: dict[str, PlannedImage] = {}
         fresh: list[JournalEntry] = []
         for image in self._plan.images:
             path = self._folder.image_path(image.path)
-            entry = journal.get(path)
+            entry = known.get(path)
             if entry and entry.node_key == image.key and not self._folder.image_fault(path, entry.file_sha256):
                 self._entries[path] = entry
                 self.reused[path] = IN_FOLDER
-                continue
-            found = self._folder.store.get(image.key)
-            if isinstance(found, Absent):
-                missing.setdefault(image.key, image)
-                continue
-            self.reused[path] = IN_STORE
-            made = self._write(image, found.image, found.data)
+            else:
+                found = self._folder.store.get(image.key)
+                if isinstance(found, Absent):
+                    missing.setdefault(image.key, image)
+                    continue
+                self.reused[path] = IN_STORE
+                entry = self._write(image, found.image, found.data)
             # A file that was lost after its line was written is there again, and the line is as it was.
-            if made != entry:
-                fresh.append(made)
+            if entry != written.get(path):
+                fresh.append(entry)
         self._folder.journal.append(fresh)
         return list(missing.values())
+
+    def _in_manifest(self) -> dict[str, JournalEntry]:
+        """What the manifest of a complete run says of the images that are there: the journal may be lost."""
+        manifest = standing_manifest(self._folder.path)
+        found: dict[str, JournalEntry] = {}
+        for image in manifest.images if manifest else ():
+            file = self._folder.path / image.path
+            if manifest is None or not file.is_file():
+                continue
+            environment = image.environment or manifest.environment
+            found[image.path] = JournalEntry(
+                path=image.path,
+                node_key=image.node_key,
+                file_sha256=image.file_sha256,
+                pixel_sha256=image.pixel_sha256,
+                size=file.stat().st_size,
+                width=image.width,
+                height=image.height,
+                environment=json.loads(canonical(environment.model_dump(mode="json"))),
+            )
+        return found
 
     def begin(self, environment: Mapping[str, Json]) -> None:
         """Images are made from here on, in this environment."""
@@ -111,7 +136,8 @@ class Gallery:
 
     def add(self, key: str, pixels: NDArray[np.uint8], on_image: OnImage) -> None:
         """Keep a picture: uint8 pixels [H, W, 3]. It is in the store and in the folder, whole, when this returns."""
-        images = self._by_key[key]
+        # An image of the same key that is in the folder already stays, and is not counted again.
+        images = [image for image in self._by_key[key] if self._folder.image_path(image.path) not in self.reused]
         output: Mapping[str, Any] = self._plan.recipe.variants[images[0].variant].output
         picture = encode(pixels, output["format"], output["quality"])
         # Another process may have stored this image first: then its picture is the one that counts.
@@ -127,8 +153,12 @@ class Gallery:
             on_image(entry.path)
 
     def finish(self) -> Manifest:
-        """Write the documents of a run all of whose images are there."""
+        """Write the documents of a run all of whose images are there; it is complete once it is sealed."""
         return self._summarise(None)
+
+    def has_telemetry(self) -> bool:
+        """Whether any invocation is noted."""
+        return bool(read_telemetry(self._folder.path / TELEMETRY))
 
     def fail(self, problem: Problem) -> Manifest:
         """Write the documents of a run that stopped at `problem`."""

@@ -12,7 +12,6 @@ from recipe_runner.disk.atomic import reading
 from recipe_runner.document.document import Document
 from recipe_runner.plan.compile import Plan
 from recipe_runner.plan.resolved import numbered
-from recipe_runner.problems.problem import RecordError
 from recipe_runner.recipe.types.fields import FileRecord
 from recipe_runner.recipe.types.recipe import Recipe
 from recipe_runner.record.documents import lock_yaml, resolved_yaml
@@ -21,8 +20,9 @@ from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.git import read_git
 from recipe_runner.record.inputs import AdapterRecord, ComponentMatch, SourceRecord
 from recipe_runner.record.journal import JournalEntry
-from recipe_runner.record.manifest import Failure, ImageRecord, Manifest, read_manifest, write_manifest
+from recipe_runner.record.manifest import Failure, ImageRecord, Manifest, write_manifest
 from recipe_runner.record.names import LOCK, MANIFEST, RECIPE, RESOLVED
+from recipe_runner.record.seal import standing_manifest
 from recipe_runner.sources.source import Source
 
 Entries = dict[str, JournalEntry]
@@ -62,7 +62,8 @@ def write_summary(
     failure: Failure | None,
 ) -> Manifest:
     """Write the documents of the run, the manifest last, and return it."""
-    lock = lock_yaml(plan).encode("utf-8")
+    kept = _kept(document, overrides, folder)
+    lock = _kept_lock(folder, kept) or lock_yaml(plan).encode("utf-8")
     recipe = Recipe.model_validate(document.tree)
     recipe_folder = document.folder
     if not is_own(document, folder):
@@ -80,25 +81,34 @@ def write_summary(
         recipe_sha256=recipe_sha256(document, folder),
         overrides=overrides,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
-        git=read_git(Path(document.source), ignore=[folder.runs]),
+        git=kept.git if kept else read_git(Path(document.source), ignore=[folder.runs]),
         sources=tuple(_sources(plan)),
         adapters=tuple(_adapters(plan)),
         environment=Environment.model_validate(common),
         images=tuple(_images(plan, folder, entries, common)),
     )
-    if is_own(document, folder) and (standing := _standing(folder)) and standing.images == manifest.images:
-        return standing
+    if is_own(document, folder) and kept and kept.images == manifest.images:
+        manifest = kept.model_copy(update={"lock_sha256": manifest.lock_sha256})
     write_manifest(folder.path / MANIFEST, manifest)
     return manifest
 
 
-def _standing(folder: RunFolder) -> Manifest | None:
-    """The complete manifest that the folder has already, if any."""
+def _kept(document: Document, overrides: tuple[str, ...], folder: RunFolder) -> Manifest | None:
+    """The manifest that the folder has of this very run, if any: what is made good of it is not made anew."""
+    standing = standing_manifest(folder.path)
+    asked = (recipe_sha256(document, folder), overrides)
+    if standing is None or is_own(document, folder):
+        return standing
+    return standing if asked == (standing.recipe_sha256, standing.overrides) else None
+
+
+def _kept_lock(folder: RunFolder, kept: Manifest | None) -> bytes | None:
+    """The lock of that run, with the libraries of then; None where it is not as it was."""
     try:
-        manifest = read_manifest(folder.path / MANIFEST)
-    except RecordError:
+        data = (folder.path / LOCK).read_bytes()
+    except OSError:
         return None
-    return manifest if manifest.status == "complete" else None
+    return data if kept and hashlib.sha256(data).hexdigest() == kept.lock_sha256 else None
 
 
 def _sources(plan: Plan) -> list[SourceRecord]:

@@ -13,7 +13,9 @@ from recipe_runner.images.metadata import read_metadata
 from recipe_runner.images.similarity import read_pixels
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
-from recipe_runner.record.names import IMAGES, LOCK, MANIFEST, RECIPE, RESOLVED
+from recipe_runner.record.names import IMAGES, LOCK, MANIFEST, RECIPE, RESOLVED, STORE
+from recipe_runner.record.seal import seal_faults
+from recipe_runner.record.store import Absent, Store
 
 _LOSSLESS = (".png",)
 
@@ -49,7 +51,21 @@ def check_files(run: Path, manifest: Manifest) -> list[Checked]:
         for path in _images(run)
         if path not in named
     ]
-    return checked
+    # What the manifest does not prove: told only where it is not as it was.
+    told = {each.subject for each in checked if each.fault}
+    unsealed = {name: fault for name, fault in seal_faults(run).items() if name not in told}
+    kept = [each for each in checked if each.subject not in unsealed]
+    more = [Checked(subject=name, fault=fault) for name, fault in unsealed.items()]
+    return [*kept, *more, *_store_faults(run, manifest)]
+
+
+def _store_faults(run: Path, manifest: Manifest) -> Iterator[Checked]:
+    """What is damaged of the run's images in the store beside it, where there is one."""
+    store = Store(run.absolute().parent.parent / STORE)
+    for image in manifest.images:
+        found = store.get(image.node_key)
+        if isinstance(found, Absent) and found.damaged:
+            yield Checked(subject=f"{STORE}: {image.path}", fault=f"{found.reason}; a run that needs it makes it again")
 
 
 def is_file_of(run: Path, image: ImageRecord) -> bool:

@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("telemetry.json", "journal.jsonl", "report.html", ".lock")
+        if path.is_file() and path.name not in ("telemetry.json", "journal.jsonl", "report.html", ".lock", ".seal.json")
     }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from support import resolved
 from support.power import Power
 from support.records import FailingSystem, Killed
 
+from recipe_runner.actions.run import finish
+from recipe_runner.canonical import proved
 from recipe_runner.disk import atomic
 from recipe_runner.document.document import parse_document
 from recipe_runner.plan.compile import Plan, compile_plan
@@ -25,6 +29,7 @@ from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.record.run_images import Gallery
 from recipe_runner.record.store import Found
+from recipe_runner.record.telemetry import read_telemetry
 from recipe_runner.sources.source import Source, SourceFile
 
 RECIPE = "recipe: 1\nname: test\nbase: {model: base}\nprompts: [{id: bear, prompt: bear}]\n"
@@ -47,7 +52,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def perform(plan: Plan, root: Path) -> int:
-    """A run of `plan` below `root`, but for the pictures, which are made from their keys; how many were made."""
+    """A run of `plan` below `root` as `run` does it, but for the pictures, made from their keys; how many were made."""
     folder = RunFolder(root / "runs", "test", plan.digest)
     with folder.locked():
         gallery = Gallery(parse_document(RECIPE, str(root / "recipe.yaml")), (), plan, folder)
@@ -60,17 +65,29 @@ def perform(plan: Plan, root: Path) -> int:
             pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
             gallery.add(image.key, pixels, on_image=lambda _: None)
             MADE.append(made)
-        gallery.finish()
+        if missing:
+            gallery.note_making({"total": 1.0}, {}, ())
+        finish(folder, plan, gallery)
     return len(missing)
 
 
 MADE: list[int] = []
 
 
+TIMED = ("telemetry.json", "report.html", ".seal.json")
+"""What says when the run was at work, and so differs from one run to the next."""
+
+
 def everything(root: Path) -> dict[str, bytes]:
-    """Every file below `root` that a reader may look at."""
+    """Every file below `root` that a reader may look at; of those that tell the time the name alone."""
     found = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != ".lock")
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+    return {path.relative_to(root).as_posix(): b"" if path.name in TIMED else path.read_bytes() for path in found}
+
+
+def is_complete(plan: Plan, root: Path) -> bool:
+    """Whether a run of `plan` has nothing to do."""
+    document = parse_document(RECIPE, str(root / "recipe.yaml"))
+    return Gallery(document, (), plan, RunFolder(root / "runs", "test", plan.digest)).is_complete()
 
 
 @contextmanager
@@ -122,14 +139,69 @@ def test_stopped_at_any_call_it_goes_on_to_the_same_bytes(
         if isinstance(system, Power):
             system.lose(dice)
         check_whole(plan, root)
+        assert not is_complete(plan, root) or everything(root) == expected
         # What was made before is made again only where its picture did not reach the store: one at the most.
         before = len(MADE)
         again = perform(plan, root)
         most = max(most, before + again)
         assert everything(root) == expected
+        assert is_complete(plan, root)
         number += 1
-    assert number > 40
+    assert number > 60
     assert most <= len(plan.images) + 1
+
+
+DOCUMENTS = (
+    "manifest.json", "recipe.yaml", "resolved.yaml", "recipe.lock.yaml", "journal.jsonl", "telemetry.json",
+    "contact-sheet.png", "report.html", ".seal.json",
+)  # fmt: skip
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "deleted": lambda _: None,
+    "emptied": lambda _: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "a byte changed": lambda data: (
+        data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+    ),
+    "more at the end": lambda data: data + b"more\n",
+    "foreign": lambda _: b"\xff\x00[" * 5_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_of_a_complete_run_that_is_damaged_is_made_again(
+    plan: Plan, tmp_path: Path, name: str, damage: str
+) -> None:
+    perform(plan, tmp_path)
+    expected = everything(tmp_path)
+    folder = RunFolder(tmp_path / "runs", "test", plan.digest).path
+    # Also where nothing else proves the images any more.
+    shutil.rmtree(tmp_path / "runs/store")
+    data = DAMAGES[damage]((folder / name).read_bytes())
+    if data is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(data)
+    assert not is_complete(plan, tmp_path)
+    assert perform(plan, tmp_path) == 0
+    assert is_complete(plan, tmp_path)
+    assert everything(tmp_path) == {path: data for path, data in expected.items() if "/store/" not in path}
+    assert read_telemetry(folder / "telemetry.json")
+    assert (folder / "report.html").read_bytes().endswith(b"</html>")
+
+
+def test_a_complete_run_of_an_older_version_gets_what_it_lacks(plan: Plan, tmp_path: Path) -> None:
+    perform(plan, tmp_path)
+    expected = everything(tmp_path)
+    folder = RunFolder(tmp_path / "runs", "test", plan.digest).path
+    (folder / ".seal.json").unlink()
+    for path in (folder / "journal.jsonl", *(tmp_path / "runs/store").glob("*/*.json")):
+        lines = [proved(json.loads(line)) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert perform(plan, tmp_path) == 0
+    assert is_complete(plan, tmp_path)
+    kept = {path: data for path, data in everything(tmp_path).items() if "/store/" not in path}
+    assert kept == {path: data for path, data in expected.items() if "/store/" not in path}
 
 
 def test_an_unwritable_folder_is_told_and_costs_nothing(plan: Plan, tmp_path: Path) -> None:
