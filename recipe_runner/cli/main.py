@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 from importlib import import_module
 from keyword import iskeyword
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from recipe_runner.problems.codes import BUG, CODES, INTERRUPTED, USAGE
-from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError
+from recipe_runner.report.terminal.streams import OutputLost, guarded
 from recipe_runner.version import __version__
 
 if TYPE_CHECKING:
@@ -130,14 +130,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     # takes a tenth of its time.
     gc.set_threshold(100_000, 20, 100)
     words = list(sys.argv[1:] if argv is None else argv)
+    with guarded():
+        try:
+            try:
+                return _run(words)
+            finally:
+                sys.stdout.flush()
+        except OutputLost as lost:
+            # The reader of our output went away (`| head`): it has what it wanted.
+            return 0 if isinstance(lost.error, BrokenPipeError) else _tell(_lost(lost), "human")
+
+
+def _run(words: list[str]) -> int:
+    """Run one command and return its exit status."""
     typed = next((word for word in words if not word.startswith("-")), "")
     parser = build_parser(typed)
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         parser.commands[arguments.command].refuse(unknown)
     try:
-        status = command(arguments.command).run(arguments)
-        sys.stdout.flush()
+        return command(arguments.command).run(arguments)
     except RecipeRunnerError as error:
         if arguments.debug:
             raise
@@ -145,10 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`). Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OutputLost:
+        raise
     except Exception as error:
         if arguments.debug:
             raise
@@ -156,7 +166,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         report_bug(error, words)
         return BUG
-    return status
+
+
+def _lost(lost: OutputLost) -> RecordError:
+    message = f"cannot write the answer to standard output: {lost.error.strerror or lost.error}"
+    hint = "What was made is kept. Repeat the command with its output going elsewhere: it says the answer again."
+    return RecordError(Problem(code="E801", message=message, hint=hint))
 
 
 def _tell(error: RecipeRunnerError, output_format: str) -> int:

@@ -19,13 +19,18 @@ from recipe_runner.lock.compare import pins_of
 from recipe_runner.lock.file import read_lock
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.terminal.progress import Progress, make_progress
+from recipe_runner.report.terminal.streams import guarded
 from recipe_runner.sources.access import is_online
 from recipe_runner.sources.source import Source
 
 
 def main(folder: str) -> None:
     """Make what `folder` asks for."""
-    place = Path(folder)
+    with guarded():
+        _answer(Path(folder))
+
+
+def _answer(place: Path) -> None:
     request = json.loads((place / "request.json").read_bytes())
     made: dict[str, Any]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import subprocess
@@ -264,3 +265,44 @@ def test_only_the_door_turns_errors_into_exit_statuses() -> None:
         names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         assert "exit" not in names, path
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "SystemExit"], path
+
+
+@pytest.mark.parametrize(
+    ("output", "said"), [("> /dev/full", os.strerror(errno.ENOSPC)), (">&-", os.strerror(errno.EBADF))]
+)
+@pytest.mark.parametrize("words", ["plan a.yaml", "plan a.yaml --format json", "--help", "explain E801", "promts"])
+def test_an_answer_that_cannot_be_written_is_3(output: str, said: str, words: str) -> None:
+    Path("a.yaml").write_text(RECIPE)
+    answer = shell(f"{words} {output}")
+    if words == "promts":
+        # It says nothing on stdout.
+        assert answer.returncode == 2
+    elif words == "--help" and output == ">&-":
+        # argparse prints help where it can.
+        assert answer.returncode in (0, 3)
+    else:
+        assert answer.returncode == 3
+        assert answer.stderr.startswith(f"error[E801]: cannot write the answer to standard output: {said}\n")
+    assert "Exception" not in answer.stderr
+    assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("output", ["2> /dev/full", "2>&-", "2> /dev/full > /dev/full", "2>&- >&- <&-"])
+def test_what_is_said_on_stderr_may_be_lost(output: str) -> None:
+    Path("a.yaml").write_text(RECIPE)
+    Path("b.yaml").write_text(RECIPE.replace("prompts", "promts"))
+    lost = ">" in output.replace("2>", "")
+    assert shell(f"plan a.yaml {output}").returncode == (3 if lost else 0)
+    assert shell(f"plan b.yaml {output}").returncode == 1
+    assert shell(f"promts {output}").returncode == 2
+    if not lost:
+        assert shell(f"plan a.yaml {output}").stdout == shell("plan a.yaml").stdout
+
+
+def shell(words: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a shell, which redirects its streams."""
+    command = f"{sys.executable} -m recipe_runner {words}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(  # noqa: S602 - redirections are what is tested
+        command, shell=True, env=environment, capture_output=True, text=True, check=False
+    )
