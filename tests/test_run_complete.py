@@ -173,7 +173,7 @@ def test_images_are_counted_and_not_what_they_share(recipe: Path, capsys: pytest
 )
 def test_what_cannot_be_told_does_not_fail_a_run(recipe: Path, command: str, status: int) -> None:
     answer = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m recipe_runner {command}; exit ${{PIPESTATUS[0]}}"],
+        ["/usr/bin/env", "bash", "-c", f"{sys.executable} -m recipe_runner {command}; exit ${{PIPESTATUS[0]}}"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=recipe.parent,
         capture_output=True,

@@ -159,9 +159,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "deleted": lambda _: None,
     "emptied": lambda _: b"",
     "cut": lambda data: data[: len(data) // 2],
-    "a byte changed": lambda data: (
-        data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
-    ),
+    "a bit changed": lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
     "more at the end": lambda data: data + b"more\n",
     "foreign": lambda _: b"\xff\x00[" * 5_000,
 }

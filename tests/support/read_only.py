@@ -38,7 +38,7 @@ def process_without_rights(*words: str) -> Answer:
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=_give_up_override if os.geteuid() == 0 else None,  # noqa: PLW1509 - no threads here
+        preexec_fn=_give_up_override if os.geteuid() == 0 else None,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -1,7 +1,7 @@
 """Standard output and standard error that may be full, closed, or read by someone who goes away.
 
-What goes to stderr is for people: where it cannot be written it is dropped, and nothing fails of it. What goes to stdout
-is the answer: where it cannot be written, the command ends with `OutputLost`.
+What goes to stderr is for people: where it cannot be written it is dropped, and nothing fails of it. What goes to
+stdout is the answer: where it cannot be written, the command ends with `OutputLost`.
 """
 
 from __future__ import annotations
