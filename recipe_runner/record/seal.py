@@ -1,9 +1,9 @@
 """The seal of a complete run: the digest of each of its documents, written last of all.
 
 A run is complete only when its documents are: the manifest, what people look at, and what says how it was made. A run
-that was killed, or ran out of disk, before the seal is finished by the next one; a document that was deleted, damaged or
-edited since is no longer the sealed one, and is made again. A run that failed has no seal of its documents, and a run
-folder of an older version has none at all.
+that was killed, or ran out of disk, before the seal is finished by the next one; a document that was deleted, damaged
+or edited since is no longer the sealed one, and is made again. A run that failed has no seal of its documents, and a
+run folder of an older version has none at all.
 """
 
 from __future__ import annotations
