@@ -14,6 +14,7 @@ from recipe_runner.graph.changed_inputs import inputs_of
 from recipe_runner.images.encode import Picture, encode
 from recipe_runner.images.metadata import Metadata, add_metadata
 from recipe_runner.images.parameters_text import parameters_text
+from recipe_runner.images.similarity import read_pixels
 from recipe_runner.images.thumbnails import write_thumbnail
 from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.problem import Problem, RecordError
@@ -24,7 +25,7 @@ from recipe_runner.record.journal import JournalEntry
 from recipe_runner.record.manifest import Failure, Manifest, read_manifest
 from recipe_runner.record.names import MANIFEST, TELEMETRY
 from recipe_runner.record.seal import is_sealed, standing_manifest
-from recipe_runner.record.store import Absent, StoredImage, stored_image
+from recipe_runner.record.store import NOT_MADE, Absent, StoredImage, stored_image
 from recipe_runner.record.summary import Entries, is_own, recipe_sha256, write_summary
 from recipe_runner.record.telemetry import Invocation, append_telemetry, read_telemetry
 
@@ -94,6 +95,7 @@ class Gallery:
             if entry and entry.node_key == image.key and not self._folder.image_fault(path, entry.file_sha256):
                 self._entries[path] = entry
                 self.reused[path] = IN_FOLDER
+                self._make_good(image, entry)
             else:
                 found = self._folder.store.get(image.key)
                 if isinstance(found, Absent):
@@ -127,6 +129,24 @@ class Gallery:
                 environment=json.loads(canonical(environment.model_dump(mode="json"))),
             )
         return found
+
+    def _make_good(self, image: PlannedImage, entry: JournalEntry) -> None:
+        """Put an image of the folder into the store again whose record there is damaged, or of an older version.
+
+        Where its file keeps every pixel, which proves that it is the one that was made.
+        """
+        standing = self._folder.store.look_up(image.key)
+        if isinstance(standing, StoredImage) or standing == NOT_MADE:
+            return
+        try:
+            pixels = read_pixels(self._folder.path / entry.path)
+        except RecordError:
+            return
+        output: Mapping[str, Any] = self._plan.recipe.variants[image.variant].output
+        picture = encode(pixels, output["format"], output["quality"])
+        if picture.pixel_sha256 == entry.pixel_sha256:
+            inputs = inputs_of(self._plan.graph, image.key)
+            self._folder.store.put(stored_image(picture, image.key, entry.environment, inputs), picture.data)
 
     def begin(self, environment: Mapping[str, Json]) -> None:
         """Images are made from here on, in this environment."""

@@ -90,9 +90,7 @@ class Absent:
     damaged: bool = False
 
 
-def is_node_key(value: object) -> bool:
-    """Whether a value has the form of a node key."""
-    return isinstance(value, str) and _KEY.fullmatch(value) is not None
+NOT_MADE = Absent(reason="not made yet")
 
 
 class Store:
@@ -173,7 +171,7 @@ class Store:
             with path.open("rb") as file:
                 data = file.read(_RECORD_BYTES)
         except FileNotFoundError:
-            return Absent(reason="not made yet")
+            return NOT_MADE
         except OSError as error:
             return Absent(reason=f"the store cannot be read ({error.strerror})", damaged=True)
         try:

@@ -65,7 +65,8 @@ def _store_faults(run: Path, manifest: Manifest) -> Iterator[Checked]:
     for image in manifest.images:
         found = store.get(image.node_key)
         if isinstance(found, Absent) and found.damaged:
-            yield Checked(subject=f"{STORE}: {image.path}", fault=f"{found.reason}; a run that needs it makes it again")
+            fault = f"{found.reason}; `gc --delete` deletes it, and a run that needs it makes it again"
+            yield Checked(subject=f"{STORE}: {image.path}", fault=fault)
 
 
 def is_file_of(run: Path, image: ImageRecord) -> bool:
