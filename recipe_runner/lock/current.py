@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipe_runner.canonical import parse_json
 from recipe_runner.disk.atomic import make_folder, write_file
 from recipe_runner.problems.problem import Problem, RecordError, ResolutionError
 from recipe_runner.version import __version__
@@ -87,7 +88,7 @@ def _record(path: Path) -> Path:
 
 def _is_remembered(path: Path, question: str) -> bool:
     try:
-        found = json.loads(_record(path).read_bytes())
+        found = parse_json(_record(path).read_bytes())
         return found["question"] == question and all(
             _looks(place) == looked for place, looked in found["looks"].items()
         )

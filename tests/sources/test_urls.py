@@ -251,7 +251,12 @@ def test_a_damaged_record_costs_a_download_and_no_answer(files: HubServer) -> No
     url = files.put("w.safetensors", WEIGHTS)
     bring(url)
     (record,) = (urls_folder() / "by-address").iterdir()
-    for damage in (b"", b"[]", json.dumps({"url": url, "name": "../x", "size": 1, "sha256": "0" * 64}).encode()):
+    for damage in (
+        b"",
+        b"[]",
+        b"[" * 100_000,
+        json.dumps({"url": url, "name": "../x", "size": 1, "sha256": "0" * 64}).encode(),
+    ):
         record.write_bytes(damage)
         assert bring(url).digest == hashlib.sha256(WEIGHTS).hexdigest()
 

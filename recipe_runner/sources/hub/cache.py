@@ -7,7 +7,6 @@ files, and `trees/<commit>.json` (format 1) the names, sizes and digests of all 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipe_runner.disk.inside import is_plain_path
+from recipe_runner.canonical import parse_json
 from recipe_runner.weights.files.digests import Progress, file_sha256, is_unhashed
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -63,7 +63,7 @@ def cached_commit(repository: str, revision: str | None = None) -> str | None:
 def cached_listing(repository: str, commit: str) -> Mapping[str, Listed] | None:
     """All files of a commit, where the cache knows them; None where it does not, or the file is damaged."""
     try:
-        tree = json.loads((repository_folder(repository) / "trees" / f"{commit}.json").read_bytes())
+        tree = parse_json((repository_folder(repository) / "trees" / f"{commit}.json").read_bytes())
         if tree["format_version"] != 1:
             return None
         return {name: _listed(entry) for name, entry in tree["files"].items() if is_plain_path(name)}

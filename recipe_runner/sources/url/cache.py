@@ -16,6 +16,7 @@ from pathlib import Path
 
 from recipe_runner.disk.inside import URL_FILE_PATTERN, inside
 from recipe_runner.problems.credentials import credential_in
+from recipe_runner.canonical import parse_json
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe.rules.secrets import HINT, secret_message
 from recipe_runner.sources.access import access
@@ -101,7 +102,7 @@ def recorded_file(record: Path) -> Path | None:
 
 def _read_record(record: Path) -> Given | None:
     try:
-        tree = json.loads(record.read_bytes())
+        tree = parse_json(record.read_bytes())
         given = Given(url=tree["url"], name=tree["name"], size=tree["size"], sha256=tree["sha256"])
         if not _SHA256.fullmatch(given.sha256) or not re.fullmatch(URL_FILE_PATTERN, given.name):
             return None

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 from huggingface_hub import get_token
 
+from recipe_runner.canonical import parse_json
 from recipe_runner.disk.atomic import make_folder, put_in_place, system, write_file, writing
 from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.problem import Problem, ResolutionError
@@ -82,7 +83,7 @@ class _Version:
     def read(cls, path: Path) -> _Version | None:
         """What is remembered."""
         try:
-            tree = json.loads(path.read_bytes())
+            tree = parse_json(path.read_bytes())
             return cls(str(tree["name"]), tree["validator"], int(tree["flushed"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None

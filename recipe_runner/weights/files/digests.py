@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
+from recipe_runner.canonical import parse_json
 from recipe_runner.weights.files.formats import cannot_read, regular_size, weights_error
 from recipe_runner.weights.files.header import read_header
 
@@ -140,7 +141,7 @@ def _record_path(path: Path, kind: str) -> Path:
 
 def _recall(record: Path, path: Path) -> str | None:
     try:
-        found = json.loads(record.read_bytes())
+        found = parse_json(record.read_bytes())
         if found["identity"] != list(_identity(path.stat())) or found["path"] != str(path.absolute()):
             return None
         value = found["digest"]
