@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from recipe_runner.canonical import parse_json
 from recipe_runner.disk.inside import URL_FILE_PATTERN, inside
 from recipe_runner.problems.credentials import credential_in
-from recipe_runner.canonical import parse_json
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe.rules.secrets import HINT, secret_message
 from recipe_runner.sources.access import access
