@@ -23,7 +23,9 @@ def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool)
         RecipeRunnerError: as `find_base` and `find_component`, except for what is merely not on this machine.
     """
     components = {
-        name: None if component is None else resolve_component(component, base.dtype, folder, allow_pickle=allow_pickle)
+        name: None
+        if component is None
+        else resolve_component(name, component, base.dtype, folder, allow_pickle=allow_pickle)
         for name, component in base.components.items()
     }
     scheduler = base.scheduler
@@ -87,8 +89,10 @@ def _require_parameters(class_name: str, stated: Mapping[str, Json], shown: str 
             raise WeightsError.of("E510", message, f"choose a scheduler that has it: {able}")
 
 
-def resolve_component(component: Component, dtype: str, folder: Path, *, allow_pickle: bool) -> ResolvedComponent:
-    """Find one replaced component; `dtype` is the base's."""
+def resolve_component(
+    name: str, component: Component, dtype: str, folder: Path, *, allow_pickle: bool
+) -> ResolvedComponent:
+    """Find the replaced component `name`; `dtype` is the base's."""
     dtype = component.dtype or dtype
     try:
         found = find_component(
@@ -98,6 +102,7 @@ def resolve_component(component: Component, dtype: str, folder: Path, *, allow_p
             subfolder=component.subfolder,
             weight_name=component.weight_name,
             variant=component.variant,
+            name=name,
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:

@@ -7,18 +7,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recipe_runner.pipelines.library_classes import Kind, class_kind
 from recipe_runner.pipelines.table import pipelines
 from recipe_runner.sources.address import listing, missing, nearest_names, refused
+from recipe_runner.sources.component_class import component_kind
 from recipe_runner.sources.component_files import (
     available_variants,
     config_files,
-    described_files,
-    holds_weights,
     listed,
     no_weights_message,
+    part_files,
     read_json,
+    require_vocabulary,
     variant_name,
-    weights_files,
 )
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
@@ -27,7 +28,7 @@ from recipe_runner.sources.source import Address
 INDEX = "model_index.json"
 _MOST_SHOWN = 3
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_PIPELINE_MODULES = frozenset({
+PIPELINE_MODULES = frozenset({
     "audioldm2", "bria", "chroma", "cogview3", "deepfloyd_if", "flux", "hunyuandit", "ip_adapter", "kandinsky",
     "kolors", "latent_diffusion", "ltx", "ltx2", "musicldm", "paint_by_example", "pixart_alpha", "sana", "shap_e",
     "stable_audio", "stable_cascade", "stable_diffusion", "stable_diffusion_3", "stable_diffusion_safe",
@@ -82,6 +83,11 @@ def _no_index(root: Folder, shown: str) -> str:
     return there
 
 
+def kinds_of(index: PipelineIndex) -> dict[str, Kind | None]:
+    """What the component in each folder of a pipeline is; None of one that nothing is known of."""
+    return {name: class_kind(*entry) for name, entry in index.components.items()}
+
+
 def refuse_code(folder: Folder, shown: str) -> None:
     """E408 when `folder` brings Python files: diffusers would want to run them."""
     code = [name for name in listed(folder) if name.endswith(".py")]
@@ -101,7 +107,7 @@ def _component(name: str, value: Any, shown: str) -> tuple[str, str] | None:
     library, class_name = value
     if not _IDENTIFIER.fullmatch(name) or not _IDENTIFIER.fullmatch(class_name):
         raise refused("E407", f"{shown}: component {name!r:.60} names no class: {value!r:.80}")
-    if library not in ("diffusers", "transformers") and library not in _PIPELINE_MODULES:
+    if library not in ("diffusers", "transformers") and library not in PIPELINE_MODULES:
         hint = "only classes of diffusers and transformers are run"
         raise refused("E408", f"{shown}: component {name} wants {class_name} from {library!r:.60}", hint)
     return library, class_name
@@ -122,30 +128,30 @@ def base_files(
 
     Raises:
         SourceMissing: E416 a component's folder, configuration or weights are not there.
-        ResolutionError: E409 some components lack the variant, with their names; E408 code in a component's folder.
+        ResolutionError: E409 some components lack the variant, with their names; E408 code in a component's folder;
+            E444 more in one than can be loaded; E445 a class that is not concrete.
         WeightsError: E406 only pickles, which are not allowed.
     """
     shown, variant = wanted.model, wanted.variant
     refuse_code(root, shown)
     names = [INDEX]
-    lacking: list[str] = []
-    wanted_parts = {name: cls for name, (_, cls) in index.components.items() if name not in left_out}
+    lacking: dict[str, Kind] = {}
+    wanted_parts = {name: entry for name, entry in index.components.items() if name not in left_out}
     if absent := [component for component in wanted_parts if not (root / component).is_dir()]:
         raise _absent(index, shown, absent)
     for component in described:
         if component in index.components and (root / component).is_dir():
             names += [f"{component}/{name}" for name in config_files(root / component)]
-    for component, class_name in wanted_parts.items():
-        folder = root / component
-        refuse_code(folder, f"{shown}/{component}")
-        names += [f"{component}/{name}" for name in described_files(folder, f"{shown}/{component}", class_name)]
-        if not holds_weights(class_name):
-            continue
-        weights = weights_files(folder, f"{shown}/{component}", variant, allow_pickle=allow_pickle)
-        if weights is None:
-            lacking.append(component)
-        else:
-            names += [f"{component}/{name}" for name in weights]
+    for component, entry in wanted_parts.items():
+        folder, place = root / component, f"{shown}/{component}"
+        refuse_code(folder, place)
+        kind = component_kind(f"{shown}/{INDEX}", component, entry, folder)
+        if kind == "tokenizer":
+            require_vocabulary(folder, place)
+        files, whole = part_files(folder, place, kind, variant, allow_pickle=allow_pickle)
+        names += [f"{component}/{name}" for name in files]
+        if not whole:
+            lacking[component] = kind
     if lacking:
         _raise_lacking(root, shown, variant, lacking)
     return names
@@ -164,13 +170,13 @@ def _absent(index: PipelineIndex, shown: str, absent: Sequence[str]) -> SourceMi
     return missing("E416", message, "download the whole folder" + (f", or set {settable}" if settable else ""))
 
 
-def _raise_lacking(root: Folder, shown: str, variant: str | None, lacking: list[str]) -> None:
-    messages = [no_weights_message(root / component, component, variant) for component in lacking]
+def _raise_lacking(root: Folder, shown: str, variant: str | None, lacking: Mapping[str, Kind]) -> None:
+    messages = [no_weights_message(root / component, component, kind, variant) for component, kind in lacking.items()]
     said = "; ".join(message for message, _ in messages)
     hint = next((hint for _, hint in messages if hint), "")
     if variant:
         hint = f"choose a variant that every component has, or replace {' and '.join(lacking)} in `base.components`"
         raise refused("E409", f"{shown}: not every component has {variant_name(variant)}: {said}", hint)
-    variants = [available_variants(root / component) for component in lacking]
+    variants = [available_variants(root / component, kind) for component, kind in lacking.items()]
     common = [name for name in variants[0] if all(name in others for others in variants)]
     raise missing("E416", f"{shown}: {said}", hint or f"set `base.variant{f': {common[0]}' if common else ''}`")

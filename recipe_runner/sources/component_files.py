@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe_runner.disk.inside import is_plain_path
+from recipe_runner.pipelines.library_classes import MODELS, Kind
 from recipe_runner.sources.address import missing, nearest_names, refused
 from recipe_runner.sources.folder import Folder, is_here, on_disk
 from recipe_runner.weights.files.formats import require_weights, weights_error
@@ -16,20 +17,23 @@ CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 """Configuration, vocabularies and tokenizer models. Everything else in a component's folder is weights or not used."""
 
 _MAX_JSON_BYTES = 64_000_000
-_STEMS = (("diffusion_pytorch_model", ".safetensors"), ("model", ".safetensors"))
-_PICKLED_STEMS = (("diffusion_pytorch_model", ".bin"), ("pytorch_model", ".bin"))
-_NO_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil",
-               "FeatureExtractor", "Processor")  # fmt: skip
-
-_TOKENIZERS = ("Tokenizer", "TokenizerFast")
+_SAFE = ".safetensors"
+_STEMS: Mapping[Kind, tuple[tuple[str, str], ...]] = {
+    "diffusers_model": (("diffusion_pytorch_model", ".safetensors"), ("diffusion_pytorch_model", ".bin")),
+    "transformers_model": (("model", ".safetensors"), ("pytorch_model", ".bin")),
+}
+"""The names that each library looks for, in its order: beginnings and ends."""
+_CONFIGS: Mapping[Kind, str] = {
+    "diffusers_model": "config.json",
+    "transformers_model": "config.json",
+    "scheduler": "scheduler_config.json",
+    "guider": "guider_config.json",
+}
+"""The configuration that a component of a kind cannot do without."""
+_PEFT = "adapter_config.json"
 _NO_VOCABULARY = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
 _READ = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
 """Files that the libraries say little about when they are broken."""
-
-
-def holds_weights(class_name: str) -> bool:
-    """Whether a component of this class has weights: schedulers, tokenizers and processors have none."""
-    return not class_name.endswith(_NO_WEIGHTS)
 
 
 def read_json(entry: Folder, shown: str) -> Mapping[str, Any]:
@@ -61,22 +65,47 @@ def config_files(folder: Folder) -> list[str]:
     return [name for name in listed(folder) if name.endswith(CONFIG_SUFFIXES) and ".index." not in name]
 
 
-def described_files(folder: Folder, shown: str, class_name: str) -> list[str]:
-    """The configuration files of a component of this class, which has those that the class cannot do without.
+def part_files(
+    folder: Folder, shown: str, kind: Kind | None, variant: str | None, *, allow_pickle: bool
+) -> tuple[list[str], bool]:
+    """All files of a component of this kind, in its folder: a library that loads it gets to see no other.
+
+    The second value says whether it has the weights that it needs. A kind that is not known has those of either
+    library.
+
+    Raises:
+        ResolutionError: E416 what the component cannot do without is not there, E407 a configuration on this machine is
+            broken, E444 there is more there than the library can load, and it would choose by rules of its own.
+        WeightsError: E406 only pickles, which are not allowed.
+    """
+    names = described_files(folder, shown, kind)
+    if kind is not None and kind not in MODELS:
+        return names, True
+    if kind != "diffusers_model" and _PEFT in names:
+        message = f"{shown} holds a PEFT adapter ({_PEFT}), which transformers would apply when it loads the folder"
+        hint = f"write it under `adapters` as kind lora, and move {_PEFT} and its weights out of the folder"
+        raise refused("E444", message, hint)
+    weights = weights_files(folder, shown, kind, variant, allow_pickle=allow_pickle)
+    return [*names, *(weights or ())], weights is not None
+
+
+def described_files(folder: Folder, shown: str, kind: Kind | None) -> list[str]:
+    """The configuration files of a component of this kind, which has those that it cannot do without.
 
     Raises:
         ResolutionError: E416 one is not there, E407 one that is on this machine is broken.
     """
     names = config_files(folder)
-    if class_name.endswith(_TOKENIZERS):
-        if not [name for name in names if name not in _NO_VOCABULARY]:
-            raise missing("E416", f"{shown}: no vocabulary there", "download the whole folder")
-    elif holds_weights(class_name) or class_name.endswith("Scheduler"):
-        wanted = "config.json" if holds_weights(class_name) else "scheduler_config.json"
-        if wanted not in names:
-            raise missing("E416", f"{shown}: no {wanted} there", "download the whole folder")
+    if kind is not None and (wanted := _CONFIGS.get(kind)) and wanted not in names:
+        raise missing("E416", f"{shown}: no {wanted} there", "download the whole folder")
     read_through(folder, shown, names)
     return names
+
+
+def require_vocabulary(folder: Folder, shown: str) -> None:
+    """Raise E416 where the folder of a tokenizer holds none."""
+    if all(name in _NO_VOCABULARY for name in config_files(folder)):
+        raise missing("E416", f"{shown}: no vocabulary there", "download the whole folder")
 
 
 def read_through(folder: Folder, shown: str, names: Sequence[str]) -> None:
@@ -86,27 +115,33 @@ def read_through(folder: Folder, shown: str, names: Sequence[str]) -> None:
             read_json(folder / name, f"{shown}/{name}")
 
 
-def weights_files(folder: Folder, shown: str, variant: str | None, *, allow_pickle: bool) -> list[str] | None:
+def weights_files(
+    folder: Folder, shown: str, kind: Kind | None, variant: str | None, *, allow_pickle: bool
+) -> list[str] | None:
     """Weights of the component in `folder`: one file, or an index and its shards. None when it has no such weights.
 
-    Safetensors come before pickles. With a variant only that variant's files count.
+    They are those that the library of its kind looks for; of a kind that is not known those of either. Safetensors come
+    before pickles. With a variant only that variant's files count.
 
     Raises:
-        ResolutionError: E416 an index names a shard that is not there, E407 a broken index.
+        ResolutionError: E416 an index names a shard that is not there, E407 a broken index, E444 both a whole file and
+            an index.
         WeightsError: E406 there are only pickles and they are not allowed.
     """
     names = listed(folder)
     infix = f".{variant}" if variant else ""
-    for stem, suffix in _STEMS:
+    for stem, suffix in _stems(kind):
         chosen = _whole_or_shards(folder, shown, names, f"{stem}{infix}{suffix}", f"{stem}{suffix}.index{infix}.json")
         if chosen:
-            return chosen
-    for stem, suffix in _PICKLED_STEMS:
-        chosen = _whole_or_shards(folder, shown, names, f"{stem}{infix}{suffix}", f"{stem}{suffix}.index{infix}.json")
-        if chosen:
-            allowed_weights(folder / chosen[-1], allow_pickle=allow_pickle)
+            if suffix != _SAFE:
+                allowed_weights(folder / chosen[-1], allow_pickle=allow_pickle)
             return chosen
     return None
+
+
+def _stems(kind: Kind | None) -> list[tuple[str, str]]:
+    stems = [stem for kinds, several in _STEMS.items() if kind in (None, kinds) for stem in several]
+    return sorted(stems, key=lambda stem: stem[1] != _SAFE)
 
 
 def allowed_weights(entry: Folder, *, allow_pickle: bool) -> None:
@@ -125,6 +160,10 @@ def allowed_weights(entry: Folder, *, allow_pickle: bool) -> None:
 
 
 def _whole_or_shards(folder: Folder, shown: str, names: list[str], whole: str, index: str) -> list[str] | None:
+    if whole in names and index in names:
+        message = f"{shown} holds its weights twice: whole in {whole}, and in the shards that {index} names"
+        hint = f"delete the older of the two: {whole}, or {index} with its shards (of a repository, in a copy of it)"
+        raise refused("E444", message, hint)
     if whole in names:
         return [whole]
     if index not in names:
@@ -145,25 +184,29 @@ def _whole_or_shards(folder: Folder, shown: str, names: list[str], whole: str, i
     return [index, *shards]
 
 
-def available_variants(folder: Folder) -> list[str]:
-    """Variants of the weights that `folder` holds, sorted; the plain one is the empty string."""
+def available_variants(folder: Folder, kind: Kind | None = None) -> list[str]:
+    """Variants of the weights of a kind that `folder` holds, sorted; the plain one is the empty string."""
     found = set()
     for name in listed(folder):
-        for stem, suffix in (*_STEMS, *_PICKLED_STEMS):
+        for stem, suffix in _stems(kind):
             middle = name.removeprefix(stem).removesuffix(suffix)
             if name.startswith(stem) and name.endswith(suffix) and not middle.startswith("-0"):
                 found.add(middle.removeprefix(".").split("-0")[0])
     return sorted(found)
 
 
-def no_weights_message(folder: Folder, shown: str, variant: str | None) -> tuple[str, str]:
+def no_weights_message(folder: Folder, shown: str, kind: Kind | None, variant: str | None) -> tuple[str, str]:
     """The message and hint for a component without the weights that were asked for."""
-    variants = available_variants(folder)
+    variants = available_variants(folder, kind)
     if variants:
         have = " and ".join(variant_name(name) for name in variants)
         lacks = f"no weights of {variant_name(variant)}; it has" if variant else "no weights but those of"
         return f"{shown} has {lacks} {have}", ""
-    return f"{shown} holds no weights file", nearest_names("diffusion_pytorch_model.safetensors", listed(folder))
+    usual = "".join(_stems(kind)[0])
+    if available_variants(folder):
+        message = f"{shown} holds no weights file that {str(kind).partition('_')[0]} looks for"
+        return message, f"rename its weights file {usual}"
+    return f"{shown} holds no weights file", nearest_names(usual, listed(folder))
 
 
 def variant_name(variant: str) -> str:

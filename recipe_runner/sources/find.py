@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.library_classes import Kind
 from recipe_runner.pipelines.table import pipelines
 from recipe_runner.sources.access import access
 from recipe_runner.sources.address import (
@@ -21,18 +22,20 @@ from recipe_runner.sources.address import (
     nearest_names,
     refused,
 )
-from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, read_index, refuse_code
+from recipe_runner.sources.base_folder import INDEX, PipelineIndex, base_files, kinds_of, read_index, refuse_code
+from recipe_runner.sources.component_class import component_kind, declared_kind
 from recipe_runner.sources.component_files import (
     allowed_weights,
     available_variants,
     config_files,
     listed,
     no_weights_message,
-    read_through,
-    weights_files,
+    part_files,
+    read_json,
 )
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
+from recipe_runner.sources.settings import refuse_settings
 from recipe_runner.sources.source import Address, Source, SourceFile
 from recipe_runner.weights.files.digests import Progress, file_sha256
 from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES, require_weights
@@ -41,7 +44,17 @@ from recipe_runner.weights.files.header import read_header
 if TYPE_CHECKING:
     from recipe_runner.weights.checkpoint.checkpoint import Checkpoint
 
-_CONFIG_NAMES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "scheduler_config.json")
+_CONFIG_NAMES: Mapping[str, Kind | None] = {
+    "config.json": None,
+    "tokenizer_config.json": "tokenizer",
+    "preprocessor_config.json": "image_processor",
+    "scheduler_config.json": "scheduler",
+}
+"""The files of which a component's folder has one, and what it then holds a component of."""
+NEVER_INSIDE = ("safety_checker", "feature_extractor", "image_encoder")
+"""Components that no single file holds; diffusers leaves them out too."""
+_NO_MODELS = ("tokenizer", "feature_extractor", "processor", "image_processor")
+"""Beginnings of the names of components that have no weights."""
 _MOST_SHOWN = 12
 
 
@@ -92,7 +105,7 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
 
     Raises:
         SourceMissing: what is named is not on this machine (E401, E402, E403, E416).
-        ResolutionError: it is there and cannot be used (E404, E405, E407, E408, E409, E417, E418, E419).
+        ResolutionError: it is there and cannot be used (E404, E405, E407, E408, E409, E417, E418, E419, E444 to E446).
         WeightsError: a weights file is refused, unreadable or not whole (E406, E410, E411, E412, E414, E415, E501 to
             E503, E607).
     """
@@ -100,13 +113,13 @@ def find_base(  # noqa: PLR0913 - each is a key of the recipe
     found = _find_base(wanted, folder, left_out, progress, described=described, allow_pickle=allow_pickle)
     name = found.weight_name
     if name is None:
-        return found if config is None else with_config(found, config, folder=folder)
+        return found if config is None else with_config(found, config, folder=folder, left_out=left_out)
     # Imported where a base is a single file: what all families look like is a good deal to read.
     from recipe_runner.sources.single_file import identified, looked_into  # noqa: PLC0415
 
     found, shapes = looked_into(found, name)
     if config is not None:
-        return with_config(found, config, folder=folder)
+        return with_config(found, config, folder=folder, left_out=left_out)
     return identified(found, name, shapes, left_out)
 
 
@@ -134,6 +147,7 @@ def _find_base(
         for component in sorted(set(left_out) - set(index.components)):
             _refuse_misspelt(wanted.model, component, index)
         source = _source(located, names, wanted, progress)
+        refuse_settings(source, kinds_of(index))
         return FoundBase(source=source, pipeline=index.pipeline, components=index.components)
     if wanted.variant is not None:
         message = f"{wanted.model}: a single-file checkpoint has no variants (variant {wanted.variant})"
@@ -150,8 +164,10 @@ def _refuse_misspelt(address: str, component: str, index: PipelineIndex) -> None
         raise refused("E418", f"{address} has no component {component}", hint)
 
 
-def with_config(found: FoundBase, config: str, *, folder: Path) -> FoundBase:
+def with_config(found: FoundBase, config: str, *, folder: Path, left_out: Collection[str] = ()) -> FoundBase:
     """A single-file base with the configuration that lies in the folder or repository `config`.
+
+    `left_out` names the components that the recipe replaces or sets to null.
 
     Raises: as `find_base`; E405 when the base is a folder, which has its own configuration.
     """
@@ -165,8 +181,10 @@ def with_config(found: FoundBase, config: str, *, folder: Path) -> FoundBase:
     def choose(root: Folder) -> tuple[PipelineIndex, list[str]]:
         index = read_index(root, config)
         names = [INDEX]
-        for component in index.components:
+        for component, entry in index.components.items():
             part = root / component
+            if component not in (*left_out, *NEVER_INSIDE):
+                component_kind(f"{config}/{INDEX}", component, entry, part)
             if part.is_dir():
                 refuse_code(part, f"{config}/{component}")
                 names += [f"{component}/{name}" for name in config_files(part)]
@@ -174,10 +192,11 @@ def with_config(found: FoundBase, config: str, *, folder: Path) -> FoundBase:
 
     located, (index, names) = chosen(located, choose)
     source = _source(located, names, Address(model=config), None)
+    refuse_settings(source, kinds_of(index))
     return replace(found, pipeline=index.pipeline, components=index.components, config=source)
 
 
-def find_component(
+def find_component(  # noqa: PLR0913 - each is a key of the recipe
     address: str,
     *,
     folder: Path,
@@ -185,10 +204,13 @@ def find_component(
     subfolder: str | None = None,
     weight_name: str | None = None,
     variant: str | None = None,
+    name: str | None = None,
     allow_pickle: bool = False,
     progress: Progress | None = None,
 ) -> FoundComponent:
     """The files that replace a component: a folder with configuration (and weights), or one weights file.
+
+    `name` is the component's: a folder may hold a model and its tokenizer, of which only one is meant.
 
     Raises: as `find_base`.
     """
@@ -200,14 +222,19 @@ def find_component(
             raise refused("E409", message, "remove `variant`")
         source = _weights_source(located, wanted, progress, allow_pickle=allow_pickle)
         return FoundComponent(source=source, weight_name=source.files[0].name)
-    located, names = chosen(located, lambda root: _component_names(root, wanted, allow_pickle=allow_pickle))
+    located, (kind, names) = chosen(
+        located, lambda root: _component_names(root, wanted, name, allow_pickle=allow_pickle)
+    )
     source = _source(located, names, wanted, progress)
     subfolder = None if wanted.subfolder is None else inside(located.folder, wanted.subfolder, "subfolder")
+    refuse_settings(source, {subfolder or "": kind})
     return FoundComponent(source=source, subfolder=subfolder)
 
 
-def _component_names(root: Folder, wanted: Address, *, allow_pickle: bool) -> list[str]:
-    """The files of a component's folder, as paths in the source."""
+def _component_names(
+    root: Folder, wanted: Address, component: str | None, *, allow_pickle: bool
+) -> tuple[Kind | None, list[str]]:
+    """What a component's folder holds a component of, and its files, as paths in the source."""
     part, prefix, shown = _subfolder(wanted.model, root, wanted.subfolder)
     refuse_code(part, shown)
     names = config_files(part)
@@ -217,16 +244,18 @@ def _component_names(root: Folder, wanted: Address, *, allow_pickle: bool) -> li
         if within:
             hint = f"there is one in {' and '.join(within[:3])}: name it with `subfolder`"
         raise missing("E416", f"{shown}: no config.json there, so it is not a component's folder", hint)
-    read_through(part, shown, names)
-    if "config.json" in names and "tokenizer_config.json" not in names:
-        weights = weights_files(part, shown, wanted.variant, allow_pickle=allow_pickle)
-        if weights is None:
-            message, hint = no_weights_message(part, shown, wanted.variant)
-            others = available_variants(part) if wanted.variant is None else []
-            hint = hint or (f"write `variant: {others[0]}`" if others else "")
-            raise refused("E409" if wanted.variant else "E416", message, hint)
-        names = [*names, *weights]
-    return [f"{prefix}{name}" for name in names]
+    kind: Kind | None = "tokenizer"
+    if "config.json" not in names:
+        kind = next(known for name, known in _CONFIG_NAMES.items() if name in names)
+    elif "tokenizer_config.json" not in names or (component and not component.startswith(_NO_MODELS)):
+        kind = declared_kind(read_json(part / "config.json", f"{shown}/config.json"), f"{shown}/config.json")
+    files, whole = part_files(part, shown, kind, wanted.variant, allow_pickle=allow_pickle)
+    if not whole:
+        message, hint = no_weights_message(part, shown, kind, wanted.variant)
+        others = available_variants(part, kind) if wanted.variant is None else []
+        hint = hint or (f"write `variant: {others[0]}`" if others else "")
+        raise refused("E409" if wanted.variant else "E416", message, hint)
+    return kind, [f"{prefix}{name}" for name in files]
 
 
 def find_weights(
@@ -356,4 +385,13 @@ def _file(root: Path, name: str, progress: Progress | None) -> SourceFile:
     return SourceFile(name=name, size=path.stat().st_size, sha256=sha256)
 
 
-__all__ = ["FoundBase", "FoundComponent", "find_base", "find_beside", "find_component", "find_weights", "with_config"]
+__all__ = [
+    "NEVER_INSIDE",
+    "FoundBase",
+    "FoundComponent",
+    "find_base",
+    "find_beside",
+    "find_component",
+    "find_weights",
+    "with_config",
+]

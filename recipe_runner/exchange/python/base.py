@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.exchange.python.code import Code, Place, call
 from recipe_runner.pipelines import table as diffusers_table
-from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint.original_layout import standard_name
@@ -102,9 +101,6 @@ class BaseCode:
         where, named = self._place.source(component.source)
         if component.subfolder is not None:
             named["subfolder"] = component.subfolder
-        elif isinstance(component.source, Source) and (component.source.root / INDEX).is_file():
-            # A whole pipeline, named for one of its parts.
-            named["subfolder"] = name
         if component.variant is not None:
             named["variant"] = component.variant
         named |= {"dtype": Code(f"torch.{component.dtype}")} if "okenizer" not in class_name else {}
@@ -122,11 +118,9 @@ class BaseCode:
     def _class(self, name: str, component: ResolvedComponent) -> str:
         """The class that the component's own configuration names, else that of the pipeline's signature."""
         if isinstance(component.source, Source):
-            folder = component.source.root / (component.subfolder or "")
-            for place in (folder, folder / name):
-                declared = _declared(place / "config.json")
-                if declared:
-                    return declared
+            declared = _declared(component.source.root / (component.subfolder or "") / "config.json")
+            if declared:
+                return declared
         entry = diffusers_table.pipelines().get(self._base.pipeline)
         classes = entry["components"].get(name, {}).get("classes", ()) if entry else ()
         return str(classes[0]) if classes else "AutoModel"

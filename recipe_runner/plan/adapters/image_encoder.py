@@ -30,7 +30,7 @@ def find_image_encoder(name: str, adapter: IpAdapter, surroundings: Surroundings
     base = surroundings.base
     if adapter.image_encoder is not None:
         return resolve_component(
-            adapter.image_encoder, base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
+            FOLDER, adapter.image_encoder, base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
         )
     return base.components.get(FOLDER) or _listed(base) or _beside(name, adapter, surroundings)
 
@@ -76,7 +76,7 @@ def _beside(name: str, adapter: IpAdapter, surroundings: Surroundings) -> Resolv
     component = Component(model=model, revision=adapter.revision, subfolder=str(PurePosixPath(subfolder or "", FOLDER)))
     try:
         return resolve_component(
-            component, surroundings.base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
+            FOLDER, component, surroundings.base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
         )
     except RecipeRunnerError as error:
         said = error.problems[0]

@@ -16,7 +16,8 @@ from recipe_runner.plan.handle import ComponentModel
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.file_guard import Watch
-from recipe_runner.runtime.load.parts import declared_class, load_part
+from recipe_runner.runtime.load.part_files import PartFiles
+from recipe_runner.runtime.load.parts import load_part, stated_class
 from recipe_runner.weights.ip_adapter import READINGS, Features
 
 MOST_LOADED = 2
@@ -119,7 +120,7 @@ class ImageEncoders:
 
     def _load(self, component: ComponentModel, sort: str, *, allow_pickle: bool) -> _Encoder:
         watch = Watch.begin(component.source)
-        folder = component.source.root / (component.subfolder or "")
+        files = PartFiles(component.source, component.subfolder or "")
         wholes = {reading.whole for reading in READINGS.values() if reading.encoder == sort}
         with quiet():
             # Importing it says which backend it falls back to; the manifest says so too.
@@ -127,17 +128,17 @@ class ImageEncoders:
             model = load_part(
                 "image_encoder",
                 _SORTS[sort].model,
-                folder,
+                files,
                 dtype=component.dtype or "float32",
                 variant=component.variant,
                 allow_pickle=allow_pickle,
-                beside=_TEXT if declared_class(folder) in wholes else (),
+                beside=_TEXT if stated_class(files) in wholes else (),
             )
-            if (folder / _PREPROCESSOR).is_file():
+            if _PREPROCESSOR in files.names:
                 processor = load_part(
                     "image_encoder's preprocessor",
                     processor_class,
-                    folder,
+                    files,
                     dtype="",
                     variant=None,
                     allow_pickle=False,

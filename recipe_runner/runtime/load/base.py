@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.classes import component_class, pipeline_class
 from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.load.fit import check_shapes, check_types, optional_parts
-from recipe_runner.runtime.load.parts import declared_class, load_part
+from recipe_runner.runtime.load.part_files import PartFiles
+from recipe_runner.runtime.load.parts import load_part, stated_class
 from recipe_runner.runtime.load.schedulers import make_scheduler
 from recipe_runner.runtime.load.single_file import load_checkpoint, load_part_file
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, read_index
@@ -103,7 +103,7 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
             name: load_part(
                 name,
                 component_class(*entry),
-                model.source.root / name,
+                PartFiles(model.source, name),
                 dtype=model.dtype,
                 variant=model.variant,
                 allow_pickle=model.allow_pickle,
@@ -120,21 +120,13 @@ def _load_replacement(name: str, part: ComponentModel, cls: type[Any], model: Ba
     dtype = part.dtype or model.dtype
     own_class = component_class(*index.components[name]) if name in index.components else _expected_class(cls, name)
     if part.weight_name is not None:
-        folder = part.source.root / (part.subfolder or "")
-        config = model.config.root if model.config is not None else model.source.root
-        return load_part_file(
-            name, own_class, folder / part.weight_name, config / name, dtype=dtype, allow_pickle=model.allow_pickle
-        )
-    folder = _part_folder(name, part)
-    declared = declared_class(folder)
+        file = part.source.root / (part.subfolder or "") / part.weight_name
+        config = PartFiles(model.source if model.config is None else model.config, name)
+        return load_part_file(name, own_class, file, config, dtype=dtype, allow_pickle=model.allow_pickle)
+    files = PartFiles(part.source, part.subfolder or "")
+    declared = stated_class(files)
     chosen = own_class if declared in (None, own_class.__name__) else _declared(name, str(declared))
-    return load_part(name, chosen, folder, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle)
-
-
-def _part_folder(name: str, part: ComponentModel) -> Path:
-    # A whole pipeline may be named for one of its parts, as `model: <folder>` without `subfolder: vae`.
-    folder = part.source.root / (part.subfolder or "")
-    return folder / name if (folder / INDEX).is_file() and (folder / name).is_dir() else folder
+    return load_part(name, chosen, files, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle)
 
 
 def _declared(name: str, declared: str) -> type[Any]:

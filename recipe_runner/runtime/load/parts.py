@@ -10,9 +10,12 @@ import torch
 from diffusers import ModelMixin
 from safetensors import SafetensorError
 
+from recipe_runner.pipelines.library_classes import Kind
 from recipe_runner.problems.problem import RecipeRunnerError, WeightsError
 from recipe_runner.problems.wording import some
+from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.strict import check_report, check_shards, check_whole
+from recipe_runner.sources.component_class import declared_class
 from recipe_runner.sources.component_files import weights_files
 from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.modules import TEXT_MODEL
@@ -36,24 +39,49 @@ _LOADER_ERRORS = (
 def load_part(
     name: str,
     cls: type[Any],
-    folder: Path,
+    part: PartFiles,
     *,
     dtype: str,
     variant: str | None,
     allow_pickle: bool,
     beside: tuple[str, ...] = (),
 ) -> Any:
-    """The component `name` of class `cls` from `folder`: a model with all its parameters, a tokenizer, a scheduler.
+    """The component `name` of class `cls` from its files: a model with all its parameters, a tokenizer, a scheduler.
 
     `beside` are beginnings of the names of tensors that belong to another part, of a file that holds several.
 
     Raises:
         WeightsError: E501 to E504 when file and model do not match, E513 when the part cannot be loaded at all,
-            E406 when its weights are pickled and pickles are not allowed.
+            E514 when the class makes something else than it is, E406 when its weights are pickled and pickles are not
+            allowed.
+        RecordError: E801 the folder for temporary files cannot be written.
     """
-    if not issubclass(cls, torch.nn.Module):
-        return _loaded(name, cls, folder, local_files_only=True)
-    files = weights_files(folder, name, variant, allow_pickle=allow_pickle)
+    with part.linked() as folder:
+        if issubclass(cls, torch.nn.Module):
+            settings = {"dtype": dtype, "variant": variant, "allow_pickle": allow_pickle, "beside": beside}
+            return _load_model(name, cls, part, folder, **settings)
+        loaded = _loaded(name, cls, part, folder, local_files_only=True)
+    if isinstance(loaded, torch.nn.Module):
+        # Its weights would have been read by the class's own rules, and not strictly.
+        raise WeightsError.of(
+            "E514", f"{name}: {cls.__name__} picks the class {type(loaded).__name__}", "name that class"
+        )
+    return loaded
+
+
+def _load_model(
+    name: str,
+    cls: type[Any],
+    part: PartFiles,
+    folder: Path,
+    *,
+    dtype: str,
+    variant: str | None,
+    allow_pickle: bool,
+    beside: tuple[str, ...],
+) -> Any:
+    kind: Kind = "diffusers_model" if issubclass(cls, ModelMixin) else "transformers_model"
+    files = weights_files(folder, part.shown, kind, variant, allow_pickle=allow_pickle)
     if files is None:
         raise WeightsError.of(
             "E513", f"{name}: there are no weights{f' of variant {variant}' if variant else ''} in its folder"
@@ -61,6 +89,7 @@ def load_part(
     model, report = _loaded(
         name,
         cls,
+        part,
         folder,
         dtype=DTYPES[dtype],
         variant=variant,
@@ -77,25 +106,23 @@ def load_part(
     return model.eval()
 
 
-def declared_class(folder: Path) -> str | None:
+def stated_class(part: PartFiles) -> str | None:
     """The class that a component's own config.json names; None when it names none."""
     for file in ("config.json", "scheduler_config.json"):
-        if (folder / file).is_file():
-            config = json.loads((folder / file).read_bytes())
-            named = config.get("_class_name") or (config.get("architectures") or [None])[0]
-            return named if isinstance(named, str) else None
+        if file in part.names:
+            return declared_class(json.loads(part.path(file).read_bytes()))
     return None
 
 
-def _loaded(name: str, cls: type[Any], folder: Path, **settings: Any) -> Any:
+def _loaded(name: str, cls: type[Any], part: PartFiles, folder: Path, **settings: Any) -> Any:
     try:
         return cls.from_pretrained(str(folder), **settings)
     except RecipeRunnerError:
         raise
     except _LOADER_ERRORS as cause:
-        said = str(cause).strip().splitlines()
-        code = "E503" if _about_shapes(str(cause)) else "E513"
-        shown = said[0][:300] if said else "no reason given"
+        said = str(cause).replace(str(folder), part.shown)
+        code = "E503" if _about_shapes(said) else "E513"
+        shown = said.strip().splitlines()[0][:300] if said.strip() else "no reason given"
         if _REPORTED in shown and not issubclass(cls, ModelMixin) and (wrong := _misshaped(cls, folder)):
             shown = f"{len(wrong)} parameters have another shape: {some(wrong)}"
         raise WeightsError.of(code, f"{name}: {cls.__name__} cannot be loaded: {shown}") from cause

@@ -17,14 +17,13 @@ from recipe_runner.problems.problem import WeightsError
 from recipe_runner.problems.wording import some
 from recipe_runner.runtime.load.classes import component_class
 from recipe_runner.runtime.load.conversion import PREFIXES, component_tensors, empty_model, standard
+from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.parts import DTYPES, load_part
 from recipe_runner.runtime.load.provenance import follow, origins, plain
 from recipe_runner.runtime.load.strict import check_report
 from recipe_runner.runtime.load.tensors import read_tensors
+from recipe_runner.sources.find import NEVER_INSIDE
 from recipe_runner.weights.checkpoint.original_layout import is_leftover
-
-NEVER_INSIDE = ("safety_checker", "feature_extractor", "image_encoder")
-"""Components that no single file holds; diffusers leaves them out too."""
 
 
 def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
@@ -40,7 +39,6 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
         raise WeightsError.of(
             "E513", f"{model.source.address}: a single file needs a configuration folder", "set base.config"
         )
-    config = model.config.root
     file = model.source.path(model.weight_name)
     tensors = read_tensors(file, allow_pickle=model.allow_pickle, copies=False)
     checkpoint = standard(follow(tensors))
@@ -51,11 +49,12 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
             continue
         cls = component_class(*entry)
         if not issubclass(cls, torch.nn.Module):
-            folder = config / name
-            parts[name] = load_part(name, cls, folder, dtype=model.dtype, variant=None, allow_pickle=False)
+            files = PartFiles(model.config, name)
+            parts[name] = load_part(name, cls, files, dtype=model.dtype, variant=None, allow_pickle=False)
             continue
-        empty = empty_model(name, cls, config / name)
-        own = component_tensors(name, empty, config / name, checkpoint)
+        with PartFiles(model.config, name).linked() as config:
+            empty = empty_model(name, cls, config)
+            own = component_tensors(name, empty, config, checkpoint)
         parts[name] = _filled(name, empty, own, model.dtype, used)
     replaced = tuple(prefix for name in model.components or {} for prefix in PREFIXES.get(name, ()))
     left = [key for key in _left(tensors, used) if not key.startswith(replaced)]
@@ -68,16 +67,18 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
     return parts
 
 
-def load_part_file(name: str, cls: type[Any], file: Path, config: Path, *, dtype: str, allow_pickle: bool) -> Any:
-    """The component `name`, of class `cls`, from its own weights file and the config.json in the folder `config`.
+def load_part_file(name: str, cls: type[Any], file: Path, config: PartFiles, *, dtype: str, allow_pickle: bool) -> Any:
+    """The component `name`, of class `cls`, from its own weights file and the config.json among the files `config`.
 
     Raises:
         WeightsError: E501 to E503, E513, E516, as for a whole checkpoint.
     """
     tensors = read_tensors(file, allow_pickle=allow_pickle, copies=False)
-    empty = empty_model(name, cls, config)
+    with config.linked() as folder:
+        empty = empty_model(name, cls, folder)
+        converted = component_tensors(name, empty, folder, standard(follow(tensors)))
     used: dict[str, None] = {}
-    part = _filled(name, empty, component_tensors(name, empty, config, standard(follow(tensors))), dtype, used)
+    part = _filled(name, empty, converted, dtype, used)
     own = PREFIXES.get(name, ())
     others = tuple(prefix for prefixes in PREFIXES.values() for prefix in prefixes if prefix not in own)
     # Of a whole checkpoint this part is taken.
