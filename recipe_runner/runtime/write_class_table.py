@@ -41,6 +41,8 @@ _NOT_ALWAYS_INSTALLED: dict[str, dict[Kind, str]] = {
     "kolors": {"tokenizer": "ChatGLMTokenizer", "transformers_model": "ChatGLMModel"},
 }
 """Classes of modules that need more packages than this table should."""
+_ADDED = ("T5GemmaEncoder",)
+"""Classes that diffusers adds to transformers, in some orders of imports."""
 
 
 def make_classes() -> dict[str, Any]:
@@ -57,7 +59,7 @@ def make_classes() -> dict[str, Any]:
 
 def _kinds(home: Any) -> dict[Kind, str]:
     names: dict[Kind, list[str]] = {}
-    for name in sorted(dir(home)):
+    for name in sorted({*dir(home), *(_ADDED if home is transformers else ())}):
         if name[:1].isupper() and (kind := _kind(home, name)) is not None:
             names.setdefault(kind, []).append(name)
     return {kind: " ".join(names[kind]) for kind in sorted(names)}
@@ -68,6 +70,8 @@ def _kind(home: Any, name: str) -> Kind | None:
     fast = name.endswith("Fast") and hasattr(home, name.removesuffix("Fast")) and name != "PreTrainedTokenizerFast"
     if fast or name.endswith(_NO_COMPONENTS):
         return None
+    if name in _ADDED:
+        return "transformers_model"
     value = getattr(home, name, None)
     if isinstance(value, type) and issubclass(value, ModelMixin):
         return "diffusers_model"

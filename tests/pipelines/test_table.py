@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from recipe_runner.pipelines import library_classes
 from recipe_runner.pipelines import table as diffusers_table
+from recipe_runner.runtime import write_class_table as class_table
 from recipe_runner.runtime import write_table as table
 
 
@@ -12,6 +14,28 @@ def test_the_table_is_current() -> None:
     assert table.FILE.read_text(encoding="utf-8") == table.table_text(), (
         "run python -m recipe_runner.runtime.write_table"
     )
+
+
+def test_the_table_of_classes_is_current() -> None:
+    said = "run python -m recipe_runner.runtime.write_class_table"
+    assert class_table.FILE.read_text(encoding="utf-8") == class_table.classes_text(), said
+
+
+def test_classes_of_pipelines_are_concrete_or_say_that_they_choose() -> None:
+    hints = {
+        name
+        for entry in diffusers_table.pipelines().values()
+        for component in entry["components"].values()
+        for name in component["classes"]
+    }
+    unknown = {name for name in hints if library_classes.kind_anywhere(name) is None}
+    endings = ("PreTrainedModel", "TokenizerBase", "Backend", "Mixin", "Schedulers")
+    left = {name for name in unknown if not name.startswith("Auto") and not name.endswith(endings)}
+    # Of modules that need more packages, or that no pipeline folder names.
+    assert left == {
+        "CosmosSafetyChecker", "PaellaVQModel", "RobertaSeriesModelWithTransformation",
+        "SafeStableDiffusionSafetyChecker", "UNetFlatConditionModel", "WuerstchenDiffNeXt", "WuerstchenPrior",
+    }  # fmt: skip
 
 
 def test_it_has_what_auto_pipelines_make() -> None:

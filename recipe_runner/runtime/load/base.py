@@ -124,7 +124,8 @@ def _load_replacement(name: str, part: ComponentModel, cls: type[Any], model: Ba
         config = PartFiles(model.source if model.config is None else model.config, name)
         return load_part_file(name, own_class, file, config, dtype=dtype, allow_pickle=model.allow_pickle)
     files = PartFiles(part.source, part.subfolder or "")
-    declared = stated_class(files)
+    # Beside a tokenizer may lie the config.json of a model.
+    declared = stated_class(files) if issubclass(own_class, torch.nn.Module) else None
     chosen = own_class if declared in (None, own_class.__name__) else _declared(name, str(declared))
     return load_part(name, chosen, files, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle)
 
