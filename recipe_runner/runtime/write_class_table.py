@@ -68,20 +68,21 @@ def _kinds(home: Any) -> dict[Kind, str]:
 def _kind(home: Any, name: str) -> Kind | None:
     # transformers makes the names of fast classes up when they are asked for; `class_kind` does the same.
     fast = name.endswith("Fast") and hasattr(home, name.removesuffix("Fast")) and name != "PreTrainedTokenizerFast"
-    if fast or name.endswith(_NO_COMPONENTS):
-        return None
+    value = getattr(home, name, None)
     if name in _ADDED:
         return "transformers_model"
-    value = getattr(home, name, None)
-    if isinstance(value, type) and issubclass(value, ModelMixin):
-        return "diffusers_model"
-    if isinstance(value, type) and issubclass(value, PreTrainedModel):
-        return "transformers_model"
-    if not isinstance(value, type) or (name.startswith(_ABSTRACT) and name != "PreTrainedTokenizerFast"):
+    if fast or name.endswith(_NO_COMPONENTS) or not isinstance(value, type):
         return None
+    if issubclass(value, (ModelMixin, PreTrainedModel)):
+        return "diffusers_model" if issubclass(value, ModelMixin) else "transformers_model"
+    return _kind_by_name(home, name)
+
+
+def _kind_by_name(home: Any, name: str) -> Kind | None:
     if name in _BACKENDS:
         return "tokenizer"
-    found = next((kind for end, kind in _ENDINGS.items() if name.endswith(end)), None)
+    abstract = name.startswith(_ABSTRACT) and name != "PreTrainedTokenizerFast"
+    found = None if abstract else next((kind for end, kind in _ENDINGS.items() if name.endswith(end)), None)
     # What diffusers calls a processor is no part of a model's folder.
     return found if home is transformers or found in ("scheduler", "guider") else None
 

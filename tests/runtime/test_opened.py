@@ -47,8 +47,11 @@ RECIPE = {
     "sampling": {"num_inference_steps": 2, "height": 16, "width": 16},
     "runtime": {"device": "cpu", "threads": 1},
 }
-BUILDERS = {"sd1": build_sd15, "sdxl": build_sdxl, "sd3": build_sd3, "flux": build_flux}
-BASES = {"sd3": {"dual_attention_layers": (0,), "qk_norm": "rms_norm"}, "flux": {"num_layers": 2}}
+BUILDERS: dict[str, Any] = {"sd1": build_sd15, "sdxl": build_sdxl, "sd3": build_sd3, "flux": build_flux}
+BASES: dict[str, dict[str, Any]] = {
+    "sd3": {"dual_attention_layers": (0,), "qk_norm": "rms_norm"},
+    "flux": {"num_layers": 2},
+}
 READ = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".png")
 WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
@@ -73,11 +76,13 @@ def other_weights(folder: Path) -> None:
 def picture_prompt(folder: Path, family: str) -> dict[str, Any]:
     """An IP-Adapter with its image encoder, a picture and a mask."""
     pipeline = plain_pipeline(folder / "model")
-    shapes = {
-        "flux": lambda: flux_shapes(blocks=2, xlabs=True, **TINY_FLUX),
-        "sd3": lambda: sd3_shapes(attentions=3, translated=False, **TINY_SD3),
-    }.get(family) or (lambda: tiny_shapes("base", pipeline.unet))
-    write_ip_adapter(folder / "look.safetensors", shapes())
+    if family == "flux":
+        shapes = flux_shapes(blocks=2, xlabs=True, **TINY_FLUX)
+    elif family == "sd3":
+        shapes = sd3_shapes(attentions=3, translated=False, **TINY_SD3)
+    else:
+        shapes = tiny_shapes("base", pipeline.unet)
+    write_ip_adapter(folder / "look.safetensors", shapes)
     write_picture(folder / "shown.png", 1)
     encoder = build_siglip if family == "sd3" else build_image_encoder
     encoder(folder / "encoder")
@@ -95,7 +100,7 @@ def write_peft(folder: Path, pipeline: Any) -> None:
     """A LoRA of the UNet as peft saves it, with its configuration."""
     folder.mkdir()
     made = factors(pipeline, 4, ("unet",))
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for name, (down, up) in made.items():
         key = f"base_model.model.{name.removeprefix('unet.')}"
         tensors |= {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}

@@ -14,7 +14,7 @@ from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.classes import component_class, pipeline_class
 from recipe_runner.runtime.load.file_guard import Watch
-from recipe_runner.runtime.load.fit import check_shapes, check_types, optional_parts
+from recipe_runner.runtime.load.fit import check_classes, check_shapes, check_types, optional_parts
 from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.parts import load_part, stated_class
 from recipe_runner.runtime.load.schedulers import make_scheduler
@@ -96,6 +96,8 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
     # IP-Adapters have their encoders loaded where pictures are encoded; the pipeline's own would be a second one.
     unused = [name for name in ("image_encoder",) if name in optional_parts(cls)]
     kept = {name: entry for name, entry in index.components.items() if name not in (*changes, *unused)}
+    # Before anything is loaded: what a class reads and runs when it is made is known of those that belong here alone.
+    check_classes(cls, {name: component_class(*entry) for name, entry in kept.items()})
     if model.weight_name is not None:
         parts = load_checkpoint(model, kept)
     else:
@@ -127,6 +129,7 @@ def _load_replacement(name: str, part: ComponentModel, cls: type[Any], model: Ba
     # Beside a tokenizer may lie the config.json of a model.
     declared = stated_class(files) if issubclass(own_class, torch.nn.Module) else None
     chosen = own_class if declared in (None, own_class.__name__) else _declared(name, str(declared))
+    check_classes(cls, {name: chosen})
     return load_part(name, chosen, files, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle)
 
 

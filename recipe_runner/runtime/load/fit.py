@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
+
 from recipe_runner.pipelines.component_fit import Part, misfits
 from recipe_runner.problems.problem import WeightsError
 
@@ -20,8 +22,7 @@ def check_types(pipeline: type[Any], parts: Mapping[str, Any], made_for: str, le
     Raises:
         WeightsError: E505 the class takes no such component, or lacks one it needs; E506 a component of another type.
     """
-    types = pipeline._get_signature_types()  # noqa: SLF001 - diffusers' only account of its components' types
-    needed, settings = pipeline._get_signature_keys(pipeline)  # noqa: SLF001 - as above
+    needed, _ = pipeline._get_signature_keys(pipeline)  # noqa: SLF001 - diffusers' only account of its components
     foreign = [name for name, part in parts.items() if part is not None and name not in needed]
     spared = tuple(name for name in optional_parts(pipeline) if pipeline.__name__ == made_for or not _is_text(name))
     absent = [name for name in needed if parts.get(name) is None and name not in (*spared, *left_out)]
@@ -32,14 +33,23 @@ def check_types(pipeline: type[Any], parts: Mapping[str, Any], made_for: str, le
             f"{pipeline.__name__} does not match the model: {' and '.join(said)}",
             "set base.pipeline: auto, or name the class that the model was made for",
         )
-    for name, part in parts.items():
+    check_classes(pipeline, {name: type(part) for name, part in parts.items() if part is not None})
+
+
+def check_classes(pipeline: type[Any], classes: Mapping[str, type[Any]]) -> None:
+    """Raise unless each component's class is one that the pipeline's signature names; it need not be loaded for that.
+
+    Raises:
+        WeightsError: E506 a component of another type.
+    """
+    types = pipeline._get_signature_types()  # noqa: SLF001 - diffusers' only account of its components' types
+    _, settings = pipeline._get_signature_keys(pipeline)  # noqa: SLF001 - as above
+    for name, found in classes.items():
         wanted = tuple(cls for cls in types.get(name, ()) if isinstance(cls, type))
-        if part is None or name in settings or _accepted(name, part, wanted):
+        if name in settings or _accepted(name, found, wanted):
             continue
         names = " or ".join(cls.__name__ for cls in wanted)
-        raise WeightsError.of(
-            "E506", f"{name}: {pipeline.__name__} needs a {names}, and this is a {type(part).__name__}"
-        )
+        raise WeightsError.of("E506", f"{name}: {pipeline.__name__} needs a {names}, and this is a {found.__name__}")
 
 
 def optional_parts(pipeline: type[Any]) -> tuple[str, ...]:
@@ -52,15 +62,16 @@ def _is_text(name: str) -> bool:
     return name.startswith(("text_encoder", "tokenizer"))
 
 
-def _accepted(name: str, part: Any, wanted: tuple[type, ...]) -> bool:
+def _accepted(name: str, found: type[Any], wanted: tuple[type, ...]) -> bool:
     if name == "scheduler":
-        return hasattr(part, "set_timesteps")
+        return hasattr(found, "set_timesteps")
     if name.startswith(("tokenizer", "feature_extractor")):
         # Slow, fast and Pillow variants are classes of their own with one protocol.
-        return callable(part)
+        read = any("__call__" in vars(each) for each in found.__mro__)
+        return read and not issubclass(found, torch.nn.Module)
     if name == "vae" and any(cls.__name__ in _VAE_CLASSES for cls in wanted):
-        return type(part).__name__ in _VAE_CLASSES
-    return not wanted or isinstance(part, wanted)
+        return found.__name__ in _VAE_CLASSES
+    return not wanted or issubclass(found, wanted)
 
 
 def check_shapes(parts: Mapping[str, Any]) -> None:

@@ -58,8 +58,9 @@ def load_part(
     """
     with part.linked() as folder:
         if issubclass(cls, torch.nn.Module):
-            settings = {"dtype": dtype, "variant": variant, "allow_pickle": allow_pickle, "beside": beside}
-            return _load_model(name, cls, part, folder, **settings)
+            return _load_model(
+                name, cls, part, folder, dtype=dtype, variant=variant, allow_pickle=allow_pickle, beside=beside
+            )
         loaded = _loaded(name, cls, part, folder, local_files_only=True)
     if isinstance(loaded, torch.nn.Module):
         # Its weights would have been read by the class's own rules, and not strictly.
