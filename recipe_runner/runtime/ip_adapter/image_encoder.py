@@ -18,6 +18,7 @@ from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.parts import load_part, stated_class
+from recipe_runner.runtime.load.tensors import align
 from recipe_runner.weights.ip_adapter import READINGS, Features
 
 MOST_LOADED = 2
@@ -146,4 +147,6 @@ class ImageEncoders:
             else:
                 processor = processor_class(**_SORTS[sort].settings(model.config.image_size))
         watch.check()
-        return _Encoder(model.to(self._device), processor, watch)
+        model.to(self._device)
+        align(model)
+        return _Encoder(model, processor, watch)

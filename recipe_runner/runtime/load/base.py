@@ -19,6 +19,7 @@ from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.parts import load_part, stated_class
 from recipe_runner.runtime.load.schedulers import make_scheduler
 from recipe_runner.runtime.load.single_file import load_checkpoint, load_part_file
+from recipe_runner.runtime.load.tensors import align
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, read_index
 
 
@@ -74,6 +75,7 @@ def load_base(model: BaseModel, device: torch.device) -> LoadedBase:
         own = parts["scheduler"]
         scheduler = make_scheduler(own, model.scheduler_class, model.scheduler_config)
         pipeline.to(device)
+        align(*(part for part in parts.values() if isinstance(part, torch.nn.Module)))
         pipeline.set_progress_bar_config(disable=True)
     for watch in watches:
         watch.check()
