@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from recipe_runner.canonical import Json
 from recipe_runner.document.document import Document
-from recipe_runner.document.paths import format_path, prompt_id
+from recipe_runner.document.paths import format_path, locate, parse_path, prompt_id
 from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.plan.adapters import kind_called
 from recipe_runner.plan.adapters.base_parts import check_components
@@ -62,6 +62,8 @@ class _Resolver:
         self._document = document
         self._folder = document.folder
         self._axes = cast("Mapping[str, Sequence[Any]]", document.tree.get("matrix") or {})
+        # A prompt may be called by its id.
+        self._axis_paths = {axis: locate(document.tree, parse_path(axis)) for axis in self._axes}
         self._memo: dict[tuple[object, ...], tuple[object, Any]] = {}
         self._errors: list[RecipeRunnerError] = []
 
@@ -130,8 +132,11 @@ class _Resolver:
 
     def _axis_of(self, path: tuple[str | int, ...]) -> str | None:
         """The axis that sets `path`, or a part of it."""
-        text = f"{format_path(path)}."
-        return next((axis for axis in self._axes if f"{axis}.".startswith(text) or text.startswith(f"{axis}.")), None)
+        for axis, set_path in self._axis_paths.items():
+            common = min(len(path), len(set_path))
+            if path[:common] == set_path[:common]:
+                return axis
+        return None
 
     def _at(self, path: tuple[str | int, ...], *, key: bool = False) -> Place:
         """The place of what is written at `path`, or of its key."""

@@ -70,6 +70,62 @@ def test_forge_s_distilled_guidance_is_flux_s() -> None:
     assert (found.program, found.flow, found.sampling["guidance_scale"]) == ("Forge", True, 3.5)
 
 
+@pytest.mark.parametrize(("written", "scale"), [("1", None), ("1.0", None), ("0.5", None), ("1.5", 1.5), ("4", 4.0)])
+def test_a_guidance_of_one_beside_the_distilled_one_guides_nothing(written: str, scale: float | None) -> None:
+    line = LINE.replace("CFG scale: 7", f"CFG scale: {written}, Distilled CFG Scale: 3.5")
+    found = read_parameters(f"a bear\n{line}")
+    assert found is not None
+    assert found.sampling["guidance_scale"] == 3.5
+    assert found.sampling.get("true_cfg_scale") == scale
+
+
+@pytest.mark.parametrize(
+    ("pairs", "program"),
+    [
+        ("Version: f2.0.1v1.10.1-previous-224", "Forge"),
+        ("Version: v1.10.1-fixed", "A1111"),
+        ("Distilled CFG Scale: 3.5", "Forge"),
+        ("Version: ComfyUI", "ComfyUI"),
+        ('Civitai resources: [{"type":"checkpoint","modelVersionId":1}]', "Civitai"),
+        ("App: SD.Next, Version: f12ab34", "SD.Next"),
+        ("Version: v1.9.4, Model: f222", "A1111"),
+    ],
+)
+def test_the_program_is_told_by_its_version(pairs: str, program: str) -> None:
+    found = read_parameters(f"a bear\n{LINE}, {pairs}")
+    assert found is not None
+    assert found.program == program
+
+
+def test_of_two_equal_keys_the_first_counts() -> None:
+    # What an extension appends does not change what the program wrote.
+    found = read_parameters(f"a bear\n{LINE}, Steps: 99, Seed: 99, Model: dream, Model: other")
+    assert found is not None
+    assert (found.sampling["num_inference_steps"], found.seeds) == (20, (33,))
+    assert found.base is not None
+    assert found.base.name == "dream"
+
+
+def test_a_model_and_a_vae_each_keep_their_own_hash() -> None:
+    found = read_parameters(f"a bear\n{LINE}, Model hash: 1111111111, VAE hash: 2222222222, Model: dream, VAE: soft.pt")
+    assert found is not None
+    assert found.base is not None
+    assert dict(found.base.hashes) == {"Model hash": "1111111111"}
+    assert dict(found.components["vae"].hashes) == {"VAE hash": "2222222222"}
+    unnamed = read_parameters(f"a bear\n{LINE}, Model hash: 1111111111")
+    assert unnamed is not None
+    assert unnamed.base is not None
+    assert (unnamed.base.name, dict(unnamed.base.hashes)) == ("", {"Model hash": "1111111111"})
+
+
+def test_a_lora_s_hash_is_found_under_the_name_that_the_list_can_hold() -> None:
+    # A1111 leaves colons and commas out there, which its list is made with.
+    found = read_parameters(f'a <lora:a,b:0.5>\n{LINE}, Lora hashes: "ab: 123456789abc"')
+    assert found is not None
+    (lora,) = found.adapters
+    assert dict(lora.model.hashes) == {"AutoV3": "123456789abc"}
+
+
 def test_sd_next_names_diffusers_classes() -> None:
     text = "a\nSteps: 20, Size: 1024x1024, Seed: 7, CFG scale: 6, App: SD.Next, Pipeline: StableDiffusionXLPipeline"
     found = read_parameters(f"{text}, Scheduler: EulerAncestralDiscreteScheduler, Operations: txt2img, Model: dream")

@@ -62,6 +62,24 @@ def test_a_sweep_over_a_text_encoder_scale_encodes_each_prompt_anew() -> None:
     assert operations(compile_plan(make.recipe(*variants)))["encode_prompt"] == 6
 
 
+@pytest.mark.parametrize("text_encoder", [{}, {"text_encoder": 0.5}])
+def test_a_sweep_over_the_unet_s_part_of_a_scale_encodes_each_prompt_once(text_encoder: dict[str, Any]) -> None:
+    base, tensors = make.base(), {"unet": 4, "text_encoder": 2}
+    scales = [{"unet": {"down": value}, **text_encoder} for value in (0.0, 0.5, 1.0)]
+    variants = [
+        make.variant(n, base=base, adapters=(make.lora(scale=s, tensors=tensors),)) for n, s in enumerate(scales)
+    ]
+    plan = compile_plan(make.recipe(*variants))
+    assert operations(plan)["encode_prompt"] == 2
+    # The text encoders' handle has their part of the scale alone, and the denoiser's has the whole.
+    made = [node.constants["scales"] for node in plan.graph if node.operation == "set_scales"]
+    assert made == [[scales[0]], [text_encoder], [scales[1]], [scales[2]]]
+    encoded = {node.inputs["model"] for node in plan.graph if node.operation == "encode_prompt"}
+    assert [plan.graph[key].constants["scales"] for key in encoded] == [[text_encoder]]
+    drawn = [plan.graph[node.inputs["model"]].constants["scales"] for node in plan.graph if node.operation == "denoise"]
+    assert drawn[::4] == [[scale] for scale in scales]
+
+
 def test_guidance_above_one_does_not_encode_anew() -> None:
     base = make.base()
     variants = [make.variant(n, base=base, sampling={**make.SAMPLING, "guidance_scale": 5.0 + n}) for n in range(2)]

@@ -74,3 +74,23 @@ def test_rules_pass_over_what_has_the_wrong_shape() -> None:
     )
     document = parse_document(text, "a.yaml")
     assert all(problem.line for problem in check_rules(document))
+
+
+@pytest.mark.parametrize(
+    ("values", "twice"),
+    [
+        ("[true, 1]", 0),
+        ("[0, false]", 0),
+        ("[1, 1.0]", 1),
+        ("[true, true]", 1),
+        ("['1', 1]", 0),
+        ("[[1], [1.0]]", 0),
+        ("[{a: 1, b: 2}, {b: 2, a: 1}]", 1),
+        ("[null, null]", 1),
+    ],
+)
+def test_equal_numbers_are_one_value_of_an_axis_and_true_is_not_1(values: str, twice: int) -> None:
+    head = f"{HEAD}base: {{model: demo/model}}\nprompts: [{{prompt: bears}}]\n"
+    text = f"{head}matrix: {{base.scheduler.config.x: {values}}}\n"
+    codes = [problem.code for problem in check_rules(parse_document(text, "recipe.yaml"))]
+    assert codes.count("W332") == twice

@@ -33,6 +33,12 @@ def test_a_manifest_is_read_back_equal(tmp_path: Path) -> None:
     assert manifest_from(manifest_bytes(failed), "m") == failed
 
 
+def test_text_beyond_ascii_is_written_as_it_is() -> None:
+    made = manifest().model_copy(update={"overrides": ("prompts[0].prompt=ein Bär, 熊, 🐻",)})
+    assert "ein Bär, 熊, 🐻".encode() in manifest_bytes(made)
+    assert manifest_from(manifest_bytes(made), "m") == made
+
+
 def test_an_unchanged_manifest_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     write_manifest(path, manifest())

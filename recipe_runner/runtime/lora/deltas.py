@@ -98,7 +98,7 @@ class Difference:
         magnitude = roles["dora_scale"].flatten()
         magnitude = (self._own(magnitude) if self.dora_axis == 0 else magnitude).reshape(norm.shape)
         # A row of zeros has no direction to scale; LyCORIS and peft leave it zero too.
-        return whole.mul_(magnitude / norm.clamp_min(torch.finfo(torch.float64).tiny)).sub_(weight)
+        return whole.mul_(magnitude / norm.masked_fill_(norm == 0, 1)).sub_(weight)
 
     def of_bias(self, device: torch.device) -> torch.Tensor | None:
         """What is added to the bias at scale 1: float64 [out], on `device`; None for nothing."""
