@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 # Before anything imports huggingface_hub or torch, which read these once: nothing may reach out, the thread count
 # decides float bits, and no test may read or write this person's caches.
 _caches = tempfile.mkdtemp(prefix="recipe-runner-tests-")
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # Whatever a test, or a process that it starts, leaves in the temporary folder goes with ours. A worker of
+    # pytest-xdist inherits the folder. pytest's own folders stay where they are, for those who look at a failure.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.tempdir = os.path.join(_caches, "tmp")  # noqa: PTH118
+    os.mkdir(tempfile.tempdir)  # noqa: PTH102
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HOME=os.path.join(_caches, "huggingface"),  # noqa: PTH118 - a plain string for the environment
@@ -26,6 +33,12 @@ os.environ.update(
     HOME=os.path.join(_caches, "home"),  # noqa: PTH118
 )
 os.makedirs(os.environ["HOME"], exist_ok=True)  # noqa: PTH103
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(_caches, ignore_errors=True)
+
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

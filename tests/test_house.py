@@ -37,7 +37,7 @@ def package(tmp_path: Path) -> Path:
         "two/__init__.py": "from recipe_runner.two import inner",
         "two/inner.py": "def late():\n    from recipe_runner.three import other\n",
         "three/__init__.py": "",
-        "three/other.py": f"from typing import {CHECKING}\nif {CHECKING}:\n    from recipe_runner.two.inner import late\n",
+        "three/other.py": f"from typing import {CHECKING}\nif {CHECKING}:\n from recipe_runner.two.inner import late\n",
         "three/last.py": "from recipe_runner import one\nclass Twice: ...\n",
     }
     for name, text in written.items():
