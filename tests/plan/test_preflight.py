@@ -15,6 +15,7 @@ from support.ip_adapters import write_picture
 from support.safetensors_bytes import whole
 
 from recipe_runner.actions.check_weights import weights_problems
+import recipe_runner
 from recipe_runner.plan.checks import memory
 from recipe_runner.problems.problem import Problem
 from recipe_runner.weights.files import digests
@@ -92,6 +93,42 @@ def test_an_adapter_that_lands_on_a_relative_is_a_warning(folder: Path) -> None:
     (problem,) = told(folder, f"base: {{model: hunyuan}}\n{adapters}")
     assert (problem.code, problem.severity) == ("W763", "warning")
     assert "every tensor lands, but this LoRA was trained on FLUX.1; the base is HunyuanVideo" in problem.message
+
+
+@pytest.mark.parametrize("first", ["own", "foreign"])
+def test_every_value_of_an_axis_may_land_on_a_relative(folder: Path, first: str) -> None:
+    module = "transformer.context_embedder.token_refiner.refiner_blocks.0.attn.to_q"
+    own = whole({f"{module}.lora_A.weight": (4, 3072), f"{module}.lora_B.weight": (3072, 4)})
+    (folder / "lora-own.safetensors").write_bytes(own)
+    files = ["lora-own.safetensors", "lora-flux1-kohya.safetensors"]
+    files = files if first == "own" else files[::-1]
+    text = f"base: {{model: hunyuan}}\nadapters: {{style: {{kind: lora, model: {files[0]}}}}}\n"
+    assert [problem.code for problem in told(folder, text)] == ([] if first == "own" else ["W763"])
+    text += f"matrix: {{adapters.style.model: [{', '.join(files)}]}}\n"
+    assert [problem.code for problem in told(folder, text)] == ["W763"]
+
+
+def test_a_member_of_a_merge_may_land_on_a_relative(folder: Path) -> None:
+    lora = "{kind: lora, model: lora-flux1-kohya.safetensors}"
+    mix = "{kind: merge, adapters: [one, two], weights: [1, 1]}"
+    found = told(folder, f"base: {{model: hunyuan}}\nadapters: {{one: {lora}, two: {lora}, mix: {mix}}}\n")
+    assert [problem.code for problem in found] == ["W763", "W763"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_variant_with_the_most_weights_is_held_against_the_device(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    values = ["{}", "{s: {kind: lora, model: lora-sd1-kohya.safetensors}}"]
+    axis = ", ".join([values[first], values[1 - first]])
+    text = f"base: {{model: sd1, dtype: float16}}\nadapters: {{}}\nmatrix: {{adapters: [{axis}]}}\n"
+    with unhashed():
+        plan = recipe_runner.compile_recipe(recipe(folder, text))
+    small, large = sorted(weights.total for each in plan.recipe.variants if (weights := memory.weights_memory(each)))
+    assert small < large
+    for size, codes in ((large, []), (large - 1, ["W760"]), (small - 1, ["W760"])):
+        monkeypatch.setattr(memory, "device_of", lambda _, size=size: memory.Device("a GPU", size, 9.0))
+        assert [problem.code for problem in told(folder, text)] == codes
 
 
 def test_components_are_held_against_the_pipeline(folder: Path) -> None:

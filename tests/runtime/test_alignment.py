@@ -134,6 +134,7 @@ def test_an_image_encoder(tmp_path: Path, *, hidden: bool) -> None:
     for more in SHIFTS:
         component = ComponentModel(source=source(shifted_folder(folder, tmp_path / str(more), more)), dtype="float32")
         shown = LivePipeline("cpu", "strict", 1).encode_image(shown_picture("look", component, picture, hidden=hidden))
+        assert shown.embeds.negative is not None
         made.append([shown.embeds.positive, shown.embeds.negative])
     require_same(made)
 

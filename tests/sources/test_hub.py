@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from support.hub import hub
-from support.hub_server import TOKEN, HubServer
+from support.hub_server import TOKEN, Fault, HubServer
 from support.safetensors_bytes import whole
 
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.access import Access, Pin, reach
 from recipe_runner.sources.find import find_base, find_beside, find_component, find_weights
+from recipe_runner.sources.hub import client
 from recipe_runner.sources.hub.cache import repository_folder
 from recipe_runner.sources.missing import SourceMissing
 
@@ -259,3 +260,27 @@ def test_a_hub_that_is_down_or_busy(hub: HubServer, tmp_path: Path, monkeypatch:
     with online():
         said = refusal(lambda: find_weights("org/never", folder=tmp_path))
     assert said.startswith("E436 org/never: the Hub cannot be reached (")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError("Consistency check failed: file should be of size 10 but has size 9 (w.safetensors)."), "E437"),
+        (OSError(5, "cannot resize the buffer"), "E436"),
+        (OSError("the window size of the connection was exceeded"), "E436"),
+    ],
+)
+def test_only_the_client_s_own_check_says_that_a_file_has_another_size(error: OSError, code: str) -> None:
+    def fetch() -> None:
+        with client._explained("org/lora", None):
+            raise error
+
+    assert refusal(fetch).startswith(f"{code} org/lora: ")
+
+
+def test_a_file_that_comes_short_is_told(hub: HubServer, tmp_path: Path) -> None:
+    hub.commit("org/lora", {"w.safetensors": LORA})
+    hub.faults.append(Fault("w.safetensors", times=99, cut_to=9))
+    with online():
+        said = refusal(lambda: find_weights("org/lora", folder=tmp_path))
+    assert said.startswith("E437 org/lora: a file came with another size than it should have")

@@ -129,15 +129,17 @@ def _nvidia(tool: str, number: int) -> Device | None:
 
 
 def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
-    """W760 weights that are larger than the device's memory, W761 a dtype that the device does not compute in."""
-    told: dict[int, None] = {}
+    """W760 weights that are larger than the device's memory, W761 a dtype that the device does not compute in.
+
+    Of the variants of one base the one with the most weights counts.
+    """
     device = device_of(recipe.device)
-    for variant in recipe.variants:
-        base = variant.base
-        if device is None or id(base) in told:
-            continue
-        told[id(base)] = None
-        weights = weights_memory(variant)
+    if device is None:
+        return
+    bases = {id(variant.base): variant.base for variant in recipe.variants}
+    largest = _largest_weights(recipe)
+    for base_id, base in bases.items():
+        weights = largest.get(base_id)
         if weights is not None and weights.total > device.memory_bytes:
             takes = f"the weights take {gib(weights.total)} in {weights.dtype}"
             message = f"{takes}; {device.name} has {gib(device.memory_bytes)}"
@@ -146,6 +148,26 @@ def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
         if base.dtype == "bfloat16" and 0 < device.capability < _AMPERE:
             message = f"{device.name} (compute capability {device.capability}) does not compute in bfloat16 itself"
             yield Problem.warning(base.origin, "W761", message, "use float16")
+
+
+def _largest_weights(recipe: ResolvedRecipe) -> dict[int, Weights]:
+    """By the identity of each base the most that a variant of it takes, as far as that is known."""
+    largest: dict[int, Weights] = {}
+    seen: set[tuple[object, ...]] = set()
+    for variant in recipe.variants:
+        # Variants that differ in a scale or a seed share the files.
+        files = [source.digest for adapter in variant.adapters for source in adapter.sources.values()]
+        shown = [prompt for adapter in variant.adapters for prompt in adapter.image_prompts.values()]
+        encoders = [prompt.encoder.source.digest for prompt in shown if prompt.encoder is not None]
+        key = id(variant.base), tuple(files), tuple(encoders)
+        if key in seen:
+            continue
+        seen.add(key)
+        weights = weights_memory(variant)
+        standing = largest.get(id(variant.base))
+        if weights is not None and (standing is None or weights.total > standing.total):
+            largest[id(variant.base)] = weights
+    return largest
 
 
 def gib(size: int) -> str:

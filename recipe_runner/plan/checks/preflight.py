@@ -10,7 +10,7 @@ from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.checks.masks import mask_warnings
 from recipe_runner.plan.checks.memory import memory_warnings
 from recipe_runner.plan.checks.prompt_length import window_warnings
-from recipe_runner.plan.resolved import ResolvedRecipe
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedRecipe
 from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.wording import shown
 from recipe_runner.recipe.rules import check_rules
@@ -85,19 +85,27 @@ def _said(path: Path) -> str:
 
 def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
     """W763 for a LoRA that lands whole on a transformer of another family: some are built of the same blocks."""
-    told: dict[tuple[int, str], None] = {}
+    told: dict[Problem, None] = {}
+    seen: set[tuple[int, str, str]] = set()
     for variant in resolved.variants:
-        for adapter in variant.adapters:
-            place = id(variant.base), adapter.name
+        for adapter in (each for outer in variant.adapters for each in outer.with_members()):
             source = adapter.sources.get("weights")
             lands = adapter.kind == "lora" and "transformer" in (adapter.tensors or {})
-            if not lands or place in told or not isinstance(source, Source):
+            if not lands or not isinstance(source, Source):
                 continue
-            told[place] = None
-            modules = base_modules(variant.base)
-            if modules is None:
-                continue
-            said = advice(read_contents(source.path(source.files[0].name)).shapes, modules)
-            if said:
-                message = f"adapter {adapter.name}: every tensor lands, but {said}"
-                yield Problem.warning(adapter.origin, "W763", message, "use an adapter that was trained on this family")
+            # Variants that differ in a scale share the file.
+            place = id(variant.base), adapter.name, source.digest
+            if place not in seen:
+                seen.add(place)
+                told.update(dict.fromkeys(_other_family(variant.base, adapter, source)))
+    yield from told
+
+
+def _other_family(base: ResolvedBase, adapter: ResolvedAdapter, source: Source) -> Iterator[Problem]:
+    modules = base_modules(base)
+    if modules is None:
+        return
+    said = advice(read_contents(source.path(source.files[0].name)).shapes, modules)
+    if said:
+        message = f"adapter {adapter.name}: every tensor lands, but {said}"
+        yield Problem.warning(adapter.origin, "W763", message, "use an adapter that was trained on this family")

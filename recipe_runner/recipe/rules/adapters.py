@@ -71,7 +71,9 @@ def scales(view: View) -> Iterator[Finding]:
         if adapter.get("kind") == "ip_adapter":
             parts = view.pipeline_entry["components"] if view.pipeline_entry else ("unet", "transformer")
             known = {"unet": DIRECTIONS, "transformer": (JOINT,)}
-            yield from _blocks(scale, path, [name for part in known if part in parts for name in known[part]])
+            yield from _no_components(scale, path)
+            blocks = {name: value for name, value in scale.items() if name not in known}
+            yield from _blocks(blocks, path, [name for part in known if part in parts for name in known[part]])
         else:
             yield from _blocks(mapping(scale.get("unet")), (*path, "unet"), DIRECTIONS)
             yield from _components(view, scale, path)
@@ -87,22 +89,25 @@ def _components(view: View, scale: Mapping[str, Json], path: Path) -> Iterator[F
             yield Finding("E315", message, (*path, component), f"It has {listed(taken, 'and')}.", key=True)
 
 
+def _no_components(scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
+    """E315: an IP-Adapter has one denoiser to act on, so its scale begins with the blocks."""
+    for component, blocks in (("unet", "`down`, `mid` and `up`"), ("transformer", f"`{JOINT}`")):
+        if component in scale:
+            denoiser = "UNet" if component == "unet" else component
+            hint = f"It acts on the {denoiser} alone: write {blocks} without `{component}`."
+            message = "an image prompt adapter's scale has no components"
+            yield Finding("E315", message, (*path, component), hint, key=True)
+
+
 def _blocks(scale: Mapping[str, Json], path: Path, known: Sequence[str]) -> Iterator[Finding]:
     """`known` are the names that blocks are grouped under."""
     for direction, blocks in scale.items():
-        if direction in ("unet", "transformer"):
-            alone = "UNet alone: write `down`, `mid` and `up`"
-            alone = alone if direction == "unet" else f"transformer alone: write `{JOINT}`"
-            hint = f"It acts on the {alone} without `{direction}`."
-            yield Finding(
-                "E315", "an image prompt adapter's scale has no components", (*path, direction), hint, key=True
-            )
-            continue
         if direction not in known:
             denoiser = "a UNet" if "down" in known else "a transformer"
             message = f"{denoiser} has no block `{shown(direction)}`"
             hint = did_you_mean(direction, known, "It has") or f"It has {', '.join(known)}."
             yield Finding("E315", message, (*path, direction), hint, key=True)
+            continue
         for block in mapping(blocks):
             if not _BLOCK.fullmatch(block):
                 message = f"`{shown(block)}` is not a block of `{shown(direction)}`"

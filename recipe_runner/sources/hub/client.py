@@ -172,6 +172,10 @@ def _bar(meter: Meter, name: str) -> type[hub_bar]:
     return Bar
 
 
+_WRONG_SIZE = "Consistency check failed"
+"""How the client begins to say that a file has another size than it should have; it has no class for that."""
+
+
 @contextmanager
 def _explained(address: str, revision: str | None) -> Iterator[None]:
     """The client's errors as problems that say what to do; its log lines are held back."""
@@ -191,7 +195,7 @@ def _explained(address: str, revision: str | None) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise
-        if "size" in str(error):
+        if _WRONG_SIZE in str(error):
             hint = "the connection was cut or a proxy is at fault; try again"
             raise _refused("E437", f"{address}: a file came with another size than it should have", hint) from error
         message = f"{address}: the Hub cannot be reached ({error.strerror or type(error).__name__})"
