@@ -16,7 +16,7 @@ def shown(value: object, longest: int = _LONGEST) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, with the value where that is short: `the text "abc"`, `a list of 2`."""
+    """What a value is, with the value where that is short: `the text "abc"`, `the number 5`, `a list`."""
     if value is None:
         return "null"
     if isinstance(value, bool):

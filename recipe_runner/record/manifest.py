@@ -44,7 +44,7 @@ class Git(Strictly):
 class Failure(Strictly):
     """Why a run is not complete."""
 
-    code: str = Field(title="Code", description="The problem's code.", pattern=r"^[EW][0-9]{3}$", examples=["E702"])
+    code: str = Field(title="Code", description="The problem's code.", pattern=r"^[EW][0-9]{3}$", examples=["E705"])
     message: str = Field(title="Message", description="The problem.", examples=["the image has NaN pixels"])
     node: str | None = Field(
         None, title="Node", description="Key of the node that failed, where one did.", examples=["denoise:4f0c2b"]

@@ -4,7 +4,7 @@ A picture lies in `<2 hex>/<node key>.<format>` and its record in `<node key>.js
 says what the picture's bytes must be, so a picture without its record, a record without its picture, and a pair that
 do not agree are all the same as no picture. The record is proved like the picture, by a digest of its own. Pictures in
 the store are bare: what depends on the run that asks (its `parameters` text and plan digest) is added to the run's own
-copy by `recipe_runner.images.encode`.
+copy by `recipe_runner.images.metadata`.
 """
 
 from __future__ import annotations

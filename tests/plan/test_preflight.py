@@ -14,8 +14,8 @@ from support.header_bases import flux_base, header_base, write_table
 from support.ip_adapters import write_picture
 from support.safetensors_bytes import whole
 
-from recipe_runner.actions.check_weights import weights_problems
 import recipe_runner
+from recipe_runner.actions.check_weights import weights_problems
 from recipe_runner.plan.checks import memory
 from recipe_runner.problems.problem import Problem
 from recipe_runner.weights.files import digests
