@@ -96,43 +96,6 @@ def test_a_lock_names_everything_and_is_the_same_each_time(
 
 
 @pytest.mark.usefixtures("recipe")
-def test_a_lock_says_all_that_the_recipe_says_of_where_a_source_is(
-    hub: HubServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    halves = {name.replace(".safetensors", ".fp16.safetensors"): data for name, data in BASE.items()}
-    hub.commit("org/demo", BASE | halves)
-    hub.commit("org/outline", {"in/outline.safetensors": LORA, "in/other.safetensors": LORA})
-    vae = "{model: org/demo, subfolder: vae, variant: fp16}"
-    base = f"base: {{model: org/demo, revision: main, variant: fp16, components: {{vae: {vae}}}}}"
-    path = Path("recipe.yaml")
-    path.write_text(
-        RECIPE.replace("base:\n  model: org/demo", base).replace(
-            "model: org/outline", "model: org/outline, subfolder: in, weight_name: outline.safetensors, revision: main"
-        )
-    )
-    locked(capsys)
-    lock = read_lock(Path("recipe.lock.yaml"))
-    assert lock is not None
-    said = {
-        role: entry.model_dump(exclude_none=True, exclude={"files", "commit"}) for role, entry in lock.sources.items()
-    }
-    assert said == {
-        "base": {"address": "org/demo", "revision": "main", "variant": "fp16"},
-        "base.components.vae": {"address": "org/demo", "subfolder": "vae", "variant": "fp16"},
-        "adapters.outline": {
-            "address": "org/outline",
-            "revision": "main",
-            "subfolder": "in",
-            "weight_name": "outline.safetensors",
-        },
-    }
-    # The same repository at another variant is another source.
-    assert call(capsys, "lock", "--check", "recipe.yaml").status == 0
-    path.write_text(path.read_text().replace("revision: main, variant: fp16", "revision: main"))
-    assert call(capsys, "lock", "--check", "recipe.yaml").status == 1
-
-
-@pytest.mark.usefixtures("recipe")
 def test_what_is_pinned_stays_until_it_is_upgraded(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     locked(capsys)
     first = text()
