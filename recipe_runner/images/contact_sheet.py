@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.images.labels import axis_names, cut, drawable, heading, wrap
-from recipe_runner.images.metadata import UNREADABLE
+from recipe_runner.images.read import WRITTEN, UnreadableImage, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,10 +108,10 @@ class _Layout:
         if path is None:
             return None
         try:
-            with Image.open(path) as image:
+            with open_image(path, WRITTEN) as image:
                 size = (max(1, round(image.width * self._scale)), max(1, round(image.height * self._scale)))
                 picture = image.convert("RGB")
-        except UNREADABLE:
+        except UnreadableImage:
             return None
         if self._scale >= 1:
             return picture.resize(size, Image.Resampling.NEAREST)
@@ -180,9 +180,9 @@ def _largest_picture(rows: Sequence[Row]) -> tuple[int, int]:
     width, height = 0, 0
     for path in (path for row in rows for path in row.images if path is not None):
         try:
-            with Image.open(path) as image:
+            with open_image(path, WRITTEN) as image:
                 width, height = max(width, image.width), max(height, image.height)
-        except UNREADABLE:
+        except UnreadableImage:
             continue
     return (width, height) if width else (_TINY, _TINY)
 

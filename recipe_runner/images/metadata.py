@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from recipe_runner.images.read import WRITTEN, open_image
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 PLAN_KEYWORD = "recipe_runner plan"
 RECIPE_KEYWORD = "recipe_runner recipe"
 """Begins an EXIF MakerNote, too, and a NUL follows it there."""
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no picture, is damaged, or is absurdly large."""
 
 _PARAMETERS_KEYWORD = "parameters"
 _PNG_SIGNATURE_AND_HEADER = 8 + 25
@@ -89,14 +87,19 @@ def read_metadata(path: Path) -> Metadata:
         raise RecordError(problem) from error
     try:
         return metadata_of(data)
-    except (*UNREADABLE, struct.error, LookupError) as error:
+    except (ValueError, LookupError) as error:
         problem = Problem(code="E806", message=f"not a picture that can be read: {error}", place=Place(str(path)))
         raise RecordError(problem) from error
 
 
 def metadata_of(data: bytes) -> Metadata:
-    """What the image file with the bytes `data` says about itself; Pillow's errors for what is not a picture."""
-    with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+    """What the image file with the bytes `data` says about itself.
+
+    Raises:
+        UnreadableImage: as `open_image`.
+        ValueError: a text in it is not in the encoding that it says.
+    """
+    with open_image(BytesIO(data), WRITTEN) as image:
         if isinstance(image, PngImageFile):
             texts = image.text
             return Metadata(
@@ -168,7 +171,7 @@ def _into_jpeg(data: bytes, tiff: bytes) -> bytes:
 
 
 def _into_webp(data: bytes, tiff: bytes) -> bytes:
-    with Image.open(BytesIO(data), formats=("WEBP",)) as image:
+    with open_image(BytesIO(data), ("WEBP",)) as image:
         width, height = image.size
     has_exif = 0x08
     size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image
 
 from recipe_runner.disk.atomic import reading
-from recipe_runner.images.metadata import UNREADABLE
+from recipe_runner.images.read import WRITTEN, UnreadableImage, open_image
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 
@@ -71,9 +70,9 @@ def read_pixels(path: Path) -> Pixels:
         file = path.open("rb")
     with file:
         try:
-            with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:
+            with open_image(file, WRITTEN) as image:
                 return np.asarray(image.convert("RGB"))
-        except UNREADABLE as error:
+        except UnreadableImage as error:
             problem = Problem(code="E806", message=f"not a picture that can be read: {error}", place=Place(str(path)))
             raise RecordError(problem) from error
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from recipe_runner.disk.atomic import make_folder, write_file
 from recipe_runner.disk.inside import inside
-from recipe_runner.images.metadata import UNREADABLE
+from recipe_runner.images.read import WRITTEN, UnreadableImage, open_image
 from recipe_runner.problems.problem import RecordError
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ def write_thumbnails(run: Path, images: Iterable[LargeImage]) -> dict[str, str]:
 
 def _read_and_write(image: Path, thumbnail: Path) -> bool:
     try:
-        with Image.open(image) as picture:
+        with open_image(image, WRITTEN) as picture:
             picture.draft("RGB", (2 * SIDE, 2 * SIDE))
             pixels = picture.convert("RGB")
-    except UNREADABLE:
+    except UnreadableImage:
         return False
     try:
         # Renamed into its place, so that a link that stands there is not followed.

@@ -13,6 +13,7 @@ from PIL import Image
 
 from recipe_runner.exchange.importers.png_texts import SIGNATURE, png_texts, text_of_bytes
 from recipe_runner.images.metadata import MAKER_NOTE, RECIPE_KEYWORD, recipe_of_note
+from recipe_runner.images.read import UnreadableImage, open_image
 
 USER_COMMENT = "UserComment"
 """The keyword of an EXIF user comment among a picture's texts."""
@@ -24,7 +25,7 @@ _WINDOWS = (0x9C9C,)
 _PREFIX = 8
 _DAMAGED = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, AttributeError,
-    MemoryError, struct.error, Image.DecompressionBombError,
+    MemoryError, struct.error,
 )  # fmt: skip
 """What Pillow's readers raise for damaged files."""
 
@@ -56,16 +57,13 @@ def picture_texts(data: bytes, format_name: str) -> dict[str, str]:
         texts = png_texts(data)
         raw = texts.pop("\0exif", None)
         return texts if raw is None else {**_exif_texts(_exif(raw.encode("latin-1"))), **texts}
-    Image.init()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # The plugin itself: `Image.open` refuses what has more pixels than it would decode, and none are decoded.
-            image = Image.OPEN[format_name][0](BytesIO(data), "")
+        # No pixel is decoded, so that they may be any number.
+        with open_image(BytesIO(data), (format_name,), largest=None) as image:
             comment = image.info.get("comment")
             texts = _exif_texts(image.getexif())
-    except _DAMAGED as error:
-        raise Damaged(str(error) or type(error).__name__) from error
+    except UnreadableImage as error:
+        raise Damaged(str(error)) from error
     if isinstance(comment, bytes):
         texts["comment"] = text_of_bytes(comment)
     return texts

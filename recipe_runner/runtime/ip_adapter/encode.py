@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -19,7 +18,7 @@ from recipe_runner.runtime.load.file_guard import Watch
 from recipe_runner.runtime.load.tensors import read_tensors
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
-from recipe_runner.weights.files.image_embeds import embeds_shape
+from recipe_runner.weights.files.image_embeds import embeds_shape, read_array
 from recipe_runner.weights.ip_adapter import Shown
 
 
@@ -100,7 +99,7 @@ def _array(source: Source) -> torch.Tensor:
     embeds_shape(path, source.address)
     if identify_format(path) == "numpy":
         # Not mapped: a file that is overwritten must not change what was read.
-        return torch.from_numpy(np.load(path, allow_pickle=False)).float()
+        return torch.from_numpy(read_array(path, source.address, mapped=False)).float()
     (tensor,) = read_tensors(path, allow_pickle=False).values()
     return tensor.float()
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
 
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.formats import DESCRIPTIONS, identify_format
 from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.modules import Shape
 
+if TYPE_CHECKING:
+    import numpy as np
+
 SUFFIXES = (".npy", ".safetensors")
 """Suffixes that tell an embedding from a picture."""
 _PAIR = 2
+_DAMAGED = (
+    ValueError, OSError, EOFError, SyntaxError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError,
+    TokenError,
+)  # fmt: skip
+"""What numpy raises for a damaged file: it reads the header, a Python literal, with Python's own parser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +63,31 @@ def embeds_shape(path: Path, shown: str) -> Shape:
 
 
 def _numpy_shape(path: Path, shown: str) -> Shape:
+    array = read_array(path, shown, mapped=True)
+    if array.dtype.kind != "f":
+        raise WeightsError.of("E646", f"{shown}: its numbers are of type {array.dtype}, not floating-point")
+    return tuple(array.shape)
+
+
+def read_array(path: Path, shown: str, *, mapped: bool) -> np.ndarray[Any, Any]:
+    """The array in a .npy file, read whole or `mapped` into memory; nothing in it is unpickled.
+
+    Raises:
+        WeightsError: E627 it is damaged, or holds Python objects.
+    """
     import numpy as np  # noqa: PLC0415 - only recipes with such a file need it to be planned
 
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with warnings.catch_warnings():
+            # numpy's remarks on the Python that a damaged header might be.
+            warnings.simplefilter("ignore")
+            found: np.ndarray[Any, Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except _DAMAGED as error:
         hint = "write the embedding with numpy.save, or download or copy the file again"
         raise WeightsError.of(
             "E627", f"{shown}: the array cannot be read without unpickling ({error})", hint
         ) from error
-    if array.dtype.kind != "f":
-        raise WeightsError.of("E646", f"{shown}: its numbers are of type {array.dtype}, not floating-point")
-    return tuple(array.shape)
+    return found
 
 
 def read_as(shape: Shape, width: int, *, patches: bool, paired: bool = False, shown: str) -> Embeds:
