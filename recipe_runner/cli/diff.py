@@ -79,23 +79,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(difference: Difference, output_format: str, output: Path | None, *, embed: bool) -> None:
     from recipe_runner.report import diff  # noqa: PLC0415
+    from recipe_runner.report.escape import Coloured, Escaped, Written  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import wants_colour  # noqa: PLC0415
 
     if output_format == "human":
-        text = diff.diff_text(difference, colour=output is None and wants_colour(sys.stdout))
+        text = Coloured(diff.diff_text(difference, colour=output is None and wants_colour(sys.stdout)))
     elif output_format == "json":
         text = diff.diff_json(difference)
     elif output_format == "markdown":
         from recipe_runner.report.diff_markdown import diff_markdown  # noqa: PLC0415
 
-        text = diff_markdown(difference)
+        text = Written(diff_markdown(difference))
     elif output_format == "github":
-        text = diff.diff_github(difference)
+        text = Escaped(diff.diff_github(difference))
     else:
         from recipe_runner.report.diff_html import diff_html  # noqa: PLC0415 - imports jinja2
 
         folder = output.parent if output else Path()
-        text = diff_html(difference, folder, embed=embed).decode()
+        text = Escaped(diff_html(difference, folder, embed=embed).decode())
     if output is None:
         sys.stdout.write(text)
     else:

@@ -57,9 +57,19 @@ def run(arguments: argparse.Namespace) -> int:
         answer = {"to": arguments.to, "paths": paths, "texts": texts, **problems_json(problems)}
         print(json.dumps(answer, indent=2, ensure_ascii=False))  # noqa: T201
     else:
-        sys.stdout.write("".join(f"{path}\n" for path in paths) if output else "\n".join(exported.texts.values()))
+        _print(paths, None if output else "\n".join(exported.texts.values()), arguments.to)
         print_problems(problems, "human", file=sys.stderr)
     return max((CODES[problem.code].exit_status for problem in problems if problem.severity == "error"), default=0)
+
+
+def _print(paths: list[str], text: str | None, target: str) -> None:
+    """The paths that were written, or the text where it goes to the standard output."""
+    from recipe_runner.report.escape import Written, inert, visible  # noqa: PLC0415
+
+    sys.stdout.write("".join(f"{path}\n" for path in paths) if text is None else Written(text))
+    # The other formats have escapes of their own.
+    if text is not None and target == "a1111" and inert(visible(text)) != text:
+        sys.stderr.write("some characters are shown as escapes here; -o writes the texts as they are\n")
 
 
 def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exported:

@@ -13,6 +13,7 @@ from recipe_runner.diff.operand import NOTHING, read_side
 from recipe_runner.problems.codes import USAGE
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.diff import diff_text
+from recipe_runner.report.escape import Coloured, visible
 from recipe_runner.report.terminal.problems import problem_text, wants_colour
 
 ARGUMENTS = (7, 9)
@@ -39,8 +40,8 @@ def answer(given: Sequence[str]) -> int:
         text = diff_text(compare(old, new), colour=colour)
     except RecipeRunnerError as error:
         text = "".join(problem_text(problem, colour=colour) for problem in error.problems)
-        text += "".join(difflib.unified_diff(_lines(old_file), _lines(new_file), *labels))
-    sys.stdout.write(f"{text}\n")
+        text += visible("".join(difflib.unified_diff(_lines(old_file), _lines(new_file), *labels)))
+    sys.stdout.write(Coloured(f"{text}\n"))
     return 0
 
 

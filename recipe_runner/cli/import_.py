@@ -156,6 +156,7 @@ def _warnings(name: str, recipe: ImportedRecipe) -> Iterator[Problem]:
 
 
 def _print(answers: list[dict[str, Any]], problems: list[Problem], output_format: str) -> None:
+    from recipe_runner.report.escape import Written  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import problems_json  # noqa: PLC0415
 
     if output_format == "json":
@@ -163,5 +164,5 @@ def _print(answers: list[dict[str, Any]], problems: list[Problem], output_format
         sys.stdout.write("\n")
         return
     printed = [answer["recipe"] for answer in answers if answer["path"] is None]
-    sys.stdout.write("---\n".join(printed))
+    sys.stdout.write(Written("---\n".join(printed)))
     sys.stdout.write("".join(f"{answer['path']}\n" for answer in answers if answer["path"] is not None))

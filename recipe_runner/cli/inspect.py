@@ -42,8 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         trees = [identity_json(identity, hashes) for identity, hashes in zip(found, digests, strict=True)]
         text = json.dumps(trees[0] if len(trees) == 1 else {"files": trees}, indent=2, ensure_ascii=False)
-        # Half a surrogate pair, in a name that a file holds, becomes the escape that JSON has for it.
-        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+        sys.stdout.write(f"{text}\n")
     else:
         texts = [
             identity_text(identity, hashes, verbose=arguments.verbose)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from recipe_runner.problems.codes import BUG, CODES, INTERRUPTED, USAGE
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError
+from recipe_runner.report.escape import safe_streams
 from recipe_runner.report.terminal.streams import OutputLost, guarded
 from recipe_runner.version import __version__
 
@@ -130,10 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # takes a tenth of its time.
     gc.set_threshold(100_000, 20, 100)
     words = list(sys.argv[1:] if argv is None else argv)
-    with guarded():
+    with guarded(), safe_streams():
         try:
             try:
-                return _run(words)
+                return _answer(words)
             finally:
                 sys.stdout.flush()
         except OutputLost as lost:
@@ -141,8 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if isinstance(lost.error, BrokenPipeError) else _tell(_lost(lost), "human")
 
 
-def _run(words: list[str]) -> int:
-    """Run one command and return its exit status."""
+def _answer(words: list[str]) -> int:
+    """Run the command that `words` name, and return the exit status."""
     typed = next((word for word in words if not word.startswith("-")), "")
     parser = build_parser(typed)
     arguments, unknown = parser.parse_known_args(words)

@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.plan.checks.preflight import fit_warnings  # noqa: PLC0415
     from recipe_runner.record.state import plan_state  # noqa: PLC0415
     from recipe_runner.report import plan as report  # noqa: PLC0415
+    from recipe_runner.report.escape import Written  # noqa: PLC0415
     from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
@@ -46,5 +47,5 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.format == "json"
             else report.plan_text(plan, state, every=arguments.verbose)
         )
-    sys.stdout.write(text)
+    sys.stdout.write(Written(text) if arguments.format in ("mermaid", "dot") else text)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the runs, or the images of one."""
     from recipe_runner.record.listing import find_runs, image_rows  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.report.escape import Written, one_line  # noqa: PLC0415
 
     if arguments.action == "list":
         runs = find_runs(arguments.runs)
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             told = [{**asdict(each), "folder": each.folder.as_posix()} for each in runs]
             sys.stdout.write(json.dumps({"runs": told}, indent=2) + "\n")
         else:
-            sys.stdout.write("".join(f"{line}\n" for line in _lines(runs)))
+            sys.stdout.write("".join(f"{one_line(line)}\n" for line in _lines(runs)))
             if not runs:
                 sys.stderr.write(f"there are no runs in {arguments.runs}\n")
         return 0
@@ -58,12 +60,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         sys.stdout.write(json.dumps({"images": rows}, indent=2, ensure_ascii=False) + "\n")
     elif arguments.format == "csv":
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]) if rows else ["path"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        sys.stdout.write(Written(_csv(rows)))
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _table(rows)))
+        sys.stdout.write("".join(f"{one_line(line)}\n" for line in _table(rows)))
     return 0
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    from recipe_runner.report.escape import csv_cell  # noqa: PLC0415
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([csv_cell(name) for name in (rows[0] if rows else ["path"])])
+    writer.writerows([csv_cell(value) for value in row.values()] for row in rows)
+    return text.getvalue()
 
 
 def _lines(runs: Sequence[RunSummary]) -> list[str]:

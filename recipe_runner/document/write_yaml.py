@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import yaml
 
 from recipe_runner.canonical import Json
 from recipe_runner.document.scalars import read_scalar
+
+# What a CI system takes for a command where it stands in its output: between double quotes it can be escaped.
+_COMMAND = re.compile(r"(?:^|\s)::|##[A-Za-z]*\[")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -28,7 +32,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     style = None if plain else "'"
     if "\n" in value:
         style = "|"
-    if not value.replace("\n", "").isprintable() or not value.strip("\n"):
+    if not value.replace("\n", "").isprintable() or not value.strip("\n") or _COMMAND.search(value):
         style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 

@@ -10,18 +10,8 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Difference, ImagePair, PictureSide, Word
-from recipe_runner.report.diff_lines import (
-    SHOWN,
-    counts,
-    line,
-    measure_text,
-    name_of,
-    reasons,
-    safe,
-    sections,
-    verdicts,
-)
-from recipe_runner.report.terminal.problems import annotation
+from recipe_runner.report.diff_lines import SHOWN, counts, line, measure_text, name_of, reasons, sections, verdicts
+from recipe_runner.report.escape import annotation, one_line
 
 _COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "~": "\x1b[33m", "head": "\x1b[1m", "plain": "\x1b[0m"}
 SAME = "the same by meaning"
@@ -36,7 +26,7 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
     def paint(role: str, text: str) -> str:
         return f"{_COLOURS[role]}{text}{_COLOURS['plain']}" if colour else text
 
-    yield paint("head", f"{difference.kind}: {safe(difference.old)} → {safe(difference.new)}")
+    yield paint("head", f"{difference.kind}: {one_line(difference.old)} → {one_line(difference.new)}")
     if difference.same:
         yield f"  {SAME}"
     for section, lines in sections(difference.changes):
@@ -53,7 +43,7 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
         whys = [f"{n} {fate if n == 1 else _plural(fate)}: {why}" for fate, why, n in reasons(difference.cost)]
         yield from (f"  {text}" for text in _cut(whys))
         for reason in difference.cost.provisional:
-            yield f"  provisional: {safe(reason)}"
+            yield f"  provisional: {one_line(reason)}"
     if difference.pairs:
         yield ""
         yield paint("head", "images")
@@ -61,7 +51,7 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
         yield from (f"  {text}" for text in _cut([_pair_text(pair) for pair in unequal(difference)]))
     if difference.notes:
         yield ""
-        yield from (f"note: {safe(note)}" for note in difference.notes)
+        yield from (f"note: {one_line(note)}" for note in difference.notes)
 
 
 def _marked(piece: Word, paint: Any, mark: bool) -> str:  # noqa: FBT001
@@ -82,7 +72,7 @@ def unequal(difference: Difference) -> list[ImagePair]:
 
 
 def _pair_text(pair: ImagePair) -> str:
-    told = [pair.verdict, measure_text(pair), *(f"because of {safe(reason)}" for reason in pair.reasons[:3])]
+    told = [pair.verdict, measure_text(pair), *(f"because of {one_line(reason)}" for reason in pair.reasons[:3])]
     return f"{name_of(pair)}: {'; '.join(text for text in told if text)}"
 
 
@@ -144,7 +134,7 @@ def diff_github(difference: Difference) -> str:
     """One notice for each change, at its line of the new file, and one for the images."""
     notices = []
     for change in difference.changes:
-        entry, path = line(change), safe(change.path)
+        entry, path = line(change), one_line(change.path)
         told = "".join(_marked(piece, None, mark=True) if change.words else piece.text for piece in entry.pieces)
         on_new = change.place is not None and change.place.new
         place = (change.place.path, change.place.line, change.place.column) if change.place and on_new else (("", 0, 0))

@@ -11,6 +11,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Cost, Difference, Fate, ImagePair, Verdict, Word
 from recipe_runner.images.labels import image_name
 from recipe_runner.problems.wording import written
+from recipe_runner.report.escape import one_line
 
 Sign = Literal["+", "-", "~"]
 _LONGEST = 240
@@ -39,7 +40,7 @@ def line(change: Change) -> Line:
     """What is said of one change."""
     sign: Sign = SIGNS.get(change.what, "~")
     pieces: tuple[Word, ...]
-    path = safe(change.path.removeprefix(f"{change.section}."))
+    path = one_line(change.path.removeprefix(f"{change.section}."))
     if change.what == "added":
         pieces = (Word("+", shown(change.new)),)
     elif change.what == "removed":
@@ -47,7 +48,7 @@ def line(change: Change) -> Line:
     elif change.what == "renamed":
         pieces = (Word(" ", "renamed from "), Word("-", shown(change.old)))
     elif change.words:
-        pieces = tuple(Word(word.sign, safe(word.text)) for word in change.words)
+        pieces = tuple(Word(word.sign, one_line(word.text)) for word in change.words)
     else:
         pieces = (Word("-", shown(change.old)), Word(" ", " → "), Word("+", shown(change.new)))
         pieces = (Word(" ", "order "), *pieces) if change.what == "reordered" else pieces
@@ -59,10 +60,10 @@ def shown(value: Json) -> str:
     if isinstance(value, list) and value and all(type(item) is int for item in value):
         return _ranges(value)
     if isinstance(value, list) and all(not isinstance(item, (list, Mapping)) for item in value):
-        return safe(", ".join(shown(item) for item in value))
+        return one_line(", ".join(shown(item) for item in value))
     if isinstance(value, str) and len(value) == _DIGEST and set(value) <= set("0123456789abcdef"):
         return value[:12]
-    text = safe(value if isinstance(value, str) and value else written(value))
+    text = one_line(value if isinstance(value, str) and value else written(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
@@ -82,11 +83,6 @@ def _ranges(numbers: Sequence[int]) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def safe(text: str) -> str:
-    """A control character would do to a terminal what it stands for; a line break is told as one."""
-    return "".join(c if c.isprintable() else "⏎" if c == "\n" else "\ufffd" for c in text)
-
-
 def counts(cost: Cost) -> str:
     """`8 images change, 4 stay`, and what that costs."""
     told = {"changes": "change", "stays": "stay", "appears": "appear", "vanishes": "vanish"}
@@ -102,7 +98,7 @@ def counts(cost: Cost) -> str:
 def reasons(cost: Cost) -> Iterator[tuple[Fate, str, int]]:
     """Why images change, appear or vanish, and how many for each reason."""
     for (fate, reason), count in cost.reasons().items():
-        yield fate, safe(reason), count
+        yield fate, one_line(reason), count
 
 
 def verdicts(difference: Difference) -> str:
@@ -115,7 +111,7 @@ def verdicts(difference: Difference) -> str:
 
 def name_of(pair: ImagePair) -> str:
     """`star, seed 1, outline.scale 0.5`."""
-    return safe(image_name(pair.prompt, pair.seed, pair.variant))
+    return one_line(image_name(pair.prompt, pair.seed, pair.variant))
 
 
 def measure_text(pair: ImagePair) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from recipe_runner.diff.difference import Cost, Difference, Word
 from recipe_runner.report.diff import SAME, unequal
-from recipe_runner.report.diff_lines import SHOWN, counts, measure_text, name_of, reasons, safe, sections, verdicts
+from recipe_runner.report.diff_lines import SHOWN, counts, measure_text, name_of, reasons, sections, verdicts
+from recipe_runner.report.escape import markdown
 
 _SIGNS = {"+": "added", "-": "removed", "~": "changed"}
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&:])")
 
 
 def diff_markdown(difference: Difference) -> str:
@@ -19,23 +18,23 @@ def diff_markdown(difference: Difference) -> str:
 
 
 def _lines(difference: Difference) -> Iterator[str]:
-    yield f"### {_plain(difference.old)} → {_plain(difference.new)}"
+    yield f"### {markdown(difference.old)} → {markdown(difference.new)}"
     yield ""
     if difference.same:
         yield f"{SAME.capitalize()}."
         yield ""
     for section, lines in sections(difference.changes):
-        yield f"**{_plain(section)}**"
+        yield f"**{markdown(section)}**"
         yield ""
         for entry in lines:
-            yield f"- {_SIGNS[entry.sign]} {_plain(entry.path)}: {''.join(map(_dressed, entry.pieces))}"
+            yield f"- {_SIGNS[entry.sign]} {markdown(entry.path)}: {''.join(map(_dressed, entry.pieces))}"
         yield ""
     if difference.cost is not None:
         yield from _cost(difference.cost)
     if difference.pairs:
         yield from _pairs(difference)
     for note in difference.notes:
-        yield f"> {_plain(note)}"
+        yield f"> {markdown(note)}"
         yield ""
 
 
@@ -46,11 +45,11 @@ def _cost(cost: Cost) -> Iterator[str]:
     if listed:
         yield "| images | fate | reason |"
         yield "|--:|---|---|"
-        yield from (f"| {count} | {fate} | {_plain(reason)} |" for fate, reason, count in listed[:SHOWN])
+        yield from (f"| {count} | {fate} | {markdown(reason)} |" for fate, reason, count in listed[:SHOWN])
         yield from (f"| | | … and {len(listed) - SHOWN} more |" for _ in listed[SHOWN : SHOWN + 1])
         yield ""
     for reason in cost.provisional:
-        yield f"> provisional: {_plain(reason)}"
+        yield f"> provisional: {markdown(reason)}"
         yield ""
 
 
@@ -64,20 +63,15 @@ def _pairs(difference: Difference) -> Iterator[str]:
     yield "|---|---|---|---|"
     for pair in pairs[:SHOWN]:
         cells = (name_of(pair), pair.verdict, measure_text(pair), "; ".join(pair.reasons[:3]))
-        yield f"| {' | '.join(_plain(cell) for cell in cells)} |"
+        yield f"| {' | '.join(markdown(cell) for cell in cells)} |"
     yield ""
     if len(pairs) > SHOWN:
         yield f"… and {len(pairs) - SHOWN} more"
         yield ""
 
 
-def _plain(text: str) -> str:
-    """Text that no reader of Markdown takes for markup, a mention or a link."""
-    return _MARKUP.sub(r"\\\1", safe(" ".join(text.splitlines()))).replace("\\@", "@\u200b").replace("\\:", ":")
-
-
 def _dressed(piece: Word) -> str:
-    text = _plain(piece.text)
+    text = markdown(piece.text)
     inner = text.strip()
     if piece.sign == " " or not inner:
         return text

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from recipe_runner.canonical import Json
+from recipe_runner.report.escape import one_line
 from recipe_runner.weights.identify.identity import Identity
 
 _AUTOV2, _AUTOV3 = 10, 12
@@ -62,9 +63,7 @@ def identity_json(identity: Identity, hashes: Mapping[str, Json]) -> dict[str, J
 
 def identity_text(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool = False) -> str:
     """An identity for a person; `verbose` adds every kind's reason and all metadata."""
-    # What a file says may hold control characters, which would do to the terminal what they stand for.
-    lines = _lines(identity, hashes, verbose=verbose)
-    return "".join("".join(c if c.isprintable() else "\ufffd" for c in line) + "\n" for line in lines)
+    return "".join(f"{one_line(line)}\n" for line in _lines(identity, hashes, verbose=verbose))
 
 
 def _lines(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool) -> Iterator[str]:

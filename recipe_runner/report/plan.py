@@ -11,6 +11,7 @@ from recipe_runner.plan.checks.memory import Weights, gib, weights_memory
 from recipe_runner.plan.compile import Plan
 from recipe_runner.plan.resolved import ResolvedAdapter
 from recipe_runner.record.state import State
+from recipe_runner.report.escape import dot, mermaid, one_line
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
 
@@ -21,7 +22,7 @@ LABEL = 60
 
 def plan_text(plan: Plan, state: State, *, every: bool = False) -> str:
     """The plan for a person; `every` lists each image."""
-    return "\n".join(_lines(plan, state, every=every)) + "\n"
+    return "".join(f"{one_line(line)}\n" for line in _lines(plan, state, every=every))
 
 
 def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
@@ -125,22 +126,21 @@ def _tree(plan: Plan, state: State) -> Json:
 
 def plan_mermaid(plan: Plan) -> str:
     """The build graph as a Mermaid flowchart."""
-    lines = ["flowchart LR"]
-    for node in plan.graph:
-        label = label_of(node).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
-        lines.append(f'  n{node.key[:12]}["{label}"]')
-    lines += [f"  n{key[:12]} -->|{name}| n{node.key[:12]}" for node in plan.graph for name, key in _edges(node)]
+    lines = ["flowchart LR", *(f'  n{node.key[:12]}["{mermaid(label_of(node))}"]' for node in plan.graph)]
+    lines += [
+        f"  n{key[:12]} -->|{mermaid(name)}| n{node.key[:12]}" for node in plan.graph for name, key in _edges(node)
+    ]
     return "\n".join(lines) + "\n"
 
 
 def plan_dot(plan: Plan) -> str:
     """The build graph in Graphviz's DOT language."""
     lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
-    for node in plan.graph:
-        label = label_of(node).replace("\\", "\\\\").replace('"', '\\"')
-        lines.append(f'  "{node.key[:12]}" [label="{label}"];')
+    lines += [f'  "{node.key[:12]}" [label="{dot(label_of(node))}"];' for node in plan.graph]
     lines += [
-        f'  "{key[:12]}" -> "{node.key[:12]}" [label="{name}"];' for node in plan.graph for name, key in _edges(node)
+        f'  "{key[:12]}" -> "{node.key[:12]}" [label="{dot(name)}"];'
+        for node in plan.graph
+        for name, key in _edges(node)
     ]
     return "\n".join([*lines, "}"]) + "\n"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.report.escape import one_line
 from recipe_runner.report.terminal.problems import problem_json
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def verified_text(verified: Verified) -> str:
                 lines.append(f"  {again.path}: {again.verdict}{_measures(again.comparison)}")
                 lines += [f"    {reason}" for reason in again.reasons]
     verdict = "differs" if verified.differs else "could not be checked whole" if verified.problems else "verified"
-    return "\n".join([*lines, f"{verified.run.as_posix()}: {verdict}"]) + "\n"
+    return "".join(f"{one_line(line)}\n" for line in [*lines, f"{verified.run.as_posix()}: {verdict}"])
 
 
 def _part(title: str, checked: Sequence[Checked]) -> list[str]:

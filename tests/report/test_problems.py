@@ -52,7 +52,7 @@ def test_a_problem_without_a_place_is_its_message() -> None:
         ("e\u0301: x", 4, 1, "1 | e\u0301: x\n  |   ^\n"),
         ("short", 6, 1, "1 | short\n  |      ^\n"),
         ("short", 3, 99, "1 | short\n  |   ^^^\n"),
-        ("a\x1b[31mb", 2, 1, "1 | a\ufffd[31mb\n  |  ^\n"),
+        ("a\x1b[31mb", 2, 1, "1 | a\\u001b[31mb\n  |  ^^^^^^\n"),
     ],
 )
 def test_the_caret_stands_under_what_it_means(line: str, column: int, width: int, expected: str) -> None:
@@ -114,7 +114,7 @@ def test_github_annotations_are_escaped() -> None:
     assert problem_github(WARNING).startswith("::warning file=recipes/a.yaml,line=2,")
     odd = Problem(code="E104", message="50%\r\nof: a, b", place=Place("a,b:c%.yaml", 1, 1))
     assert problem_github(odd) == (
-        "::error file=a%2Cb%3Ac%25.yaml,line=1,col=1,endColumn=2,title=E104::50%25%0D%0Aof: a, b"
+        "::error file=a%2Cb%3Ac%25.yaml,line=1,col=1,endColumn=2,title=E104::50%25%0Aof: a, b"
     )
 
 

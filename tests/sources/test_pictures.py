@@ -101,7 +101,8 @@ def test_a_recipe_s_eps_starts_no_program(tmp_path: Path) -> None:
     for key, value in given.items():
         (tmp_path / "r.yaml").write_text(
             "recipe: 1\nname: n\nbase: {model: demo/model}\n"
-            f"adapters:\n  f: {{kind: ip_adapter, {key}: {value}, model: demo/ip_adapter/ip-adapter_shapes.safetensors}}\n"
+            f"adapters:\n  f: {{kind: ip_adapter, {key}: {value}, "
+            "model: demo/ip_adapter/ip-adapter_shapes.safetensors}\n"
             "prompts: [{prompt: a star}]\nseeds: [1]\nsampling: {num_inference_steps: 1, height: 32, width: 32}\n"
         )
         answer = process("run", "r.yaml", cwd=tmp_path, PATH=f"{bin_folder}{os.pathsep}{os.environ['PATH']}")

@@ -8,6 +8,7 @@ from html import escape
 
 from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.images.labels import TIMES
+from recipe_runner.report.escape import one_line
 from recipe_runner.report.plan import label_of
 
 MOST_NODES = 40
@@ -75,7 +76,8 @@ def graph_svg(boxes: Sequence[Box]) -> str:
 
 
 def _told(box: Box) -> str:
-    return f"{box.label} {TIMES}{box.count}" if box.count > 1 else box.label
+    label = one_line(box.label)
+    return f"{label} {TIMES}{box.count}" if box.count > 1 else label
 
 
 def _short(box: Box) -> str:

@@ -15,6 +15,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from recipe_runner.report.escape import html_text
+
 STYLE = "assets/page.css"
 SLIDER = "vendor/img-comparison-slider.js"
 LIBRARIES = ("vendor/panzoom.min.js", SLIDER)
@@ -30,6 +32,7 @@ def render(template: str, scripts: Sequence[str], **values: Any) -> bytes:
         loader=PackageLoader("recipe_runner.report.page", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=html_text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -42,6 +45,7 @@ def render(template: str, scripts: Sequence[str], **values: Any) -> bytes:
         "base-uri 'none'; form-action 'none'"
     )
     own = {"style": Markup(_asset(STYLE)), "scripts": [Markup(text) for text in texts]}  # noqa: S704 - this package's files
+    values = {**values, "data": html_text(values["data"])}
     page = environment.get_template(template).render(policy=Markup(policy), **own, **values)  # noqa: S704 - made above
     # A lone surrogate, which JSON may hold, has no form in UTF-8.
     return page.encode("utf-8", "replace")

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
+from recipe_runner.report.escape import bare, one_line
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -80,7 +82,7 @@ class PlainMeter(QuietMeter):
                 return
             self._told[what, name] = now
             of = f" of {size_text(total)}" if total is not None and not finished else ""
-        print(f"{what} {name}: {size_text(done)}{of}", file=sys.stderr, flush=True)  # noqa: T201
+        print(one_line(f"{what} {name}: {size_text(done)}{of}"), file=sys.stderr, flush=True)  # noqa: T201
 
 
 class BarMeter(QuietMeter):
@@ -117,7 +119,7 @@ class BarMeter(QuietMeter):
                 self._bars = _bars()
                 self._bars.start()
             if task is None:
-                task = self._tasks[key] = self._bars.add_task(f"{what} {name}", total=total)
+                task = self._tasks[key] = self._bars.add_task(one_line(f"{what} {name}"), total=total)
             self._bars.update(task, completed=done, total=total, visible=done != total)
 
 
@@ -126,12 +128,12 @@ def _bars() -> Progress:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415  # noqa: PLC0415
 
     return Progress(
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(file=bare(sys.stderr)),
         transient=True,
     )
 

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from recipe_runner.problems.codes import CODES
+from recipe_runner.report.escape import Coloured, Escaped, annotation, one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,11 +34,11 @@ def print_problems(problems: Sequence[Problem], output_format: str = "human", fi
         json.dump(problems_json(problems), file or sys.stdout, indent=2, ensure_ascii=False)
         (file or sys.stdout).write("\n")
     elif output_format == "github":
-        (file or sys.stdout).write("".join(f"{problem_github(problem)}\n" for problem in problems))
+        (file or sys.stdout).write(Escaped("".join(f"{problem_github(problem)}\n" for problem in problems)))
     elif problems:
         stream = file or sys.stderr
         colour = wants_colour(stream)
-        stream.write("\n".join(problem_text(problem, colour=colour) for problem in problems))
+        stream.write(Coloured("\n".join(problem_text(problem, colour=colour) for problem in problems)))
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -47,24 +48,19 @@ def wants_colour(stream: TextIO) -> bool:
 
 def problem_text(problem: Problem, *, colour: bool = False) -> str:
     """A problem as a good compiler tells it: place, code, message, the line with a caret, and what to do."""
-    place = _safe(problem.path)
+    place = one_line(problem.path)
     if problem.line:
         place += f":{problem.line}:{problem.column}"
     head = _paint(f"{problem.severity}[{problem.code}]", problem.severity, colour)
-    text = f"{_paint(f'{place}: ', 'place', colour) if place else ''}{head}: {_safe(problem.message)}\n"
+    text = f"{_paint(f'{place}: ', 'place', colour) if place else ''}{head}: {visible(problem.message)}\n"
     gutter = " " * len(str(problem.line))
     if problem.line and problem.place.source_line:
         line, caret = _excerpt(problem)
         text += f"{_paint(f'{problem.line} | ', 'frame', colour)}{line}\n"
         text += f"{_paint(f'{gutter} | ', 'frame', colour)}{_paint(caret, problem.severity, colour)}\n"
     if problem.hint:
-        text += f"{gutter} {_paint('= ', 'frame', colour)}{_paint('help: ', 'help', colour)}{_safe(problem.hint)}\n"
+        text += f"{gutter} {_paint('= ', 'frame', colour)}{_paint('help: ', 'help', colour)}{visible(problem.hint)}\n"
     return text
-
-
-def _safe(text: str) -> str:
-    """A control character of a name that a stranger gave would do to the terminal what it stands for."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
 def _paint(text: str, role: str, colour: bool) -> str:  # noqa: FBT001
@@ -87,13 +83,13 @@ def _excerpt(problem: Problem) -> tuple[str, str]:
     # Tabs stay tabs in the caret's line, so that both lines are as wide on any terminal.
     padding = "".join("\t" if character == "\t" else " " * _columns(character) for character in line[:start])
     columns = sum(_columns(character) for character in line[start : start + width])
-    # A control character would do to the terminal what it stands for.
-    safe = "".join(character if character.isprintable() or character == "\t" else "\ufffd" for character in line)
-    return safe.rstrip(), padding + "^" * max(1, columns)
+    return visible(line).rstrip(), padding + "^" * max(1, columns)
 
 
 def _columns(character: str) -> int:
-    """How many columns of a terminal a character takes."""
+    """How many columns of a terminal a character takes, as it is shown."""
+    if not character.isprintable():
+        return len(visible(character))
     if character.isascii():
         return 1
     # Imported where a line is not ASCII.
@@ -131,21 +127,3 @@ def problem_github(problem: Problem) -> str:
     message = f"{problem.message} {problem.hint}".strip()
     place = (problem.path, problem.line, problem.column)
     return annotation(problem.severity, problem.code, message, place, width=problem.place.width)
-
-
-def annotation(level: str, title: str, message: str, place: tuple[str, int, int], *, width: int = 0) -> str:
-    """A workflow command: `level` is error, warning or notice, `place` a file, line and column (0: no line)."""
-    path, line, column = place
-    properties = {"file": path}
-    if line:
-        properties |= {"line": str(line), "col": str(column)}
-        properties |= {"endColumn": str(column + width)} if width else {}
-    properties["title"] = title
-    given = ",".join(f"{name}={_escaped(text, property_value=True)}" for name, text in properties.items() if text)
-    return f"::{level} {given}::{_escaped(message)}"
-
-
-def _escaped(text: str, *, property_value: bool = False) -> str:
-    """As the Actions toolkit escapes: percent and line breaks, in properties also colon and comma."""
-    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return text.replace(":", "%3A").replace(",", "%2C") if property_value else text

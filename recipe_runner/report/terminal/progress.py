@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
+from recipe_runner.report.escape import bare, inert, one_line, visible
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -125,9 +127,9 @@ class Bar(Quiet):
             TextColumn("[bold]images"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[step]}"),
+            TextColumn("{task.fields[step]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=bare(sys.stderr)),
             transient=True,
         )
         self._task = self._bar.add_task("images", total=total, step="loading")
@@ -144,7 +146,7 @@ class Bar(Quiet):
 
     def say(self, message: str) -> None:
         """Write the sentence above the bar."""
-        self._bar.console.print(message, markup=False, highlight=False)
+        self._bar.console.print(inert(visible(message)), markup=False, highlight=False)
 
     def begin(self, reused: int) -> None:
         """Count what is there."""
@@ -158,7 +160,7 @@ class Bar(Quiet):
     def image(self, path: str) -> None:
         """Move to the next image."""
         self._done += 1
-        self._bar.update(self._task, completed=self._done, step=path)
+        self._bar.update(self._task, completed=self._done, step=one_line(path))
 
 
 def make_progress(total: int, *, quiet: bool = False, verbose: bool = False) -> Progress:
