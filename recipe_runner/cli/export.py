@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         texts = [{"name": name, "text": text} for name, text in exported.texts.items()]
         answer = {"to": arguments.to, "paths": paths, "texts": texts, **problems_json(problems)}
-        print(json.dumps(answer, indent=2, ensure_ascii=False))  # noqa: T201
+        print(json.dumps(answer, indent=2))  # noqa: T201
     else:
         _print(paths, None if output else "\n".join(exported.texts.values()), arguments.to)
         print_problems(problems, "human", file=sys.stderr)

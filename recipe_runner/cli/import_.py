@@ -160,7 +160,7 @@ def _print(answers: list[dict[str, Any]], problems: list[Problem], output_format
     from recipe_runner.report.terminal.problems import problems_json  # noqa: PLC0415
 
     if output_format == "json":
-        json.dump({"recipes": answers, **problems_json(problems)}, sys.stdout, indent=2, ensure_ascii=False)
+        json.dump({"recipes": answers, **problems_json(problems)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
     printed = [answer["recipe"] for answer in answers if answer["path"] is None]

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     digests = [hashes_of(identity) if arguments.hash else {} for identity in found]
     if arguments.format == "json":
         trees = [identity_json(identity, hashes) for identity, hashes in zip(found, digests, strict=True)]
-        text = json.dumps(trees[0] if len(trees) == 1 else {"files": trees}, indent=2, ensure_ascii=False)
+        text = json.dumps(trees[0] if len(trees) == 1 else {"files": trees}, indent=2)
         sys.stdout.write(f"{text}\n")
     else:
         texts = [

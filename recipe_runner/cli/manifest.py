@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.record.interop import in_toto_statement, ro_crate  # noqa: PLC0415 - imports pydantic
     from recipe_runner.record.manifest import manifest_bytes  # noqa: PLC0415
     from recipe_runner.record.verify import manifest_of  # noqa: PLC0415
+    from recipe_runner.report.escape import Written  # noqa: PLC0415
 
     manifest = manifest_of(arguments.run)
     if arguments.format == "json":
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         text = json.dumps(convert(arguments.run, manifest), indent=2, ensure_ascii=False, allow_nan=False)
         data = text.encode("utf-8") + b"\n"
     if arguments.output is None:
-        sys.stdout.write(data.decode("utf-8"))
+        sys.stdout.write(Written(data.decode("utf-8")))
     else:
         write_file(arguments.output, data)
         sys.stdout.write(f"{arguments.output}\n")

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     rows = image_rows(arguments.run)
     if arguments.format == "json":
-        sys.stdout.write(json.dumps({"images": rows}, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps({"images": rows}, indent=2) + "\n")
     elif arguments.format == "csv":
         sys.stdout.write(Written(_csv(rows)))
     else:

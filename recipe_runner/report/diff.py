@@ -83,7 +83,7 @@ def _cut(lines: Sequence[str]) -> list[str]:
 
 def diff_json(difference: Difference) -> str:
     """The difference as one JSON object."""
-    return json.dumps(_tree(difference), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_tree(difference), indent=2) + "\n"
 
 
 def _tree(difference: Difference) -> Json:

@@ -74,7 +74,7 @@ def memory_of(plan: Plan) -> list[Weights]:
 
 def plan_json(plan: Plan, state: State) -> str:
     """The plan as one JSON object."""
-    return json.dumps(_tree(plan, state), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_tree(plan, state), indent=2) + "\n"
 
 
 def _tree(plan: Plan, state: State) -> Json:

@@ -88,7 +88,7 @@ def verified_json(verified: Verified) -> str:
         "rerun": None if verified.rerun is None else [_again(each) for each in verified.rerun],
         "problems": [dict(problem_json(problem)) for problem in verified.problems],
     }
-    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(tree, indent=2, allow_nan=False) + "\n"
 
 
 def _checked(checked: Checked) -> Mapping[str, Any]:

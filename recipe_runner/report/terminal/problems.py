@@ -31,7 +31,7 @@ def print_problems(problems: Sequence[Problem], output_format: str = "human", fi
     Without `file`, what programs read goes to stdout, and what people read to stderr.
     """
     if output_format == "json":
-        json.dump(problems_json(problems), file or sys.stdout, indent=2, ensure_ascii=False)
+        json.dump(problems_json(problems), file or sys.stdout, indent=2)
         (file or sys.stdout).write("\n")
     elif output_format == "github":
         (file or sys.stdout).write(Escaped("".join(f"{problem_github(problem)}\n" for problem in problems)))
