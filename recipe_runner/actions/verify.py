@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
+from recipe_runner.disk.home import expanded
 from recipe_runner.document.document import Document, parse_document
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.graph.changed_inputs import changes, flat
@@ -138,7 +139,7 @@ def portable_recipe(run: Path, origin: Origin, overrides: Sequence[str]) -> str:
 def _whole(address: Any, key: str, *, folder: Path) -> Any:
     if isinstance(address, list):
         return [_whole(each, key, folder=folder) for each in address]
-    path = folder / Path(address).expanduser()
+    path = folder / expanded(address)
     return str(path.resolve()) if "://" not in address and path.exists() else address
 
 

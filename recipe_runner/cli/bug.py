@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import platform
-import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner.problems.credentials import masked
 from recipe_runner.problems.problem import Problem
-from recipe_runner.report.terminal.problems import print_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +28,8 @@ PACKAGES = (
 )
 
 
-def report_bug(error: BaseException, words: Sequence[str]) -> Path:
-    """Write the log of an unexpected error aside, tell where it is, and return its path."""
+def report_bug(error: BaseException, words: Sequence[str]) -> Problem:
+    """Write the log of an unexpected error aside, and say where it is."""
     lines = [
         "## recipe-runner log",
         f"command: recipe-runner {' '.join(words)}",
@@ -40,17 +38,15 @@ def report_bug(error: BaseException, words: Sequence[str]) -> Path:
         "",
         "".join(traceback.format_exception(error)),
     ]
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="recipe-runner-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(masked("\n".join(lines)))
-    problem = Problem(
-        code="E901",
-        message=f"this is a bug in recipe-runner: {type(error).__name__}: {error}".splitlines()[0],
-        hint=f"please report it, with the log in {file.name}",
-    )
-    print_problems([problem], file=sys.stderr)
-    return Path(file.name)
+    hint = "please report it; run again with --debug for the log, which cannot be written"
+    with suppress(OSError):
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="recipe-runner-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(masked("\n".join(lines)))
+        hint = f"please report it, with the log in {file.name}"
+    message = f"this is a bug in recipe-runner: {type(error).__name__}: {error}".splitlines()[0]
+    return Problem(code="E901", message=message, hint=hint)
 
 
 def _version(name: str) -> str:

@@ -11,9 +11,10 @@ import gc
 import sys
 from importlib import import_module
 from keyword import iskeyword
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
-from recipe_runner.problems.codes import BUG, CODES, INTERRUPTED, USAGE
+from recipe_runner.problems.codes import CODES, INTERRUPTED, USAGE
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError
 from recipe_runner.report.escape import safe_streams
 from recipe_runner.report.terminal.streams import OutputLost, guarded
@@ -150,6 +151,8 @@ def _answer(words: list[str]) -> int:
     if unknown:
         parser.commands[arguments.command].refuse(unknown)
     try:
+        # Without one, libraries end the process in ways of their own.
+        Path.cwd()
         return command(arguments.command).run(arguments)
     except RecipeRunnerError as error:
         if arguments.debug:
@@ -163,16 +166,25 @@ def _answer(words: list[str]) -> int:
     except Exception as error:
         if arguments.debug:
             raise
-        from recipe_runner.cli.bug import report_bug  # noqa: PLC0415 - only when there is one
-
-        report_bug(error, words)
-        return BUG
+        return _unforeseen(error, words, getattr(arguments, "format", "human"))
 
 
 def _lost(lost: OutputLost) -> RecordError:
     message = f"cannot write the answer to standard output: {lost.error.strerror or lost.error}"
     hint = "What was made is kept. Repeat the command with its output going elsewhere: it says the answer again."
     return RecordError(Problem(code="E801", message=message, hint=hint))
+
+
+def _unforeseen(error: Exception, words: list[str], output_format: str) -> int:
+    """Show what an exception that no command foresaw means: the environment refuses, or there is a bug."""
+    from recipe_runner.cli.environment import problem_of  # noqa: PLC0415 - only when there is one
+
+    problem = problem_of(error)
+    if problem is not None:
+        return _tell(RecipeRunnerError(problem), output_format)
+    from recipe_runner.cli.bug import report_bug  # noqa: PLC0415 - as above
+
+    return _tell(RecipeRunnerError(report_bug(error, words)), output_format)
 
 
 def _tell(error: RecipeRunnerError, output_format: str) -> int:

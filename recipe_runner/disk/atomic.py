@@ -14,6 +14,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from recipe_runner.disk.home import NOWHERE
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
 
@@ -34,6 +35,7 @@ _HINTS = {
     errno.ENAMETOOLONG: "Choose a shorter path.",
     errno.ELOOP: "A symbolic link stands there, and none is followed. Put the file itself there, or delete the link.",
 }
+_NO_HOME = "There is no home folder: set HOME, or RECIPE_RUNNER_CACHE and HF_HOME, to a folder that can be written."
 
 
 class System:
@@ -66,7 +68,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        hint = _HINTS.get(error.errno or 0, "")
+        hint = _HINTS.get(error.errno or 0, "") if NOWHERE not in path.parents else _NO_HOME
         problem = Problem(code="E801", message=f"cannot write {path}: {reason}", place=Place(str(path)), hint=hint)
         raise RecordError(problem) from error
 

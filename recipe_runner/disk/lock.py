@@ -8,7 +8,6 @@ systems refuse to lock what is not open for writing.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +15,12 @@ from typing import TYPE_CHECKING
 from recipe_runner.disk.atomic import make_folder, writing
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
+
+try:
+    import fcntl
+except ImportError:
+    # As on Windows: what needs no lock works all the same.
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,8 +37,13 @@ def hold_lock(path: Path, *, wait: bool, on_wait: Callable[[str], None] | None =
         on_wait: called once, with a sentence for a person, before waiting.
 
     Raises:
-        RecordError: E803 when another process holds it and `wait` is false; E801 when it cannot be made.
+        RecordError: E905 where the system has no such locks; E803 when another process holds it and `wait` is false;
+            E801 when it cannot be made.
     """
+    if fcntl is None:
+        message = "this system has no file locks (fcntl), so that runs and downloads are not possible"
+        hint = "use Linux, macOS or WSL; validate, plan, diff, export, import, inspect, init and runs work here"
+        raise RecordError(Problem(code="E905", message=message, hint=hint))
     make_folder(path.parent)
     with writing(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)

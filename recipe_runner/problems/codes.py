@@ -138,6 +138,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E444": Code("more in a component's folder than can be loaded"),
         "E445": Code("not a concrete class"),
         "E446": Code("a setting of the model that is refused"),
+        "E447": Code("a setting of connections that cannot be used", COULD_NOT),
         "W430": Code("a source that can change"),
         "W431": Code("the lock does not cover a source"),
         "W432": Code("locked with other library versions"),
@@ -246,6 +247,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         # Command line
         "E901": Code("a bug in recipe-runner", BUG),
         "E902": Code("the file exists"),
+        "E903": Code("the operating system refuses", COULD_NOT),
+        "E904": Code("a library cannot be loaded", COULD_NOT),
+        "E905": Code("not possible on this system", COULD_NOT),
     }
 )
 

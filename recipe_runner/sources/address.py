@@ -14,7 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from recipe_runner.disk.inside import FORM, is_plain_path
+from recipe_runner.disk.home import expanded
 from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.sources.connection import is_address
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.hub.repository import Repository, not_here, open_repository, widened
 from recipe_runner.sources.missing import SourceMissing
@@ -107,6 +109,10 @@ def check_url(address: str) -> None:
         return
     if not address.startswith("https://"):
         raise refused("E405", f"{address}: only https addresses are known", "give a path, a Hub id or an https URL")
+    if not is_address(address, ("https",)):
+        # What cannot be read may hold a secret anywhere.
+        shown = "https://…" if set("@?") & set(address) else address
+        raise refused("E405", f"{shown}: the host or the port of this address cannot be", "check the address")
     for pattern, instead in _PAGES:
         if match := pattern.fullmatch(address):
             message = f"{address}: this is a page about a model, not the file itself"
@@ -133,7 +139,7 @@ def locate(address: str, folder: Path, revision: str | None = None) -> Located:
     path = _path(address, folder)
     if path is not None or is_path(address) or not is_hub_id(address):
         if path is None:
-            beside = "" if Path(address).expanduser().is_absolute() else " beside the recipe"
+            beside = "" if expanded(address).is_absolute() else " beside the recipe"
             raise missing("E401", f"{address}: there is no such file or folder{beside}", _nearest(address, folder))
         if revision is not None:
             message = f"{address} is a local path; a revision ({revision}) means something only for a Hub repository"
@@ -158,7 +164,7 @@ _NOT_FOUND = ("E402", "E434", "E436")
 def _path(address: str, folder: Path) -> Path | None:
     """The path that `address` is, seen from the recipe's `folder`, where there is something."""
     try:
-        path = folder / Path(address).expanduser()
+        path = folder / expanded(address)
         if not path.exists():
             return None
         unreadable = path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
@@ -232,7 +238,7 @@ def _nearest(address: str, recipes: Path) -> str:
     slashed = address.replace("\\", "/")
     if slashed != address and (recipes / slashed).exists():
         return f"write it with `/`: {slashed}"
-    path = recipes / Path(address).expanduser()
+    path = recipes / expanded(address)
     folder = path.parent
     wanted = path.name
     while not folder.is_dir():

@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from recipe_runner.disk.home import expanded, home_folder
 from recipe_runner.sources.address import Located, missing
 from recipe_runner.sources.source import Source, SourceFile
 from recipe_runner.weights.files.digests import file_sha256
@@ -27,7 +28,7 @@ _OTHERWISE = "or give the face's embedding as `image_embeds` (a .npy or .safeten
 
 def models_root() -> Path:
     """The folder that holds `models/buffalo_l`: `$INSIGHTFACE_HOME`, or `~/.insightface` as insightface itself."""
-    return Path(os.environ.get(VARIABLE) or Path.home() / ".insightface").expanduser()
+    return expanded(os.environ.get(VARIABLE) or home_folder() / ".insightface")
 
 
 def locate_face_models() -> Located:

@@ -6,8 +6,8 @@ The functions are for UNets; a transformer's call takes what the files hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from recipe_runner.disk.home import home_folder
 from recipe_runner.exchange.python.code import Code, Place, literal
 from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
@@ -64,7 +64,7 @@ def faces(pictures, shortcut=None):
 
 def faces_function(place: Place) -> str:
     """What a script has where faces have to be found: insightface with its models, and the function `faces`."""
-    elsewhere = face_models.models_root() != Path.home() / ".insightface"
+    elsewhere = face_models.models_root() != home_folder() / ".insightface"
     root = f"\n    root=str({place.path(face_models.models_root()).text})," if elsewhere else ""
     return _FACES.replace("{pack}", face_models.PACK).replace("{root}", root)
 

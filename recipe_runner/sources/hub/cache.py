@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recipe_runner.canonical import parse_json
 from recipe_runner.disk.inside import is_plain_path
+from recipe_runner.disk.home import expanded, home_folder
 from recipe_runner.weights.files.digests import Progress, file_sha256, is_unhashed
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -34,11 +35,11 @@ def hub_cache() -> Path:
     """The cache folder, as huggingface_hub finds it from `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if chosen := os.environ.get(variable):
-            return Path(os.path.expandvars(chosen)).expanduser()
+            return expanded(os.path.expandvars(chosen))
     if home := os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(home)).expanduser() / "hub"
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache).expanduser() / "huggingface" / "hub"
+        return expanded(os.path.expandvars(home)) / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or str(home_folder() / ".cache")
+    return expanded(cache) / "huggingface" / "hub"
 
 
 def repository_folder(repository: str) -> Path:

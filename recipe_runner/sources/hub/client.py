@@ -36,6 +36,7 @@ from recipe_runner.disk.atomic import writing
 from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
+from recipe_runner.sources.connection import check_connection
 from recipe_runner.sources.hub.cache import Listed, cached_listing, hub_cache, is_as_listed
 from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.url.ranges import read_range
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 WORKERS = 8
 """Files that are fetched at once, as many as huggingface_hub takes itself."""
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 def look_up(address: str, revision: str | None) -> str:
@@ -179,6 +180,7 @@ _WRONG_SIZE = "Consistency check failed"
 @contextmanager
 def _explained(address: str, revision: str | None) -> Iterator[None]:
     """The client's errors as problems that say what to do; its log lines are held back."""
+    check_connection()
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -200,6 +202,11 @@ def _explained(address: str, revision: str | None) -> Iterator[None]:
             raise _refused("E437", f"{address}: a file came with another size than it should have", hint) from error
         message = f"{address}: the Hub cannot be reached ({error.strerror or type(error).__name__})"
         raise _refused("E436", message, "check the network and HF_ENDPOINT, or run with --offline") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # What the client makes of an answer that is a page, or some other JSON.
+        message = f"{address}: what answers is not the Hub ({type(error).__name__})"
+        hint = "a proxy's login page may be in between: open the address in a browser, and check HF_ENDPOINT"
+        raise _refused("E436", message, hint) from error
     finally:
         logger.setLevel(level)
 

@@ -27,6 +27,7 @@ from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
 from recipe_runner.sources.redirects import followed
+from recipe_runner.sources.connection import check_connection
 from recipe_runner.sources.source import SourceFile
 from recipe_runner.sources.url.cache import (
     Given,
@@ -97,6 +98,7 @@ def download_url(url: str, wanted: SourceFile | None = None) -> Path:
             comes is cut short or too long, E438 the server refuses, E443 it redirects to where none is followed.
         RecordError: E801 it cannot be written.
     """
+    check_connection()
     key = record_path(url).stem
     incoming = urls_folder() / "incoming"
     with hold_lock(incoming / f"{key}.lock", wait=True):
@@ -118,6 +120,7 @@ def ranged(url: str, first: int, last: int) -> Iterator[tuple[httpx2.Response, s
     Raises:
         ResolutionError: E436 the server cannot be reached or is busy, E438 it refuses, E443 as `download_url`.
     """
+    check_connection()
     try:
         with (
             httpx2.Client(timeout=_TIMEOUT, headers=_headers(url)) as client,

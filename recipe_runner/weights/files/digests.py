@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from recipe_runner.canonical import parse_json
+from recipe_runner.disk.home import home_folder
 from recipe_runner.weights.files.formats import cannot_read, regular_size, weights_error
 from recipe_runner.weights.files.header import read_header
 
@@ -36,16 +37,16 @@ _Identity = tuple[int, int, int, int, int]
 
 
 def cache_folder() -> Path:
-    """`$RECIPE_RUNNER_CACHE`, or this platform's cache folder of the user."""
+    """`$RECIPE_RUNNER_CACHE`, or this platform's cache folder of the user (below `NOWHERE` without a home)."""
     chosen = os.environ.get("RECIPE_RUNNER_CACHE")
     if chosen:
         return Path(chosen)
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        base = os.environ.get("LOCALAPPDATA") or str(home_folder() / "AppData" / "Local")
     elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
+        base = str(home_folder() / "Library" / "Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        base = os.environ.get("XDG_CACHE_HOME") or str(home_folder() / ".cache")
     return Path(base) / "recipe_runner"
 
 
