@@ -338,7 +338,7 @@ def test_bars_take_no_text_for_markup(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
     terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", escape.SafeStream(terminal))  # type: ignore[arg-type]
+    monkeypatch.setattr("sys.stderr", escape.SafeStream(terminal))
     monkeypatch.setenv("TERM", "xterm")
     name = "[red]\x1b]0;owned\x07[/red]\u202e.png"
     with Bar(2) as bar:

@@ -82,6 +82,7 @@ def _write(difference: Difference, output_format: str, output: Path | None, *, e
     from recipe_runner.report.escape import Coloured, Escaped, Written  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import wants_colour  # noqa: PLC0415
 
+    text: str
     if output_format == "human":
         text = Coloured(diff.diff_text(difference, colour=output is None and wants_colour(sys.stdout)))
     elif output_format == "json":

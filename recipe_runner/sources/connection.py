@@ -72,7 +72,7 @@ def _check_certificates() -> None:
         try:
             if option == "capath" and not Path(where).is_dir():
                 raise NotADirectoryError(2, "there is no such folder")
-            ssl.create_default_context(**{option: where})
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**{option: where})
         except OSError as error:
             # ssl.SSLError is one.
             reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
