@@ -230,6 +230,25 @@ def test_what_is_a_bug_and_what_is_not(raised: str, code: str, status: int, tmp_
     assert "Traceback" not in answer.err
 
 
+def test_symbolic_links_that_lead_to_each_other(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    recipe.write_text(RECIPE.replace("MODEL", "a"))
+    for words in (
+        ["plan", str(recipe)],
+        ["report", "a"],
+        ["verify", "a"],
+        ["validate", "a"],
+        ["run", "a"],
+        ["lock", "a"],
+    ):
+        answer = python("", *words, "--format", "json", cwd=tmp_path)
+        assert answer.status in (1, 3), answer
+        assert errors(answer)
+    answer = python("", "report", str(recipe.parent), "--output", "a/page.html", "--format", "json", cwd=tmp_path)
+    assert (answer.status, len(errors(answer))) == (3, 1), answer
+
+
 def test_a_bug_whose_log_cannot_be_written(tmp_path: Path) -> None:
     code = (
         "import tempfile, recipe_runner.cli.schema as s\ndef broken(_):\n    raise KeyError(1)\ns.run = broken\n"

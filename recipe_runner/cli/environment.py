@@ -20,6 +20,9 @@ _HINTS = {
 
 def problem_of(error: BaseException) -> Problem | None:
     """What an exception that nobody foresaw says of the environment; None where it is a bug of this package."""
+    if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+        # As pathlib says it of symbolic links that lead to each other.
+        error = error.__context__
     if isinstance(error, MemoryError):
         return Problem(code="E703", message="there is not enough memory", hint=_HINTS[errno.ENOMEM])
     if isinstance(error, ImportError):

@@ -18,6 +18,7 @@ from recipe_runner.images.encode import encode
 from recipe_runner.lock.compare import pins_of
 from recipe_runner.lock.file import read_lock
 from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.report.escape import safe_streams
 from recipe_runner.report.terminal.progress import Progress, make_progress
 from recipe_runner.report.terminal.streams import guarded
 from recipe_runner.sources.access import is_online
@@ -26,7 +27,7 @@ from recipe_runner.sources.source import Source
 
 def main(folder: str) -> None:
     """Make what `folder` asks for."""
-    with guarded():
+    with guarded(), safe_streams():
         _answer(Path(folder))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from recipe_runner.report.escape import html_text
@@ -29,7 +29,8 @@ def render(template: str, scripts: Sequence[str], **values: Any) -> bytes:
     The page holds words of strangers: its policy runs no script but its own, known by digest, and fetches nothing.
     """
     environment = Environment(
-        loader=PackageLoader("recipe_runner.report.page", "assets"),
+        # A file that cannot be read is an error of the system's, and no template that is missing.
+        loader=FunctionLoader(lambda name: _asset(f"assets/{name}")),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=html_text,
