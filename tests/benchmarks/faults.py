@@ -119,7 +119,7 @@ class Raw(io.FileIO):
         FAULTS.happens("read")
         return super().read(-1 if size is None else size)
 
-    def write(self, data: Any) -> int:  # type: ignore[override]
+    def write(self, data: Any) -> int:
         FAULTS.happens("write")
         return super().write(data) or 0
 
@@ -243,6 +243,7 @@ def examine(scenario: str, place: Path, sample: int | None, chance: random.Rando
         if what is not None:
             at = {"scenario": scenario, "call": number, "of": len(names), "name": names[number]}
             found.append({**at, "error": errno.errorcode[code], "found": what})
+            print(found[-1], file=sys.stderr, flush=True)
     return len(faults), found
 
 
