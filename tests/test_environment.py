@@ -266,3 +266,16 @@ def test_the_process_itself_says_it(recipe: Path, tmp_path: Path) -> None:
     answer = process("validate", str(recipe), cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert answer.status == 1, answer
     assert "\\u00e9" in answer.out
+
+
+def test_a_package_whose_metadata_cannot_be_read(recipe: Path, tmp_path: Path) -> None:
+    code = (
+        "import importlib.metadata as m\nknown = m.version\n"
+        "m.version = lambda name: None if name == 'tokenizers' else known(name)"
+    )
+    answer = python(code, "run", str(recipe), "--format", "json", "--quiet", cwd=tmp_path)
+    assert answer.status == 0, answer
+    (manifest,) = (tmp_path / "runs").glob("*/*/manifest.json")
+    versions = json.loads(manifest.read_bytes())["environment"]["versions"]
+    assert "tokenizers" not in versions
+    assert "diffusers" in versions

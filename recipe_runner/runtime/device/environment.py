@@ -66,9 +66,12 @@ def _versions(device: torch.device) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            known = version(package)
         except PackageNotFoundError:
             continue
+        # None, whatever its type says, where the package's metadata cannot be read.
+        if known:
+            found[package] = known
     if device.type == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
