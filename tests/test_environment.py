@@ -270,7 +270,7 @@ def test_the_process_itself_says_it(recipe: Path, tmp_path: Path) -> None:
 
 def test_a_package_whose_metadata_cannot_be_read(recipe: Path, tmp_path: Path) -> None:
     code = (
-        "import importlib.metadata as m\nknown = m.version\n"
+        "import recipe_runner.runtime.device.environment as m\nknown = m.version\n"
         "m.version = lambda name: None if name == 'tokenizers' else known(name)"
     )
     answer = python(code, "run", str(recipe), "--format", "json", "--quiet", cwd=tmp_path)
