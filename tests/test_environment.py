@@ -216,6 +216,8 @@ def test_without_file_locks_it_is_said_what_works(recipe: Path, tmp_path: Path) 
         ("OSError(errno.EMFILE, 'Too many open files', 'a.txt')", "E903", 3),
         ("MemoryError()", "E703", 3),
         ("ImportError('libcudnn.so.9: cannot open', name='torch')", "E904", 3),
+        ("RuntimeError('Failed to import diffusers.models because of:\\nlibgomp: cannot open')", "E904", 3),
+        ("RuntimeError('a bug')", "E901", 4),
         ("ImportError('cannot import name x', name='recipe_runner.api')", "E901", 4),
         ("OSError('made by somebody')", "E901", 4),
         ("KeyError('a bug')", "E901", 4),

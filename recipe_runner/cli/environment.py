@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 from recipe_runner.problems.problem import Problem
@@ -17,9 +18,14 @@ _HINTS = {
     errno.EIO: "The disk or the network file system is broken: look into the system's log.",
 }
 
+# As diffusers and transformers say it of a module that they import late.
+_LAZY = re.compile(r"Failed to import (\w+)")
+
 
 def problem_of(error: BaseException) -> Problem | None:
     """What an exception that nobody foresaw says of the environment; None where it is a bug of this package."""
+    if isinstance(error, RuntimeError) and (lazy := _LAZY.match(str(error))):
+        return _not_installed(lazy[1], str(error).strip().splitlines()[-1])
     if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
         # As pathlib says it of symbolic links that lead to each other.
         error = error.__context__
@@ -36,7 +42,11 @@ def _not_loaded(error: ImportError) -> Problem | None:
     name = (error.name or "").partition(".")[0]
     if not name or name == "recipe_runner":
         return None
-    message = f"{name} cannot be loaded: {error.msg}"
+    return _not_installed(name, error.msg)
+
+
+def _not_installed(name: str, reason: str) -> Problem:
+    message = f"{name} cannot be loaded: {reason}"
     return Problem(code="E904", message=message, hint=f"Install it again: `pip install --force-reinstall {name}`.")
 
 
