@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from recipe_runner.disk.inside import FORM, is_plain_path
 from recipe_runner.disk.home import expanded
+from recipe_runner.disk.inside import FORM, is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.connection import is_address
 from recipe_runner.sources.folder import Folder

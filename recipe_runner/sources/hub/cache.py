@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipe_runner.canonical import parse_json
-from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.disk.home import expanded, home_folder
+from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.weights.files.digests import Progress, file_sha256, is_unhashed
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -26,8 +26,8 @@ from recipe_runner.disk.atomic import make_folder, put_in_place, system, write_f
 from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import access
-from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.connection import check_connection
+from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.source import SourceFile
 from recipe_runner.sources.url.cache import (
     Given,
