@@ -12,7 +12,7 @@ from recipe_runner.lock.file import lock_beside, read_lock
 from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.plan.checks.preflight import check_pipelines, fit_warnings
 from recipe_runner.plan.resolve import resolve
-from recipe_runner.plan.resolved import ResolvedRecipe
+from recipe_runner.plan.resolved_recipe import ResolvedRecipe
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 from recipe_runner.recipe.load import read_document
 from recipe_runner.recipe.matrix import variants

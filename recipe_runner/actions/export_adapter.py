@@ -11,11 +11,11 @@ from recipe_runner.canonical import Json, digest
 from recipe_runner.disk.atomic import write_file
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedLora, ResolvedMerge
 from recipe_runner.problems.problem import Problem, RecordError, WeightsError
 from recipe_runner.problems.suggest import did_you_mean
 
-_EXPORTED = ("lora", "merge")
+_Exported = ResolvedLora | ResolvedMerge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,11 @@ def export_adapter(
     if path.exists() and not force:
         hint = "give another name with -o, or --force to overwrite it"
         raise RecordError(Problem(code="E902", message=f"{path} exists", hint=hint))
-    from recipe_runner.runtime.adapter_models import lora_of, merge_of  # noqa: PLC0415 - imports torch
-    from recipe_runner.runtime.lora.export import export_adapter as exported_adapter  # noqa: PLC0415
-    from recipe_runner.runtime.operations import base_model  # noqa: PLC0415
+    from recipe_runner.runtime.lora.export import export_adapter as exported_adapter  # noqa: PLC0415 - imports torch
 
     exported = exported_adapter(
-        merge_of("", adapter) if adapter.kind == "merge" else lora_of("", adapter),
-        base_model("", base),
+        adapter,
+        base,
         base_modules(base),
         allow_pickle=base.allow_pickle,
         component=component,
@@ -63,20 +61,20 @@ def export_adapter(
     return Export(path=path, tensors=exported.tensors)
 
 
-def find(plan: Plan, name: str) -> tuple[ResolvedBase, ResolvedAdapter]:
+def find(plan: Plan, name: str) -> tuple[ResolvedBase, _Exported]:
     """The adapter called `name`, with the base that it is laid out on; also a member of a merge.
 
     Raises:
         WeightsError: E633, when there is none, it is of another kind, or variants differ in it.
     """
     known: dict[str, ResolvedAdapter] = {}
-    found: dict[str, tuple[ResolvedBase, ResolvedAdapter]] = {}
+    found: dict[str, tuple[ResolvedBase, _Exported]] = {}
     for variant in plan.recipe.variants:
         for adapter in (each for outer in variant.adapters for each in outer.with_members()):
             known[adapter.name] = adapter
-            if adapter.name == name:
+            if adapter.name == name and isinstance(adapter, _Exported):
                 found.setdefault(_identity(variant.base, adapter), (variant.base, adapter))
-    exported = [each for each, adapter in known.items() if adapter.kind in _EXPORTED]
+    exported = [each for each, adapter in known.items() if isinstance(adapter, _Exported)]
     if name not in known:
         message = f"no adapter is called `{name}`"
         raise _refused(message, did_you_mean(name, exported, "Loras and merges"))
@@ -92,7 +90,7 @@ def find(plan: Plan, name: str) -> tuple[ResolvedBase, ResolvedAdapter]:
 def _identity(base: ResolvedBase, adapter: ResolvedAdapter) -> str:
     identity: list[Json] = [base.source.digest]
     for each in adapter.with_members():
-        identity += [each.constants, *(source.digest for source in each.sources.values())]
+        identity += [each.constants(), *(source.digest for source in each.sources.values())]
     return digest(identity)
 
 

@@ -10,8 +10,9 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from recipe_runner.actions.prepare import Prepared, Terms, prepare, require_sources
 from recipe_runner.actions.write_views import write_views
@@ -153,16 +154,12 @@ def _make(
     for warning in early:
         progress.say(f"warning: {warning}")
     with at(prepared.document.place(("runtime", "device"))):
-        workshop = Workshop(plan, progress.step, told=told)
+        workshop = Workshop(plan, progress.step, partial(gallery.add, on_image=progress.image), told)
     with workshop:
         gallery.begin(workshop.environment)
-
-        def save(node: Any, inputs: Mapping[str, Any]) -> None:
-            gallery.add(node.key, inputs["picture"], on_image=progress.image)
-
         try:
             workshop.find_faces(plan.graph.order(order))
-            execute(plan.graph, order, {**workshop.operations, "save": save}, workshop.timer)
+            execute(plan.graph, order, workshop.operations, workshop.timer)
         except RecipeRunnerError as error:
             write_views(folder, plan, gallery.fail(error.problems[0]))
             raise

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipe_runner.actions.prepare import Prepared, Terms, prepare, require_sources
 from recipe_runner.actions.run import in_order
@@ -23,6 +23,10 @@ from recipe_runner.report.terminal.progress import Progress, make_progress
 from recipe_runner.report.terminal.streams import guarded
 from recipe_runner.sources.access import is_online
 from recipe_runner.sources.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def main(folder: str) -> None:
@@ -52,17 +56,17 @@ def _make(prepared: Prepared, wanted: list[str], place: Path, progress: Progress
     plan = prepared.plan
     chosen = {image.key: image for image in plan.images if image.path in wanted}
     pictures: dict[str, dict[str, Json]] = {}
-    with progress, Workshop(plan, progress.step) as workshop:
 
-        def save(node: Any, inputs: Mapping[str, Any]) -> None:
-            output: Mapping[str, Any] = plan.recipe.variants[chosen[node.key].variant].output
-            picture = encode(inputs["picture"], output["format"], output["quality"])
-            name = f"{node.key}.{output['format']}"
-            (place / name).write_bytes(picture.data)
-            pictures[node.key] = {"node_key": node.key, "pixel_sha256": picture.pixel_sha256, "file": name}
-            progress.image(chosen[node.key].path)
+    def keep(key: str, pixels: NDArray[np.uint8]) -> None:
+        output: Mapping[str, Any] = plan.recipe.variants[chosen[key].variant].output
+        picture = encode(pixels, output["format"], output["quality"])
+        name = f"{key}.{output['format']}"
+        (place / name).write_bytes(picture.data)
+        pictures[key] = {"node_key": key, "pixel_sha256": picture.pixel_sha256, "file": name}
+        progress.image(chosen[key].path)
 
-        execute(plan.graph, in_order(plan, chosen), {**workshop.operations, "save": save}, workshop.timer)
+    with progress, Workshop(plan, progress.step, keep) as workshop:
+        execute(plan.graph, in_order(plan, chosen), workshop.operations, workshop.timer)
         environment = workshop.environment
     sources = {
         role: {"digest": source.digest, "files": {file.name: file.sha256 for file in source.files}}

@@ -19,7 +19,8 @@ from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.changed_inputs import changes, flat, inputs_of
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedIpAdapter
+from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.sources.source import Source
 
@@ -223,14 +224,14 @@ def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> In
 
 def _adapter(adapter: ResolvedAdapter, prompt: str) -> Json:
     """What of an adapter decides the images of a prompt."""
-    shown = adapter.image_prompts.get(prompt)
+    shown = adapter.image_prompts.get(prompt) if isinstance(adapter, ResolvedIpAdapter) else None
     images = {} if shown is None else {name: source.digest for name, source in shown.sources.items()}
     return {
         "contents": {role: source.digest for role, source in adapter.sources.items()},
         "scale": adapter.scale,
-        "members": {member.name: _adapter(member, prompt) for member in adapter.members},
-        "images": {**(shown.constants if shown else {}), "contents": images},
-        **adapter.constants,
+        "members": {member.name: _adapter(member, prompt) for member in adapter.with_members()[:-1]},
+        "images": {**(shown.constants() if shown else {}), "contents": images},
+        **adapter.constants(),
     }
 
 

@@ -6,37 +6,25 @@ that touch a text encoder, so that a sweep over a UNet's scale encodes each prom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.graph.graph import BuildGraph
-from recipe_runner.plan.resolved import (
-    AnySource,
-    ResolvedAdapter,
-    ResolvedBase,
-    ResolvedImagePrompt,
-    ResolvedPrompt,
-    ResolvedRecipe,
-    ResolvedVariant,
+from recipe_runner.plan.operations import (
+    ADDS,
+    DECODE,
+    DENOISE,
+    ENCODE_IMAGE,
+    ENCODE_PROMPT,
+    LOAD_BASE,
+    SAVE,
+    SET_SCALES,
 )
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase, ResolvedImagePrompt, ResolvedIpAdapter
+from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
-
-VERSIONS = {
-    "load_base": 1,
-    "add_lora": 4,
-    "add_textual_inversion": 1,
-    "merge_loras": 3,
-    "add_ip_adapter": 2,
-    "set_scales": 1,
-    "encode_prompt": 1,
-    "encode_image": 1,
-    "denoise": 1,
-    "decode": 1,
-    "save": 1,
-}
-"""The version of each operation: raised when its result changes, so that nothing made with the old one is reused."""
 
 TEXT_SAMPLING = ("clip_skip", "max_sequence_length")
 """Sampling arguments that belong to encoding a prompt."""
@@ -126,7 +114,7 @@ def _batches(members: Sequence[_Member], size: int) -> Iterator[list[_Member]]:
 
 
 class _Compiler:
-    """Adds nodes, remembering by identity what variants share: a section that no axis changes is compiled once."""
+    """Adds nodes, remembering by number what variants share: a section that no axis changes is compiled once."""
 
     def __init__(self, recipe: ResolvedRecipe) -> None:
         self.graph = BuildGraph()
@@ -136,27 +124,27 @@ class _Compiler:
         self._recipe = recipe
         self._numbered = len(recipe.variants) > 1
         self._digits = max(3, len(str(len(recipe.variants))))
-        self._memo: dict[tuple[object, ...], str] = {}
-        self._arguments: dict[int, Mapping[str, Json]] = {}
-        # Memo keys hold identities, so what they identify must stay alive.
-        self._alive: list[object] = [recipe]
+        self._memo: dict[tuple[Hashable, ...], str] = {}
 
     def variant(self, variant: ResolvedVariant) -> list[PlannedImage]:
         size = self._recipe.batch_size if self._recipe.reproducibility == "fast" else 1
         # The prompts of a batch share a denoiser, and so the adapters of all of them.
         shared = None if size == 1 else self._handles(variant.base, variant.adapters)[0]
+        arguments: dict[str, Json] = {"guided": is_guided(variant.sampling)}
+        arguments |= {name: variant.sampling[name] for name in TEXT_SAMPLING if name in variant.sampling}
         wanted = []
         for prompt in variant.prompts:
             # What cannot change an image is no part of it.
             adapters = tuple(adapter for adapter in variant.adapters if adapter.acts_on(prompt.texts))
             denoiser, encoder = self._handles(variant.base, adapters)
-            conditioning = self._encode(encoder, prompt, variant.sampling)
+            conditioning = self._encode(encoder, prompt, arguments)
             shown = self._show(variant.adapters, prompt)
             images, counts = tuple(key for key, _ in shown), tuple(count for _, count in shown)
             apart = variant.base.pipeline in GUIDED_BY_NEGATIVES and "negative_prompt" in prompt.texts
             made = shared or denoiser, (counts, apart)
             wanted += [_Member(prompt, seed, conditioning, images, *made) for seed in variant.seeds]
-        return [image for batch in _batches(wanted, size) for image in self._batch(variant, batch)]
+        sampling = {name: value for name, value in variant.sampling.items() if name not in TEXT_SAMPLING}
+        return [image for batch in _batches(wanted, size) for image in self._batch(variant, sampling, batch)]
 
     def _handles(self, base: ResolvedBase, adapters: tuple[ResolvedAdapter, ...]) -> tuple[str, str]:
         """The denoiser's handle and the text encoders'."""
@@ -171,15 +159,14 @@ class _Compiler:
         self, sort: str, base: ResolvedBase, adapters: Sequence[ResolvedAdapter], scales: Sequence[Json]
     ) -> str:
         # An adapter at another scale is another object, so that the two sorts' scales need no comparing.
-        memo = (sort, id(base), *(id(adapter) for adapter in adapters))
+        memo = (sort, base.number, *(adapter.number for adapter in adapters))
         if memo not in self._memo:
             key = alone = self._load_base(base)
             for adapter in adapters:
                 key = self._add(key, adapter, alone)
             if adapters:
-                key = self.graph.add(
-                    "set_scales",
-                    VERSIONS["set_scales"],
+                key = SET_SCALES.add_to(
+                    self.graph,
                     constants={"scales": scales},
                     inputs={"model": key},
                     origin=adapters[-1].origin,
@@ -188,20 +175,17 @@ class _Compiler:
         return self._memo[memo]
 
     def _add(self, model: str, adapter: ResolvedAdapter, base: str) -> str:
-        # An adapter's name is no part of what it does: renaming one makes no image anew. Variants that differ in its
-        # scale share its sources.
-        memo = ("add", model, id(adapter.sources), id(adapter.constants))
+        # An adapter's name is no part of what it does: renaming one makes no image anew. Neither is its scale.
+        memo = ("add", model, adapter.at_any_scale)
         if memo not in self._memo:
-            self._alive.append(adapter)
-            self._memo[memo] = self.graph.add(
-                adapter.operation,
-                VERSIONS[adapter.operation],
-                constants=adapter.constants,
-                # A merge takes what its members are on the base alone.
-                inputs={
-                    "model": model,
-                    **{f"member.{n}": self._add(base, member, base) for n, member in enumerate(adapter.members)},
-                },
+            inputs = {"model": model}
+            # A merge takes what its members are on the base alone.
+            for number, member in enumerate(adapter.with_members()[:-1]):
+                inputs[f"member.{number}"] = self._add(base, member, base)
+            self._memo[memo] = ADDS[adapter.kind].add_to(
+                self.graph,
+                constants=adapter.constants(),
+                inputs=inputs,
                 files={role: source.digest for role, source in adapter.sources.items()},
                 origin=adapter.origin,
             )
@@ -209,50 +193,22 @@ class _Compiler:
         return self._memo[memo]
 
     def _load_base(self, base: ResolvedBase) -> str:
-        if ("base", id(base)) not in self._memo:
-            self._memo["base", id(base)] = self._add_base(base)
-        return self._memo["base", id(base)]
+        if ("base", base.number) not in self._memo:
+            self._memo["base", base.number] = self._add_base(base)
+        return self._memo["base", base.number]
 
     def _add_base(self, base: ResolvedBase) -> str:
-        components: dict[str, Json] = {}
-        files = {"base": base.source.digest}
-        if base.config is not None:
-            files["config"] = base.config.digest
-        for name, component in base.components.items():
-            if component is None:
-                components[name] = None
-                continue
-            files[f"components.{name}"] = component.source.digest
-            components[name] = {
-                "subfolder": component.subfolder,
-                "weight_name": component.weight_name,
-                "variant": component.variant,
-                "dtype": component.dtype,
-            }
-        constants = {
-            "pipeline": base.pipeline,
-            "dtype": base.dtype,
-            "variant": base.variant,
-            "single_file": base.weight_name is not None,
-            "scheduler": {"class": base.scheduler_class, "config": base.scheduler_config},
-            "components": components,
-        }
-        key = self.graph.add("load_base", VERSIONS["load_base"], constants=constants, files=files, origin=base.origin)
+        files = {role: source.digest for role, source in base.sources.items()}
+        key = LOAD_BASE.add_to(self.graph, constants=base.constants(), files=files, origin=base.origin)
         self.bases.setdefault(key, base)
         return key
 
-    def _encode(self, handle: str, prompt: ResolvedPrompt, sampling: Mapping[str, Json]) -> str:
-        memo = ("encode", handle, id(prompt), id(sampling))
+    def _encode(self, handle: str, prompt: ResolvedPrompt, arguments: Mapping[str, Json]) -> str:
+        memo = ("encode", handle, prompt.number, *arguments.items())
         if memo not in self._memo:
-            constants = {
-                "texts": prompt.texts,
-                "guided": is_guided(sampling),
-                **{name: sampling[name] for name in TEXT_SAMPLING if name in sampling},
-            }
-            self._alive += [prompt, sampling]
-            self._memo[memo] = self.graph.add(
-                "encode_prompt",
-                VERSIONS["encode_prompt"],
+            constants = {"texts": prompt.texts, **arguments}
+            self._memo[memo] = ENCODE_PROMPT.add_to(
+                self.graph,
                 constants=constants,
                 inputs={"model": handle},
                 origin=prompt.origin,
@@ -263,16 +219,14 @@ class _Compiler:
         """What each image prompt adapter that is not off is shown: the key of its encoding, and how many images."""
         found = []
         for adapter in adapters:
-            shown = adapter.image_prompts.get(prompt.id)
+            shown = adapter.image_prompts.get(prompt.id) if isinstance(adapter, ResolvedIpAdapter) else None
             if shown is None:
                 continue
-            memo = ("show", id(shown))
+            memo = ("show", shown.number)
             if memo not in self._memo:
-                self._alive.append(shown)
-                self._memo[memo] = self.graph.add(
-                    "encode_image",
-                    VERSIONS["encode_image"],
-                    constants=shown.constants,
+                self._memo[memo] = ENCODE_IMAGE.add_to(
+                    self.graph,
+                    constants=shown.constants(),
                     files={name: source.digest for name, source in shown.sources.items()},
                     origin=shown.origin,
                 )
@@ -280,19 +234,20 @@ class _Compiler:
             found.append((self._memo[memo], shown.count))
         return tuple(found)
 
-    def _batch(self, variant: ResolvedVariant, members: Sequence[_Member]) -> list[PlannedImage]:
+    def _batch(
+        self, variant: ResolvedVariant, sampling: Mapping[str, Json], members: Sequence[_Member]
+    ) -> list[PlannedImage]:
         handle = members[0].denoiser
         inputs = {"model": handle}
         inputs |= {f"conditioning.{n}": member.conditioning for n, member in enumerate(members)}
         for n, member in enumerate(members):
             inputs |= {f"image.{n}.{number}": key for number, key in enumerate(member.images)}
         origin = members[0].prompt.origin
-        latents = self.graph.add(
-            "denoise",
-            VERSIONS["denoise"],
+        latents = DENOISE.add_to(
+            self.graph,
             constants={
                 "seeds": [member.seed for member in members],
-                "sampling": self._denoising(variant.sampling),
+                "sampling": sampling,
                 "reproducibility": self._recipe.reproducibility,
             },
             inputs=inputs,
@@ -303,27 +258,17 @@ class _Compiler:
             for index, member in enumerate(members)
         ]
 
-    def _denoising(self, sampling: Mapping[str, Json]) -> Mapping[str, Json]:
-        if id(sampling) not in self._arguments:
-            arguments = {name: value for name, value in sampling.items() if name not in TEXT_SAMPLING}
-            self._alive.append(sampling)
-            self._arguments[id(sampling)] = arguments
-        return self._arguments[id(sampling)]
-
     def _image(
         self, variant: ResolvedVariant, handle: str, latents: str, index: int, prompt: ResolvedPrompt, seed: int
     ) -> PlannedImage:
         origin: Place = prompt.origin
-        picture = self.graph.add(
-            "decode",
-            VERSIONS["decode"],
+        picture = DECODE.add_to(
+            self.graph,
             constants={"index": index},
             inputs={"model": handle, "latents": latents},
             origin=origin,
         )
-        key = self.graph.add(
-            "save", VERSIONS["save"], constants=variant.output, inputs={"picture": picture}, origin=origin
-        )
+        key = SAVE.add_to(self.graph, constants=variant.output, inputs={"picture": picture}, origin=origin)
         prefix = f"{variant.index + 1:0{self._digits}d}-" if self._numbered else ""
         suffix = SUFFIXES[str(variant.output["format"])]
         path = f"{prefix}{prompt.id}-{seed}{suffix}"

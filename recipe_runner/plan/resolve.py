@@ -5,7 +5,7 @@ Sections that no axis changes are shared between variants, so each is resolved o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,8 @@ from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.tokens import refuse_shared_tokens
 from recipe_runner.plan.compile import is_guided
 from recipe_runner.plan.resolve_base import resolve_base
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, ResolvedLora
+from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError, at
 from recipe_runner.recipe.matrix import Variant
@@ -64,7 +65,7 @@ class _Resolver:
         self._axes = cast("Mapping[str, Sequence[Any]]", document.tree.get("matrix") or {})
         # A prompt may be called by its id.
         self._axis_paths = {axis: locate(document.tree, parse_path(axis)) for axis in self._axes}
-        self._memo: dict[tuple[object, ...], tuple[object, Any]] = {}
+        self._memo: dict[tuple[Hashable, ...], Any] = {}
         self._errors: list[RecipeRunnerError] = []
 
     def variants(self, variants: Sequence[Variant]) -> tuple[ResolvedVariant, ...]:
@@ -90,37 +91,38 @@ class _Resolver:
 
     def _variant(self, variant: Variant) -> ResolvedVariant:
         tree = cast("Mapping[str, Any]", variant.tree)
-        base = self._once("base", tree["base"], lambda: self._base(tree["base"]))
-        adapters = self._adapters(tree.get("adapters", {}), base, tree["prompts"])
+        base = self._once(("base", variant.section("base")), lambda: self._base(tree["base"]))
+        adapters = self._adapters(variant, base)
         sampling = self._once(
-            "sampling", tree.get("sampling"), lambda: _sampling(tree.get("sampling", {}), base.pipeline), base
+            ("sampling", variant.section("sampling"), base.number),
+            lambda: _sampling(tree.get("sampling", {}), base.pipeline),
         )
-        prompts = self._once("prompts", tree["prompts"], lambda: self._prompts(tree["prompts"]))
-        if any(adapter.image_prompts for adapter in adapters):
+        prompts = self._once(("prompts", variant.section("prompts")), lambda: self._prompts(tree["prompts"]))
+        shown = [adapter for adapter in adapters if isinstance(adapter, ResolvedIpAdapter) and adapter.image_prompts]
+        if shown:
             from recipe_runner.plan.adapters.image_prompts import check_together  # noqa: PLC0415 - for those alone
 
-            check_together(adapters, base, prompts, sampling, guided=is_guided(sampling))
+            check_together(shown, base, prompts, sampling, guided=is_guided(sampling))
         return ResolvedVariant(
             index=variant.index,
             values=variant.values,
             base=base,
             adapters=adapters,
             prompts=prompts,
-            seeds=self._once("seeds", tree.get("seeds"), lambda: _seeds(tree.get("seeds", (0,)))),
+            seeds=self._once(("seeds", variant.section("seeds")), lambda: _seeds(tree.get("seeds", (0,)))),
             sampling=sampling,
-            output=self._once("output", tree.get("output"), lambda: _output(tree.get("output", {}))),
+            output=self._once(("output", variant.section("output")), lambda: _output(tree.get("output", {}))),
         )
 
-    def _once(self, name: str, tree: object, make: Callable[[], T], *others: object) -> T:
-        """`make()`, once for each section by identity; what is memoised is kept alive so that ids stay true."""
-        key = (name, id(tree), *(id(other) for other in others))
+    def _once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        """`make()`, once for each value of `key`: of a section, and the numbers of what it depends on."""
         if key not in self._memo:
             try:
-                self._memo[key] = ((tree, others), make())
+                self._memo[key] = make()
             except RecipeRunnerError as error:
                 # The same for every variant that has it.
-                self._memo[key] = ((tree, others), error)
-        value = self._memo[key][1]
+                self._memo[key] = error
+        value = self._memo[key]
         if isinstance(value, RecipeRunnerError):
             raise value.with_traceback(None)
         return cast("T", value)
@@ -155,22 +157,24 @@ class _Resolver:
                 check_components(base)
         return base
 
-    def _adapters(
-        self, tree: Mapping[str, Any], base: ResolvedBase, prompts: Sequence[Mapping[str, Any]]
-    ) -> tuple[ResolvedAdapter, ...]:
+    def _adapters(self, variant: Variant, base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
+        tree: Mapping[str, Any] = cast("Mapping[str, Any]", variant.tree).get("adapters", {})
+        prompts = variant.section("prompts")
         found: dict[str, ResolvedAdapter] = {}
         merges = [name for name, entry in tree.items() if entry["kind"] == "merge"]
         for name in (*(name for name in tree if name not in merges), *merges):
             entry = tree[name]
             members = {member: found.get(member) for member in (entry["adapters"] if name in merges else ())}
-            others = {member: adapter for member, adapter in members.items() if adapter is not None}
+            others = {member: adapter for member, adapter in members.items() if isinstance(adapter, ResolvedLora)}
             # What is wrong with a member is told already.
             if len(others) == len(members):
-                make = partial(self._adapter, name, entry, base, prompts, others)
+                make = partial(self._adapter, name, entry, base, variant, others)
                 # Only an image prompt adapter looks at the prompts.
-                beside = (prompts,) if entry["kind"] == "ip_adapter" else tuple(others.values())
+                beside = prompts if entry["kind"] == "ip_adapter" else tuple(each.number for each in others.values())
                 with self._noted():
-                    found[name] = self._once(f"adapter {name}", entry, make, base, *beside)
+                    found[name] = self._once(
+                        ("adapter", name, variant.section("adapters", name), base.number, beside), make
+                    )
         merged = {member for name in merges for member in tree[name]["adapters"]}
         kept = tuple(found[name] for name in tree if name in found and name not in merged)
         refuse_shared_tokens(kept)
@@ -181,12 +185,13 @@ class _Resolver:
         name: str,
         entry: Mapping[str, Any],
         base: ResolvedBase,
-        prompts: Sequence[Mapping[str, Any]],
-        others: Mapping[str, ResolvedAdapter],
+        variant: Variant,
+        others: Mapping[str, ResolvedLora],
     ) -> ResolvedAdapter:
         # Made once for a sweep over a scale, whose variants differ in nothing else.
-        make = partial(self._surroundings, name, base, prompts)
-        surroundings, origin = self._by_value(("surroundings", name), make, base, prompts)
+        make = partial(self._surroundings, name, base, variant)
+        place = ("surroundings", name, base.number, variant.section("prompts"))
+        surroundings, origin = self._by_value(place, make)
         try:
             return kind_called(entry["kind"]).resolve(name, entry, replace(surroundings, others=others), origin)
         except RecipeRunnerError as error:
@@ -206,13 +211,12 @@ class _Resolver:
                 part = part.get(path[depth], {}) if isinstance(part, Mapping) else {}
         return self._origin(*path) if self._axis_of(path) else self._at(path, key=len(about) != 1)
 
-    def _surroundings(
-        self, name: str, base: ResolvedBase, prompts: Sequence[Mapping[str, Any]]
-    ) -> tuple[Surroundings, Place]:
+    def _surroundings(self, name: str, base: ResolvedBase, variant: Variant) -> tuple[Surroundings, Place]:
         surroundings = Surroundings(
             folder=self._folder,
             base=base,
-            prompts=prompts,
+            prompts=cast("Mapping[str, Any]", variant.tree)["prompts"],
+            prompts_section=variant.section("prompts"),
             allow_pickle=self.allow_pickle,
             once=self._by_value,
             origin=lambda *path: self._origin("adapters", name, *path),
@@ -220,12 +224,12 @@ class _Resolver:
         )
         return surroundings, self._at(("adapters", name), key=True)
 
-    def _by_value(self, key: tuple[str | float | None, ...], make: Callable[[], T], *others: object) -> T:
+    def _by_value(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
         """`make()`, once for each value of `key`: for what costs time and does not depend on a scale."""
-        memo = ("value", key, *(id(other) for other in others))
+        memo = ("value", *key)
         if memo not in self._memo:
-            self._memo[memo] = (others, make())
-        return cast("T", self._memo[memo][1])
+            self._memo[memo] = make()
+        return cast("T", self._memo[memo])
 
     def _prompts(self, tree: Sequence[Mapping[str, Any]]) -> tuple[ResolvedPrompt, ...]:
         prompts = []

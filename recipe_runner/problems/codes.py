@@ -215,7 +215,6 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W762": Code("a source that was not checked"),
         "W763": Code("an adapter of another family that lands all the same"),
         "W764": Code("another program's notation in a prompt"),
-        "E790": Code("an operation failed", COULD_NOT),
         # Records
         "E801": Code("a file of the record cannot be written", COULD_NOT),
         "E802": Code("a file of the record cannot be read", COULD_NOT),

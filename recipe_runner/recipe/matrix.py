@@ -14,33 +14,44 @@ if TYPE_CHECKING:
     from recipe_runner.document.document import Document
 
 
+Section = tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One combination. `values` is by axis, in the axes' order; `tree` is the recipe without its matrix.
 
-    Trees of variants share what they have in common: none may be changed.
+    `chosen` is the place of each axis, and the index of its value. Trees of variants share what they have in common:
+    none may be changed.
     """
 
     index: int
     values: Mapping[str, Json]
     tree: Mapping[str, Json]
+    chosen: tuple[tuple[Path, int], ...]
+
+    def section(self, *path: str) -> Section:
+        """What the section at `path` is told by among all variants of the recipe: equal where no axis makes it differ.
+
+        It is the index of the value of each axis that sets the section, a part of it, or what it is a part of.
+        """
+        return tuple([index for axis, index in self.chosen if axis[: len(path)] == path[: len(axis)]])
 
 
 class PromptsById:
-    """The prompts of variants by id. Variants share the list, which may be long, and every image asks."""
+    """The prompts of a recipe's variants by id. Variants share the list, which may be long, and every image asks."""
 
     def __init__(self) -> None:
         """Nothing was asked for yet."""
-        self._found: dict[int, tuple[Json, Mapping[str, Mapping[str, Json]]]] = {}
+        self._found: dict[Section, Mapping[str, Mapping[str, Json]]] = {}
 
-    def find(self, tree: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-        """The prompt called `name` in the `tree` of a variant, as it is written; {} where there is none."""
-        prompts = cast("Sequence[Mapping[str, Json]]", tree.get("prompts", ()))
-        if id(prompts) not in self._found:
-            # The list is held too: no other may come to have its identity.
-            by_id = {prompt_id(entry, place): entry for place, entry in enumerate(prompts)}
-            self._found[id(prompts)] = prompts, by_id
-        return self._found[id(prompts)][1].get(name, {})
+    def find(self, variant: Variant, name: str) -> Mapping[str, Json]:
+        """The prompt called `name` of a variant, as it is written; {} where there is none."""
+        section = variant.section("prompts")
+        if section not in self._found:
+            prompts = cast("Sequence[Mapping[str, Json]]", variant.tree.get("prompts", ()))
+            self._found[section] = {prompt_id(entry, place): entry for place, entry in enumerate(prompts)}
+        return self._found[section].get(name, {})
 
 
 def variants(document: Document) -> tuple[Variant, ...]:
@@ -49,17 +60,18 @@ def variants(document: Document) -> tuple[Variant, ...]:
     tree: Json = {key: value for key, value in document.tree.items() if key != "matrix"}
     checked = cast("Mapping[str, list[Json]]", matrix)
     axes = [(text, locate(tree, parse_path(text)), values) for text, values in checked.items()]
-    return tuple(Variant(index, values, made) for index, (values, made) in enumerate(_combined(tree, axes)))
+    return tuple(Variant(index, *combined) for index, combined in enumerate(_combined(tree, axes)))
 
 
 def _combined(
     tree: Json, axes: Sequence[tuple[str, Path, Sequence[Json]]]
-) -> Iterator[tuple[Mapping[str, Json], Mapping[str, Json]]]:
+) -> Iterator[tuple[Mapping[str, Json], Mapping[str, Json], tuple[tuple[Path, int], ...]]]:
+    """Values by axis, the tree that they make, and which value of each axis it is."""
     # Axis by axis, so that a tree is copied along one path only, and shared by all combinations of the later axes.
     if not axes:
-        yield {}, cast("Mapping[str, Json]", tree)
+        yield {}, cast("Mapping[str, Json]", tree), ()
         return
     (text, path, values), rest = axes[0], axes[1:]
-    for value in values:
-        for others, made in _combined(replaced(tree, path, value), rest):
-            yield {text: value, **others}, made
+    for index, value in enumerate(values):
+        for others, made, chosen in _combined(replaced(tree, path, value), rest):
+            yield {text: value, **others}, made, ((path, index), *chosen)

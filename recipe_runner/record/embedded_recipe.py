@@ -16,7 +16,8 @@ from typing import Any, cast
 from recipe_runner.canonical import Json
 from recipe_runner.document.document import Document
 from recipe_runner.plan.compile import Plan, PlannedImage
-from recipe_runner.plan.resolved import AnySource, ResolvedVariant
+from recipe_runner.plan.resolved import AnySource, ResolvedIpAdapter
+from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.matrix import PromptsById, Variant, variants
 from recipe_runner.record.documents import pin, readdressed
 from recipe_runner.record.resolved_choices import write_decisions
@@ -51,7 +52,7 @@ class Carrier:
         return variants(self._document)
 
     def _prompt(self, image: PlannedImage) -> Mapping[str, Json]:
-        entry = {**self._prompts.find(self._variants[image.variant].tree, image.prompt), "id": image.prompt}
+        entry = {**self._prompts.find(self._variants[image.variant], image.prompt), "id": image.prompt}
         changed: Mapping[str, Json] = readdressed(entry, _shown, ("prompts", 0))
         return changed
 
@@ -77,7 +78,7 @@ def _sources(variant: ResolvedVariant) -> Iterator[tuple[str, AnySource]]:
     for adapter in (each for outer in variant.adapters for each in outer.with_members()):
         if "weights" in adapter.sources:
             yield f"adapters.{adapter.name}", adapter.sources["weights"]
-        shown = next((prompt for prompt in adapter.image_prompts.values() if prompt.encoder is not None), None)
+        shown = adapter.encoded if isinstance(adapter, ResolvedIpAdapter) else None
         if shown is not None and shown.encoder is not None:
             yield f"adapters.{adapter.name}.image_encoder", shown.encoder.source
 

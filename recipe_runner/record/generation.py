@@ -10,7 +10,7 @@ from typing import Any
 from recipe_runner.canonical import Json
 from recipe_runner.images.parameters_text import Generation, UsedLora
 from recipe_runner.plan.compile import Plan, PlannedImage
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase
+from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedLora, ResolvedTextualInversion
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.digests import autov3
 
@@ -34,9 +34,9 @@ class Describer:
         variant = self._plan.recipe.variants[image.variant]
         base, sampling = variant.base, variant.sampling
         texts = self._prompts[image.variant, image.prompt].texts
-        if id(base) not in self._schedulers:
-            self._schedulers[id(base)] = scheduler_of(base)
-        scheduler_class, scheduler_config = self._schedulers[id(base)]
+        if base.number not in self._schedulers:
+            self._schedulers[base.number] = scheduler_of(base)
+        scheduler_class, scheduler_config = self._schedulers[base.number]
         vae = base.components.get("vae")
         return Generation(
             prompt=texts["prompt"],
@@ -53,11 +53,11 @@ class Describer:
             vae_name=_stem(vae.weight_name or vae.source.address) if vae else None,
             vae_sha256=vae.source.digest if vae and vae.weight_name else None,
             clip_skip=_number(sampling.get("clip_skip"), None, int),
-            loras=tuple(self._lora(adapter) for adapter in variant.adapters if adapter.kind == "lora"),
+            loras=tuple(self._lora(adapter) for adapter in variant.adapters if isinstance(adapter, ResolvedLora)),
             embeddings=tuple(
-                (str(adapter.constants["token"]), adapter.sources["weights"].digest)
+                (str(adapter.token), adapter.source.digest)
                 for adapter in variant.adapters
-                if adapter.kind == "textual_inversion" and adapter.acts_on(texts)
+                if isinstance(adapter, ResolvedTextualInversion) and adapter.acts_on(texts)
             ),
             others=tuple(
                 f"{adapter.name} ({adapter.kind})"
@@ -66,8 +66,8 @@ class Describer:
             ),
         )
 
-    def _lora(self, adapter: ResolvedAdapter) -> UsedLora:
-        source = adapter.sources["weights"]
+    def _lora(self, adapter: ResolvedLora) -> UsedLora:
+        source = adapter.source
         if source.digest not in self._autov3:
             self._autov3[source.digest] = _short_hash(source)
         return UsedLora(name=adapter.name, autov3=self._autov3[source.digest], scale=adapter.scale)

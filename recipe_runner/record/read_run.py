@@ -42,12 +42,12 @@ class RecordedRun:
     invocations: Sequence[Mapping[str, Any]]
 
     @cached_property
-    def _trees(self) -> Mapping[bytes, Mapping[str, Any]]:
-        """The resolved recipe's tree of each variant, by the variant's values as the manifest writes them."""
+    def _variants(self) -> Mapping[bytes, Variant]:
+        """The resolved recipe's variants, by the variant's values as the manifest writes them."""
         if self.resolved is None:
             return {}
         written = written_variants(self.resolved, self.recipe, self.manifest.overrides)
-        return {canonical(values): variant.tree for values, variant in written}
+        return {canonical(values): variant for values, variant in written}
 
     @cached_property
     def _prompts(self) -> PromptsById:
@@ -55,11 +55,12 @@ class RecordedRun:
 
     def asked(self, image: ImageRecord) -> Asked:
         """What the recipe asks of an image; nothing where no resolved recipe is there."""
-        tree = self._trees.get(canonical(image.variant))
-        if tree is None:
+        variant = self._variants.get(canonical(image.variant))
+        if variant is None:
             return NOTHING_KNOWN
+        tree: Mapping[str, Any] = variant.tree
         return Asked(
-            texts={name: text for name, text in self._prompts.find(tree, image.prompt).items() if name != "id"},
+            texts={name: text for name, text in self._prompts.find(variant, image.prompt).items() if name != "id"},
             scales={name: entry["scale"] for name, entry in tree.get("adapters", {}).items() if "scale" in entry},
             sampling=tree.get("sampling", {}),
         )

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedComponent, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedComponent, ResolvedIpAdapter, ResolvedTextualInversion
+from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.sources.source import Source
 
 _ENCODER = "image_encoder"
@@ -55,14 +56,14 @@ def _decisions(adapter: ResolvedAdapter, variant: ResolvedVariant) -> Iterator[t
     source = adapter.sources.get("weights")
     if isinstance(source, Source) and (name := _weight_name(source)):
         yield "weight_name", name
-    if adapter.kind == "textual_inversion" and adapter.constants.get("token"):
-        yield "token", adapter.constants["token"]
-    shown = next((prompt for prompt in adapter.image_prompts.values() if prompt.encoder is not None), None)
-    if shown is None or shown.encoder is None:
+    if isinstance(adapter, ResolvedTextualInversion) and adapter.token:
+        yield "token", adapter.token
+    shown = adapter.encoded if isinstance(adapter, ResolvedIpAdapter) else None
+    if not isinstance(adapter, ResolvedIpAdapter) or shown is None or shown.encoder is None:
         return
-    if "faces" in shown.sources or "image_embeds[0]" in shown.sources:
+    if shown.faces is not None or shown.embeds:
         # Faces, and pictures for an image encoder as well: only FaceID Plus reads both.
-        yield "shortcut", adapter.constants["shortcut"]
+        yield "shortcut", adapter.shortcut
     if variant.base.components.get(_ENCODER) is None:
         yield _ENCODER, _component(shown.encoder)
 

@@ -11,7 +11,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.disk.atomic import reading
 from recipe_runner.document.document import Document
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.resolved import numbered
+from recipe_runner.plan.resolved_recipe import numbered
 from recipe_runner.recipe.types.fields import FileRecord
 from recipe_runner.recipe.types.recipe import Recipe
 from recipe_runner.record.documents import lock_yaml, resolved_yaml

@@ -9,6 +9,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import Node
 from recipe_runner.plan.checks.memory import Weights, gib, weights_memory
 from recipe_runner.plan.compile import Plan
+from recipe_runner.plan.operations import OPERATIONS
 from recipe_runner.plan.resolved import ResolvedAdapter
 from recipe_runner.record.state import State
 from recipe_runner.report.escape import dot, mermaid, one_line
@@ -43,7 +44,8 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
     if adapters := list(adapters_of(plan).values()):
         yield "adapters"
         for adapter in adapters:
-            merged = f" (merge of {', '.join(each.name for each in adapter.members)})" if adapter.members else ""
+            members = [each.name for each in adapter.with_members()[:-1]]
+            merged = f" (merge of {', '.join(members)})" if members else ""
             yield f"  adapter {adapter.name}{merged}: {landing_text(adapter)}{_tokens_text(adapter)}"
     for weights in memory_of(plan):
         parts = ", ".join(f"{name} {gib(size)}" for name, size in weights.components.items())
@@ -67,7 +69,7 @@ def _to_bring(plan: Plan) -> Iterator[str]:
 
 def memory_of(plan: Plan) -> list[Weights]:
     """The memory that the weights of each base take with its first variant's adapters, where headers tell it."""
-    first = {id(variant.base): variant for variant in reversed(plan.recipe.variants)}
+    first = {variant.base.number: variant for variant in reversed(plan.recipe.variants)}
     found = [weights_memory(variant) for variant in reversed(first.values())]
     return [weights for weights in found if weights is not None]
 
@@ -188,14 +190,10 @@ def _edges(node: Node) -> list[tuple[str, str]]:
 
 def label_of(node: Node) -> str:
     """A short line on one node: its operation and the constant that tells it from its siblings."""
-    told: Json = None
-    if node.operation == "encode_prompt":
-        texts = node.constants["texts"]
-        told = texts.get("prompt") if isinstance(texts, Mapping) else None
-    elif node.operation == "denoise":
-        told = node.constants["seeds"]
-    elif node.operation == "set_scales":
-        told = node.constants["scales"]
+    label = OPERATIONS[node.operation].label
+    told: Json = node.constants if label else None
+    for name in label:
+        told = told.get(name) if isinstance(told, Mapping) else None
     text = node.operation if told is None else f"{node.operation} {json.dumps(told, ensure_ascii=False)}"
     return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
 

@@ -10,7 +10,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from recipe_runner.canonical import Json
-from recipe_runner.plan.handle import AdapterModel, IpAdapterModel, ModelHandle, TextualInversionModel
+from recipe_runner.plan.resolved import ModelHandle, ResolvedAdapter, ResolvedIpAdapter, ResolvedTextualInversion
 from recipe_runner.runtime.family import present_parts
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFiles
 from recipe_runner.runtime.ip_adapter.state import ImagePrompts
@@ -30,7 +30,7 @@ class Part(Protocol):
             WeightsError: E6xx, when an adapter or its scale cannot be applied whole.
         """
 
-    def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
+    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are; {} for another kind."""
 
 
@@ -62,11 +62,11 @@ class Adapters:
                 _mark(getattr(self._pipeline, name))
                 self._marked[name] = marks
 
-    def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
+    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
         found: dict[str, tuple[int, int]] = {}
-        each: list[AdapterModel] = [adapter]
-        if isinstance(adapter, IpAdapterModel) and self.images.has_lora(adapter):
+        each: list[ResolvedAdapter] = [adapter]
+        if isinstance(adapter, ResolvedIpAdapter) and self.images.has_lora(adapter):
             each.append(adapter.bundled_lora())
         for part in self._parts:
             for one in each:
@@ -77,37 +77,34 @@ class Adapters:
 
     def _with_bundled(self, handle: ModelHandle) -> ModelHandle:
         """The handle with the LoRAs inside FaceID files beside them, at scale 1: they are part of the adapter."""
-        adapters: list[AdapterModel] = []
-        scales = dict(handle.scales or {})
+        adapters: list[ResolvedAdapter] = []
         for adapter in handle.adapters:
             adapters.append(adapter)
-            if not isinstance(adapter, IpAdapterModel) or is_off(handle.scale(adapter.name)):
+            if not isinstance(adapter, ResolvedIpAdapter) or is_off(adapter.scale):
                 continue
             if self.images.has_lora(adapter):
-                lora = adapter.bundled_lora()
-                adapters.append(lora)
-                scales[lora.name] = 1.0
-        return replace(handle, adapters=tuple(adapters), scales=scales)
+                adapters.append(adapter.bundled_lora())
+        return replace(handle, adapters=tuple(adapters))
 
 
-_Marks = tuple[tuple[AdapterModel, object], ...]
-"""What decides which parameters are in a model: its adapters, and where the scale of each is 0."""
+_Marks = tuple[ResolvedAdapter, ...]
+"""What decides which parameters are in a model: its adapters, with only whether the scale of each is 0."""
 
 
 def _marks(handle: ModelHandle) -> _Marks:
     # Learned tokens bring no parameters.
     return tuple(
-        (adapter, _nonzero(handle.scale(adapter.name)))
+        replace(adapter, scale=_nonzero(adapter.scale))
         for adapter in handle.adapters
-        if not isinstance(adapter, TextualInversionModel)
+        if not isinstance(adapter, ResolvedTextualInversion)
     )
 
 
-def _nonzero(scale: Json) -> object:
+def _nonzero(scale: Json) -> Json:
     if isinstance(scale, Mapping):
-        return tuple((name, _nonzero(part)) for name, part in scale.items())
+        return {name: _nonzero(part) for name, part in scale.items()}
     if isinstance(scale, (list, tuple)):
-        return tuple(_nonzero(part) for part in scale)
+        return [_nonzero(part) for part in scale]
     return bool(scale)
 
 

@@ -11,15 +11,16 @@ from typing import Any, Literal
 import torch
 
 from recipe_runner.canonical import Json
-from recipe_runner.plan.handle import BaseModel, ImagePrompt, ModelHandle
+from recipe_runner.graph.execute import boundary
+from recipe_runner.plan.operations import DECODE, DENOISE, ENCODE_IMAGE, ENCODE_PROMPT, LOAD_BASE
+from recipe_runner.plan.resolved import ModelHandle, ResolvedBase, ResolvedImagePrompt
 from recipe_runner.problems.problem import Problem, at
 from recipe_runner.runtime.adapters import Adapters
 from recipe_runner.runtime.decode import Picture, decode
 from recipe_runner.runtime.denoise import Latents, OnStep, call_size, denoise, is_guided
 from recipe_runner.runtime.device.determinism import Level, prepare_cuda, reproducible
 from recipe_runner.runtime.device.devices import choose_device
-from recipe_runner.runtime.device.environment import describe_environment
-from recipe_runner.runtime.device.failures import operation
+from recipe_runner.runtime.device.environment import describe_environment, quiet
 from recipe_runner.runtime.device.rng import global_rng_kept
 from recipe_runner.runtime.encode import Conditioning, encode_prompt
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, family_of
@@ -94,30 +95,31 @@ class LivePipeline:
 
         `guided` says whether images of it use classifier-free guidance; if not, negative prompts are not encoded.
         """
-        with self._operation("encode_prompt"):
+        with self._operation(ENCODE_PROMPT.name):
             pipeline = self._reconciled(handle, "text")
             return encode_prompt(
                 pipeline, prompt, guided=guided, clip_skip=clip_skip, max_sequence_length=max_sequence_length
             )
 
-    def encode_image(self, prompt: ImagePrompt) -> ImageConditioning:
+    def encode_image(self, prompt: ResolvedImagePrompt) -> ImageConditioning:
         """encode_image: what an IP-Adapter is shown, as it reads it. It depends on no base.
 
         Raises:
             RecipeRunnerError: E5xx, E64x, E65x, as `runtime.encode_image`.
         """
-        with self._operation("encode_image"):
+        with self._operation(ENCODE_IMAGE.name):
             return encode_image(prompt, self._encoders, self._finder)
 
-    def find_faces(self, prompt: ImagePrompt) -> None:
+    def find_faces(self, prompt: ResolvedImagePrompt) -> None:
         """Look for the faces that `prompt` shows, where insightface has to: before anything is loaded for them.
 
         Raises:
             RecipeRunnerError: E508, E648, E651, E652, as `runtime.faces`.
         """
         if prompt.faces is not None:
-            with self._operation("encode_image"):
-                self._finder.find(prompt.pictures, prompt.faces)
+            with self._operation(ENCODE_IMAGE.name):
+                pictures = [source.require_found() for source in prompt.pictures]
+                self._finder.find(pictures, prompt.faces.require_found())
 
     def denoise(
         self,
@@ -139,7 +141,7 @@ class LivePipeline:
         if len(seeds) != len(conditionings) or not seeds or (len(seeds) > 1 and self.level != "fast"):
             message = f"BUG: {len(seeds)} seeds for {len(conditionings)} conditionings at level {self.level}"
             raise AssertionError(message)
-        with self._operation("denoise", seed=seeds[0]):
+        with self._operation(DENOISE.name, seed=seeds[0]):
             pipeline = self._reconciled(handle, "denoiser")
             if family_of(pipeline) is None:
                 # Its call encodes as well.
@@ -156,7 +158,7 @@ class LivePipeline:
             WeightsError: E508, when a weights file was overwritten while the image was made.
             OperationFailed: E703 memory, E705 not finite.
         """
-        with self._operation("decode"):
+        with self._operation(DECODE.name):
             pipeline = self._require_base(handle.base).pipeline
             pictures, warnings = decode(pipeline, latents)
             self.check_files()
@@ -216,7 +218,8 @@ class LivePipeline:
         strict = self.level == "strict"
         try:
             with (
-                operation(name),
+                boundary(name),
+                quiet(),
                 reproducible(self.level, self.threads),
                 global_rng_kept(self.device, seed=None if strict else seed, refuse=strict and seed is not None),
             ):
@@ -231,14 +234,14 @@ class LivePipeline:
         self._held_adapters.reconcile(handle, _PARTS[scope])
         return base.pipeline
 
-    def _require_base(self, model: BaseModel) -> LoadedBase:
+    def _require_base(self, model: ResolvedBase) -> LoadedBase:
         if self._base is not None and self._base.differs_only_in_scheduler(model):
             if self._base.model != model:
                 self._base.change_scheduler(model)
             return self._base
         self._let_base_go()
         # It is loaded where it is first needed, for a prompt, but what fails is the base.
-        with at(model.origin), operation("load_base"):
+        with at(model.origin), boundary(LOAD_BASE.name), quiet():
             self._base = load_base(model, self.device)
         self._adapters = Adapters(self._base.pipeline, allow_pickle=model.allow_pickle, files=self._files)
         return self._base

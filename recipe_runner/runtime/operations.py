@@ -12,19 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe_runner.canonical import Json
+from recipe_runner.graph.execute import Operation
 from recipe_runner.graph.graph import Node
 from recipe_runner.plan.checks.masks import stretched
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.handle import BaseModel, ImagePrompt, ModelHandle
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedImagePrompt
+from recipe_runner.plan.operations import (
+    ADDS,
+    DECODE,
+    DENOISE,
+    ENCODE_IMAGE,
+    ENCODE_PROMPT,
+    LOAD_BASE,
+    SAVE,
+    SET_SCALES,
+)
+from recipe_runner.plan.resolved import ModelHandle
 from recipe_runner.problems.problem import Problem, at
-from recipe_runner.runtime.adapter_models import ADAPTER_MODELS, component_model, found, image_prompt
 from recipe_runner.runtime.denoise import Latents
 from recipe_runner.runtime.device.determinism import Level
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.ip_adapter.encode import ImageConditioning
 from recipe_runner.runtime.ip_adapter.state import active
 from recipe_runner.runtime.live import LivePipeline
+
+Keep = Callable[[str, NDArray[np.uint8]], None]
+"""Takes the node key and the pixels [H, W, 3] of a picture that is to be kept."""
 
 
 class Timer:
@@ -52,10 +64,13 @@ class Timer:
 class Workshop:
     """A live pipeline and the operations that use it, for the nodes of one plan; use it as a context manager."""
 
-    def __init__(self, plan: Plan, on_step: Callable[[int, int], None], told: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, plan: Plan, on_step: Callable[[int, int], None], keep: Keep, told: Sequence[Problem] = ()
+    ) -> None:
         """Choose the device; weights are loaded by the first operation that needs them.
 
-        `told` are warnings that were told already.
+        `keep` gets the key of each node that saves a picture, and the picture. `told` are warnings that were told
+        already.
 
         Raises:
             OperationFailed: E701 when there is no such device.
@@ -63,19 +78,21 @@ class Workshop:
         recipe = plan.recipe
         self._plan = plan
         self._on_step = on_step
+        self._keep = keep
         self._live = LivePipeline(recipe.device, cast("Level", recipe.reproducibility), recipe.threads)
         self._told = {(problem.code, problem.message) for problem in told}
         self._warnings: dict[str, None] = {}
         self.timer = Timer()
         self.environment: Mapping[str, Json] = self._live.describe()
-        self.operations: Mapping[str, Callable[[Node, Mapping[str, Any]], Any]] = {
-            "load_base": self._load_base,
-            **dict.fromkeys(ADAPTER_MODELS, self._add_adapter),
-            "set_scales": self._set_scales,
-            "encode_prompt": self._encode_prompt,
-            "encode_image": self._encode_image,
-            "denoise": self._denoise,
-            "decode": self._decode,
+        self.operations: Mapping[str, Operation] = {
+            LOAD_BASE.name: self._load_base,
+            **{operation.name: self._add_adapter for operation in ADDS.values()},
+            SET_SCALES.name: self._set_scales,
+            ENCODE_PROMPT.name: self._encode_prompt,
+            ENCODE_IMAGE.name: self._encode_image,
+            DENOISE.name: self._denoise,
+            DECODE.name: self._decode,
+            SAVE.name: self._save,
         }
 
     def __enter__(self) -> Self:
@@ -103,22 +120,21 @@ class Workshop:
             shown = self._plan.image_prompts.get(node.key)
             if shown is not None:
                 with at(node.origin):
-                    self._live.find_faces(self._image_prompt(shown))
+                    self._live.find_faces(shown)
 
     def _load_base(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
         del inputs
-        return ModelHandle(key=node.key, base=base_model(node.key, self._plan.bases[node.key]))
+        return ModelHandle(base=self._plan.bases[node.key])
 
     def _add_adapter(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
         model: ModelHandle = inputs["model"]
-        adapter = ADAPTER_MODELS[node.operation](node, self._plan.adapters[node.key])
-        return replace(model, key=node.key, adapters=(*model.adapters, adapter))
+        return replace(model, adapters=(*model.adapters, self._plan.adapters[node.key]))
 
     def _set_scales(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
         model: ModelHandle = inputs["model"]
         scales = cast("list[Json]", node.constants["scales"])
-        names = [adapter.name for adapter in model.adapters]
-        return replace(model, key=node.key, scales=dict(zip(names, scales, strict=True)))
+        scaled = [replace(adapter, scale=scale) for adapter, scale in zip(model.adapters, scales, strict=True)]
+        return replace(model, adapters=tuple(scaled))
 
     def _encode_prompt(self, node: Node, inputs: Mapping[str, Any]) -> Conditioning:
         constants = node.constants
@@ -134,10 +150,7 @@ class Workshop:
 
     def _encode_image(self, node: Node, inputs: Mapping[str, Any]) -> ImageConditioning:
         del inputs
-        return self._live.encode_image(self._image_prompt(self._plan.image_prompts[node.key]))
-
-    def _image_prompt(self, shown: ResolvedImagePrompt) -> ImagePrompt:
-        return image_prompt(shown, allow_pickle=self._plan.recipe.allow_pickle)
+        return self._live.encode_image(self._plan.image_prompts[node.key])
 
     def _denoise(self, node: Node, inputs: Mapping[str, Any]) -> Any:
         seeds = cast("list[int]", node.constants["seeds"])
@@ -147,7 +160,8 @@ class Workshop:
         model: ModelHandle = inputs["model"]
         latents = self._live.denoise(model, conditionings, seeds, sampling, self._on_step, images=images)
         for adapter in active(model):
-            self._warn(node, stretched(adapter.name, adapter.masks, latents.width, latents.height))
+            masks = [mask.require_found() for mask in adapter.masks]
+            self._warn(node, stretched(adapter.name, masks, latents.width, latents.height))
         return latents
 
     def _decode(self, node: Node, inputs: Mapping[str, Any]) -> NDArray[np.uint8]:
@@ -157,6 +171,9 @@ class Workshop:
         decoded = self._live.decode(inputs["model"], replace(latents, value=latents.value[index : index + 1]))
         self._warn(node, decoded.warnings)
         return decoded.pictures[0]
+
+    def _save(self, node: Node, inputs: Mapping[str, Any]) -> None:
+        self._keep(node.key, inputs["picture"])
 
     def _warn(self, node: Node, problems: tuple[Problem, ...]) -> None:
         for problem in problems:
@@ -169,24 +186,3 @@ def _images(inputs: Mapping[str, Any], member: int) -> list[ImageConditioning]:
     """What each IP-Adapter is shown for a member of a batch, in the adapters' order."""
     prefix = f"image.{member}."
     return [value for name, value in inputs.items() if name.startswith(prefix)]
-
-
-def base_model(key: str, base: ResolvedBase) -> BaseModel:
-    """The base of a handle, with where its files lie."""
-    return BaseModel(
-        key=key,
-        source=found(base.source),
-        pipeline=base.pipeline,
-        dtype=base.dtype,
-        variant=base.variant,
-        weight_name=base.weight_name,
-        config=None if base.config is None else found(base.config),
-        scheduler_class=base.scheduler_class,
-        scheduler_config=base.scheduler_config,
-        components={
-            name: None if component is None else component_model(component)
-            for name, component in base.components.items()
-        },
-        allow_pickle=base.allow_pickle,
-        origin=base.origin,
-    )

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from recipe_runner.canonical import digest
 from recipe_runner.problems.problem import ResolutionError
-from recipe_runner.sources.source import Address
+from recipe_runner.sources.source import Address, Source
 
 
 class SourceMissing(ResolutionError):
@@ -65,6 +65,11 @@ class Unresolved:
         """`unresolved:` and the sha256 of what the recipe says; the reason is not part of it."""
         said = [self.address, self.revision, self.subfolder, self.weight_name, self.variant]
         return f"unresolved:{digest(said)}"
+
+    def require_found(self) -> Source:
+        """Nothing: what needs files is asked for only once all were found."""
+        message = f"BUG: {self.address} was not found and not refused"
+        raise AssertionError(message)
 
 
 REMOTE = ("E402", "E403")

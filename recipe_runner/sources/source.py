@@ -59,3 +59,7 @@ class Source:
     def path(self, name: str) -> Path:
         """Where the file called `name` lies."""
         return self.root / name
+
+    def require_found(self) -> Source:
+        """This source, for what needs its files."""
+        return self

@@ -25,7 +25,7 @@ from support.handles import base_model, embedding_model, handle, ip_adapter_mode
 from support.loras import diffusers_file, factors
 from support.plain import plain_pipeline
 
-from recipe_runner.plan.handle import LoraModel, ModelHandle
+from recipe_runner.plan.resolved import ModelHandle, ResolvedLora
 from recipe_runner.runtime.live import LivePipeline
 
 MODEL = ROOT / "recipes/demo/model"
@@ -36,7 +36,7 @@ STEPS = 5
 KINDS = ("lora", "lokr")
 
 
-def files(folder: Path) -> Iterator[dict[str, LoraModel]]:
+def files(folder: Path) -> Iterator[dict[str, ResolvedLora]]:
     """A LoRA and a LoKr on the same modules, again and again with other values."""
     pipeline = plain_pipeline(MODEL)
     lokr = kinds.lokr("whole", "factors")

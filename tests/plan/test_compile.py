@@ -55,6 +55,16 @@ def test_a_merge_takes_its_members_as_they_are_on_the_base_alone() -> None:
     assert list(plan.sources()) == ["base", "adapters.film", "adapters.a", "adapters.b"]
 
 
+def test_only_another_scale_makes_no_other_adapter() -> None:
+    lora = make.lora()
+    others = [lora.at(0.5), replace(lora, target="unet"), replace(lora, alpha=2.0)]
+    variants = [make.variant(n, adapters=(adapter,)) for n, adapter in enumerate((lora, *others))]
+    plan = compile_plan(make.recipe(*variants))
+    added = [node.constants for node in plan.graph if node.operation == "add_lora"]
+    assert added == [{"target": None, "alpha": None}, {"target": "unet", "alpha": None}, {"target": None, "alpha": 2.0}]
+    assert len(set(keys(plan))) == 4 * len(variants)
+
+
 def test_a_sweep_over_a_text_encoder_scale_encodes_each_prompt_anew() -> None:
     base = make.base()
     tensors = {"unet": 4, "text_encoder": 2}

@@ -109,7 +109,7 @@ def test_a_pickle_is_planned_like_any_file(tmp_path: Path) -> None:
     torch.save(tree, tmp_path / "file-name.pt")
     path = written(tmp_path, "  x: {kind: textual_inversion, model: file-name.pt}\n", "prompt: inside")
     (adapter,) = recipe_runner.compile_recipe(path).recipe.variants[0].adapters
-    assert (adapter.constants["token"], adapter.tensors) == ("Inside", {"text_encoder": 1})
+    assert (adapter.constants()["token"], adapter.tensors) == ("Inside", {"text_encoder": 1})
 
 
 class Harmful:

@@ -19,7 +19,7 @@ from recipe_runner.weights.files import digests
 from recipe_runner.weights.files.digests import file_sha256, unhashed
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import ResolvedRecipe
+    from recipe_runner.plan.resolved_recipe import ResolvedRecipe
     from recipe_runner.problems.problem import Problem
 
 RECIPE = """\

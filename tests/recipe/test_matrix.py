@@ -62,3 +62,22 @@ def test_ten_thousand_variants_cost_little() -> None:
     assert len(found) == 10_000
     assert len({id(variant.tree["sampling"]) for variant in found}) == 100
     assert len({id(variant.tree["base"]) for variant in found}) == 1
+
+
+def test_a_section_is_told_by_the_values_of_the_axes_that_touch_it() -> None:
+    found = made(
+        "adapters: {a: {kind: lora, model: a, scale: 1.0}, b: {kind: lora, model: b}}\n"
+        "matrix: {adapters.a.scale: [0.5, 1.0], adapters.b: [{kind: lora, model: c}, {kind: lora, model: d}],"
+        " prompts.one.prompt: [x, y], base.model: [m, n]}\n"
+    )
+    places = [("base",), ("prompts",), ("seeds",), ("sampling",), ("adapters",), ("adapters", "a"), ("adapters", "b")]
+    for path in places:
+        by_section: dict[object, set[str]] = {}
+        for variant in found:
+            part: object = variant.tree
+            for step in path:
+                part = part.get(step) if isinstance(part, dict) else None
+            by_section.setdefault(variant.section(*path), set()).add(repr(part))
+        # One section is one content, and here another section is another content.
+        assert all(len(contents) == 1 for contents in by_section.values())
+        assert len({repr(contents) for contents in by_section.values()}) == len(by_section)

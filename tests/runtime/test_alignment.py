@@ -30,7 +30,7 @@ from support.loras import diffusers_file, factors
 from support.plain import plain_pipeline
 from support.shifted import shifted, shifted_folder
 
-from recipe_runner.plan.handle import BaseModel, ComponentModel, ModelHandle
+from recipe_runner.plan.resolved import ModelHandle, ResolvedBase, ResolvedComponent
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.load.tensors import ALIGNMENT_BYTES, align, read_tensors
 
@@ -72,8 +72,7 @@ def test_a_single_file(sd15_folder: Path, tmp_path: Path) -> None:
     made = []
     for more in SHIFTS:
         path = shifted(tmp_path / "whole.safetensors", tmp_path / f"{more}.safetensors", more)
-        base = BaseModel(
-            key="base",
+        base = ResolvedBase(
             source=file_source(path),
             weight_name=path.name,
             config=config,
@@ -89,7 +88,7 @@ def test_a_component(form: str, sdxl_folder: Path, tmp_path: Path) -> None:
     for more in SHIFTS:
         part = shifted_folder(sdxl_folder / "text_encoder_2", tmp_path / str(more), more)
         weight_name = "model.safetensors" if form == "file" else None
-        component = ComponentModel(source=source(part), weight_name=weight_name)
+        component = ResolvedComponent(source=source(part), weight_name=weight_name)
         made.append(bits(handle(base_model(sdxl_folder, components={"text_encoder_2": component}))))
     require_same(made)
 
@@ -117,7 +116,7 @@ def test_a_textual_inversion(sd15_folder: Path, tmp_path: Path) -> None:
 def test_an_ip_adapter(variant: str, sd15_folder: Path, tmp_path: Path) -> None:
     shapes = tiny_shapes(variant, plain_pipeline(sd15_folder).unet)
     write_ip_adapter(tmp_path / "look.safetensors", shapes)
-    encoder = ComponentModel(source=source(build_image_encoder(tmp_path / "encoder")), dtype="float32")
+    encoder = ResolvedComponent(source=source(build_image_encoder(tmp_path / "encoder")), dtype="float32")
     prompt = shown_picture("look", encoder, write_picture(tmp_path / "bear.png", 1), hidden=variant != "base")
     shown = LivePipeline("cpu", "strict", 1).encode_image(prompt)
     made = []
@@ -132,7 +131,10 @@ def test_an_image_encoder(tmp_path: Path, *, hidden: bool) -> None:
     folder, picture = build_image_encoder(tmp_path / "encoder"), write_picture(tmp_path / "bear.png", 1)
     made = []
     for more in SHIFTS:
-        component = ComponentModel(source=source(shifted_folder(folder, tmp_path / str(more), more)), dtype="float32")
+        files = source(shifted_folder(folder, tmp_path / str(more), more))
+        component = ResolvedComponent(source=files, dtype="float32")
+            source=source(shifted_folder(folder, tmp_path / str(more), more)), dtype="float32"
+        )
         shown = LivePipeline("cpu", "strict", 1).encode_image(shown_picture("look", component, picture, hidden=hidden))
         assert shown.embeds.negative is not None
         made.append([shown.embeds.positive, shown.embeds.negative])

@@ -14,7 +14,6 @@ from support.plain import plain_pipeline
 
 import recipe_runner
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.adapter_models import ADAPTER_MODELS
 from recipe_runner.runtime.live import LivePipeline
 
 if TYPE_CHECKING:
@@ -89,16 +88,10 @@ def test_a_plan_foretells_what_lands(name: str, folder: Path) -> None:
     expected = count(folder, files)
     (resolved,) = plan.recipe.variants[0].adapters
     assert resolved.tensors == expected
-    (node,) = (node for node in plan.graph if node.operation == resolved.operation and not is_member(plan, node.key))
-    adapter = ADAPTER_MODELS[node.operation](node, resolved)
     live = LivePipeline("cpu", "strict", 1)
-    wanted = handle(base_model(folder / "model", allow_pickle=True), adapter)
+    wanted = handle(base_model(folder / "model", allow_pickle=True), resolved)
     live.require(wanted)
     assert live.landing(wanted) == {"x": {part: (number, number) for part, number in expected.items()}}
-
-
-def is_member(plan: Plan, key: str) -> bool:
-    return any(key in node.inputs.values() for node in plan.graph if node.operation == "merge_loras")
 
 
 def test_ranks_that_do_not_merge_are_told_while_planning_at_their_line(folder: Path) -> None:

@@ -17,7 +17,7 @@ from support.ip_adapters import tiny_shapes, write_ip_adapter
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
-from recipe_runner.plan.handle import MergeModel
+from recipe_runner.plan.resolved import ResolvedMerge
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.ip_adapter import file as ip_adapter_file
 from recipe_runner.runtime.ip_adapter import state as image_prompts_part
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from recipe_runner.plan.handle import AdapterModel, BaseModel
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
 
 STEPS = {"num_inference_steps": 1, "guidance_scale": 2.0}
 
@@ -88,21 +88,21 @@ def tokens_file(path: Path, made: dict[str, tuple[torch.Tensor, torch.Tensor]]) 
 
 
 @pytest.fixture(scope="session")
-def loras(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AdapterModel]:
+def loras(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ResolvedAdapter]:
     """The adapters of FILES, and a merge of two."""
     folder = tmp_path_factory.mktemp("loras")
     pipeline = plain_pipeline(sd15_folder)
     for name, write in FILES.items():
         write(pipeline, folder / f"{name}.safetensors")
-    found: dict[str, AdapterModel] = {name: model_of(name)(folder / f"{name}.safetensors", name) for name in FILES}
-    members = tuple(lora_model(folder / f"{name}.safetensors", name) for name in "ab")
-    found["merge"] = MergeModel(
-        key="m", name="merge", members=members, weights=(0.5, 2.0), scales=(1.0, 0.5), combination_type="svd"
+    found: dict[str, ResolvedAdapter] = {name: model_of(name)(folder / f"{name}.safetensors", name) for name in FILES}
+    members = tuple(
+        lora_model(folder / f"{name}.safetensors", name, scale=scale) for name, scale in {"a": 1.0, "b": 0.5}.items()
     )
+    found["merge"] = ResolvedMerge(name="merge", members=members, weights=(0.5, 2.0), combination_type="svd")
     return found
 
 
-def model_of(name: str) -> Callable[..., AdapterModel]:
+def model_of(name: str) -> Callable[..., ResolvedAdapter]:
     """What makes the model of an adapter of FILES."""
     return embedding_model if name in EMBEDDINGS else ip_adapter_model if name in SHOWN else lora_model
 
@@ -114,7 +114,7 @@ def shown(name: str) -> ImageConditioning:
 
 
 @pytest.fixture(scope="session")
-def bases(sd15_folder: Path) -> list[BaseModel]:
+def bases(sd15_folder: Path) -> list[ResolvedBase]:
     """The base; the base with another scheduler; the base in another data type, which is another pipeline."""
     return [
         base_model(sd15_folder),
@@ -123,7 +123,7 @@ def bases(sd15_folder: Path) -> list[BaseModel]:
     ]
 
 
-def picture(live: LivePipeline, state: State, bases: list[BaseModel], loras: dict[str, AdapterModel]) -> Any:
+def picture(live: LivePipeline, state: State, bases: list[ResolvedBase], loras: dict[str, ResolvedAdapter]) -> Any:
     """One image in a state."""
     base, active = state
     wanted = handle(bases[base], *(loras[name] for name, _ in active), **dict(active))
@@ -136,8 +136,8 @@ def picture(live: LivePipeline, state: State, bases: list[BaseModel], loras: dic
 def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
     sequence: list[State],
     most: int,
-    bases: list[BaseModel],
-    loras: dict[str, AdapterModel],
+    bases: list[ResolvedBase],
+    loras: dict[str, ResolvedAdapter],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loras_part, "MOST_LOADED", most)
@@ -153,7 +153,7 @@ def test_any_sequence_ends_in_a_fresh_pipeline_s_image(
 
 
 def test_the_base_is_bit_identical_after_adapters_leave(
-    sd15_folder: Path, bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
+    sd15_folder: Path, bases: list[ResolvedBase], loras: dict[str, ResolvedAdapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loras_part, "MOST_LOADED", 0)
     untouched = plain_pipeline(sd15_folder)
@@ -169,7 +169,7 @@ def test_the_base_is_bit_identical_after_adapters_leave(
 
 
 def test_dropping_idle_adapters_leaves_the_busy_ones_at_work(
-    bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
+    bases: list[ResolvedBase], loras: dict[str, ResolvedAdapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = picture(LivePipeline("cpu", "strict", 1), (0, (("b", 0.5), ("c", 1.0))), bases, loras)
     monkeypatch.setattr(loras_part, "MOST_LOADED", 0)
@@ -183,7 +183,7 @@ def test_dropping_idle_adapters_leaves_the_busy_ones_at_work(
 
 
 def test_scales_and_known_adapters_cost_no_reading(
-    bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
+    bases: list[ResolvedBase], loras: dict[str, ResolvedAdapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loras_part, "MOST_LOADED", len(NAMES))
     monkeypatch.setattr(loras_part, "MOST_TRANSLATED", len(NAMES))
@@ -200,7 +200,9 @@ def test_scales_and_known_adapters_cost_no_reading(
     assert (read, loaded) == ([], [])
 
 
-def test_a_scale_of_zero_leaves_no_layer_in_the_model(bases: list[BaseModel], loras: dict[str, AdapterModel]) -> None:
+def test_a_scale_of_zero_leaves_no_layer_in_the_model(
+    bases: list[ResolvedBase], loras: dict[str, ResolvedAdapter]
+) -> None:
     live = LivePipeline("cpu", "strict", 1)
     unet = live.require(handle(bases[0])).unet
     plain = list(unet.modules()), list(map(id, unet.parameters()))
@@ -211,7 +213,7 @@ def test_a_scale_of_zero_leaves_no_layer_in_the_model(bases: list[BaseModel], lo
 
 
 def test_after_a_failure_nothing_half_changed_is_used(
-    bases: list[BaseModel], loras: dict[str, AdapterModel], monkeypatch: pytest.MonkeyPatch
+    bases: list[ResolvedBase], loras: dict[str, ResolvedAdapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     good = picture(live, (0, (("a", 1.0),)), bases, loras)
@@ -224,7 +226,7 @@ def test_after_a_failure_nothing_half_changed_is_used(
     assert np.array_equal(picture(live, (0, (("a", 1.0),)), bases, loras), good)
 
 
-def test_an_interruption_throws_the_pipeline_away(bases: list[BaseModel]) -> None:
+def test_an_interruption_throws_the_pipeline_away(bases: list[ResolvedBase]) -> None:
     live = LivePipeline("cpu", "strict", 1)
     wanted = handle(bases[0])
     conditioning = live.encode(wanted, {"prompt": "a"})
@@ -238,7 +240,7 @@ def test_an_interruption_throws_the_pipeline_away(bases: list[BaseModel]) -> Non
     assert our_picture(live, wanted, "a", 0, **STEPS).shape == (16, 16, 3)
 
 
-def test_the_global_generators_are_not_touched(bases: list[BaseModel], loras: dict[str, AdapterModel]) -> None:
+def test_the_global_generators_are_not_touched(bases: list[ResolvedBase], loras: dict[str, ResolvedAdapter]) -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
     picture(LivePipeline("cpu", "strict", 1), (1, (("a", 1.0),)), bases, loras)

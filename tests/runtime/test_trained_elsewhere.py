@@ -18,7 +18,6 @@ from support.plain import plain_pipeline
 
 import recipe_runner
 from recipe_runner.problems.problem import RecipeRunnerError
-from recipe_runner.runtime.adapter_models import lora_of
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.lora.deltas import Factor
 from recipe_runner.runtime.lora.file import Translated, translate
@@ -100,7 +99,7 @@ def test_what_peft_saves_counts_with_the_configuration_beside_it(sd15_folder: Pa
     plan = recipe_runner.compile_recipe(tmp_path / "recipe.yaml")
     assert list(plan.recipe.sources()) == ["base", "adapters.x", "adapters.x.config"]
     live = LivePipeline("cpu", "strict", 1)
-    adapter = lora_of("x", plan.recipe.variants[0].adapters[0])
+    (adapter,) = plan.recipe.variants[0].adapters
     wanted = handle(base_model(sd15_folder), adapter, x=1.0)
     assert torch.equal(output(live.require(wanted).unet), output(theirs))
     said = tmp_path / "trained" / "adapter_config.json"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.plan.handle import (
-    AdapterModel,
-    BaseModel,
-    ComponentModel,
-    ImagePrompt,
-    IpAdapterModel,
-    LoraModel,
+from recipe_runner.plan.resolved import (
     ModelHandle,
-    TextualInversionModel,
+    ResolvedAdapter,
+    ResolvedBase,
+    ResolvedComponent,
+    ResolvedImagePrompt,
+    ResolvedIpAdapter,
+    ResolvedLora,
+    ResolvedTextualInversion,
 )
 from recipe_runner.sources.source import Source, SourceFile
 from recipe_runner.weights.ip_adapter import Shown
@@ -42,36 +43,35 @@ def file_source(path: Path) -> Source:
     return Source(address=path.name, root=path.parent, files=(file,))
 
 
-def base_model(folder: Path, **changes: Any) -> BaseModel:
+def base_model(folder: Path, **changes: Any) -> ResolvedBase:
     """The pipeline in `folder`, of the class that its model_index.json names."""
     pipeline = json.loads((folder / "model_index.json").read_text())["_class_name"]
-    return BaseModel(**{"key": "base", "source": source(folder), "pipeline": pipeline, **changes})
+    return ResolvedBase(**{"source": source(folder), "pipeline": pipeline, **changes})
 
 
-def handle(base: BaseModel, *adapters: AdapterModel, **scales: Any) -> ModelHandle:
+def handle(base: ResolvedBase, *adapters: ResolvedAdapter, **scales: Any) -> ModelHandle:
     """A handle of `base` with `adapters`, and scales by adapter name."""
-    return ModelHandle(key="handle", base=base, adapters=adapters, scales=scales)
+    scaled = [replace(adapter, scale=scales.get(adapter.name, 1.0)) for adapter in adapters]
+    return ModelHandle(base=base, adapters=tuple(scaled))
 
 
-def lora_model(path: Path, name: str = "style", **changes: Any) -> LoraModel:
+def lora_model(path: Path, name: str = "style", **changes: Any) -> ResolvedLora:
     """The LoRA in the file at `path`."""
-    return LoraModel(**{"key": name, "name": name, "source": file_source(path), "weight_name": path.name, **changes})
+    return ResolvedLora(**{"name": name, "source": file_source(path), **changes})
 
 
-def embedding_model(path: Path, name: str = "learned", **changes: Any) -> TextualInversionModel:
+def embedding_model(path: Path, name: str = "learned", **changes: Any) -> ResolvedTextualInversion:
     """The textual inversion in the file at `path`."""
-    settings = {"key": name, "name": name, "source": file_source(path), "weight_name": path.name}
-    return TextualInversionModel(**{**settings, **changes})
+    return ResolvedTextualInversion(**{"name": name, "source": file_source(path), **changes})
 
 
-def ip_adapter_model(path: Path, name: str = "look", **changes: Any) -> IpAdapterModel:
+def ip_adapter_model(path: Path, name: str = "look", **changes: Any) -> ResolvedIpAdapter:
     """The IP-Adapter in the file at `path`."""
-    settings = {"key": name, "name": name, "source": file_source(path), "weight_name": path.name}
-    return IpAdapterModel(**{**settings, **changes})
+    return ResolvedIpAdapter(**{"name": name, "source": file_source(path), **changes})
 
 
-def shown_picture(name: str, encoder: ComponentModel, path: Path, *, hidden: bool = False) -> ImagePrompt:
+def shown_picture(name: str, encoder: ResolvedComponent, path: Path, *, hidden: bool = False) -> ResolvedImagePrompt:
     """One picture for the IP-Adapter called `name`, of which it reads the hidden states or the projected embedding."""
     features = "hidden_states" if hidden else "image_embeds"
     shown = Shown(count=1, features=features, faces=False, patches=hidden, negative=True)  # type: ignore[arg-type]
-    return ImagePrompt(name=name, shown=shown, pictures=(file_source(path),), encoder=encoder)
+    return ResolvedImagePrompt(name=name, shown=shown, pictures=(file_source(path),), encoder=encoder)

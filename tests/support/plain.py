@@ -13,7 +13,7 @@ from recipe_runner.runtime.device.environment import quiet
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.plan.handle import ModelHandle
+    from recipe_runner.plan.resolved import ModelHandle
     from recipe_runner.runtime.live import LivePipeline
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge
+from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
 from recipe_runner.sources.source import Source, SourceFile
 
@@ -36,28 +37,23 @@ def base(sha256: str = "b" * 64, **changes: Any) -> ResolvedBase:
 
 def lora(
     name: str = "style", scale: Any = 1.0, tensors: dict[str, int] | None = None, sha256: str = "a" * 64
-) -> ResolvedAdapter:
+) -> ResolvedLora:
     """A LoRA."""
-    return ResolvedAdapter(
+    return ResolvedLora(
         name=name,
-        kind="lora",
-        operation="add_lora",
-        constants={"target": None, "alpha": None},
-        sources={"weights": source(name, sha256)},
+        source=source(name, sha256),
         scale=scale,
         tensors=tensors or {"unet": 4},
         origin=Place("recipe.yaml", 7, 3, source_line=f"  {name}:"),
     )
 
 
-def merge(*members: str) -> ResolvedAdapter:
+def merge(*members: str) -> ResolvedMerge:
     """A merge of LoRAs with these names."""
-    return ResolvedAdapter(
+    return ResolvedMerge(
         name="mix",
-        kind="merge",
-        operation="merge_loras",
-        constants={"weights": [1.0 for _ in members], "scales": [1.0 for _ in members], "combination_type": "cat"},
-        sources={},
+        weights=tuple(1.0 for _ in members),
+        combination_type="cat",
         members=tuple(lora(member, sha256=member * 64) for member in members),
         scale=1.0,
         tensors={"unet": 4 * len(members)},

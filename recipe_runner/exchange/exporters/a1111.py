@@ -12,13 +12,15 @@ from recipe_runner.exchange.importers.size import picture_size, size_note
 from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.images.sampler_names import sampler_name, schedule_type, scheduler_named
 from recipe_runner.pipelines import table as diffusers_table
+from recipe_runner.plan.resolved import ResolvedTextualInversion
 from recipe_runner.record.generation import Describer
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
     from recipe_runner.images.parameters_text import Generation
     from recipe_runner.plan.compile import Plan
-    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedAdapter
+    from recipe_runner.plan.resolved_recipe import ResolvedVariant
 
 _SAID = ("num_inference_steps", "guidance_scale", "height", "width", "clip_skip", "eta")
 _OWN_VERSION = ", Version: recipe_runner"
@@ -61,9 +63,9 @@ def _known_hashes(made: Generation) -> Generation:
 def _embeddings(made: Generation, variant: ResolvedVariant) -> tuple[tuple[str, str], ...]:
     """Embeddings by the name of their file, which is what stands in the prompt."""
     names = {
-        str(adapter.constants.get("token")): file_name(adapter).rpartition(".")[0]
+        str(adapter.token): file_name(adapter).rpartition(".")[0]
         for adapter in variant.adapters
-        if adapter.kind == "textual_inversion"
+        if isinstance(adapter, ResolvedTextualInversion)
     }
     return tuple((names.get(token, token), sha256) for token, sha256 in made.embeddings)
 

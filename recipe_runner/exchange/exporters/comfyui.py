@@ -14,13 +14,15 @@ from recipe_runner.images.sampler_names import comfyui_names
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.pipelines.family import PIPELINE_FAMILIES
 from recipe_runner.pipelines.guidance import guidance_argument
+from recipe_runner.plan.resolved import ResolvedLora
 from recipe_runner.problems.problem import Problem
 from recipe_runner.record.generation import scheduler_of
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.plan.compile import Plan
-    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedPrompt, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
+    from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedVariant
 
 _LATENTS = {name: family.latent_node for name, family in PIPELINE_FAMILIES.items()}
 _LATENTS["auto"] = _LATENTS["StableDiffusionPipeline"]
@@ -113,10 +115,10 @@ class _Graph:
         return [key, 0], [key, 1], vae
 
     def _adapter(self, adapter: ResolvedAdapter, model: Link, clip: Link) -> tuple[Link, Link]:
-        if adapter.kind != "lora":
+        if not isinstance(adapter, ResolvedLora):
             return model, clip
         strengths = self._strengths(adapter)
-        if adapter.constants.get("target") is not None or strengths[1] is None:
+        if adapter.target is not None or strengths[1] is None:
             name = file_name(adapter)
             key = self._add("LoraLoaderModelOnly", lora_name=name, strength_model=strengths[0], model=model)
             return [key, 0], clip

@@ -6,11 +6,13 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from recipe_runner.plan.resolved import ResolvedTextualInversion
 from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedAdapter
+    from recipe_runner.plan.resolved_recipe import ResolvedVariant
 
 _BRACKETS = {"a1111": r"[()\[\]\\]", "comfyui": r"[()\\]"}
 _EMBEDDING = {"a1111": "{}", "comfyui": "embedding:{}"}
@@ -19,9 +21,9 @@ _EMBEDDING = {"a1111": "{}", "comfyui": "embedding:{}"}
 def foreign_prompt(text: str, variant: ResolvedVariant, syntax: Literal["a1111", "comfyui"]) -> str:
     """`text` for a program that finds an embedding by the name of its file, whatever the recipe's token is."""
     tokens = {
-        str(adapter.constants["token"]): file_name(adapter).rpartition(".")[0]
+        adapter.token: file_name(adapter).rpartition(".")[0]
         for adapter in variant.adapters
-        if adapter.kind == "textual_inversion" and adapter.constants.get("token")
+        if isinstance(adapter, ResolvedTextualInversion) and adapter.token
     }
     parts, last = [], 0
     for found in occurrences(text, tokens):

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from recipe_runner.exchange.python.code import Code, call
 from recipe_runner.plan.compile import is_guided
+from recipe_runner.plan.resolved import ResolvedIpAdapter
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, expand_ip_scale
 from recipe_runner.weights.ip_adapter.families import FLUX, SD3, UNET
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedImagePrompt, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedImagePrompt
+    from recipe_runner.plan.resolved_recipe import ResolvedVariant
 
 _CLIP, _SIGLIP = "CLIPVisionModelWithProjection", "SiglipVisionModel"
 _FOUR, _SIXTEEN, _ROWS_OF_SIXTEEN = 4, 16, 65536
@@ -30,7 +32,7 @@ class Look:
     With `faces` insightface looks for faces in the pictures.
     """
 
-    adapter: ResolvedAdapter
+    adapter: ResolvedIpAdapter
     pictures: Sequence[Code]
     embeds: Sequence[tuple[Code, Sequence[int]]]
     given: ResolvedImagePrompt
@@ -38,7 +40,7 @@ class Look:
     @property
     def faces(self) -> bool:
         """Whether faces have to be found in the pictures."""
-        return "faces" in self.given.sources
+        return self.given.faces is not None
 
 
 class Calls(Protocol):
@@ -60,7 +62,7 @@ class Calls(Protocol):
     def without_encoder(self) -> dict[str, object]:
         """The argument of `load_ip_adapter` that keeps it from looking for an image encoder."""
 
-    def scale(self, adapters: Sequence[tuple[ResolvedAdapter, IpAdapterLayout | None]]) -> object:
+    def scale(self, adapters: Sequence[tuple[ResolvedIpAdapter, IpAdapterLayout | None]]) -> object:
         """The argument of `set_ip_adapter_scale`."""
 
     def images(self, looks: Sequence[Look], variant: ResolvedVariant) -> dict[str, object]:
@@ -85,7 +87,7 @@ class UNetCalls:
         """No folder."""
         return {"image_encoder_folder": None}
 
-    def scale(self, adapters: Sequence[tuple[ResolvedAdapter, IpAdapterLayout | None]]) -> object:
+    def scale(self, adapters: Sequence[tuple[ResolvedIpAdapter, IpAdapterLayout | None]]) -> object:
         """The recipe's own numbers and mappings."""
         return [adapter.scale for adapter, _ in adapters]
 
@@ -97,7 +99,7 @@ class UNetCalls:
         images: list[object] = []
         for look in looks:
             plus = look.given.encoder is not None
-            shortcut = {"shortcut": bool(look.adapter.constants["shortcut"])}
+            shortcut = {"shortcut": look.adapter.shortcut}
             shortcut = shortcut if plus and (look.embeds or look.faces) else {}
             if look.faces:
                 images.append(Code(call("faces", look.pictures, **shortcut)))
@@ -132,7 +134,7 @@ class FluxCalls:
         """No model."""
         return {"image_encoder_pretrained_model_name_or_path": None}
 
-    def scale(self, adapters: Sequence[tuple[ResolvedAdapter, IpAdapterLayout | None]]) -> object:
+    def scale(self, adapters: Sequence[tuple[ResolvedIpAdapter, IpAdapterLayout | None]]) -> object:
         """One entry for each; a list of one number would be taken for one double block's."""
         scales = [_listed(adapter.scale, layout) for adapter, layout in adapters]
         return scales[0] if len(scales) == 1 else scales
@@ -152,8 +154,8 @@ class FluxCalls:
 
     def limits(self, look: Look, layout: IpAdapterLayout | None, variant: ResolvedVariant) -> Iterator[str]:
         """Of the file's layout, and of pictures beside embeddings."""
-        others = [adapter for adapter in variant.adapters if adapter.kind == "ip_adapter" and adapter.image_prompts]
-        embeds = {bool(_embeds(prompt)) for adapter in others for prompt in adapter.image_prompts.values()}
+        others = [adapter for adapter in variant.adapters if isinstance(adapter, ResolvedIpAdapter)]
+        embeds = {bool(prompt.embeds) for adapter in others for prompt in adapter.image_prompts.values()}
         if len(embeds) > 1:
             yield "diffusers is shown pictures by all IP-Adapters of Flux, or embeddings by all"
         if layout is None:
@@ -163,8 +165,7 @@ class FluxCalls:
         rows = layout.tokens * layout.cross_width
         if layout.tokens != (_SIXTEEN if rows == _ROWS_OF_SIXTEEN else _FOUR):
             yield f"diffusers takes its {layout.tokens} tokens for {_FOUR}"
-        source = look.adapter.sources["weights"]
-        if layout.naming == "xlabs" and not source.files[0].name.endswith(".safetensors"):  # type: ignore[union-attr]
+        if layout.naming == "xlabs" and not look.adapter.file_name.endswith(".safetensors"):
             yield "diffusers reads XLabs' names in .safetensors files alone"
 
 
@@ -183,7 +184,7 @@ class Sd3Calls:
         """No folder."""
         return {"image_encoder_folder": None}
 
-    def scale(self, adapters: Sequence[tuple[ResolvedAdapter, IpAdapterLayout | None]]) -> object:
+    def scale(self, adapters: Sequence[tuple[ResolvedIpAdapter, IpAdapterLayout | None]]) -> object:
         """The number."""
         return adapters[0][0].scale
 
@@ -231,10 +232,6 @@ def load_call(calls: Calls, roots: Sequence[object], names: Sequence[tuple[str, 
 
 def _one_or_all(pictures: Sequence[Code]) -> object:
     return pictures[0] if len(pictures) == 1 else list(pictures)
-
-
-def _embeds(prompt: ResolvedImagePrompt) -> list[str]:
-    return [role for role in prompt.sources if role.startswith("image_embeds[")]
 
 
 def _reshaped(code: Code, shape: Sequence[int], before: tuple[int, ...]) -> Code:

@@ -9,18 +9,14 @@ from recipe_runner.exchange.importers.size import picture_size
 from recipe_runner.exchange.python.code import Code, Place, call, literal
 from recipe_runner.exchange.python.embeds import embeddings
 from recipe_runner.exchange.python.image_calls import CALLS, Calls, Look, load_call
+from recipe_runner.plan.resolved import ResolvedIpAdapter
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_contents
 from recipe_runner.weights.ip_adapter import AdapterFamily, IpAdapterLayout, family_of_pipeline, is_off, read_ip_adapter
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import (
-        ResolvedAdapter,
-        ResolvedComponent,
-        ResolvedImagePrompt,
-        ResolvedRecipe,
-        ResolvedVariant,
-    )
+    from recipe_runner.plan.resolved import ResolvedComponent, ResolvedImagePrompt
+    from recipe_runner.plan.resolved_recipe import ResolvedRecipe, ResolvedVariant
 
 Shown = Mapping[tuple[str, str], "ResolvedImagePrompt"]
 """By adapter and prompt id."""
@@ -33,6 +29,7 @@ def shown_images(recipe: ResolvedRecipe) -> dict[tuple[str, str], ResolvedImageP
         (adapter.name, prompt): found
         for variant in reversed(recipe.variants)
         for adapter in variant.adapters
+        if isinstance(adapter, ResolvedIpAdapter)
         for prompt, found in adapter.image_prompts.items()
     }
 
@@ -43,14 +40,14 @@ def calls_of(variant: ResolvedVariant) -> tuple[AdapterFamily | None, Calls]:
     return family, CALLS[family.name if family is not None else "unet"]
 
 
-def image_adapters(variant: ResolvedVariant, shown: Shown) -> list[ResolvedAdapter]:
+def image_adapters(variant: ResolvedVariant, shown: Shown) -> list[ResolvedIpAdapter]:
     """The adapters that a script can have: those of a variant that are shown something in some variant.
 
     Where the pipeline takes one adapter alone, it is the one that acts.
     """
     family, _ = calls_of(variant)
     alone = family is not None and not family.several
-    found = [adapter for adapter in variant.adapters if adapter.kind == "ip_adapter"]
+    found = [adapter for adapter in variant.adapters if isinstance(adapter, ResolvedIpAdapter)]
     found = [adapter for adapter in found if not (alone and is_off(adapter.scale))]
     return [adapter for adapter in found if not any(_reasons(adapter, variant, shown))]
 
@@ -58,7 +55,7 @@ def image_adapters(variant: ResolvedVariant, shown: Shown) -> list[ResolvedAdapt
 def left_out(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     """Sentences for the adapters that a script leaves out."""
     for adapter in variant.adapters:
-        if adapter.kind == "ip_adapter" and not is_off(adapter.scale):
+        if isinstance(adapter, ResolvedIpAdapter) and not is_off(adapter.scale):
             yield from (f"adapter {adapter.name}: {reason}" for reason in _reasons(adapter, variant, shown))
     for name, bundled in bundled_loras(variant, shown).items():
         if any(adapter.name == bundled for adapter in variant.adapters):
@@ -78,7 +75,7 @@ def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str
     roots: list[object] = []
     names: list[tuple[str, str]] = []
     for adapter in adapters:
-        source = adapter.sources["weights"]
+        source = adapter.source
         if not isinstance(source, Source):
             roots.append(source.address)
             names.append((source.subfolder or "", source.weight_name or ""))
@@ -104,7 +101,7 @@ def scale_argument(variant: ResolvedVariant, shown: Shown) -> object:
 def unchecked(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     """Sentences for the adapters that are not here."""
     for adapter in image_adapters(variant, shown):
-        if not isinstance(adapter.sources["weights"], Source):
+        if not isinstance(adapter.source, Source):
             yield f"adapter {adapter.name}: not on this machine, so its kind of IP-Adapter is not checked"
 
 
@@ -135,8 +132,8 @@ def _has_extractor(encoder: ResolvedComponent) -> bool:
     return not isinstance(source, Source) or any(file.name == folder + _PREPROCESSOR for file in source.files)
 
 
-def _revision(adapter: ResolvedAdapter) -> str | None:
-    source = adapter.sources["weights"]
+def _revision(adapter: ResolvedIpAdapter) -> str | None:
+    source = adapter.source
     return source.commit if isinstance(source, Source) else source.revision
 
 
@@ -157,14 +154,14 @@ def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place)
     return calls_of(variant)[1].images(looks, variant) if looks else {}
 
 
-def _look(adapter: ResolvedAdapter, given: ResolvedImagePrompt, place: Place | None) -> Look:
+def _look(adapter: ResolvedIpAdapter, given: ResolvedImagePrompt, place: Place | None) -> Look:
     """What an adapter is shown; without a `place` pictures are counted, and not written."""
-    files = [(role, source) for role, source in given.sources.items() if isinstance(source, Source)]
-    pictures = [source.path(source.files[0].name) for role, source in files if role.startswith("image[")]
+    found = [source for source in given.pictures if isinstance(source, Source)]
+    pictures = [source.path(source.files[0].name) for source in found]
     return Look(
         adapter=adapter,
         pictures=[Code(f"load_image(str({place.path(path).text}))" if place else "") for path in pictures],
-        embeds=[embeddings(source, place) for role, source in files if place and role.startswith("image_embeds[")],
+        embeds=[embeddings(each, place) for each in given.embeds if place and isinstance(each, Source)],
         given=given,
     )
 
@@ -175,9 +172,7 @@ def masks_of(variant: ResolvedVariant, shown: Shown, place: Place) -> list[objec
     found: list[object] = []
     for adapter in image_adapters(variant, shown):
         files = [
-            place.path(source.path(source.files[0].name))
-            for role, source in adapter.sources.items()
-            if role.startswith("mask") and isinstance(source, Source)
+            place.path(source.path(source.files[0].name)) for source in adapter.masks if isinstance(source, Source)
         ]
         found.append(Code(f"masks({literal(files)}, {height}, {width})") if files else None)
     return found if any(found) else []
@@ -193,22 +188,22 @@ def _encoder_place(prompt: ResolvedImagePrompt) -> Sequence[object]:
     return [] if encoder is None else [encoder.source.digest, encoder.subfolder, encoder.dtype]
 
 
-def _reasons(adapter: ResolvedAdapter, variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
+def _reasons(adapter: ResolvedIpAdapter, variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     """Why a script cannot have the adapter; none where it can."""
-    source = adapter.sources["weights"]
+    source = adapter.source
     if not isinstance(source, Source) and not source.weight_name:
         yield "not on this machine, and the recipe does not name its file"
-    if not all(isinstance(each, Source) for role, each in adapter.sources.items() if role.startswith("mask")):
+    if not all(isinstance(mask, Source) for mask in adapter.masks):
         yield "one of its masks is not on this machine"
     for prompt in variant.prompts:
         given = shown.get((adapter.name, prompt.id))
         if given is None:
             yield "it is off everywhere"
             return
-        if given.shown is None and any(role.startswith("image_embeds[") for role in given.sources):
+        if given.shown is None and given.embeds:
             yield "it or its embeddings are not on this machine, so what it makes of them is not known"
             return
-        if not all(isinstance(each, Source) for role, each in given.sources.items() if role.startswith("image[")):
+        if not all(isinstance(picture, Source) for picture in given.pictures):
             yield "one of its images is not on this machine"
             return
         limits = list(calls_of(variant)[1].limits(_look(adapter, given, None), _layout(adapter), variant))
@@ -217,8 +212,8 @@ def _reasons(adapter: ResolvedAdapter, variant: ResolvedVariant, shown: Shown) -
             return
 
 
-def _layout(adapter: ResolvedAdapter) -> IpAdapterLayout | None:
-    source = adapter.sources["weights"]
+def _layout(adapter: ResolvedIpAdapter) -> IpAdapterLayout | None:
+    source = adapter.source
     if not isinstance(source, Source):
         return None
     return read_ip_adapter(read_contents(source.path(source.files[0].name)).weights, f"adapter {adapter.name}")

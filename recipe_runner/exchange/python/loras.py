@@ -15,7 +15,7 @@ from recipe_runner.weights.lora import LoraLayout, read_layout
 from recipe_runner.weights.lora.peft_config import CONFIG_NAME, with_config
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
+    from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora
     from recipe_runner.weights.modules import ModuleTable
 
 _LOADED_WHOLE = ("diffusers", "kohya", "kohya sgm", "diffusers attention processors")
@@ -24,19 +24,19 @@ _DTYPES = {"F32": "<f", "F64": "<d", "F16": "<e"}
 _FACTORS = {"down", "up", "alpha", "rows_up", "rows_down"}
 
 
-def load_call(adapter: ResolvedAdapter, place: Place) -> str:
+def load_call(adapter: ResolvedLora, place: Place) -> str:
     """The statement that loads a LoRA under its own name."""
-    target = adapter.constants.get("target")
-    where, named = place.file(adapter.sources["weights"])
+    target = adapter.target
+    where, named = place.file(adapter.source)
     if target is None:
         return call("pipeline.load_lora_weights", where, **named, adapter_name=adapter.name)
-    prefix = None if _layout_name(adapter) == "bare" else str(target)
+    prefix = None if _layout_name(adapter) == "bare" else target
     function = f"pipeline.{target}.load_lora_adapter"
     return call(function, where, **named, prefix=prefix, adapter_name=adapter.name)
 
 
-def _layout_name(adapter: ResolvedAdapter) -> str:
-    source = adapter.sources["weights"]
+def _layout_name(adapter: ResolvedLora) -> str:
+    source = adapter.source
     if not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
         return ""
     keys = read_header(source.path(source.files[0].name)).shapes
@@ -44,26 +44,24 @@ def _layout_name(adapter: ResolvedAdapter) -> str:
     return "" if any(key.startswith(prefixes) for key in keys) else "bare"
 
 
-def differences(adapter: ResolvedAdapter, base: ResolvedBase) -> Iterator[str]:
+def differences(adapter: ResolvedLora, base: ResolvedBase) -> Iterator[str]:
     """Sentences for what diffusers does otherwise with this LoRA; none where it makes the same picture."""
-    source = adapter.sources["weights"]
+    source = adapter.source
     modules = base_modules(base)
     if modules is None or not isinstance(source, Source) or not source.files[0].name.endswith(".safetensors"):
         return
     path = source.path(source.files[0].name)
     header = read_header(path)
-    target = adapter.constants.get("target")
-    only = None if target is None else str(target)
-    config = adapter.sources.get("config")
+    config = adapter.config
     said = config.path(config.files[0].name) if isinstance(config, Source) else None
-    layout = read_layout(header.shapes, modules, target=only, metadata=with_config(header.metadata, said))
+    layout = read_layout(header.shapes, modules, target=adapter.target, metadata=with_config(header.metadata, said))
     if said is not None and any(module.alpha not in (None, module.rank) for module in layout.modules):
         yield f"diffusers does not read {CONFIG_NAME}, and takes every alpha as the rank"
-    bare = target is not None and layout.layout == "bare"
+    bare = adapter.target is not None and layout.layout == "bare"
     if layout.layout not in _LOADED_WHOLE and not bare:
         yield f"diffusers does not apply the key layout `{layout.layout}` whole"
     yield from _kinds(layout)
-    if adapter.constants.get("alpha") is not None:
+    if adapter.alpha is not None:
         yield "diffusers takes no alpha for a file that has none"
     alphas = {round(value, 6) for value in _alphas(path, header)}
     if len(alphas) > 1:
@@ -86,7 +84,7 @@ def _kinds(layout: LoraLayout) -> Iterator[str]:
         yield f"diffusers does not load {', '.join(sorted(roles - _FACTORS))}"
 
 
-def _scale(adapter: ResolvedAdapter, layout: LoraLayout, modules: ModuleTable) -> Iterator[str]:
+def _scale(adapter: ResolvedLora, layout: LoraLayout, modules: ModuleTable) -> Iterator[str]:
     if not isinstance(adapter.scale, Mapping) or not any(isinstance(part, Mapping) for part in adapter.scale.values()):
         return
     # `_maybe_expand_lora_scales` looks for a block's number in every module's name and fails outside the blocks.

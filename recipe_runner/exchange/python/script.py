@@ -33,12 +33,14 @@ from recipe_runner.exchange.python.loras import differences, load_call
 from recipe_runner.exchange.python.tokens import token_code, wrong_tokens
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.plan.compile import Plan, is_guided
+from recipe_runner.plan.resolved import ResolvedLora, ResolvedMerge
 from recipe_runner.sources.face_models import NOTICE
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import is_off
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import ResolvedBase, ResolvedVariant
+    from recipe_runner.plan.resolved import ResolvedBase
+    from recipe_runner.plan.resolved_recipe import ResolvedVariant
 
 _CLIP_SKIP = '''
 
@@ -235,10 +237,10 @@ class _Script:
         self._wrong.update(dict.fromkeys(base.problems()))
         self._notes.update(dict.fromkeys(base.notes()))
         for adapter in variant.adapters:
-            if adapter.kind == "merge":
+            if isinstance(adapter, ResolvedMerge):
                 told = "diffusers merges no adapters, so it is left out; `export-adapter` writes it as one LoRA"
                 self._wrong[f"adapter {adapter.name}: {told}"] = None
-            if adapter.kind != "lora":
+            if not isinstance(adapter, ResolvedLora):
                 continue
             if adapter.tensors is None:
                 self._notes[
@@ -310,8 +312,7 @@ class _Script:
             for adapter in image_adapters(variant, self._shown)
             for prompt in variant.prompts
         ]
-        roles = [role for each in shown if each is not None for role in each.sources]
-        if not any(role == "faces" or role.startswith("image_embeds[") for role in roles):
+        if not any(each.faces is not None or each.embeds for each in shown if each is not None):
             return None
         self._imports["diffusers.models.embeddings"]["ImageProjection"] = None
         return is_guided(variant.sampling)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from recipe_runner.exchange.python.code import Code, Place, call, literal
 from recipe_runner.plan.adapters.base_modules import base_modules
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedTextualInversion
+from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.embedding import BARE, Vectors, identify_embedding, place_embedding
@@ -49,7 +50,7 @@ def token_code(variant: ResolvedVariant, place: Place) -> TokenCode:
     """Load every textual inversion of a variant."""
     code = TokenCode()
     for adapter in variant.adapters:
-        if adapter.kind == "textual_inversion":
+        if isinstance(adapter, ResolvedTextualInversion):
             _load(code, adapter, variant, place)
     if code.lines and variant.base.pipeline == "StableDiffusionXLPipeline":
         code.lines.insert(0, "# Else the pooled embedding is taken at the largest id, which is a learned token's.")
@@ -58,8 +59,8 @@ def token_code(variant: ResolvedVariant, place: Place) -> TokenCode:
     return code
 
 
-def _load(code: TokenCode, adapter: ResolvedAdapter, variant: ResolvedVariant, place: Place) -> None:
-    source, token = adapter.sources["weights"], adapter.constants.get("token")
+def _load(code: TokenCode, adapter: ResolvedTextualInversion, variant: ResolvedVariant, place: Place) -> None:
+    source, token = adapter.source, adapter.token
     vectors = _vectors(adapter, variant.base)
     if not isinstance(source, Source) or vectors is None:
         where, named = place.file(source)
@@ -137,23 +138,19 @@ def _encoders(base: ResolvedBase) -> tuple[str, ...]:
     return () if modules is None else tuple(name for name in modules if name.startswith("text_encoder"))
 
 
-def _vectors(adapter: ResolvedAdapter, base: ResolvedBase) -> Mapping[str, Vectors] | None:
+def _vectors(adapter: ResolvedTextualInversion, base: ResolvedBase) -> Mapping[str, Vectors] | None:
     """The tensor for each text encoder; None while the file or the base is not here."""
-    source, modules = adapter.sources["weights"], base_modules(base)
+    source, modules = adapter.source, base_modules(base)
     if not isinstance(source, Source) or modules is None:
         return None
     contents = read_contents(source.path(source.files[0].name))
-    token = str(adapter.constants.get("token"))
-    found = identify_embedding(contents.shapes, dtypes=contents.dtypes, token=token)
+    found = identify_embedding(contents.shapes, dtypes=contents.dtypes, token=str(adapter.token))
     if isinstance(found, str):
         return None
-    target = adapter.constants.get("target")
-    return place_embedding(
-        found, modules, target=None if target is None else str(target), label=f"adapter {adapter.name}"
-    )
+    return place_embedding(found, modules, target=adapter.target, label=f"adapter {adapter.name}")
 
 
-def wrong_tokens(adapter: ResolvedAdapter) -> Iterator[str]:
+def wrong_tokens(adapter: ResolvedLora) -> Iterator[str]:
     """Learned tokens inside a LoRA's file."""
-    if adapter.kind != "textual_inversion" and adapter.tokens:
+    if adapter.tokens:
         yield f"diffusers does not load the learned tokens in the file: {', '.join(adapter.tokens)}"

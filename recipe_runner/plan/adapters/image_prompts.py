@@ -13,12 +13,12 @@ from recipe_runner.plan.adapters.image_encoder import encoder_config
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.resolved import (
     AnySource,
-    ResolvedAdapter,
     ResolvedBase,
     ResolvedComponent,
     ResolvedImagePrompt,
-    ResolvedPrompt,
+    ResolvedIpAdapter,
 )
+from recipe_runner.plan.resolved_recipe import ResolvedPrompt
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.sources.face_models import ADDRESS, find_face_models
@@ -112,57 +112,48 @@ def image_prompt(
     label, origin = f"adapter {reader.name}", files[0].origin
     with at(origin):
         shown = _shown(reader, len(pictures), embeds, label)
-        sources: dict[str, AnySource] = {}
-        roles: dict[str, str] = {}
-        for kind, each in (("image", pictures), ("image_embeds", embeds)):
-            for index, (file, source) in enumerate(each):
-                sources[f"{kind}[{index}]"], roles[f"{kind}[{index}]"] = source, file.role
         encoder = _encoder(reader, shown, label) if pictures else None
-        if encoder is not None:
-            sources["image_encoder"] = encoder.source
-            roles["image_encoder"] = f"adapters.{reader.name}.image_encoder"
-        if shown is not None and shown.faces:
-            sources["faces"] = surroundings.once(("face models",), _face_models)
-            roles["faces"] = f"adapters.{reader.name}.faces"
-    count = shown.count if shown is not None else len(pictures) or len(embeds)
-    if reader.masks and shown is not None and reader.masks != count:
-        message = f"{label}: {reader.masks} mask{'s' * (reader.masks > 1)} for {count} image{'s' * (count > 1)}"
+        finds_faces = shown is not None and shown.faces
+        faces = surroundings.once(("face models",), _face_models) if finds_faces else None
+    if reader.masks and shown is not None and reader.masks != shown.count:
+        message = f"{label}: {reader.masks} mask{'s' * (reader.masks > 1)} for "
+        message += f"{shown.count} image{'s' * (shown.count > 1)}"
         with at(mask_origin):
             raise WeightsError.of("E647", message, "give one mask for each image, in the same order")
     return ResolvedImagePrompt(
-        adapter=reader.name,
-        constants=_constants(shown, encoder),
-        sources=sources,
-        roles=roles,
-        encoder=encoder,
-        count=count,
+        name=reader.name,
         shown=shown,
+        pictures=tuple(source for _, source in pictures),
+        embeds=tuple(source for _, source in embeds),
+        encoder=encoder,
+        faces=faces,
+        paths=tuple(file.role for file, _ in (*pictures, *embeds)),
+        allow_pickle=surroundings.allow_pickle,
         origin=origin,
     )
 
 
 def check_together(
-    adapters: Sequence[ResolvedAdapter],
+    adapters: Sequence[ResolvedIpAdapter],
     base: ResolvedBase,
     prompts: Sequence[ResolvedPrompt],
     sampling: Mapping[str, Json],
     *,
     guided: bool,
 ) -> None:
-    """Whether the image prompts of a variant act together with its base, prompts and sampling.
+    """Whether `adapters`, which are shown something, act together with a variant's base, prompts and sampling.
 
     Raises:
         WeightsError: E656 several IP-Adapters act at once where the base takes one. E646 images are `guided` (for Flux:
             by `true_cfg_scale` and a negative prompt) and an embedding comes without the negative one that this needs.
     """
-    acting = [adapter for adapter in adapters if adapter.image_prompts]
     family = family_of_pipeline(base.pipeline)
     if family is not None:
-        for count, adapter in enumerate(acting, 1):
+        for count, adapter in enumerate(adapters, 1):
             with at(adapter.origin):
                 check_abilities(family, masks=0, adapters=count, label=f"adapter {adapter.name}")
     true_cfg = sampling.get("true_cfg_scale")
-    for adapter in acting:
+    for adapter in adapters:
         for prompt in prompts:
             shown = adapter.image_prompts[prompt.id]
             if shown.shown is None or shown.shown.negative:
@@ -210,16 +201,3 @@ def _encoder(reader: Reader, shown: Shown | None, label: str) -> ResolvedCompone
         if config is not None and reader.layout is not None:
             check_encoder(reader.layout, config, label)
     return encoder
-
-
-def _constants(shown: Shown | None, encoder: ResolvedComponent | None) -> Mapping[str, Json]:
-    return {
-        # What only some families have is a part of nothing else's identity.
-        **({"paired": True} if shown is not None and shown.paired else {}),
-        "features": None if shown is None else shown.features,
-        "faces": None if shown is None else shown.faces,
-        "patches": None if shown is None else shown.patches,
-        "image_encoder": None
-        if encoder is None
-        else {"subfolder": encoder.subfolder, "variant": encoder.variant, "dtype": encoder.dtype},
-    }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from recipe_runner.canonical import Json
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.adapters.base_parts import base_parts
@@ -17,7 +16,7 @@ from recipe_runner.plan.adapters.image_encoder import find_image_encoder
 from recipe_runner.plan.adapters.image_prompts import Reader, find_each, given, image_prompt
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.weights_file import find_weights_file
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedImagePrompt
+from recipe_runner.plan.resolved import AnySource, ResolvedImagePrompt, ResolvedIpAdapter
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.recipe.types.recipe import IpAdapter
@@ -41,7 +40,7 @@ from recipe_runner.weights.modules import Modules, ModuleTable
 _VERSION_2 = re.compile(r"plus[-_]?v2", re.IGNORECASE)
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedAdapter:
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedIpAdapter:
     """Find the files, and prove from headers that all of them fit each other, the base, and every prompt.
 
     Raises:
@@ -50,50 +49,36 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
     adapter = IpAdapter.model_validate(entry)
     base = surroundings.base
     # Everything but the scale and the images, which are what sweeps vary, is decided once.
-    place = ("ip_adapter", name, adapter.model_dump_json(exclude={"scale", "image", "image_embeds"}))
-    core: _Core = surroundings.once(place, lambda: _decide(name, adapter, surroundings), base)
+    place = ("ip_adapter", name, adapter.model_dump_json(exclude={"scale", "image", "image_embeds"}), base.number)
+    core: _Core = surroundings.once(place, lambda: _decide(name, adapter, surroundings, origin))
     scale = adapter.model_dump()["scale"]
     if isinstance(scale, Mapping) and core.places is not None:
         # For its problems alone: executing expands the scale again, on the UNet that is really there.
         expand_ip_scale(scale, *core.places, label=f"adapter {name}")
     shown = json.dumps([adapter.image, adapter.image_embeds])
     prompts = surroundings.once(
-        ("image prompts", name, shown),
+        ("image prompts", name, shown, core.whole.number, surroundings.prompts_section),
         lambda: _image_prompts(name, adapter, core, surroundings),
-        core,
-        surroundings.prompts,
     )
-    return ResolvedAdapter(
-        name=name,
-        kind="ip_adapter",
-        operation="add_ip_adapter",
-        constants=core.constants,
-        sources=core.sources,
-        scale=scale,
-        tensors=core.tensors,
-        origin=origin,
-        # At scale 0 everywhere it is not there: nothing is encoded for it.
-        image_prompts={} if is_off(scale) else prompts,
-    )
+    # At scale 0 everywhere it is not there: nothing is encoded for it.
+    return core.whole.at(scale, image_prompts={} if is_off(scale) else prompts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Core:
-    """What an adapter is at any scale, and whatever it is shown."""
+    """What an adapter is at any scale, and whatever it is shown: `whole` is it at scale 1, shown nothing."""
 
-    constants: Mapping[str, Json]
-    sources: Mapping[str, AnySource]
-    tensors: Mapping[str, int] | None
+    whole: ResolvedIpAdapter
     places: tuple[tuple[AttentionPlace, ...], Modules] | None
     reader: Reader
 
 
-def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
+def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings, origin: Place) -> _Core:
     base = surroundings.base
     if base.pipeline != "auto":
         vae = base_parts(base).get("vae")
         check_pipeline(base.pipeline, "" if vae is None else vae.class_name, f"adapter {name}")
-    table: ModuleTable | None = surroundings.once(("modules",), lambda: base_modules(base), base)
+    table: ModuleTable | None = surroundings.once(("modules", base.number), lambda: base_modules(base))
     family = family_of_pipeline(base.pipeline)
     modules = None if table is None or family is None else table.get(family.component)
     weights = find_weights_file(adapter, surroundings)
@@ -116,12 +101,14 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings) -> _Core:
         with at(surroundings.origin("mask")):
             check_abilities(family, masks=len(masks), adapters=1, label=f"adapter {name}")
     return _Core(
-        constants={"shortcut": _shortcut(adapter, weights)},
-        sources={
-            "weights": weights,
-            **dict(zip([mask.role for mask in masks], find_each(masks, surroundings), strict=True)),
-        },
-        tensors=None if layout is None else layout.landed(),
+        whole=ResolvedIpAdapter(
+            name=name,
+            source=weights,
+            shortcut=_shortcut(adapter, weights),
+            masks=tuple(find_each(masks, surroundings)),
+            tensors=None if layout is None else layout.landed(),
+            origin=origin,
+        ),
         places=None if places is None or modules is None else (places, modules),
         reader=Reader(
             name=name,
@@ -172,8 +159,9 @@ def _image_prompts(
             mask_origin = surroundings.place("prompts", position, "images", name)
             files = given(("prompts", prompt_id(prompt, position), "images", name), override, mask_origin)
         # Prompts that show it the same share what was found.
-        memo = ("image prompt", name, *(part for file in files for part in (file.role, file.address)))
+        shown = tuple((file.role, file.address) for file in files)
         found[prompt_id(prompt, position)] = surroundings.once(
-            memo, partial(image_prompt, core.reader, files, surroundings, mask_origin), core
+            ("image prompt", name, shown, core.whole.number),
+            partial(image_prompt, core.reader, files, surroundings, mask_origin),
         )
     return found

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from recipe_runner.canonical import Json
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedLora
 from recipe_runner.problems.place import Place
-
-if TYPE_CHECKING:
-    from recipe_runner.weights.lora import LoraLayout
+from recipe_runner.recipe.matrix import Section
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What an adapter is resolved in: the recipe's folder, base and prompts, and a memory for what costs time.
 
-    `once(key, make, *others)` calls `make` once for each value of `key` and identity of `others`. `origin(*path)` is
+    `prompts_section` tells these prompts from those of other variants. `once(key, make)` calls `make` once for each
+    value of `key`, which holds the numbers of what it makes use of. `origin(*path)` is
     the place of a part of the adapter's entry, `place(*path)` that of a part of the recipe. `others` are the members of
     a merge.
     """
@@ -27,21 +25,12 @@ class Surroundings:
     folder: Path
     base: ResolvedBase
     prompts: Sequence[Mapping[str, Any]]
+    prompts_section: Section
     allow_pickle: bool
     once: Callable[..., Any]
     origin: Callable[..., Place]
     place: Callable[..., Place]
-    others: Mapping[str, ResolvedAdapter] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Core:
-    """What an adapter with a layout is at any scale."""
-
-    constants: Mapping[str, Json]
-    sources: Mapping[str, AnySource]
-    layout: LoraLayout | None
-    tensors: Mapping[str, int] | None
+    others: Mapping[str, ResolvedLora] = field(default_factory=dict)
 
 
 class Kind(Protocol):

@@ -8,9 +8,9 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.plan.adapters.base_modules import base_modules
-from recipe_runner.plan.adapters.kind import Core, Surroundings
+from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.weights_file import find_weights_file
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter
+from recipe_runner.plan.resolved import AnySource, ResolvedLora
 from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import Lora, LoraScale
 from recipe_runner.sources.find import find_beside
@@ -28,7 +28,7 @@ USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What diffusers and PEFT call the file, which is meant where a folder holds others too."""
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedAdapter:
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedLora:
     """Find the file, and prove from headers that every tensor of it lands and every key of the scale means something.
 
     Raises:
@@ -37,23 +37,12 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
     lora = Lora.model_validate(entry)
     base = surroundings.base
     modules = modules_of(surroundings)
-    place = ("lora", name, lora.model, lora.revision, lora.subfolder, lora.weight_name, lora.target, lora.alpha)
+    place = ("lora", name, lora.model_dump_json(exclude={"scale"}), base.number)
     # Everything but the scale, which is what sweeps vary, is decided once.
-    core: Core = surroundings.once(place, lambda: _decide(name, lora, modules, surroundings), base)
+    whole: ResolvedLora = surroundings.once(place, lambda: _decide(name, lora, modules, surroundings, origin))
     scale = scale_of(lora.scale)
-    check_scale(name, scale, core.layout, surroundings)
-    return ResolvedAdapter(
-        name=name,
-        kind="lora",
-        operation="add_lora",
-        constants=core.constants,
-        sources=core.sources,
-        scale=scale,
-        tensors=core.tensors,
-        tokens=vector_counts(core.layout.embeddings) if core.layout else {},
-        layout=core.layout,
-        origin=origin,
-    )
+    check_scale(name, scale, whole.layout, surroundings)
+    return whole.at(scale)
 
 
 def vector_counts(embeddings: Mapping[str, Mapping[str, Vectors]]) -> dict[str, dict[str, int]]:
@@ -64,7 +53,7 @@ def vector_counts(embeddings: Mapping[str, Mapping[str, Vectors]]) -> dict[str, 
 def modules_of(surroundings: Surroundings) -> ModuleTable | None:
     """The base's modules, read once."""
     base = surroundings.base
-    found: ModuleTable | None = surroundings.once(("modules",), lambda: base_modules(base), base)
+    found: ModuleTable | None = surroundings.once(("modules", base.number), lambda: base_modules(base))
     return found
 
 
@@ -79,15 +68,22 @@ def check_scale(name: str, scale: Json, layout: LoraLayout | None, surroundings:
         expand_scales(scale, layout, modules, label=f"adapter {name}")
 
 
-def _decide(name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings) -> Core:
+def _decide(
+    name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings, origin: Place
+) -> ResolvedLora:
+    """The adapter at scale 1."""
     source = find_weights_file(lora, surroundings, USUAL)
     config = _peft_config(lora, source, surroundings)
     layout = _lay_out(name, lora, source, config, modules)
-    return Core(
-        constants={"target": lora.target, "alpha": lora.alpha},
-        sources={"weights": source} | ({} if config is None else {"config": config}),
+    return ResolvedLora(
+        name=name,
+        source=source,
+        config=config,
         layout=layout,
         tensors=None if layout is None else layout.landed(),
+        tokens={} if layout is None else vector_counts(layout.embeddings),
+        origin=origin,
+        **{option: getattr(lora, option) for option in ResolvedLora.OPTIONS},
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.lora import modules_of
 from recipe_runner.plan.adapters.weights_file import find_weights_file
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter
+from recipe_runner.plan.resolved import AnySource, ResolvedTextualInversion
 from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import TextualInversion
 from recipe_runner.sources.source import Source
@@ -29,7 +28,7 @@ USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
 """The names of diffusers' trainers."""
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedAdapter:
+def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedTextualInversion:
     """Find the file, and prove from its header that it is an embedding, has a token and fits the base's encoders.
 
     Raises:
@@ -38,38 +37,34 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
     """
     inversion = TextualInversion.model_validate(entry)
     base = surroundings.base
-    modules = surroundings.once(("modules",), lambda: base_modules(base), base)
-    place = ("textual_inversion", name, *inversion.model_dump().values())
-    core: _Core = surroundings.once(place, lambda: _decide(name, inversion, modules, surroundings), base)
-    return ResolvedAdapter(
-        name=name,
-        kind="textual_inversion",
-        operation="add_textual_inversion",
-        constants={"token": core.token, "target": inversion.target},
-        sources={"weights": core.source},
-        scale=1.0,
-        tensors=None if core.placed is None else dict.fromkeys(core.placed, 1),
-        tokens={core.token: {part: each.count for part, each in (core.placed or {}).items()}} if core.token else {},
-        origin=origin,
+    modules = modules_of(surroundings)
+    place = ("textual_inversion", name, *inversion.model_dump().values(), base.number)
+    found: ResolvedTextualInversion = surroundings.once(
+        place, lambda: _decide(name, inversion, modules, surroundings, origin)
     )
+    return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Core:
-    source: AnySource
-    token: str | None
-    placed: Mapping[str, Vectors] | None
-
-
-def _decide(name: str, inversion: TextualInversion, modules: ModuleTable | None, surroundings: Surroundings) -> _Core:
+def _decide(
+    name: str, inversion: TextualInversion, modules: ModuleTable | None, surroundings: Surroundings, origin: Place
+) -> ResolvedTextualInversion:
     source = find_weights_file(inversion, surroundings, USUAL)
-    token, placed = inversion.token, None
+    token = inversion.token
+    placed: Mapping[str, Vectors] | None = None
     embedding = _embedding(source, inversion.token, f"adapter {name}")
     if embedding is not None and isinstance(source, Source):
         token = token or token_of(embedding, source.files[0].name, f"adapter {name}")
         if modules is not None:
             placed = place_embedding(embedding, modules, target=inversion.target, label=f"adapter {name}")
-    return _Core(source=source, token=token, placed=placed)
+    return ResolvedTextualInversion(
+        name=name,
+        source=source,
+        token=token,
+        target=inversion.target,
+        tensors=None if placed is None else dict.fromkeys(placed, 1),
+        tokens={token: {part: each.count for part, each in (placed or {}).items()}} if token else {},
+        origin=origin,
+    )
 
 
 def _embedding(source: AnySource, token: str | None, label: str) -> Embedding | None:

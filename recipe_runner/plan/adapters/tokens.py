@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from recipe_runner.document.document import Document
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedRecipe
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedLora
+from recipe_runner.plan.resolved_recipe import ResolvedRecipe
 from recipe_runner.problems.problem import Problem, WeightsError, at
 from recipe_runner.recipe.learned_tokens import misspelt, same_token, uses
 
@@ -23,8 +24,9 @@ def refuse_shared_tokens(adapters: Sequence[ResolvedAdapter]) -> None:
             for component in components:
                 other = taken.setdefault((component, same_token(token)), adapter)
                 if other is adapter or (
-                    adapter.kind == other.kind == "lora"
-                    and adapter.sources["weights"].digest == other.sources["weights"].digest
+                    isinstance(adapter, ResolvedLora)
+                    and isinstance(other, ResolvedLora)
+                    and adapter.source.digest == other.source.digest
                 ):
                     continue
                 message = f"{other.name} and {adapter.name} both stand for `{token}` in the {component}"

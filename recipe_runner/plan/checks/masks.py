@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from recipe_runner.images.read import grey_range, picture_size
-from recipe_runner.plan.resolved import ResolvedRecipe
+from recipe_runner.plan.resolved import ResolvedIpAdapter
+from recipe_runner.plan.resolved_recipe import ResolvedRecipe
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.source import Source
 
@@ -24,8 +25,8 @@ def mask_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
     for variant in recipe.variants:
         height, width = variant.sampling.get("height"), variant.sampling.get("width")
         for adapter in variant.adapters:
-            sources = adapter.sources.items()
-            masks = tuple(s for role, s in sources if role.startswith("mask") and isinstance(s, Source))
+            given = adapter.masks if isinstance(adapter, ResolvedIpAdapter) else ()
+            masks = tuple(mask for mask in given if isinstance(mask, Source))
             found = [problem for mask in masks if (problem := of_one_colour(adapter.name, mask)) is not None]
             if isinstance(height, int) and isinstance(width, int):
                 found += of_another_shape(adapter.name, masks, width, height)

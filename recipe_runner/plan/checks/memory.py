@@ -11,7 +11,8 @@ from math import prod
 from typing import NamedTuple
 
 from recipe_runner.plan.adapters.base_parts import weights_of
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedRecipe, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedIpAdapter
+from recipe_runner.plan.resolved_recipe import ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint
@@ -76,6 +77,7 @@ def _encoders(variant: ResolvedVariant) -> dict[str, int]:
     found = {
         shown.encoder.source.digest: shown.encoder
         for adapter in variant.adapters
+        if isinstance(adapter, ResolvedIpAdapter)
         for shown in adapter.image_prompts.values()
         if shown.encoder is not None
     }
@@ -136,10 +138,10 @@ def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
     device = device_of(recipe.device)
     if device is None:
         return
-    bases = {id(variant.base): variant.base for variant in recipe.variants}
+    bases = {variant.base.number: variant.base for variant in recipe.variants}
     largest = _largest_weights(recipe)
-    for base_id, base in bases.items():
-        weights = largest.get(base_id)
+    for number, base in bases.items():
+        weights = largest.get(number)
         if weights is not None and weights.total > device.memory_bytes:
             takes = f"the weights take {gib(weights.total)} in {weights.dtype}"
             message = f"{takes}; {device.name} has {gib(device.memory_bytes)}"
@@ -151,23 +153,31 @@ def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
 
 
 def _largest_weights(recipe: ResolvedRecipe) -> dict[int, Weights]:
-    """By the identity of each base the most that a variant of it takes, as far as that is known."""
+    """By the number of each base the most that a variant of it takes, as far as that is known."""
     largest: dict[int, Weights] = {}
     seen: set[tuple[object, ...]] = set()
     for variant in recipe.variants:
         # Variants that differ in a scale or a seed share the files.
         files = [source.digest for adapter in variant.adapters for source in adapter.sources.values()]
-        shown = [prompt for adapter in variant.adapters for prompt in adapter.image_prompts.values()]
-        encoders = [prompt.encoder.source.digest for prompt in shown if prompt.encoder is not None]
-        key = id(variant.base), tuple(files), tuple(encoders)
+        key = variant.base.number, tuple(files), tuple(_encoder_digests(variant))
         if key in seen:
             continue
         seen.add(key)
         weights = weights_memory(variant)
-        standing = largest.get(id(variant.base))
+        standing = largest.get(variant.base.number)
         if weights is not None and (standing is None or weights.total > standing.total):
-            largest[id(variant.base)] = weights
+            largest[variant.base.number] = weights
     return largest
+
+
+def _encoder_digests(variant: ResolvedVariant) -> Iterator[str]:
+    """The digests of the image encoders that its image prompts are read with."""
+    for adapter in variant.adapters:
+        if not isinstance(adapter, ResolvedIpAdapter):
+            continue
+        for prompt in adapter.image_prompts.values():
+            if prompt.encoder is not None:
+                yield prompt.encoder.source.digest
 
 
 def gib(size: int) -> str:

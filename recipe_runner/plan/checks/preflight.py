@@ -10,7 +10,8 @@ from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.checks.masks import mask_warnings
 from recipe_runner.plan.checks.memory import memory_warnings
 from recipe_runner.plan.checks.prompt_length import window_warnings
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedRecipe
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora
+from recipe_runner.plan.resolved_recipe import ResolvedRecipe
 from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.wording import shown
 from recipe_runner.recipe.rules import check_rules
@@ -59,7 +60,7 @@ def _predictions(resolved: ResolvedRecipe) -> Iterator[Problem]:
     """W509 where nothing that is believed says what a single file predicts: SD 2, and metadata that say v."""
     told: dict[Problem, None] = {}
     # Variants share bases, and a file's header is long: each is looked at once.
-    for base in {id(variant.base): variant.base for variant in resolved.variants}.values():
+    for base in {variant.base.number: variant.base for variant in resolved.variants}.values():
         family = bundled_family(base.config) if isinstance(base.config, Source) else None
         if family is None or "prediction_type" in base.scheduler_config or not isinstance(base.source, Source):
             continue
@@ -89,23 +90,21 @@ def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
     seen: set[tuple[int, str, str]] = set()
     for variant in resolved.variants:
         for adapter in (each for outer in variant.adapters for each in outer.with_members()):
-            source = adapter.sources.get("weights")
-            lands = adapter.kind == "lora" and "transformer" in (adapter.tensors or {})
-            if not lands or not isinstance(source, Source):
+            if not isinstance(adapter, ResolvedLora) or not isinstance(adapter.source, Source):
                 continue
             # Variants that differ in a scale share the file.
-            place = id(variant.base), adapter.name, source.digest
-            if place not in seen:
+            place = variant.base.number, adapter.name, adapter.source.digest
+            if "transformer" in (adapter.tensors or {}) and place not in seen:
                 seen.add(place)
-                told.update(dict.fromkeys(_other_family(variant.base, adapter, source)))
+                told.update(dict.fromkeys(_other_family(variant.base, adapter)))
     yield from told
 
 
-def _other_family(base: ResolvedBase, adapter: ResolvedAdapter, source: Source) -> Iterator[Problem]:
+def _other_family(base: ResolvedBase, adapter: ResolvedLora) -> Iterator[Problem]:
     modules = base_modules(base)
     if modules is None:
         return
-    said = advice(read_contents(source.path(source.files[0].name)).shapes, modules)
+    said = advice(read_contents(adapter.path).shapes, modules)
     if said:
         message = f"adapter {adapter.name}: every tensor lands, but {said}"
         yield Problem.warning(adapter.origin, "W763", message, "use an adapter that was trained on this family")

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedPrompt, ResolvedRecipe, ResolvedVariant
+from recipe_runner.plan.resolved import ResolvedBase
+from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of
 from recipe_runner.recipe.learned_tokens import occurrences
@@ -23,8 +24,12 @@ _FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """A tokenizer: its files by name, and how many tokens of a prompt its encoder reads beside its marks."""
+    """A tokenizer: its files by name, and how many tokens of a prompt its encoder reads beside its marks.
 
+    `base` is the number of the base that it is a part of, `number` what its encoder's name ends in.
+    """
+
+    base: int
     number: str
     files: Mapping[str, bytes]
     window: int
@@ -37,10 +42,10 @@ def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
     readers: dict[int, list[_Reader]] = {}
     encoders = _Encoders()
     for variant in recipe.variants:
-        if id(variant.base) not in readers:
-            readers[id(variant.base)] = list(_readers(variant))
+        if variant.base.number not in readers:
+            readers[variant.base.number] = list(_readers(variant))
         for prompt in variant.prompts:
-            for reader in readers[id(variant.base)]:
+            for reader in readers[variant.base.number]:
                 vectors = _vectors(variant, f"text_encoder{reader.number}")
                 for name, text in _read(prompt, reader.number, variant):
                     lost = encoders.lost(reader, text, vectors)
@@ -81,7 +86,7 @@ def _readers(variant: ResolvedVariant) -> Iterator[_Reader]:
         asked = variant.sampling.get("max_sequence_length") if is_t5 else config.get("model_max_length")
         window = asked if isinstance(asked, int) else T5_LENGTH.get(base.pipeline, 512) if is_t5 else 0
         if 0 < window < _LONGEST_WINDOW:
-            yield _Reader(number, files, window, 1 if is_t5 else 2)
+            yield _Reader(base.number, number, files, window, 1 if is_t5 else 2)
 
 
 def _tokenizer_files(base: ResolvedBase, name: str) -> dict[str, bytes]:
@@ -110,12 +115,12 @@ class _Encoders:
 
     def __init__(self) -> None:
         self._made: dict[tuple[tuple[str, bytes], ...], Any] = {}
-        self._lost: dict[tuple[int, str, tuple[tuple[str, int], ...]], str] = {}
+        self._lost: dict[tuple[int, str, str, tuple[tuple[str, int], ...]], str] = {}
 
     def lost(self, reader: _Reader, text: str, vectors: Mapping[str, int]) -> str:
         """What of `text` stands past the window; empty when all of it is read."""
         # Variants share their base's readers and most of their prompts.
-        key = id(reader), text, tuple(vectors.items())
+        key = reader.base, reader.number, text, tuple(vectors.items())
         if key not in self._lost:
             self._lost[key] = self._cut(reader, text, vectors)
         return self._lost[key]

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from recipe_runner.plan.handle import BaseModel, ModelHandle
+from recipe_runner.plan.resolved import ModelHandle, ResolvedBase
 from recipe_runner.runtime.decode import Picture
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
@@ -63,9 +63,9 @@ def _compared(device: str, folder: Path, name: str) -> SelfTest:
         if path.is_file()
     )
     pipeline = json.loads((folder / INDEX).read_bytes())["_class_name"]
-    base = BaseModel(key="selftest", source=Source(address=name, root=folder, files=files), pipeline=pipeline)
+    base = ResolvedBase(source=Source(address=name, root=folder, files=files), pipeline=pipeline)
     started = time.monotonic()
-    first, second = (_picture(device, ModelHandle(key="selftest", base=base)) for _ in range(2))
+    first, second = (_picture(device, ModelHandle(base=base)) for _ in range(2))
     return SelfTest(np.array_equal(first, second), name, time.monotonic() - started)
 
 

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from recipe_runner.images.read import read_picture
-from recipe_runner.plan.handle import ImagePrompt
+from recipe_runner.plan.resolved import ResolvedImagePrompt
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.ip_adapter.faces import FaceFinder
 from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import unchanged
 from recipe_runner.runtime.load.tensors import read_tensors
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
@@ -44,33 +44,33 @@ class ImageConditioning:
     clip: Pair | None = None
 
 
-def encode_image(prompt: ImagePrompt, encoders: ImageEncoders, finder: FaceFinder) -> ImageConditioning:
+def encode_image(prompt: ResolvedImagePrompt, encoders: ImageEncoders, finder: FaceFinder) -> ImageConditioning:
     """Encode what `prompt` shows.
 
     Raises:
         RecipeRunnerError: E508 a file changed, E5xx the encoder cannot be loaded, E64x, E65x something does not fit.
     """
+    sources = [source.require_found() for source in prompt.pictures]
     if prompt.faces is not None:
-        faces = finder.find(prompt.pictures, prompt.faces)
+        faces = finder.find(sources, prompt.faces.require_found())
         pictures = [face.picture for face in faces]
         given = [(prompt.name, torch.stack([face.embedding for face in faces]))]
     else:
-        watches = [Watch.begin(source) for source in (*prompt.pictures, *prompt.embeds)]
-        pictures = [read_picture(_path(source), source.address) for source in prompt.pictures]
-        given = [(source.address, _array(source)) for source in prompt.embeds]
-        for watch in watches:
-            watch.check()
+        embeds = [source.require_found() for source in prompt.embeds]
+        with unchanged(*sources, *embeds):
+            pictures = [read_picture(_path(source), source.address) for source in sources]
+            given = [(source.address, _array(source)) for source in embeds]
     encoded = _encoded(prompt, pictures, encoders)
     if given:
-        return ImageConditioning(_joined(given, prompt.shown), encoded)
+        return ImageConditioning(_joined(given, prompt.require_shown()), encoded)
     if encoded is None:
         message = f"BUG: adapter {prompt.name} is shown nothing"
         raise AssertionError(message)
     return ImageConditioning(encoded)
 
 
-def _encoded(prompt: ImagePrompt, pictures: list[Image.Image], encoders: ImageEncoders) -> Pair | None:
-    features = prompt.shown.features
+def _encoded(prompt: ResolvedImagePrompt, pictures: list[Image.Image], encoders: ImageEncoders) -> Pair | None:
+    features = prompt.require_shown().features
     if features is None or prompt.encoder is None:
         return None
     embeds, negative = encoders.encode(prompt.encoder, pictures, features, allow_pickle=prompt.allow_pickle)

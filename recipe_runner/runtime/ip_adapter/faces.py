@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from recipe_runner.images.read import read_picture
 from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.problems.wording import some
 from recipe_runner.runtime.device.environment import quiet
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import Watch, unchanged
+from recipe_runner.runtime.lru import Lru
 from recipe_runner.sources.face_models import PACK
 from recipe_runner.sources.source import Source
 
@@ -46,7 +46,7 @@ class FaceFinder:
     def __init__(self) -> None:
         """Nothing is loaded yet."""
         self._loaded: _Loaded | None = None
-        self._found: OrderedDict[tuple[str, str], Face] = OrderedDict()
+        self._found: Lru[tuple[str, str], Face] = Lru(MOST_KEPT)
 
     def find(self, pictures: Sequence[Source], models: Source) -> list[Face]:
         """The one face of each picture, by the steps of diffusers' guide.
@@ -63,18 +63,14 @@ class FaceFinder:
         self._found.clear()
 
     def _face(self, source: Source, models: Source) -> Face:
-        key = models.digest, source.digest
-        if key not in self._found:
-            if self._loaded is None or self._loaded.digest != models.digest:
-                self._loaded = _load(models)
-            watch = Watch.begin(source)
+        return self._found.get((models.digest, source.digest), lambda: self._look(source, models))
+
+    def _look(self, source: Source, models: Source) -> Face:
+        if self._loaded is None or self._loaded.digest != models.digest:
+            self._loaded = _load(models)
+        with unchanged(source):
             picture = read_picture(source.path(source.files[0].name), source.address)
-            watch.check()
-            self._found[key] = self._loaded.face(picture, source.address)
-        self._found.move_to_end(key)
-        while len(self._found) > MOST_KEPT:
-            self._found.popitem(last=False)
-        return self._found[key]
+        return self._loaded.face(picture, source.address)
 
 
 @dataclass(frozen=True)
@@ -126,8 +122,13 @@ def _silent() -> Iterator[None]:
 
 
 def _load(models: Source) -> _Loaded:
-    watch = Watch.begin(models)
-    folder = models.root / "models" / PACK
+    with unchanged(models) as (watch,):
+        analysis, align = _read_models(models.root / "models" / PACK)
+    return _Loaded(models.digest, watch, analysis, align)
+
+
+def _read_models(folder: Path) -> tuple[Any, Any]:
+    """Insightface's analysis with the models in a folder, and its module that cuts faces out."""
     # Before version 1 it imports a library that asks the network for a newer one.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
@@ -155,8 +156,7 @@ def _load(models: Source) -> _Loaded:
     lacking = [task for task in _TASKS if task not in analysis.models]
     if lacking:
         raise _unusable(folder, f"there is no model for {lacking[0]}")
-    watch.check()
-    return _Loaded(models.digest, watch, analysis, align)
+    return analysis, align
 
 
 def _rejections() -> tuple[type[Exception], ...]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import unchanged
 from recipe_runner.runtime.load.tensors import read_tensors, require_finite
+from recipe_runner.runtime.lru import Lru
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, read_ip_adapter
 
@@ -47,7 +46,7 @@ class IpAdapterFiles:
 
     def __init__(self) -> None:
         """None yet."""
-        self._read: OrderedDict[str, IpAdapterFile] = OrderedDict()
+        self._read: Lru[str, IpAdapterFile] = Lru(MOST_READ)
 
     def read(self, source: Source, label: str, *, allow_pickle: bool) -> IpAdapterFile:
         """The file of `source`, whole. `label` names the adapter in messages.
@@ -55,19 +54,16 @@ class IpAdapterFiles:
         Raises:
             WeightsError: E4xx, E508, E607 when it cannot be read; E625, E640, E641 when it is no whole IP-Adapter.
         """
-        if source.digest not in self._read:
-            watch = Watch.begin(source)
-            path: Path = source.path(source.files[0].name)
-            tensors = read_tensors(path, allow_pickle=allow_pickle)
-            layout = read_ip_adapter({key: tuple(tensor.shape) for key, tensor in tensors.items()}, label)
-            require_finite(tensors, label)
-            watch.check()
-            self._read[source.digest] = IpAdapterFile(layout, tensors)
-        self._read.move_to_end(source.digest)
-        while len(self._read) > MOST_READ:
-            self._read.popitem(last=False)
-        return self._read[source.digest]
+        return self._read.get(source.digest, lambda: _read_file(source, label, allow_pickle=allow_pickle))
 
     def clear(self) -> None:
         """Let every file go."""
         self._read.clear()
+
+
+def _read_file(source: Source, label: str, *, allow_pickle: bool) -> IpAdapterFile:
+    with unchanged(source):
+        tensors = read_tensors(source.path(source.files[0].name), allow_pickle=allow_pickle)
+        layout = read_ip_adapter({key: tuple(tensor.shape) for key, tensor in tensors.items()}, label)
+        require_finite(tensors, label)
+    return IpAdapterFile(layout, tensors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,14 @@ import transformers
 from PIL import Image
 from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
-from recipe_runner.plan.handle import ComponentModel
+from recipe_runner.plan.resolved import ResolvedComponent
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import Watch, unchanged
 from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.parts import load_part, stated_class
 from recipe_runner.runtime.load.tensors import align
+from recipe_runner.runtime.lru import Lru
 from recipe_runner.weights.ip_adapter import READINGS, Features
 
 MOST_LOADED = 2
@@ -60,10 +60,10 @@ class ImageEncoders:
     def __init__(self, device: torch.device) -> None:
         """None is loaded yet."""
         self._device = device
-        self._loaded: OrderedDict[tuple[object, ...], _Encoder] = OrderedDict()
+        self._loaded: Lru[tuple[object, ...], _Encoder] = Lru(MOST_LOADED)
 
     def encode(
-        self, component: ComponentModel, pictures: Sequence[Image.Image], features: Features, *, allow_pickle: bool
+        self, component: ResolvedComponent, pictures: Sequence[Image.Image], features: Features, *, allow_pickle: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings of `pictures`, and their counterparts for classifier-free guidance.
 
@@ -110,27 +110,22 @@ class ImageEncoders:
         """Let every encoder go."""
         self._loaded.clear()
 
-    def _encoder(self, component: ComponentModel, sort: str, *, allow_pickle: bool) -> _Encoder:
+    def _encoder(self, component: ResolvedComponent, sort: str, *, allow_pickle: bool) -> _Encoder:
         key = sort, component.source.digest, component.subfolder, component.variant, component.dtype
-        if key not in self._loaded:
-            self._loaded[key] = self._load(component, sort, allow_pickle=allow_pickle)
-        self._loaded.move_to_end(key)
-        while len(self._loaded) > MOST_LOADED:
-            self._loaded.popitem(last=False)
-        return self._loaded[key]
+        return self._loaded.get(key, lambda: self._load(component, sort, allow_pickle=allow_pickle))
 
-    def _load(self, component: ComponentModel, sort: str, *, allow_pickle: bool) -> _Encoder:
-        watch = Watch.begin(component.source)
-        files = PartFiles(component.source, component.subfolder or "")
+    def _load(self, component: ResolvedComponent, sort: str, *, allow_pickle: bool) -> _Encoder:
+        source = component.source.require_found()
+        files = PartFiles(source, component.subfolder or "")
         wholes = {reading.whole for reading in READINGS.values() if reading.encoder == sort}
-        with quiet():
+        with unchanged(source) as (watch,), quiet():
             # Importing it says which backend it falls back to; the manifest says so too.
             processor_class = getattr(transformers, _SORTS[sort].processor)
             model = load_part(
                 "image_encoder",
                 _SORTS[sort].model,
                 files,
-                dtype=component.dtype or "float32",
+                dtype=component.dtype,
                 variant=component.variant,
                 allow_pickle=allow_pickle,
                 beside=_TEXT if stated_class(files) in wholes else (),
@@ -146,7 +141,6 @@ class ImageEncoders:
                 )
             else:
                 processor = processor_class(**_SORTS[sort].settings(model.config.image_size))
-        watch.check()
         model.to(self._device)
         align(model)
         return _Encoder(model, processor, watch)

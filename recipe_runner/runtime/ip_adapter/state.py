@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,13 +12,14 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.images.read import read_picture
-from recipe_runner.plan.handle import AdapterModel, IpAdapterModel, ModelHandle
+from recipe_runner.plan.resolved import ModelHandle, ResolvedAdapter, ResolvedIpAdapter
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
 from recipe_runner.runtime.ip_adapter.families import Seat, seat_of
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile, IpAdapterFiles
 from recipe_runner.runtime.ip_adapter.projection import Built, build, joined
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import unchanged
+from recipe_runner.runtime.lru import Lru
 from recipe_runner.weights.ip_adapter import (
     AdapterFamily,
     AttentionPlace,
@@ -58,8 +59,8 @@ class ImagePrompts:
         self._modules: Modules = {} if self._seat is None else modules.get(self._seat[0].component, {})
         self._places: tuple[AttentionPlace, ...] = () if self._seat is None else self._seat[0].places(self._modules)
         self._fitted: dict[str, None] = {}
-        self._built: OrderedDict[_Instance, Built] = OrderedDict()
-        self._expanded: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._built: Lru[_Instance, Built] = Lru(MOST_BUILT)
+        self._expanded: Lru[str, dict[str, float]] = Lru(MOST_EXPANDED)
         self._standing: tuple[_Instance, ...] = ()
         self._scales: _Scales = ()
         self._processors: dict[str, Any] = {}
@@ -81,25 +82,27 @@ class ImagePrompts:
         if self._seat is None or self._family.component not in parts:
             return
         instances = _instances(wanted)
-        built = [self._build(adapter, instance) for adapter, instance in zip(wanted, instances, strict=True)]
+        built = [
+            self._built.hold(instance, partial(self._build, adapter))
+            for adapter, instance in zip(wanted, instances, strict=True)
+        ]
         if instances != self._standing:
             self._restore()
             if built:
                 self._put(built)
             self._standing, self._scales = instances, ()
-        self._scale(handle, wanted)
-        while len(self._built) > max(MOST_BUILT, len(instances)):
-            self._built.popitem(last=False)
+        self._scale(wanted)
+        self._built.trim(len(instances))
 
-    def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
+    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are; a LoRA's are not here."""
-        if not isinstance(adapter, IpAdapterModel):
+        if not isinstance(adapter, ResolvedIpAdapter):
             return {}
         layout = self._fit(adapter).layout
         projection, layers = len(layout.projection), sum(map(len, layout.layers.values()))
         return {layout.family.component: (layers, layers), "image_proj": (projection, projection)}
 
-    def has_lora(self, adapter: IpAdapterModel) -> bool:
+    def has_lora(self, adapter: ResolvedIpAdapter) -> bool:
         """Whether a LoRA is bundled in the adapter's file."""
         return bool(self._fit(adapter).layout.lora)
 
@@ -162,16 +165,16 @@ class ImagePrompts:
     def _denoiser(self) -> Any:
         return getattr(self._pipeline, self._family.component)
 
-    def _pairs(self, adapter: IpAdapterModel, pairs: Sequence[Pair], *, guided: bool) -> Sequence[Pair]:
+    def _pairs(self, adapter: ResolvedIpAdapter, pairs: Sequence[Pair], *, guided: bool) -> Sequence[Pair]:
         if guided and any(pair.negative is None for pair in pairs):
             hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
             raise WeightsError.of("E646", f"adapter {adapter.name}: guidance needs the negative embedding too", hint)
         return pairs
 
-    def _fit(self, adapter: IpAdapterModel) -> IpAdapterFile:
+    def _fit(self, adapter: ResolvedIpAdapter) -> IpAdapterFile:
         label = f"adapter {adapter.name}"
         with at(adapter.origin):
-            file = self._files.read(adapter.source, label, allow_pickle=self._allow_pickle)
+            file = self._files.read(adapter.source.require_found(), label, allow_pickle=self._allow_pickle)
             if adapter.source.digest not in self._fitted:
                 pipeline = type(self._pipeline).__name__
                 check_pipeline(pipeline, type(getattr(self._pipeline, "vae", None)).__name__, label)
@@ -181,17 +184,14 @@ class ImagePrompts:
                 self._fitted[adapter.source.digest] = None
         return file
 
-    def _build(self, adapter: IpAdapterModel, instance: _Instance) -> Built:
-        if instance not in self._built:
-            denoiser, seat = self._denoiser, self._held[1]
-            file = self._fit(adapter)
-            built = build(file, self._places, seat.projection, denoiser.device, denoiser.dtype)
-            count = len(file.layout.projection) + sum(map(len, file.layout.layers.values()))
-            if built.landed != count:
-                raise WeightsError.of("E606", f"adapter {adapter.name}: {built.landed} of {count} tensors landed")
-            self._built[instance] = built
-        self._built.move_to_end(instance)
-        return self._built[instance]
+    def _build(self, adapter: ResolvedIpAdapter) -> Built:
+        denoiser, seat = self._denoiser, self._held[1]
+        file = self._fit(adapter)
+        built = build(file, self._places, seat.projection, denoiser.device, denoiser.dtype)
+        count = len(file.layout.projection) + sum(map(len, file.layout.layers.values()))
+        if built.landed != count:
+            raise WeightsError.of("E606", f"adapter {adapter.name}: {built.landed} of {count} tensors landed")
+        return built
 
     def _put(self, built: Sequence[Built]) -> None:
         denoiser, seat = self._denoiser, self._held[1]
@@ -213,38 +213,35 @@ class ImagePrompts:
             attention.processor = original
         self._originals, self._processors, self._leave = {}, {}, None
 
-    def _scale(self, handle: ModelHandle, adapters: Sequence[IpAdapterModel]) -> None:
-        scales = [self._expand(each, handle.scale(each.name)) for each in adapters]
+    def _scale(self, adapters: Sequence[ResolvedIpAdapter]) -> None:
+        scales = [self._expand(each, each.scale) for each in adapters]
         state = tuple(tuple(each[module] for module in self._processors) for each in scales)
         if state != self._scales:
             for module, made in self._processors.items():
                 self._held[1].scale(made, [each[module] for each in scales])
             self._scales = state
 
-    def _expand(self, adapter: IpAdapterModel, scale: Json) -> dict[str, float]:
-        said = digest(scale)
-        if said not in self._expanded:
-            with at(adapter.origin):
-                label = f"adapter {adapter.name}"
-                self._expanded[said] = expand_ip_scale(scale, self._places, self._modules, label=label)
-            while len(self._expanded) > MOST_EXPANDED:
-                self._expanded.popitem(last=False)
-        return self._expanded[said]
+    def _expand(self, adapter: ResolvedIpAdapter, scale: Json) -> dict[str, float]:
+        label = f"adapter {adapter.name}"
+        with at(adapter.origin):
+            return self._expanded.get(
+                digest(scale), lambda: expand_ip_scale(scale, self._places, self._modules, label=label)
+            )
 
 
-def active(handle: ModelHandle) -> list[IpAdapterModel]:
+def active(handle: ModelHandle) -> list[ResolvedIpAdapter]:
     """The IP-Adapters of a handle that are not at scale 0 everywhere, in order."""
-    adapters = [each for each in handle.adapters if isinstance(each, IpAdapterModel)]
-    return [each for each in adapters if not is_off(handle.scale(each.name))]
+    adapters = [each for each in handle.adapters if isinstance(each, ResolvedIpAdapter)]
+    return [each for each in adapters if not is_off(each.scale)]
 
 
-def _instances(adapters: Sequence[IpAdapterModel]) -> tuple[_Instance, ...]:
+def _instances(adapters: Sequence[ResolvedIpAdapter]) -> tuple[_Instance, ...]:
     digests = [adapter.source.digest for adapter in adapters]
     return tuple((digest, digests[:index].count(digest)) for index, digest in enumerate(digests))
 
 
 def _mask_arguments(
-    adapters: Sequence[IpAdapterModel], embeds: Sequence[Sequence[Pair]], size: tuple[int, int]
+    adapters: Sequence[ResolvedIpAdapter], embeds: Sequence[Sequence[Pair]], size: tuple[int, int]
 ) -> dict[str, Any]:
     if not any(adapter.masks for adapter in adapters):
         return {}
@@ -258,12 +255,12 @@ def _mask_arguments(
     return {"cross_attention_kwargs": {"ip_adapter_masks": masks}}
 
 
-def _masks(adapter: IpAdapterModel, size: tuple[int, int]) -> torch.Tensor:
+def _masks(adapter: ResolvedIpAdapter, size: tuple[int, int]) -> torch.Tensor:
     """[1, images, height, width] of zeros and ones, as the guide makes it with IPAdapterMaskProcessor."""
     pictures = []
-    for source in adapter.masks:
-        watch = Watch.begin(source)
-        pictures.append(read_picture(source.path(source.files[0].name), source.address))
-        watch.check()
+    for mask in adapter.masks:
+        source = mask.require_found()
+        with unchanged(source):
+            pictures.append(read_picture(source.path(source.files[0].name), source.address))
     masks: torch.Tensor = IPAdapterMaskProcessor().preprocess(pictures, height=size[0], width=size[1])
     return masks.reshape(1, masks.shape[0], *masks.shape[2:])

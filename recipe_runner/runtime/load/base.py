@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from recipe_runner.plan.handle import BaseModel, ComponentModel
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.classes import component_class, pipeline_class
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import Watch, unchanged
 from recipe_runner.runtime.load.fit import check_classes, check_shapes, check_types, optional_parts
 from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.parts import load_part, stated_class
@@ -21,6 +21,7 @@ from recipe_runner.runtime.load.schedulers import make_scheduler
 from recipe_runner.runtime.load.single_file import load_checkpoint, load_part_file
 from recipe_runner.runtime.load.tensors import align
 from recipe_runner.sources.base_folder import INDEX, PipelineIndex, read_index
+from recipe_runner.sources.source import Source
 
 
 @dataclass
@@ -30,17 +31,17 @@ class LoadedBase:
     `own_scheduler` is the one the model came with, from which others are configured.
     """
 
-    model: BaseModel
+    model: ResolvedBase
     pipeline: Any
     own_scheduler: Any
     scheduler: Any
     watches: tuple[Watch, ...]
 
-    def differs_only_in_scheduler(self, wanted: BaseModel) -> bool:
+    def differs_only_in_scheduler(self, wanted: ResolvedBase) -> bool:
         """Whether `wanted` is this base with another scheduler (or the same)."""
         return _without_scheduler(self.model) == _without_scheduler(wanted)
 
-    def change_scheduler(self, wanted: BaseModel) -> None:
+    def change_scheduler(self, wanted: ResolvedBase) -> None:
         """Take over the scheduler of `wanted`, which differs from this base in nothing else."""
         self.scheduler = make_scheduler(self.own_scheduler, wanted.scheduler_class, wanted.scheduler_config)
         self.model = wanted
@@ -51,20 +52,18 @@ class LoadedBase:
             watch.check()
 
 
-def load_base(model: BaseModel, device: torch.device) -> LoadedBase:
+def load_base(model: ResolvedBase, device: torch.device) -> LoadedBase:
     """Load `model` onto `device`, strictly: every parameter comes from its checkpoint, and the parts fit each other.
 
     Raises:
         WeightsError: E501 to E515; nothing half loaded is ever returned.
     """
-    replaced = {name: part for name, part in (model.components or {}).items() if part is not None}
-    sources = [model.source, *([model.config] if model.config else []), *(part.source for part in replaced.values())]
-    watches = tuple(Watch.begin(source) for source in sources)
+    sources = [source.require_found() for source in model.sources.values()]
     cls = pipeline_class(model.pipeline)
-    with quiet():
+    with unchanged(*sources) as watches, quiet():
         index = _index(model)
         parts = _load_parts(cls, model, index)
-        left_out = [name for name, part in (model.components or {}).items() if part is None]
+        left_out = [name for name, part in model.components.items() if part is None]
         check_types(cls, parts, index.pipeline, left_out)
         check_shapes(parts)
         try:
@@ -77,19 +76,23 @@ def load_base(model: BaseModel, device: torch.device) -> LoadedBase:
         pipeline.to(device)
         align(*(part for part in parts.values() if isinstance(part, torch.nn.Module)))
         pipeline.set_progress_bar_config(disable=True)
-    for watch in watches:
-        watch.check()
     return LoadedBase(model, pipeline, own, scheduler, watches)
 
 
-def _index(model: BaseModel) -> PipelineIndex:
-    source = model.config if model.weight_name is not None and model.config is not None else model.source
+def _index(model: ResolvedBase) -> PipelineIndex:
+    source = _described_in(model)
     return read_index(source.root, source.address)
 
 
-def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[str, Any]:
+def _described_in(model: ResolvedBase) -> Source:
+    """Where the model's pipeline is described: for a single file, in its configuration's folder."""
+    source = model.config if model.weight_name is not None and model.config is not None else model.source
+    return source.require_found()
+
+
+def _load_parts(cls: type[Any], model: ResolvedBase, index: PipelineIndex) -> dict[str, Any]:
     names = cls._get_signature_keys(cls)[0]
-    changes = model.components or {}
+    changes = model.components
     for name in changes:
         if name not in names:
             raise WeightsError.of("E512", f"{cls.__name__} has no component `{name}`", f"it has {', '.join(names)}")
@@ -103,11 +106,12 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
     if model.weight_name is not None:
         parts = load_checkpoint(model, kept)
     else:
+        source = model.source.require_found()
         parts = {
             name: load_part(
                 name,
                 component_class(*entry),
-                PartFiles(model.source, name),
+                PartFiles(source, name),
                 dtype=model.dtype,
                 variant=model.variant,
                 allow_pickle=model.allow_pickle,
@@ -120,19 +124,21 @@ def _load_parts(cls: type[Any], model: BaseModel, index: PipelineIndex) -> dict[
     return {**dict.fromkeys(names), **parts}
 
 
-def _load_replacement(name: str, part: ComponentModel, cls: type[Any], model: BaseModel, index: PipelineIndex) -> Any:
-    dtype = part.dtype or model.dtype
+def _load_replacement(
+    name: str, part: ResolvedComponent, cls: type[Any], model: ResolvedBase, index: PipelineIndex
+) -> Any:
+    source = part.source.require_found()
     own_class = component_class(*index.components[name]) if name in index.components else _expected_class(cls, name)
     if part.weight_name is not None:
-        file = part.source.root / (part.subfolder or "") / part.weight_name
-        config = PartFiles(model.source if model.config is None else model.config, name)
-        return load_part_file(name, own_class, file, config, dtype=dtype, allow_pickle=model.allow_pickle)
-    files = PartFiles(part.source, part.subfolder or "")
+        file = source.root / (part.subfolder or "") / part.weight_name
+        config = PartFiles(_described_in(model), name)
+        return load_part_file(name, own_class, file, config, dtype=part.dtype, allow_pickle=model.allow_pickle)
+    files = PartFiles(source, part.subfolder or "")
     # Beside a tokenizer may lie the config.json of a model.
     declared = stated_class(files) if issubclass(own_class, torch.nn.Module) else None
     chosen = own_class if declared in (None, own_class.__name__) else _declared(name, str(declared))
     check_classes(cls, {name: chosen})
-    return load_part(name, chosen, files, dtype=dtype, variant=part.variant, allow_pickle=model.allow_pickle)
+    return load_part(name, chosen, files, dtype=part.dtype, variant=part.variant, allow_pickle=model.allow_pickle)
 
 
 def _declared(name: str, declared: str) -> type[Any]:
@@ -150,13 +156,13 @@ def _expected_class(cls: type[Any], name: str) -> type[Any]:
     return types[0]
 
 
-def _settings(cls: type[Any], model: BaseModel) -> Mapping[str, Any]:
+def _settings(cls: type[Any], model: ResolvedBase) -> Mapping[str, Any]:
     # What model_index.json sets beside the components: requires_safety_checker, force_zeros_for_empty_prompt, …
-    source = model.config if model.weight_name is not None and model.config is not None else model.source
+    source = _described_in(model)
     tree = json.loads((source.root / INDEX).read_bytes())
     _, settings = cls._get_signature_keys(cls)
     return {name: tree[name] for name in settings if name in tree}
 
 
-def _without_scheduler(model: BaseModel) -> BaseModel:
-    return replace(model, key="", scheduler_class=None, scheduler_config=None)
+def _without_scheduler(model: ResolvedBase) -> ResolvedBase:
+    return replace(model, scheduler_class=None, scheduler_config={})

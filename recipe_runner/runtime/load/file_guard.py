@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,19 @@ class Watch:
         moved = [file.name for file, was, is_ in zip(self.source.files, self.stamps, now, strict=True) if was != is_]
         if moved:
             raise _changed(self.source, moved)
+
+
+@contextmanager
+def unchanged(*sources: Source) -> Iterator[tuple[Watch, ...]]:
+    """Read files of `sources` in a block; the watches of each serve what reads them again later.
+
+    Raises:
+        WeightsError: E508, when a file changed before the block, or in it.
+    """
+    watches = tuple(Watch.begin(source) for source in sources)
+    yield watches
+    for watch in watches:
+        watch.check()
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.plan.handle import BaseModel
+from recipe_runner.plan.resolved import ResolvedBase
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.problems.wording import some
 from recipe_runner.runtime.load.classes import component_class
@@ -26,7 +26,7 @@ from recipe_runner.sources.find import NEVER_INSIDE
 from recipe_runner.weights.checkpoint.original_layout import is_leftover
 
 
-def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+def load_checkpoint(model: ResolvedBase, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """The components `wanted`, by name to library and class, from the checkpoint file of `model`.
 
     Tokenizers and the scheduler come from its configuration folder.
@@ -39,7 +39,8 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
         raise WeightsError.of(
             "E513", f"{model.source.address}: a single file needs a configuration folder", "set base.config"
         )
-    file = model.source.path(model.weight_name)
+    description = model.config.require_found()
+    file = model.source.require_found().path(model.weight_name)
     tensors = read_tensors(file, allow_pickle=model.allow_pickle, copies=False)
     checkpoint = standard(follow(tensors))
     used: dict[str, None] = {}
@@ -49,14 +50,14 @@ def load_checkpoint(model: BaseModel, wanted: Mapping[str, tuple[str, str]]) -> 
             continue
         cls = component_class(*entry)
         if not issubclass(cls, torch.nn.Module):
-            files = PartFiles(model.config, name)
+            files = PartFiles(description, name)
             parts[name] = load_part(name, cls, files, dtype=model.dtype, variant=None, allow_pickle=False)
             continue
-        with PartFiles(model.config, name).linked() as config:
+        with PartFiles(description, name).linked() as config:
             empty = empty_model(name, cls, config)
             own = component_tensors(name, empty, config, checkpoint)
         parts[name] = _filled(name, empty, own, model.dtype, used)
-    replaced = tuple(prefix for name in model.components or {} for prefix in PREFIXES.get(name, ()))
+    replaced = tuple(prefix for name in model.components for prefix in PREFIXES.get(name, ()))
     left = [key for key in _left(tensors, used) if not key.startswith(replaced)]
     if left:
         raise WeightsError.of(

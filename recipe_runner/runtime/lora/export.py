@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import save
 
-from recipe_runner.plan.handle import BaseModel, LoraModel, MergeModel
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.base import load_base
 from recipe_runner.runtime.lora.deltas import Factor
@@ -30,8 +30,8 @@ class Exported:
 
 
 def export_adapter(
-    adapter: LoraModel | MergeModel,
-    base: BaseModel,
+    adapter: ResolvedLora | ResolvedMerge,
+    base: ResolvedBase,
     modules: ModuleTable | None,
     *,
     allow_pickle: bool,
@@ -82,8 +82,8 @@ def export_adapter(
     )
 
 
-def _translated(adapter: LoraModel | MergeModel, modules: ModuleTable, *, allow_pickle: bool) -> Translated:
-    if isinstance(adapter, LoraModel):
+def _translated(adapter: ResolvedLora | ResolvedMerge, modules: ModuleTable, *, allow_pickle: bool) -> Translated:
+    if isinstance(adapter, ResolvedLora):
         return translate(adapter, modules, allow_pickle=allow_pickle)
     members = [translate(member, modules, allow_pickle=allow_pickle) for member in adapter.members]
     return merge(adapter, members, modules)

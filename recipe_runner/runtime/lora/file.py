@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
-from recipe_runner.plan.handle import LoraModel
+from recipe_runner.plan.resolved import ResolvedLora
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
 from recipe_runner.runtime.load.tensors import read_tensors, require_finite
 from recipe_runner.runtime.lora.deltas import Change, Difference, Factor, tucker_down
 from recipe_runner.runtime.textual_inversion.file import vectors_of
-from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
 from recipe_runner.weights.files.header import read_header
 from recipe_runner.weights.ip_adapter import bundled_lora
@@ -44,7 +43,7 @@ class Translated:
         return sum(change.size_bytes for changes in self.parts.values() for change in changes)
 
 
-def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *, allow_pickle: bool) -> Translated:
+def translate(adapter: ResolvedLora, modules: Mapping[str, Mapping[str, Shape]], *, allow_pickle: bool) -> Translated:
     """Read an adapter's file and find the place of every tensor.
 
     Args:
@@ -57,14 +56,14 @@ def translate(adapter: LoraModel, modules: Mapping[str, Mapping[str, Shape]], *,
             for an alpha given to a file that states its own or needs none; E616 for weights that are no floats;
             E625 for numbers that are not finite.
     """
-    path = adapter.source.path(adapter.weight_name)
+    path = adapter.path
     tensors = read_tensors(path, allow_pickle=allow_pickle)
     label = f"adapter {adapter.name}"
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if adapter.bundled:
         layout = bundled_lora(shapes, modules["unet"], label)
     else:
-        layout = read_layout(shapes, modules, metadata=_metadata(path, adapter.config), target=adapter.target)
+        layout = read_layout(shapes, modules, metadata=_metadata(path, adapter), target=adapter.target)
     require_whole(layout, label)
     require_alpha(layout, adapter.alpha, label)
     require_floats(layout, {key for key, tensor in tensors.items() if not tensor.is_floating_point()}, label)
@@ -146,6 +145,7 @@ def _alpha(module: LoraModule, roles: Mapping[str, torch.Tensor], given: float |
     return (float(roles["alpha"]) if "alpha" in roles else given) or float(module.rank)
 
 
-def _metadata(path: Path, config: Source | None) -> Mapping[str, str]:
+def _metadata(path: Path, adapter: ResolvedLora) -> Mapping[str, str]:
+    config = None if adapter.config is None else adapter.config.require_found()
     own = read_header(path).metadata if identify_format(path) == "safetensors" else {}
     return with_config(own, None if config is None else config.path(config.files[0].name))

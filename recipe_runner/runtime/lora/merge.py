@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from peft.utils import merge_utils
 
-from recipe_runner.plan.handle import MergeModel
+from recipe_runner.plan.resolved import ResolvedMerge
 from recipe_runner.runtime.lora.deltas import Change, Factor
 from recipe_runner.runtime.lora.file import Translated
 from recipe_runner.weights.lora import SAME_RANK, expand_scales, merged_layout
@@ -28,7 +28,7 @@ _Parts = Sequence[tuple[Factor, float]]
 _Task = Callable[[list[torch.Tensor], torch.Tensor], torch.Tensor]
 
 
-def merge(model: MergeModel, members: Sequence[Translated], modules: ModuleTable) -> Translated:
+def merge(model: ResolvedMerge, members: Sequence[Translated], modules: ModuleTable) -> Translated:
     """The merge of the translated `members` of `model` on a base with these `modules`.
 
     Raises:
@@ -43,7 +43,8 @@ def merge(model: MergeModel, members: Sequence[Translated], modules: ModuleTable
         label=f"adapter {model.name}",
     )
     found: dict[tuple[str, str], list[tuple[Factor, float]]] = {}
-    for name, member, weight, scale in zip(names, members, model.weights, model.scales, strict=True):
+    scaled = [member.scale for member in model.members]
+    for name, member, weight, scale in zip(names, members, model.weights, scaled, strict=True):
         scales = expand_scales(scale, member.layout, modules, label=f"adapter {name}")
         for component, changes in member.parts.items():
             for factor in changes:
@@ -103,7 +104,7 @@ def _svd_of_sum(
     return up @ left, values, right @ down.T
 
 
-def _task(model: MergeModel, method: str) -> _Task:
+def _task(model: ResolvedMerge, method: str) -> _Task:
     """Peft's function for a method: from the members' tensors and their weights to one tensor."""
     name = method.removesuffix("_svd")
     if name in ("linear", "cat", "svd"):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from recipe_runner.canonical import digest
-from recipe_runner.plan.handle import AdapterModel, LoraModel, MergeModel, ModelHandle
+from recipe_runner.plan.resolved import ModelHandle, ResolvedAdapter, ResolvedLora, ResolvedMerge
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.runtime.family import present_parts
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import unchanged
 from recipe_runner.runtime.lora.file import TUNED_PARTS, Translated, translate
 from recipe_runner.runtime.lora.merge import merge
 from recipe_runner.runtime.lora.tuners import Tuners
+from recipe_runner.runtime.lru import Lru
 from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
 
@@ -30,7 +30,7 @@ MOST_EXPANDED = 256
 
 _Scales = dict[str, dict[str, float]]
 _Identity = tuple[object, ...]
-_Model = LoraModel | MergeModel
+_Model = ResolvedLora | ResolvedMerge
 
 
 class Loras:
@@ -41,9 +41,11 @@ class Loras:
         self._allow_pickle = allow_pickle
         self._shapes = modules
         self._tuners = {part: Tuners(getattr(pipeline, part)) for part in present_parts(pipeline, TUNED_PARTS)}
-        self._translated: OrderedDict[_Identity, Translated] = OrderedDict()
+        self._translated: Lru[_Identity, Translated] = Lru(
+            MOST_TRANSLATED, lambda translated: translated.size_bytes, MOST_BYTES
+        )
         self._names: dict[tuple[_Identity, int], str] = {}
-        self._expanded: OrderedDict[tuple[_Identity, str], _Scales] = OrderedDict()
+        self._expanded: Lru[tuple[_Identity, str], _Scales] = Lru(MOST_EXPANDED)
         self._states: dict[str, tuple[tuple[str, str], ...]] = {}
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
@@ -52,24 +54,21 @@ class Loras:
         Raises:
             WeightsError: E601 to E613, when an adapter or its scale cannot be applied whole.
         """
-        wanted = [
-            (name, self._translate(adapter), *self._scales(handle, adapter))
-            for name, adapter in self._instances(handle)
-        ]
+        wanted = [(name, self._translate(adapter), *self._scales(adapter)) for name, adapter in self._instances(handle)]
         state = tuple((name, said) for name, _, _, said in wanted)
         for part in parts:
             if part in self._tuners and self._states.get(part, ()) != state:
                 self._change(part, [(name, translated, scales) for name, translated, scales, _ in wanted])
                 self._states[part] = state
 
-    def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
+    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
         if not isinstance(adapter, _Model):
             return {}
         layout = self._translate(adapter).layout
         return {part: (count, count) for part, count in layout.landed().items()}
 
-    def learned(self, adapter: LoraModel) -> Mapping[str, Mapping[str, torch.Tensor]]:
+    def learned(self, adapter: ResolvedLora) -> Mapping[str, Mapping[str, torch.Tensor]]:
         """The learned tokens that the adapter's file brings along: token to text encoder to vectors [number, width]."""
         return self._translate(adapter).tokens
 
@@ -97,21 +96,18 @@ class Loras:
                 break
             tuners.remove(name)
 
-    def _scales(self, handle: ModelHandle, adapter: _Model) -> tuple[_Scales, str]:
+    def _scales(self, adapter: _Model) -> tuple[_Scales, str]:
         """The adapter's scale for every module, by component, and a digest of what the recipe says."""
-        scale = handle.scale(adapter.name)
-        said = digest(scale)
-        place = (_identity(adapter), said)
-        if place not in self._expanded:
-            layout = self._translate(adapter).layout
-            found: _Scales = {}
-            expanded = expand_scales(scale, layout, self._shapes, label=f"adapter {adapter.name}")
-            for (part, module), value in expanded.items():
-                found.setdefault(part, {})[module] = value
-            self._expanded[place] = found
-            while len(self._expanded) > MOST_EXPANDED:
-                self._expanded.popitem(last=False)
-        return self._expanded[place], said
+        said = digest(adapter.scale)
+        return self._expanded.get((_identity(adapter), said), lambda: self._expand(adapter)), said
+
+    def _expand(self, adapter: _Model) -> _Scales:
+        layout = self._translate(adapter).layout
+        found: _Scales = {}
+        expanded = expand_scales(adapter.scale, layout, self._shapes, label=f"adapter {adapter.name}")
+        for (part, module), value in expanded.items():
+            found.setdefault(part, {})[module] = value
+        return found
 
     def _instances(self, handle: ModelHandle) -> list[tuple[str, _Model]]:
         # One file used under two names is two adapters: two sums of rounded numbers are not one.
@@ -127,39 +123,25 @@ class Loras:
         return found
 
     def _translate(self, adapter: _Model) -> Translated:
-        identity = _identity(adapter)
-        if identity in self._translated:
-            self._translated.move_to_end(identity)
-            return self._translated[identity]
         with at(adapter.origin):
-            translated = self._merge(adapter) if isinstance(adapter, MergeModel) else self._read(adapter)
-        self._translated[identity] = translated
-        while len(self._translated) > MOST_TRANSLATED or (
-            len(self._translated) > 1 and self._size_bytes() > MOST_BYTES
-        ):
-            self._translated.popitem(last=False)
-        return translated
+            return self._translated.get(
+                _identity(adapter),
+                lambda: self._merge(adapter) if isinstance(adapter, ResolvedMerge) else self._read(adapter),
+            )
 
-    def _read(self, adapter: LoraModel) -> Translated:
-        watches = [Watch.begin(source) for source in (adapter.source, adapter.config) if source is not None]
-        translated = translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
-        for watch in watches:
-            watch.check()
-        return translated
+    def _read(self, adapter: ResolvedLora) -> Translated:
+        with unchanged(*(source.require_found() for source in adapter.sources.values())):
+            return translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
 
-    def _merge(self, adapter: MergeModel) -> Translated:
+    def _merge(self, adapter: ResolvedMerge) -> Translated:
         members = [self._translate(member) for member in adapter.members]
         return merge(adapter, members, self._shapes)
-
-    def _size_bytes(self) -> int:
-        return sum(translated.size_bytes for translated in self._translated.values())
 
 
 def _identity(adapter: _Model) -> _Identity:
     # What the adapter is, wherever it stands in a handle and whatever it is called.
-    if isinstance(adapter, MergeModel):
-        options = adapter.density, adapter.majority_sign_method, adapter.svd_rank, adapter.seed
-        members = tuple(map(_identity, adapter.members)), digest([*adapter.weights, *adapter.scales])
-        return adapter.combination_type, options, members
-    config = adapter.config and adapter.config.digest
-    return adapter.source.digest, adapter.weight_name, adapter.target, adapter.alpha, config, adapter.bundled
+    said = digest(adapter.constants())
+    if isinstance(adapter, ResolvedMerge):
+        return said, *map(_identity, adapter.members)
+    files = tuple(source.digest for source in adapter.sources.values())
+    return said, adapter.file_name, adapter.bundled, files

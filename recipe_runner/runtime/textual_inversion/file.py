@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.plan.handle import TextualInversionModel
+from recipe_runner.plan.resolved import ResolvedTextualInversion
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.tensors import read_pickle, read_tensors
 from recipe_runner.weights.embedding import BARE, identify_embedding, place_embedding, require_embedding, token_of
@@ -27,7 +27,7 @@ class Learned:
     vectors: Mapping[str, torch.Tensor]
 
 
-def read_learned(adapter: TextualInversionModel, modules: ModuleTable, *, allow_pickle: bool) -> Learned:
+def read_learned(adapter: ResolvedTextualInversion, modules: ModuleTable, *, allow_pickle: bool) -> Learned:
     """The token and vectors of an adapter's file.
 
     Args:
@@ -39,7 +39,7 @@ def read_learned(adapter: TextualInversionModel, modules: ModuleTable, *, allow_
         WeightsError: E4xx, E607 the file cannot be read; E620 to E623, E625 it has no token, is no embedding, does not
             fit, or holds numbers that are not finite.
     """
-    path = adapter.source.path(adapter.weight_name)
+    path = adapter.path
     label = f"adapter {adapter.name}"
     name = None
     if require_weights(path, allow_pickle=allow_pickle) == "safetensors":
@@ -55,7 +55,7 @@ def read_learned(adapter: TextualInversionModel, modules: ModuleTable, *, allow_
         ),
         label,
     )
-    token = adapter.token or token_of(embedding, adapter.weight_name, label)
+    token = adapter.token or token_of(embedding, adapter.file_name, label)
     placed = place_embedding(embedding, modules, target=adapter.target, label=label)
     vectors = {
         part: vectors_of(tensors[place.key], f"{label}: `{token}` of the {part}") for part, place in placed.items()

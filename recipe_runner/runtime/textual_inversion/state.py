@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipe_runner.plan.handle import AdapterModel, LoraModel, ModelHandle, TextualInversionModel
+from recipe_runner.plan.resolved import ModelHandle, ResolvedAdapter, ResolvedLora, ResolvedTextualInversion
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.recipe.learned_tokens import same_token
 from recipe_runner.runtime.family import TEXT_PARTS, present_parts
-from recipe_runner.runtime.load.file_guard import Watch
+from recipe_runner.runtime.load.file_guard import unchanged
 from recipe_runner.runtime.lora.file import module_shapes
 from recipe_runner.runtime.lora.state import Loras
+from recipe_runner.runtime.lru import Lru
 from recipe_runner.runtime.textual_inversion.file import Learned, read_learned
 from recipe_runner.runtime.textual_inversion.vocabulary import Vocabulary, Word
 from recipe_runner.weights.embedding import token_width
@@ -36,7 +36,7 @@ class Embeddings:
             for part in present_parts(pipeline, TEXT_PARTS)
             if token_width(self._shapes[part]) is not None
         }
-        self._read: OrderedDict[_Identity, Learned] = OrderedDict()
+        self._read: Lru[_Identity, Learned] = Lru(MOST_READ)
         self._states: dict[str, tuple[tuple[tuple[str, str], str], ...]] = {}
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class Embeddings:
                 owner, known = taken.setdefault((part, same_token(word.token)), (adapter.name, word))
                 if known is word:
                     wanted[part].append(word)
-                elif known.key != word.key or isinstance(adapter, TextualInversionModel):
+                elif known.key != word.key or isinstance(adapter, ResolvedTextualInversion):
                     # One LoRA file under two names brings one token; anything else is two that cannot be told apart.
                     with at(adapter.origin):
                         raise WeightsError.of(
@@ -66,32 +66,25 @@ class Embeddings:
                 self._vocabularies[part].become(words)
                 self._states[part] = state
 
-    def landing(self, adapter: AdapterModel) -> Mapping[str, tuple[int, int]]:
+    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of a textual inversion that landed, and those that there are; {} for another kind."""
-        if not isinstance(adapter, TextualInversionModel):
+        if not isinstance(adapter, ResolvedTextualInversion):
             return {}
         return dict.fromkeys(self._learned(adapter).vectors, (1, 1))
 
-    def _words(self, adapter: AdapterModel) -> Iterator[tuple[str, Word]]:
-        if isinstance(adapter, LoraModel):
+    def _words(self, adapter: ResolvedAdapter) -> Iterator[tuple[str, Word]]:
+        if isinstance(adapter, ResolvedLora):
             for token, vectors in self._loras.learned(adapter).items():
                 for part, tensor in vectors.items():
                     yield part, Word((adapter.source.digest, token), token, tensor, adapter.target is not None)
-        elif isinstance(adapter, TextualInversionModel):
+        elif isinstance(adapter, ResolvedTextualInversion):
             learned = self._learned(adapter)
             for part, tensor in learned.vectors.items():
                 yield part, Word((adapter.source.digest, ""), learned.token, tensor, adapter.target is not None)
 
-    def _learned(self, adapter: TextualInversionModel) -> Learned:
-        identity = (adapter.source.digest, adapter.token, adapter.target)
-        if identity in self._read:
-            self._read.move_to_end(identity)
-            return self._read[identity]
-        with at(adapter.origin):
-            watch = Watch.begin(adapter.source)
-            learned = read_learned(adapter, self._shapes, allow_pickle=self._allow_pickle)
-            watch.check()
-        self._read[identity] = learned
-        while len(self._read) > MOST_READ:
-            self._read.popitem(last=False)
-        return learned
+    def _learned(self, adapter: ResolvedTextualInversion) -> Learned:
+        def read() -> Learned:
+            with at(adapter.origin), unchanged(adapter.source.require_found()):
+                return read_learned(adapter, self._shapes, allow_pickle=self._allow_pickle)
+
+        return self._read.get((adapter.source.digest, adapter.token, adapter.target), read)

@@ -13,12 +13,12 @@ from support.handles import base_model, handle
 from support.plain import our_picture
 
 from recipe_runner.canonical import canonical
+from recipe_runner.graph.execute import boundary
 from recipe_runner.problems.problem import OperationFailed
 from recipe_runner.record.environment import Environment
 from recipe_runner.runtime.device.determinism import read_switches, reproducible
 from recipe_runner.runtime.device.devices import choose_device, present_devices
-from recipe_runner.runtime.device.environment import describe_environment
-from recipe_runner.runtime.device.failures import operation
+from recipe_runner.runtime.device.environment import describe_environment, quiet
 from recipe_runner.runtime.device.rng import global_rng_kept
 from recipe_runner.runtime.device.selftest import selftest
 from recipe_runner.runtime.live import LivePipeline
@@ -110,7 +110,7 @@ def test_the_environment_is_json_and_says_what_was_used() -> None:
     ],
 )
 def test_what_libraries_raise_becomes_a_problem(raised: Exception, code: str) -> None:
-    with pytest.raises(OperationFailed) as caught, operation("denoise"):
+    with pytest.raises(OperationFailed) as caught, boundary("denoise"):
         raise raised
     assert caught.value.problems[0].code == code
     assert caught.value.problems[0].message.startswith("denoise ")
@@ -119,7 +119,7 @@ def test_what_libraries_raise_becomes_a_problem(raised: Exception, code: str) ->
 
 def test_an_operation_is_quiet_and_leaves_the_filters() -> None:
     before = list(warnings.filters)
-    with operation("x"):
+    with quiet():
         warnings.warn("not for the user", FutureWarning, stacklevel=1)
     assert warnings.filters == before
 

@@ -20,7 +20,7 @@ from support.plain import our_picture, plain_picture, plain_pipeline
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelWithProjection
 
 from recipe_runner.images.read import read_picture
-from recipe_runner.plan.handle import ComponentModel, ImagePrompt
+from recipe_runner.plan.resolved import ResolvedComponent, ResolvedImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.ip_adapter import state as part
@@ -33,7 +33,7 @@ from recipe_runner.weights.ip_adapter import Shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.plan.handle import BaseModel
+    from recipe_runner.plan.resolved import ResolvedBase
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
 
@@ -56,7 +56,7 @@ def folder(sd15_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(sd15_folder: Path) -> BaseModel:
+def base(sd15_folder: Path) -> ResolvedBase:
     return base_model(sd15_folder)
 
 
@@ -70,7 +70,7 @@ def adapters(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def shown(folder: Path) -> dict[str, ImageConditioning]:
     """What each adapter is shown: a bear; the face adapter an embedding."""
-    encoder = ComponentModel(source=source(folder / "encoder"), dtype="float32")
+    encoder = ResolvedComponent(source=source(folder / "encoder"), dtype="float32")
     live = LivePipeline("cpu", "strict", 1)
     found = {
         name: live.encode_image(shown_picture(name, encoder, folder / "bear.png", hidden=name in ("plus", "full")))
@@ -80,7 +80,9 @@ def shown(folder: Path) -> dict[str, ImageConditioning]:
     return {**found, "face": ImageConditioning(Pair(face, torch.zeros_like(face)))}
 
 
-def picture(live: LivePipeline, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any], **scales: Any) -> Any:
+def picture(
+    live: LivePipeline, base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any], **scales: Any
+) -> Any:
     """One image with the adapters named in `scales`, in that order."""
     wanted = handle(base, *(adapters[name] for name in scales), **scales)
     images = [shown[name] for name, scale in scales.items() if name in shown and scale]
@@ -88,7 +90,7 @@ def picture(live: LivePipeline, base: BaseModel, adapters: dict[str, Any], shown
 
 
 def test_the_base_is_bit_identical_after_they_leave(
-    sd15_folder: Path, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+    sd15_folder: Path, base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     untouched = plain_pipeline(sd15_folder).unet
     live = LivePipeline("cpu", "strict", 1)
@@ -114,7 +116,7 @@ def to_be_trained(unet: Any) -> set[tuple[bool, bool]]:
 
 
 def test_parameters_are_marked_as_diffusers_marks_them(
-    sd15_folder: Path, folder: Path, base: BaseModel, adapters: dict[str, Any]
+    sd15_folder: Path, folder: Path, base: ResolvedBase, adapters: dict[str, Any]
 ) -> None:
     # With masks, the last bits of a picture depend on it.
     plain, live = plain_pipeline(sd15_folder), LivePipeline("cpu", "strict", 1)
@@ -130,7 +132,7 @@ def test_parameters_are_marked_as_diffusers_marks_them(
 
 @pytest.mark.parametrize("off", [0, 0.0, {"up": 0}, {"down": {"block_1": [0.0]}, "mid": 0}, {}])
 def test_scale_zero_everywhere_is_the_base_and_touches_nothing(
-    off: Any, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    off: Any, base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     plain = picture(live, base, adapters, shown)
@@ -140,7 +142,7 @@ def test_scale_zero_everywhere_is_the_base_and_touches_nothing(
 
 
 def test_a_block_at_zero_is_skipped_and_the_others_act(
-    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+    base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     whole = picture(live, base, adapters, shown, look=0.8)
@@ -150,7 +152,7 @@ def test_a_block_at_zero_is_skipped_and_the_others_act(
 
 
 def test_scales_and_known_sets_cost_no_reading_and_no_building(
-    base: BaseModel, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    base: ResolvedBase, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     for name in ("look", "plus"):
@@ -167,7 +169,7 @@ def test_scales_and_known_sets_cost_no_reading_and_no_building(
 
 
 def test_what_is_kept_is_bounded_and_what_is_at_work_stays(
-    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = picture(LivePipeline("cpu", "strict", 1), base, adapters, shown, look=0.5, plus=1.0)
     monkeypatch.setattr(part, "MOST_BUILT", 1)
@@ -180,7 +182,7 @@ def test_what_is_kept_is_bounded_and_what_is_at_work_stays(
 
 
 def test_one_file_under_two_names_acts_twice(
-    folder: Path, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+    folder: Path, base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     twice = {**adapters, "again": ip_adapter_model(folder / "look.safetensors", "again")}
     more = {**shown, "again": shown["look"]}
@@ -190,7 +192,7 @@ def test_one_file_under_two_names_acts_twice(
 
 
 def test_loras_and_image_prompts_come_in_any_order(
-    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+    base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     fresh = picture(LivePipeline("cpu", "strict", 1), base, adapters, shown, look=0.6, style=0.8)
     for path in (({"look": 0.6},), ({"style": 0.8},), ({"face": 1.0}, {"style": 0.3, "plus": 1.0})):
@@ -201,7 +203,7 @@ def test_loras_and_image_prompts_come_in_any_order(
 
 
 def test_a_face_s_lora_goes_when_the_adapter_does(
-    base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+    base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     style = picture(live, base, adapters, shown, style=0.5)
@@ -209,7 +211,7 @@ def test_a_face_s_lora_goes_when_the_adapter_does(
     assert np.array_equal(picture(live, base, adapters, shown, face=0, style=0.5), style)
 
 
-def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: BaseModel, adapters: dict[str, Any]) -> None:
+def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: ResolvedBase, adapters: dict[str, Any]) -> None:
     live = LivePipeline("cpu", "strict", 1)
     for name in ("look", "plus", "full", "face"):
         landing = live.landing(handle(base, adapters[name]))[name]
@@ -220,7 +222,7 @@ def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: BaseModel, a
 
 
 def test_a_tensor_that_did_not_land_stops_the_run(
-    base: BaseModel, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    base: ResolvedBase, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     true = IpAdapterFile.attention
     monkeypatch.setattr(
@@ -232,9 +234,9 @@ def test_a_tensor_that_did_not_land_stops_the_run(
 
 
 def test_a_batch_is_shown_different_images(
-    folder: Path, base: BaseModel, adapters: dict[str, Any], shown: dict[str, Any]
+    folder: Path, base: ResolvedBase, adapters: dict[str, Any], shown: dict[str, Any]
 ) -> None:
-    encoder = ComponentModel(source=source(folder / "encoder"), dtype="float32")
+    encoder = ResolvedComponent(source=source(folder / "encoder"), dtype="float32")
     fox = LivePipeline("cpu").encode_image(shown_picture("plus", encoder, folder / "fox.png", hidden=True))
     live = LivePipeline("cpu", "fast", 1)
     wanted = handle(base, adapters["plus"], plus=1.0)
@@ -247,7 +249,7 @@ def test_a_batch_is_shown_different_images(
     assert "prepare_ip_adapter_image_embeds" not in vars(live.require(wanted))
 
 
-def test_masks_need_one_for_each_image(folder: Path, base: BaseModel, shown: dict[str, Any]) -> None:
+def test_masks_need_one_for_each_image(folder: Path, base: ResolvedBase, shown: dict[str, Any]) -> None:
     masks = tuple(file_source(folder / "left.png") for _ in range(2))
     look = ip_adapter_model(folder / "look.safetensors", "look", masks=masks)
     with pytest.raises(RecipeRunnerError) as caught:
@@ -258,22 +260,24 @@ def test_masks_need_one_for_each_image(folder: Path, base: BaseModel, shown: dic
 def test_the_encoder_s_own_preprocessing_must_fit_it(folder: Path, tmp_path: Path) -> None:
     build_image_encoder(tmp_path / "encoder")
     (tmp_path / "encoder" / "preprocessor_config.json").write_text('{"size": 32, "crop_size": 32}')
-    encoder = ComponentModel(source=source(tmp_path / "encoder"), dtype="float32")
+    encoder = ResolvedComponent(source=source(tmp_path / "encoder"), dtype="float32")
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu").encode_image(shown_picture("look", encoder, folder / "bear.png"))
     assert caught.value.problems[0].code == "E644"
     (tmp_path / "encoder" / "preprocessor_config.json").write_text('{"size": 16, "crop_size": 16, "do_rescale": false}')
-    encoder = ComponentModel(source=source(tmp_path / "encoder"), dtype="float32")
+    encoder = ResolvedComponent(source=source(tmp_path / "encoder"), dtype="float32")
     own = LivePipeline("cpu").encode_image(shown_picture("look", encoder, folder / "bear.png"))
     plain = LivePipeline("cpu").encode_image(
-        shown_picture("look", ComponentModel(source=source(folder / "encoder"), dtype="float32"), folder / "bear.png")
+        shown_picture(
+            "look", ResolvedComponent(source=source(folder / "encoder"), dtype="float32"), folder / "bear.png"
+        )
     )
     assert not torch.equal(own.embeds.positive, plain.embeds.positive)
 
 
 def test_a_picture_overwritten_while_it_is_used_is_noticed(folder: Path, tmp_path: Path) -> None:
     write_picture(tmp_path / "bear.png", 1)
-    encoder = ComponentModel(source=source(folder / "encoder"), dtype="float32")
+    encoder = ResolvedComponent(source=source(folder / "encoder"), dtype="float32")
     prompt = shown_picture("look", encoder, tmp_path / "bear.png")
     write_picture(tmp_path / "bear.png", 2)
     with pytest.raises(RecipeRunnerError) as caught:
@@ -283,7 +287,7 @@ def test_a_picture_overwritten_while_it_is_used_is_noticed(folder: Path, tmp_pat
 
 def test_an_encoder_overwritten_while_it_is_mapped_is_noticed(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "encoder", tmp_path / "encoder")
-    component = ComponentModel(source=source(tmp_path / "encoder"), dtype="float32")
+    component = ResolvedComponent(source=source(tmp_path / "encoder"), dtype="float32")
     encoders = ImageEncoders(torch.device("cpu"))
     pictures = [read_picture(folder / "bear.png", "bear.png")]
     encoders.encode(component, pictures, "image_embeds", allow_pickle=False)
@@ -306,7 +310,7 @@ def test_a_whole_clip_model_gives_its_image_encoder(folder: Path, tmp_path: Path
     whole.save_pretrained(tmp_path / "clip")
     made = [
         LivePipeline("cpu").encode_image(
-            shown_picture("look", ComponentModel(source=source(path), dtype="float32"), folder / "bear.png")
+            shown_picture("look", ResolvedComponent(source=source(path), dtype="float32"), folder / "bear.png")
         )
         for path in (folder / "encoder", tmp_path / "clip")
     ]
@@ -330,7 +334,7 @@ def test_pictures_are_read_as_diffusers_reads_them(form: str, folder: Path, tmp_
 
 def test_half_precision(sd15_folder: Path, folder: Path, adapters: dict[str, Any]) -> None:
     half = base_model(sd15_folder, dtype="bfloat16")
-    encoder = ComponentModel(source=source(folder / "encoder"), dtype="bfloat16")
+    encoder = ResolvedComponent(source=source(folder / "encoder"), dtype="bfloat16")
     live = LivePipeline("cpu", "strict", 1)
     bear = live.encode_image(shown_picture("plus", encoder, folder / "bear.png", hidden=True))
     made = picture(live, half, adapters, {"plus": bear}, plus=0.8)
@@ -369,7 +373,7 @@ def test_embeddings_are_read_from_both_formats_and_joined(tmp_path: Path) -> Non
     save_file({"face": torch.from_numpy(faces[1]).half()}, tmp_path / "one.safetensors")
     shown = Shown(count=3, features=None, faces=False, patches=False, negative=True)
     sources = (file_source(tmp_path / "faces.npy"), file_source(tmp_path / "one.safetensors"))
-    made = LivePipeline("cpu").encode_image(ImagePrompt(name="face", shown=shown, embeds=sources)).embeds
+    made = LivePipeline("cpu").encode_image(ResolvedImagePrompt(name="face", shown=shown, embeds=sources)).embeds
     assert made.positive.shape == (1, 3, 512)
     assert torch.equal(made.positive[0, :2], torch.from_numpy(faces))
     assert torch.equal(made.positive[0, 2], made.positive[0, 1].half().float())
@@ -377,7 +381,7 @@ def test_embeddings_are_read_from_both_formats_and_joined(tmp_path: Path) -> Non
     assert not made.negative.any()
     np.save(tmp_path / "pair.npy", np.stack([faces, faces * 2])[:, None])
     shown = replace(shown, patches=True)
-    pair = ImagePrompt(name="plus", shown=shown, embeds=(file_source(tmp_path / "pair.npy"),))
+    pair = ResolvedImagePrompt(name="plus", shown=shown, embeds=(file_source(tmp_path / "pair.npy"),))
     made = LivePipeline("cpu").encode_image(pair).embeds
     assert made.negative is not None
     assert torch.equal(made.negative * 2, made.positive)

@@ -25,7 +25,7 @@ from support.plain import our_picture, plain_pipeline
 from support.tiny import build_flux, build_sd3
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipVisionModel
 
-from recipe_runner.plan.handle import ComponentModel, ImagePrompt
+from recipe_runner.plan.resolved import ResolvedComponent, ResolvedImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.ip_adapter import state as part
 from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
@@ -35,7 +35,7 @@ from recipe_runner.weights.ip_adapter import Shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.plan.handle import BaseModel
+    from recipe_runner.plan.resolved import ResolvedBase
 
 SIZE = {"num_inference_steps": 2, "height": 16, "width": 16}
 SAMPLING = {"flux": {**SIZE, "true_cfg_scale": 3.0}, "sd3": {**SIZE, "guidance_scale": 4.0}}
@@ -74,7 +74,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def base(folder: Path, family: str) -> BaseModel:
+def base(folder: Path, family: str) -> ResolvedBase:
     return base_model(folder / family)
 
 
@@ -93,7 +93,7 @@ def shown(family: str, seed: int = 1, images: int = 1) -> ImageConditioning:
     return ImageConditioning(Pair(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)))
 
 
-def picture(live: LivePipeline, family: str, base: BaseModel, adapters: dict[str, Any], **scales: Any) -> Any:
+def picture(live: LivePipeline, family: str, base: ResolvedBase, adapters: dict[str, Any], **scales: Any) -> Any:
     """One image with the adapters named in `scales`, in that order."""
     wanted = handle(base, *(adapters[name] for name in scales), **scales)
     images = [shown(family, len(name)) for name, scale in scales.items() if name != "style" and scale]
@@ -101,7 +101,7 @@ def picture(live: LivePipeline, family: str, base: BaseModel, adapters: dict[str
 
 
 def test_the_base_is_bit_identical_after_they_leave(
-    folder: Path, family: str, base: BaseModel, adapters: dict[str, Any]
+    folder: Path, family: str, base: ResolvedBase, adapters: dict[str, Any]
 ) -> None:
     untouched = plain_pipeline(folder / family).transformer
     live = LivePipeline("cpu", "strict", 1)
@@ -130,7 +130,7 @@ STATES: tuple[dict[str, Any], ...] = (
 
 
 @pytest.fixture(scope="module")
-def fresh(family: str, base: BaseModel, adapters: dict[str, Any]) -> list[Any]:
+def fresh(family: str, base: ResolvedBase, adapters: dict[str, Any]) -> list[Any]:
     """The picture of a fresh pipeline in each state; the last is of two adapters, which Flux alone takes."""
     states = STATES if family == "flux" else STATES[:-1]
     return [picture(LivePipeline("cpu", "strict", 1), family, base, adapters, **state) for state in states]
@@ -146,7 +146,7 @@ def test_any_path_ends_in_a_fresh_pipeline_s_image(
     path: list[int],
     most: int,
     family: str,
-    base: BaseModel,
+    base: ResolvedBase,
     adapters: dict[str, Any],
     fresh: list[Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -159,7 +159,7 @@ def test_any_path_ends_in_a_fresh_pipeline_s_image(
 
 @pytest.mark.parametrize("off", [0, {"transformer_blocks": [0.0, 0.0]}, {}])
 def test_scale_zero_everywhere_is_the_base_and_touches_nothing(
-    off: Any, family: str, base: BaseModel, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    off: Any, family: str, base: ResolvedBase, adapters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = LivePipeline("cpu", "strict", 1)
     plain = picture(live, family, base, adapters)
@@ -168,7 +168,7 @@ def test_scale_zero_everywhere_is_the_base_and_touches_nothing(
     assert np.array_equal(our_picture(live, wanted, PROMPT, 3, **SAMPLING[family]), plain)
 
 
-def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: BaseModel, adapters: dict[str, Any]) -> None:
+def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: ResolvedBase, adapters: dict[str, Any]) -> None:
     live = LivePipeline("cpu", "strict", 1)
     for name in ("look", "other"):
         landing = live.landing(handle(base, adapters[name]))[name]
@@ -179,7 +179,7 @@ def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: BaseModel, a
 
 
 def test_parameters_are_marked_as_diffusers_marks_them(
-    folder: Path, family: str, base: BaseModel, adapters: dict[str, Any]
+    folder: Path, family: str, base: ResolvedBase, adapters: dict[str, Any]
 ) -> None:
     plain = plain_pipeline(folder / family)
     encoder = {"flux": "image_encoder_pretrained_model_name_or_path", "sd3": "image_encoder_folder"}[family]
@@ -195,7 +195,7 @@ def live_transformer(wanted: Any) -> Any:
     return LivePipeline("cpu", "strict", 1).require(wanted).transformer
 
 
-def test_a_batch_is_shown_different_images(family: str, base: BaseModel, adapters: dict[str, Any]) -> None:
+def test_a_batch_is_shown_different_images(family: str, base: ResolvedBase, adapters: dict[str, Any]) -> None:
     live = LivePipeline("cpu", "fast", 1)
     wanted = handle(base, adapters["look"], look=1.0)
     text = live.encode(wanted, PROMPT)
@@ -206,7 +206,7 @@ def test_a_batch_is_shown_different_images(family: str, base: BaseModel, adapter
     assert (both - expected).abs().max() < (both[0] - both[1]).abs().max() / 1000
 
 
-def test_several_images_of_one_adapter(family: str, base: BaseModel, adapters: dict[str, Any]) -> None:
+def test_several_images_of_one_adapter(family: str, base: ResolvedBase, adapters: dict[str, Any]) -> None:
     # Also where guidance is on, which diffusers' own call for Stable Diffusion 3 cannot do.
     live = LivePipeline("cpu", "strict", 1)
     wanted = handle(base, adapters["look"], look=1.0)
@@ -244,7 +244,7 @@ def test_skip_layer_guidance_shows_the_positive_image_alone(folder: Path) -> Non
     assert all(torch.equal(each, conditioning.embeds.positive[0]) for each in skipped)
 
 
-def test_what_the_base_cannot_do_is_refused(folder: Path, family: str, base: BaseModel, tmp_path: Path) -> None:
+def test_what_the_base_cannot_do_is_refused(folder: Path, family: str, base: ResolvedBase, tmp_path: Path) -> None:
     write_mask(tmp_path / "left.png", left=True)
     path, mask = folder / f"{family}-look.safetensors", file_source(tmp_path / "left.png")
     wanted = [handle(base, ip_adapter_model(path, "look", masks=(mask,)), look=1.0)]
@@ -256,7 +256,7 @@ def test_what_the_base_cannot_do_is_refused(folder: Path, family: str, base: Bas
         assert caught.value.problems[0].code == "E656"
 
 
-def test_a_file_of_another_family_is_refused(folder: Path, family: str, base: BaseModel) -> None:
+def test_a_file_of_another_family_is_refused(folder: Path, family: str, base: ResolvedBase) -> None:
     other = "sd3" if family == "flux" else "flux"
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu", "strict", 1).require(handle(base, ip_adapter_model(folder / f"{other}-look.safetensors")))
@@ -273,10 +273,10 @@ def test_flux_s_guidance_needs_a_negative_prompt_and_then_a_negative_embedding(f
     assert caught.value.problems[0].code == "E646"
 
 
-def siglip_prompt(encoder: Path, image: Path) -> ImagePrompt:
-    component = ComponentModel(source=source(encoder), dtype="float32")
+def siglip_prompt(encoder: Path, image: Path) -> ResolvedImagePrompt:
+    component = ResolvedComponent(source=source(encoder), dtype="float32")
     reads = Shown(count=1, features="siglip_hidden_states", faces=False, patches=True, negative=True, paired=True)
-    return ImagePrompt(name="look", shown=reads, pictures=(file_source(image),), encoder=component)
+    return ResolvedImagePrompt(name="look", shown=reads, pictures=(file_source(image),), encoder=component)
 
 
 def test_the_image_encoder_of_a_whole_siglip_model(tmp_path: Path) -> None:

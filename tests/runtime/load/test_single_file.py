@@ -20,7 +20,7 @@ from support.ldm import image_tensors, open_clip_tensors, sd1_checkpoint
 from support.plain import our_picture, plain_picture, plain_pipeline
 
 import recipe_runner
-from recipe_runner.plan.handle import BaseModel, ComponentModel
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
@@ -45,15 +45,14 @@ def tensors(sd15_folder: Path) -> dict[str, torch.Tensor]:
     return sd1_checkpoint(plain_pipeline(sd15_folder))
 
 
-def base(path: Path, config: Path | None, **changes: Any) -> BaseModel:
+def base(path: Path, config: Path | None, **changes: Any) -> ResolvedBase:
     """The checkpoint at `path`."""
     settings = {
-        "key": "base",
         "source": file_source(path),
         "weight_name": path.name,
         "config": source(config) if config else None,
     }
-    return BaseModel(**{**settings, "pipeline": "StableDiffusionPipeline", **changes})
+    return ResolvedBase(**{**settings, "pipeline": "StableDiffusionPipeline", **changes})
 
 
 def refused(path: Path, config: Path, **changes: Any) -> RecipeRunnerError:
@@ -149,7 +148,7 @@ def test_a_replaced_component_s_own_tensors_are_not_missed(
     sd15_folder: Path, config: Path, tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     save_file(tensors, tmp_path / "m.safetensors")
-    part = ComponentModel(source=source(sd15_folder), subfolder="vae")
+    part = ResolvedComponent(source=source(sd15_folder), subfolder="vae")
     LivePipeline("cpu", "strict", 1).require(handle(base(tmp_path / "m.safetensors", config, components={"vae": part})))
 
 

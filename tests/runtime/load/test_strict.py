@@ -15,7 +15,7 @@ from support.handles import base_model, file_source, handle, source
 from support.plain import our_picture, plain_pipeline
 from support.tiny import _vae, unet
 
-from recipe_runner.plan.handle import ComponentModel
+from recipe_runner.plan.resolved import ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
 
@@ -180,10 +180,10 @@ def test_a_file_that_is_not_the_one_that_was_hashed(folder: Path) -> None:
     assert caught.value.problems[0].code == "E508"
 
 
-def vae_source(tmp_path: Path, vae: AutoencoderKL) -> ComponentModel:
+def vae_source(tmp_path: Path, vae: AutoencoderKL) -> ResolvedComponent:
     """A VAE in a folder of its own."""
     vae.save_pretrained(tmp_path / "vae")
-    return ComponentModel(source=source(tmp_path / "vae"))
+    return ResolvedComponent(source=source(tmp_path / "vae"))
 
 
 def test_a_vae_with_other_latent_channels_is_refused_before_sampling(sd15_folder: Path, tmp_path: Path) -> None:
@@ -196,12 +196,12 @@ def test_a_vae_with_other_latent_channels_is_refused_before_sampling(sd15_folder
 
 def test_a_unet_of_another_width_is_refused(sd15_folder: Path, tmp_path: Path) -> None:
     unet(48).save_pretrained(tmp_path / "unet")
-    (problem,) = refused(sd15_folder, components={"unet": ComponentModel(source=source(tmp_path / "unet"))}).problems
+    (problem,) = refused(sd15_folder, components={"unet": ResolvedComponent(source=source(tmp_path / "unet"))}).problems
     assert (problem.code, "cross_attention_dim 48" in problem.message) == ("E507", True)
 
 
 def test_a_component_of_another_type_is_refused(sd15_folder: Path) -> None:
-    part = ComponentModel(source=source(sd15_folder), subfolder="text_encoder")
+    part = ResolvedComponent(source=source(sd15_folder), subfolder="text_encoder")
     (problem,) = refused(sd15_folder, components={"vae": part}).problems
     assert (problem.code, problem.message) == (
         "E506",
@@ -227,13 +227,13 @@ def test_a_replaced_vae_is_the_one_that_decodes(sd15_folder: Path, tmp_path: Pat
 
 def test_a_component_may_be_one_file_with_the_base_s_configuration(sd15_folder: Path, tmp_path: Path) -> None:
     file = shutil.copy(sd15_folder / VAE, tmp_path / "my-vae.safetensors")
-    part = ComponentModel(source=file_source(tmp_path / "my-vae.safetensors"), weight_name="my-vae.safetensors")
+    part = ResolvedComponent(source=file_source(tmp_path / "my-vae.safetensors"), weight_name="my-vae.safetensors")
     loaded = LivePipeline("cpu", "strict", 1).require(handle(base_model(sd15_folder, components={"vae": part})))
     assert all(torch.equal(loaded.vae.state_dict()[name], tensor) for name, tensor in load_file(file).items())
 
 
 def test_a_vae_may_have_a_data_type_of_its_own(sd15_folder: Path) -> None:
-    part = ComponentModel(source=source(sd15_folder), subfolder="vae", dtype="float32")
+    part = ResolvedComponent(source=source(sd15_folder), subfolder="vae", dtype="float32")
     live = LivePipeline("cpu", "strict", 1)
     wanted = handle(base_model(sd15_folder, dtype="bfloat16", components={"vae": part}))
     pipeline = live.require(wanted)

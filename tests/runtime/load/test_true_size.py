@@ -12,7 +12,7 @@ import torch
 from support.original import original_shapes
 from support.sparse import write_sparse
 
-from recipe_runner.plan.handle import BaseModel
+from recipe_runner.plan.resolved import ResolvedBase
 from recipe_runner.runtime.load.single_file import load_checkpoint
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config
@@ -53,8 +53,7 @@ def test_every_tensor_of_a_published_checkpoint_lands(family: str, tmp_path: Pat
         root=tmp_path,
         files=(SourceFile(name=path.name, size=path.stat().st_size, sha256="0" * 64),),
     )
-    model = BaseModel(
-        key="base",
+    model = ResolvedBase(
         source=source,
         pipeline=index.pipeline,
         dtype="float16",

@@ -14,7 +14,7 @@ from support.handles import base_model, handle, lora_model
 from support.loras import diffusers_file, factors, kohya_file
 from support.plain import our_picture, plain_picture, plain_pipeline
 
-from recipe_runner.plan.handle import MergeModel
+from recipe_runner.plan.resolved import ResolvedMerge
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
@@ -26,12 +26,12 @@ from recipe_runner.runtime.lora.low_rank import NoLowRank, low_rank
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.plan.handle import LoraModel
+    from recipe_runner.plan.resolved import ResolvedLora
 
 STEPS = {"num_inference_steps": 2}
 
 
-def exported(adapter: LoraModel | MergeModel, folder: Path, path: Path, component: str | None = None) -> None:
+def exported(adapter: ResolvedLora | ResolvedMerge, folder: Path, path: Path, component: str | None = None) -> None:
     """Write `adapter`, laid out on the base in `folder`, to `path`."""
     done = export_adapter(adapter, base_model(folder), None, allow_pickle=False, component=component)
     path.write_bytes(done.content)
@@ -74,9 +74,7 @@ def test_a_merge_goes_over_exactly(sd15_folder: Path, tmp_path: Path) -> None:
     for number, name in enumerate("ab"):
         diffusers_file(tmp_path / f"{name}.safetensors", factors(pipeline, number, rank=2 + number))
     members = tuple(lora_model(tmp_path / f"{name}.safetensors", name) for name in "ab")
-    adapter = MergeModel(
-        key="m", name="m", members=members, weights=(0.5, 1.5), scales=(1.0, 1.0), combination_type="svd"
-    )
+    adapter = ResolvedMerge(name="m", members=members, weights=(0.5, 1.5), combination_type="svd")
     exported(adapter, sd15_folder, tmp_path / "x.safetensors")
     with quiet():
         pipeline.load_lora_weights(tmp_path, weight_name="x.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from support.handles import base_model, handle, lora_model
 from support.loras import diffusers_file, factors
 from support.plain import our_picture, plain_pipeline
 
-from recipe_runner.plan.handle import MergeModel
+from recipe_runner.plan.resolved import ResolvedMerge
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.lora.deltas import Factor
@@ -73,12 +74,10 @@ def ours(model: torch.nn.Module, made: Factors, alpha: float, folder: Path, meth
         members.append(lora_model(folder / f"{name}.safetensors", name))
         files.append(translate(members[-1], shapes_of(model), allow_pickle=False))
     scales = options.pop("scales", tuple(1.0 for _ in members))
-    merged = MergeModel(
-        key="m",
+    merged = ResolvedMerge(
         name="m",
-        members=tuple(members),
+        members=tuple(replace(member, scale=scale) for member, scale in zip(members, scales, strict=True)),
         weights=WEIGHTS[: len(members)],
-        scales=scales,
         combination_type=method,
         **options,
     )
@@ -191,7 +190,7 @@ def test_unequal_ranks_and_other_kinds_are_refused(tmp_path: Path) -> None:
     tensors, _ = kinds.file_of({"linear": kinds.loha}, model, 0)
     save_file(tensors, tmp_path / "x.safetensors")
     member = lora_model(tmp_path / "x.safetensors", "x")
-    merged = MergeModel(key="m", name="m", members=(member,), weights=(1.0,), scales=(1.0,), combination_type="cat")
+    merged = ResolvedMerge(name="m", members=(member,), weights=(1.0,), combination_type="cat")
     with pytest.raises(RecipeRunnerError) as caught:
         merge(merged, [translate(member, shapes_of(model), allow_pickle=False)], shapes_of(model))
     (problem,) = caught.value.problems
@@ -204,9 +203,7 @@ def test_a_merge_acts_and_leaves_as_a_lora_does(sd15_folder: Path, tmp_path: Pat
     for number, name in enumerate("ab"):
         diffusers_file(tmp_path / f"{name}.safetensors", factors(pipeline, number, rank=2 + number))
     members = tuple(lora_model(tmp_path / f"{name}.safetensors", name) for name in "ab")
-    merged = MergeModel(
-        key="m", name="m", members=members, weights=(0.5, 0.25), scales=(1.0, 1.0), combination_type="cat"
-    )
+    merged = ResolvedMerge(name="m", members=members, weights=(0.5, 0.25), combination_type="cat")
     live, base = LivePipeline("cpu", "strict", 1), base_model(sd15_folder)
     settings = {"num_inference_steps": 2}
     untouched = our_picture(live, handle(base), "a bear", 1, **settings)

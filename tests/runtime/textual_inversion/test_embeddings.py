@@ -27,7 +27,7 @@ from recipe_runner.runtime.textual_inversion.tokenizer import reading_copy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.plan.handle import AdapterModel, TextualInversionModel
+    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedTextualInversion
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
 MANY = vectors(3, 5).bfloat16().float()
@@ -38,7 +38,7 @@ def live() -> LivePipeline:
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> TextualInversionModel:
+def many(tmp_path: Path) -> ResolvedTextualInversion:
     """Five vectors, token `EasyNegative`."""
     return embedding_model(a1111(tmp_path / "many.safetensors", MANY), token="EasyNegative")  # noqa: S106
 
@@ -65,7 +65,7 @@ def layouts(folder: Path) -> list[Path]:
     ]
 
 
-def test_every_layout_makes_one_picture(sd15_folder: Path, tmp_path: Path, many: TextualInversionModel) -> None:
+def test_every_layout_makes_one_picture(sd15_folder: Path, tmp_path: Path, many: ResolvedTextualInversion) -> None:
     base = base_model(sd15_folder, allow_pickle=True)
     pipeline = live()
     prompt: dict[str, str | None] = {"prompt": "a bear", "negative_prompt": "EASYNEGATIVE, blurry"}
@@ -81,7 +81,7 @@ def test_every_layout_makes_one_picture(sd15_folder: Path, tmp_path: Path, many:
 
 @pytest.mark.parametrize("changes", [{"dtype": "bfloat16"}, {"pipeline": "StableDiffusionPAGPipeline"}])
 def test_other_types_and_pipelines_read_tokens_too(
-    sd15_folder: Path, many: TextualInversionModel, changes: dict[str, str]
+    sd15_folder: Path, many: ResolvedTextualInversion, changes: dict[str, str]
 ) -> None:
     made = our_picture(live(), handle(base_model(sd15_folder, **changes), many), "a red EasyNegative", 1, **STEPS)
     plain = plain_pipeline(sd15_folder, torch_dtype=getattr(torch, changes.get("dtype", "float32")))
@@ -94,7 +94,7 @@ def test_other_types_and_pipelines_read_tokens_too(
     assert np.array_equal(made, plain_picture(plain, "a red easynegative", 1, **STEPS))
 
 
-def test_flux_reads_tokens_in_its_clip_encoder_only(flux_folder: Path, many: TextualInversionModel) -> None:
+def test_flux_reads_tokens_in_its_clip_encoder_only(flux_folder: Path, many: ResolvedTextualInversion) -> None:
     made = our_picture(live(), handle(base_model(flux_folder), many), "a red EasyNegative", 1, num_inference_steps=2)
     plain = plain_pipeline(flux_folder)
     plain.load_textual_inversion({"<v>": MANY})
@@ -140,7 +140,7 @@ def test_nothing_is_left_behind(sdxl_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_token_kept_is_read_once(
-    sd15_folder: Path, many: TextualInversionModel, monkeypatch: pytest.MonkeyPatch
+    sd15_folder: Path, many: ResolvedTextualInversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from recipe_runner.runtime.textual_inversion import state as embeddings
     from recipe_runner.runtime.textual_inversion import vocabulary
@@ -156,13 +156,15 @@ def test_a_token_kept_is_read_once(
     assert read == []
 
 
-def test_an_unused_token_changes_nothing(sd15_folder: Path, many: TextualInversionModel) -> None:
+def test_an_unused_token_changes_nothing(sd15_folder: Path, many: ResolvedTextualInversion) -> None:
     base, pipeline = base_model(sd15_folder), live()
     without = our_picture(pipeline, handle(base), "a bear, xEasyNegative", 1, **STEPS)
     assert np.array_equal(our_picture(pipeline, handle(base, many), "a bear, xEasyNegative", 1, **STEPS), without)
 
 
-def test_a_long_prompt_counts_vectors_and_says_the_user_s_words(sd15_folder: Path, many: TextualInversionModel) -> None:
+def test_a_long_prompt_counts_vectors_and_says_the_user_s_words(
+    sd15_folder: Path, many: ResolvedTextualInversion
+) -> None:
     encoded = live().encode(
         handle(base_model(sd15_folder), many), {"prompt": "a red " * 8 + "EasyNegative, Blurry Film"}
     )
@@ -208,7 +210,7 @@ def test_tokens_in_brackets_are_read_as_plain_added_tokens_are(text: str) -> Non
 
 
 def test_a_base_with_tokens_of_its_own_keeps_them(
-    sd15_folder: Path, tmp_path: Path, many: TextualInversionModel
+    sd15_folder: Path, tmp_path: Path, many: ResolvedTextualInversion
 ) -> None:
     plain = plain_pipeline(sd15_folder)
     plain.load_textual_inversion({"<own>": vectors(9)})
@@ -221,7 +223,7 @@ def test_a_base_with_tokens_of_its_own_keeps_them(
 # -- what does not fit
 
 
-def refused(base: Path, *adapters: AdapterModel) -> Any:
+def refused(base: Path, *adapters: ResolvedAdapter) -> Any:
     with pytest.raises(RecipeRunnerError) as caught:
         live().require(handle(base_model(base, allow_pickle=True), *adapters))
     (problem,) = caught.value.problems
@@ -260,7 +262,7 @@ def test_a_harmful_pickle_runs_nothing(tmp_path: Path, sd15_folder: Path, monkey
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_prompt_cannot_make_up_vectors(sd15_folder: Path, many: TextualInversionModel) -> None:
+def test_a_prompt_cannot_make_up_vectors(sd15_folder: Path, many: ResolvedTextualInversion) -> None:
     base, pipeline = base_model(sd15_folder), live()
     prompt = {"prompt": "a \uffff0\uffff\uffff1\uffffx \uffff"}
     plain = pipeline.encode(handle(base), prompt).arguments["prompt_embeds"]

@@ -13,13 +13,13 @@ from support.handles import embedding_model, file_source, handle, lora_model
 from support.module_tables import unet
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from recipe_runner.plan.handle import AdapterModel, BaseModel
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
 from recipe_runner.runtime.adapters import Adapters
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the real files of ../shared/data are not here")
 
-BASE = BaseModel(key="base", source=file_source(Path(__file__)), pipeline="StableDiffusionPipeline")
+BASE = ResolvedBase(source=file_source(Path(__file__)), pipeline="StableDiffusionPipeline")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_every_vector_of_a_real_file_reaches_the_encoder(
 
 def test_all_real_files_work_at_once(pipeline: Any) -> None:
     folder = SHARED / "adapters"
-    models: list[AdapterModel] = [
+    models: list[ResolvedAdapter] = [
         embedding_model(folder / "ti-gta5-artwork.bin", "gta"),
         embedding_model(folder / "ti-EasyNegative-a1111.safetensors", "easy", token="EasyNegative"),  # noqa: S106
         embedding_model(folder / "ti-bad-artist-a1111.pt", "bad"),
