@@ -42,6 +42,7 @@ COMMANDS = {
     "gc": "delete stored pictures that no run uses, and downloads that nobody used for long",
     "init": "write a commented starter recipe",
     "doctor": "show versions, devices and determinism, and prove that an image comes out twice the same",
+    "guide": "print a page of the guide: tutorials, how-to guides, reference, explanation",
     "explain": "explain a problem code",
     "schema": "print or write the JSON Schemas that editors use",
     "completion": "print a completion script for a shell",

@@ -14,6 +14,7 @@ from support.safetensors_bytes import whole
 if TYPE_CHECKING:
     from pathlib import Path
 
+JSON_OUTPUT = ROOT / "recipe_runner/guide/reference/json-output.md"
 STEM = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 LORA = {f"{STEM}.lora_A.weight": (4, 2048), f"{STEM}.lora_B.weight": (640, 4)}
 
@@ -74,7 +75,7 @@ def test_every_object_has_the_same_keys(tmp_path: Path, capsys: pytest.CaptureFi
     answer = call(capsys, "inspect", str(good), str(bad), "--format", "json")
     first, second = json.loads(answer.out)["files"]
     assert list(first) == list(second)
-    documented = (ROOT / "README.md").read_text().partition("| `inspect` | `")[2].partition("`;")[0]
+    documented = JSON_OUTPUT.read_text(encoding="utf-8").partition("| `inspect` | `")[2].partition("`;")[0]
     assert list(first) == documented.split(", ")
 
 

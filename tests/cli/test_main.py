@@ -179,6 +179,8 @@ def test_init_where_nothing_can_be_written(capsys: pytest.CaptureFixture[str]) -
         (["plan", "a.yaml"], ["name", "plan_digest", "provisional"]),
         (["init", "b.yaml"], ["path"]),
         (["init", "-"], ["recipe"]),
+        (["guide"], ["topics"]),
+        (["guide", "sweep"], ["topic", "kind", "title", "page"]),
         (["explain"], ["codes"]),
         (["explain", "E201"], ["code", "title", "exit_status", "page"]),
         (["schema"], ["$schema", "$id"]),
