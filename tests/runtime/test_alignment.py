@@ -32,7 +32,7 @@ from support.shifted import shifted, shifted_folder
 
 from recipe_runner.plan.resolved import ModelHandle, ResolvedBase, ResolvedComponent
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.load.tensors import ALIGNMENT_BYTES, align, read_tensors
+from recipe_runner.runtime.load.tensors import ALIGNMENT_BYTES
 
 SHIFTS = (0, 4, 8, 16, 20, 40)
 """Bytes after a multiple of 64 where a file's first tensor lies."""
@@ -133,36 +133,7 @@ def test_an_image_encoder(tmp_path: Path, *, hidden: bool) -> None:
     for more in SHIFTS:
         files = source(shifted_folder(folder, tmp_path / str(more), more))
         component = ResolvedComponent(source=files, dtype="float32")
-            source=source(shifted_folder(folder, tmp_path / str(more), more)), dtype="float32"
-        )
         shown = LivePipeline("cpu", "strict", 1).encode_image(shown_picture("look", component, picture, hidden=hidden))
         assert shown.embeds.negative is not None
         made.append([shown.embeds.positive, shown.embeds.negative])
     require_same(made)
-
-
-def test_what_is_aligned_stays_where_it_is_and_the_rest_is_copied_once(tmp_path: Path) -> None:
-    # The second and third tensor lie 64 and 64 + 20 bytes after the first.
-    save_file({"a": torch.ones(16), "b": torch.ones(5), "c": torch.ones(3)}, tmp_path / "one.safetensors")
-    path = shifted(tmp_path / "one.safetensors", tmp_path / "two.safetensors", 0)
-    model = torch.nn.ParameterDict(read_tensors(path, allow_pickle=False, copies=False))
-    model.register_buffer("again", model["c"].data)
-    before = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
-    align(model)
-    after = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
-    assert {name for name in before if before[name] != after[name]} == {"c", "again"}
-    assert not [place for place in after.values() if place % ALIGNMENT_BYTES]
-    assert all(bool((tensor == 1).all()) for tensor in model.state_dict().values())
-    align(model)
-    assert {name: tensor.data_ptr() for name, tensor in model.state_dict().items()} == after
-
-
-def test_what_is_read_into_memory_is_aligned(tmp_path: Path) -> None:
-    # Of a pickled file tensors may be views into one block.
-    block = torch.arange(64.0)
-    torch.save({"a": block[:5], "b": block[5:9]}, tmp_path / "one.bin")
-    save_file({"a": block[:5].clone(), "b": block[5:9].clone()}, tmp_path / "one.safetensors")
-    for name in ("one.bin", "one.safetensors"):
-        tensors = read_tensors(tmp_path / name, allow_pickle=True)
-        assert not [key for key, tensor in tensors.items() if tensor.data_ptr() % ALIGNMENT_BYTES]
-        assert torch.equal(tensors["b"], block[5:9])
