@@ -10,10 +10,11 @@ from recipe_runner.document.document import Document
 from recipe_runner.lock.compare import pins_of
 from recipe_runner.lock.file import lock_beside, read_lock
 from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
+from recipe_runner.plan.checks.configurations import check_vocabularies
 from recipe_runner.plan.checks.preflight import check_pipelines, fit_warnings
 from recipe_runner.plan.resolve import resolve
 from recipe_runner.plan.resolved_recipe import ResolvedRecipe
-from recipe_runner.problems.problem import Problem, RecipeRunnerError
+from recipe_runner.problems.problem import Problem, RecipeRunnerError, at
 from recipe_runner.recipe.load import read_document
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.recipe.valid_part import checkable
@@ -50,10 +51,19 @@ def _found(path: Path, document: Document, *, network: bool) -> tuple[Problem, .
                 with reach(Access(pins=pins, network=True, headers=True)):
                     resolved = resolve(document, variants(document))
             check_pipelines(document, resolved)
+            _check_vocabularies(resolved)
             unused = unused_tokens(resolved, left_to_files(document))
             return (*unused, *fit_warnings(resolved), *_unchecked(document, resolved))
     except RecipeRunnerError as error:
         return error.problems
+
+
+def _check_vocabularies(resolved: ResolvedRecipe) -> None:
+    """Raise E517 where a tokenizer has more tokens than its text encoder has embeddings."""
+    bases = {variant.base.number: variant.base for variant in resolved.variants}
+    for base in bases.values():
+        with at(base.origin):
+            check_vocabularies(base)
 
 
 def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from recipe_runner.plan.adapters import kind_called
 from recipe_runner.plan.adapters.base_parts import check_components
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.tokens import refuse_shared_tokens
+from recipe_runner.plan.checks.configurations import check_base_configurations
 from recipe_runner.plan.compile import is_guided
 from recipe_runner.plan.resolve_base import resolve_base
 from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, ResolvedLora
@@ -155,6 +156,8 @@ class _Resolver:
         if base.components:
             with at(self._origin("base", "components")):
                 check_components(base)
+        with at(origin):
+            check_base_configurations(base)
         return base
 
     def _adapters(self, variant: Variant, base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:

@@ -123,6 +123,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E419": Code("a single file needs its configuration", COULD_NOT),
         "E420": Code("a broken pickled file", COULD_NOT),
         "E421": Code("a broken GGUF file", COULD_NOT),
+        "E422": Code("a configuration beyond what is built"),
         "E430": Code("a file is not the one that the lock names"),
         "E431": Code("there is no lock"),
         "E432": Code("the lock is stale"),
@@ -158,6 +159,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E513": Code("a component cannot be loaded", COULD_NOT),
         "E514": Code("unknown class"),
         "E516": Code("a checkpoint lacks a component"),
+        "E517": Code("a configuration that contradicts the weights"),
         # Adapters
         "E601": Code("tensors of an adapter land nowhere"),
         "E602": Code("nothing of an adapter lands"),

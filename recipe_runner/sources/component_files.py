@@ -9,14 +9,15 @@ from typing import Any
 
 from recipe_runner.disk.inside import is_plain_path
 from recipe_runner.pipelines.library_classes import MODELS, Kind
+from recipe_runner.problems.problem import ResolutionError
 from recipe_runner.sources.address import missing, nearest_names, refused
 from recipe_runner.sources.folder import Folder, is_here, on_disk
+from recipe_runner.weights.configuration import excesses, most_bytes, problems_in
 from recipe_runner.weights.files.formats import require_weights, weights_error
 
 CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 """Configuration, vocabularies and tokenizer models. Everything else in a component's folder is weights or not used."""
 
-_MAX_JSON_BYTES = 64_000_000
 _SAFE = ".safetensors"
 _STEMS: Mapping[Kind, tuple[tuple[str, str], ...]] = {
     "diffusers_model": (("diffusion_pytorch_model", ".safetensors"), ("diffusion_pytorch_model", ".bin")),
@@ -37,11 +38,15 @@ _READ = ("config.json", "scheduler_config.json", "tokenizer_config.json", "prepr
 
 
 def read_json(entry: Folder, shown: str) -> Mapping[str, Any]:
-    """The JSON object in a configuration file; E407 when it is not one. `shown` names it for a message."""
+    """The JSON object in a configuration file. `shown` names it for a message.
+
+    Raises:
+        SourceMissing: E416 there is no such file.
+        ResolutionError: E407 it is not a JSON object, E422 it asks for more than a library may build.
+    """
     path = on_disk(entry)
+    check_size(path, entry.name, shown)
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise refused("E407", f"{shown}: too large for a configuration file")
         tree = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise missing("E416", f"{shown}: there is no such file") from error
@@ -49,7 +54,36 @@ def read_json(entry: Folder, shown: str) -> Mapping[str, Any]:
         raise refused("E407", f"{shown}: not a readable JSON file ({error})") from error
     if not isinstance(tree, dict):
         raise refused("E407", f"{shown}: not a JSON object")
+    if faults := list(excesses(entry.name, tree)):
+        raise ResolutionError(*problems_in(path, shown, "E422", faults, "no published model has such a configuration"))
     return tree
+
+
+def check_size(path: Path, name: str, shown: str) -> None:
+    """Raise E422 for a configuration or vocabulary called `name` that is larger than what is read of one."""
+    most = most_bytes(name)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise missing("E416", f"{shown}: there is no such file") from error
+    except OSError as error:
+        raise refused("E407", f"{shown}: not a readable file ({error})") from error
+    if size > most:
+        raise refused("E422", f"{shown} has {size:,} bytes; at most {most:,} are read of such a file")
+
+
+def check_configurations(root: Path, names: Sequence[str], shown: str) -> None:
+    """Check every configuration and vocabulary among the files `names` below `root`, before a library reads them.
+
+    Raises:
+        ResolutionError: E407 a broken one, E422 one that asks for more than a library may build.
+    """
+    for name in names:
+        path = root / name
+        if path.name in _READ or path.name in ("model_index.json", "processor_config.json"):
+            read_json(path, f"{shown}/{name}")
+        elif path.suffix in CONFIG_SUFFIXES:
+            check_size(path, path.name, f"{shown}/{name}")
 
 
 def listed(folder: Folder) -> list[str]:

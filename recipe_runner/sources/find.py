@@ -27,6 +27,7 @@ from recipe_runner.sources.component_class import component_kind, declared_kind
 from recipe_runner.sources.component_files import (
     allowed_weights,
     available_variants,
+    check_configurations,
     config_files,
     listed,
     no_weights_message,
@@ -375,6 +376,7 @@ def _source(located: Located, names: list[str], wanted: Address, progress: Progr
         check_name(name, located.address)
     if located.repository is not None:
         located.repository.require(unique)
+    check_configurations(located.root, unique, located.address)
     files = tuple(_file(located.root, name, progress) for name in unique)
     return Source(address=located.address, root=located.root, files=files, commit=located.commit, wanted=wanted)
 

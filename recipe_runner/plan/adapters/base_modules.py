@@ -25,11 +25,11 @@ def base_modules(base: ResolvedBase) -> ModuleTable | None:
     if not isinstance(base.source, Source):
         return None
     classes = index_classes(base)
-    table = _folder_table(base, base.source) if base.weight_name is None else _checkpoint_table(base, base.source)
+    table = _folder_table(base, base.source) if base.weight_name is None else checkpoint_table(base, base.source)
     for name, component in base.components.items():
         if table is None or name not in COMPONENTS or component is None:
             continue
-        modules = _replaced(name, component, classes.get(name))
+        modules = replaced_modules(name, component, classes.get(name))
         table = None if modules is None else {**table, name: modules}
     return table
 
@@ -39,14 +39,14 @@ def _folder_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
     table: dict[str, Modules] = {}
     for name, (_, class_name) in read_index(source.root, source.address).components.items():
         if name in COMPONENTS and name not in base.components:
-            shapes = _shapes(source, f"{name}/")
+            shapes = tensor_shapes(source, f"{name}/")
             if shapes is None:
                 return None
             table[name] = component_modules(shapes, class_name)
     return table
 
 
-def _checkpoint_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
+def checkpoint_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
     """The modules of a single-file checkpoint's own components, under the names they get when it is converted."""
     # Imported where a base is a single file.
     from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint  # noqa: PLC0415
@@ -61,7 +61,7 @@ def _checkpoint_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
     return None if found is None else {name: each for name, each in found.items() if name not in base.components}
 
 
-def _replaced(name: str, component: ResolvedComponent, class_name: str | None) -> Modules | None:
+def replaced_modules(name: str, component: ResolvedComponent, class_name: str | None) -> Modules | None:
     """The modules of a replaced component."""
     if not isinstance(component.source, Source):
         return None
@@ -69,11 +69,11 @@ def _replaced(name: str, component: ResolvedComponent, class_name: str | None) -
         from recipe_runner.weights.checkpoint.ldm_modules import part_modules  # noqa: PLC0415 - as above
 
         return part_modules(name, class_name, read_contents(component.source.path(component.weight_name)).weights)
-    shapes = _shapes(component.source, f"{component.subfolder}/" if component.subfolder else "")
+    shapes = tensor_shapes(component.source, f"{component.subfolder}/" if component.subfolder else "")
     return None if shapes is None else component_modules(shapes, class_name)
 
 
-def _shapes(source: Source, prefix: str) -> dict[str, Shape] | None:
+def tensor_shapes(source: Source, prefix: str) -> dict[str, Shape] | None:
     """The tensors of a component's weights files; None when it has none."""
     names = [f.name for f in source.files if f.name.startswith(prefix) and f.name.endswith(WEIGHTS_SUFFIXES)]
     if not names:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.checks.configurations import check_component_configuration
 from recipe_runner.plan.resolve_base import resolve_component
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError, WeightsError
@@ -40,13 +41,15 @@ def encoder_config(encoder: ResolvedComponent, label: str) -> Mapping[str, Any] 
 
     Raises:
         WeightsError: E643 a single file, which has none.
-        ResolutionError: E407, E416 a broken or missing one.
+        WeightsError: E517 one that contradicts the encoder's weights.
+        ResolutionError: E407, E416, E422 a broken, missing or refused one.
     """
     if encoder.weight_name is not None:
         message = f"{label}: the image encoder {encoder.weight_name} is a single file, which does not say what it is"
         raise WeightsError.of("E643", message, "name its folder, with config.json beside the weights")
     if not isinstance(encoder.source, Source):
         return None
+    check_component_configuration(FOLDER, encoder)
     name = f"{encoder.subfolder}/config.json" if encoder.subfolder else "config.json"
     return read_json(encoder.source.path(name), f"{encoder.source.address}/{name}")
 
