@@ -29,3 +29,20 @@ def torch_zip(path: Path, data: bytes) -> Path:
         archive.writestr("archive/data.pkl", data)
         archive.writestr("archive/version", "3\n")
     return path
+
+
+def torch_pickle(name: str, rows: int, columns: int) -> bytes:
+    """The pickle that torch.save writes of one matrix of floats, opcode by opcode."""
+
+    def text(value: str) -> bytes:
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def number(value: int) -> bytes:
+        return b"J" + struct.pack("<i", value)
+
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(rows * columns)
+    shape = b"(" + number(rows) + number(columns) + b"t"
+    strides = b"(" + number(columns) + number(1) + b"t"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"tQ" + number(0) + shape + strides
+    tensor += b"\x89ccollections\nOrderedDict\n)RtR"
+    return b"\x80\x02}" + text(name) + tensor + b"s."
