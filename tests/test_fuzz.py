@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from support.cases import INVALID, VALID
+from support.command import ROOT
 from support.trees import TREES, mutated
 
 from recipe_runner.document.document import parse_document
@@ -158,3 +162,49 @@ def test_no_text_brings_down_the_checks() -> None:
         outcomes[outcome] += 1
     # Each outcome was seen often, so each part of the checks was reached.
     assert min(outcomes.values()) > RUNS // 20, outcomes
+
+
+def test_no_document_of_any_kind_brings_a_command_down_or_leads_it_outside() -> None:
+    # A process of its own: the hook that watches files stays for good, and its memory is limited.
+    words = [sys.executable, str(ROOT / "tests/benchmarks/fuzz.py"), "--documents", "10000", "--seed", "2026"]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert answer.returncode == 0, answer.stdout[-20_000:] + answer.stderr[-5_000:]
+
+
+_GUARDED = """
+import os, pickle, subprocess, sys
+sys.path.insert(0, "tests")
+from pathlib import Path
+from support.file_guard import Guard
+inside, outside = Path(sys.argv[1]), Path(sys.argv[2])
+(inside / "link").symlink_to(outside)
+guard = Guard([inside])
+with guard.watching(reads=True) as touched:
+    (inside / "a").write_text("x")
+    (inside / "a").rename(inside / "b")
+    (inside / "b").unlink()
+    import json.tool
+assert not touched, touched
+def read(): (outside / "secret").read_text()
+def write(): (outside / "new").write_text("x")
+def through(): (inside / "link" / "new").write_text("x")
+def make(): (outside / "folder").mkdir()
+def move(): (outside / "new").rename(inside / "new")
+def remove(): (outside / "secret").unlink()
+def link(): (outside / "l").symlink_to("secret")
+def start(): subprocess.run(["true"])
+def unpickle(): pickle.loads(b"cbuiltins\\nlist\\n.")
+for action in (read, write, through, make, move, remove, link, start, unpickle):
+    with guard.watching(reads=True) as touched:
+        action()
+    assert touched, action
+"""
+
+
+def test_the_guard_notices_what_lies_outside(tmp_path: Path) -> None:
+    for name in ("inside", "outside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "outside" / "secret").write_text("x")
+    words = [sys.executable, "-c", _GUARDED, str(tmp_path / "inside"), str(tmp_path / "outside")]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert answer.returncode == 0, answer.stderr

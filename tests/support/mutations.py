@@ -25,9 +25,10 @@ STRINGS = (
     "x" * 300, "x" * 70_000, "..", ".", "/", "//", "~", "~/.bashrc", "../outside/secret.json", "../outside",
     "../../outside/secret.json", "..\\outside\\secret.json", "/etc/passwd", "/dev/zero", "/dev/stdin", "/proc/self/mem",
     "C:\\x", "file:///etc/passwd", "http://127.0.0.1:9/x", "https://[::1", "https://user:secret@example.org/x",
-    "a/../b", "a//b", "a/", "-", "--help", "=1+1", "::error::x", "%s%n", "{0}", "${HOME}", "$(id)", "`id`", "NaN", "Infinity",
-    "1e999", "null", "[", "{", "AutoModel", "torch", "os", "os.system", "__class__", "__reduce__", "_class_name",
-    "0" * 64, "f" * 64, "F" * 64, "z" * 64, "0123456789" * 4, "*", "?", "[a", "(a+)+$", "model.safetensors",
+    "a/../b", "a//b", "a/", "-", "--help", "=1+1", "::error::x", "%s%n", "{0}", "${HOME}", "$(id)", "`id`", "NaN",
+    "Infinity", "1e999", "null", "[", "{", "AutoModel", "torch", "os", "os.system", "__class__", "__reduce__",
+    "_class_name", "0" * 64, "f" * 64, "F" * 64, "z" * 64, "0123456789" * 4, "*", "?", "[a", "(a+)+$",
+    "model.safetensors",
 )  # fmt: skip
 KEYS = ("", "a", "model", "kind", "name", "path", "config", "files", "shape", "dtype", "__metadata__", "_class_name",
         "x" * 300, "a\nb", "\x00", "../outside/secret.json", "/etc/passwd", "auto_map", "0", "-1", "null")  # fmt: skip
@@ -160,7 +161,8 @@ def changed_yaml(data: bytes, source: random.Random) -> bytes:
         return changed_bytes(data, source)
     try:
         text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
-    except (yaml.YAMLError, UnicodeError):
+    except (yaml.YAMLError, UnicodeError, RecursionError):
+        # Too deep, or with a letter that is none: JSON is YAML, too.
         return as_json(tree, source)
     return text.encode("utf-8", "surrogatepass")
 
