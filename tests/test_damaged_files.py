@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.command import call
+from support.foreign import with_comment
 from support.safetensors_bytes import header_bytes, whole
 
 PICKLES = ("bin", "pt", "ckpt", "pth")
@@ -107,3 +108,43 @@ def test_a_malicious_pickle_runs_nothing_allowed_or_not(
     pickle.loads(pickle.dumps(Harm()))  # noqa: S301
     assert (folder / "harm").is_dir()
     (folder / "harm").rmdir()
+
+
+NUMPY_HEADERS = [
+    # Each is raised about by another part of Python: the tokenizer, the parser, the compiler, numpy, mmap.
+    b"{'descr': '<f4', 'shape': (512,), }  ': (((",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (512,",
+    b"(" * 5_000,
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 30 + b",)}",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+    b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+    b"{'descr': [('a', '<f4')] * 3}",
+    b"\x00\xff",
+    b"  {\n\t  }",
+]
+
+
+@pytest.mark.parametrize("header", NUMPY_HEADERS)
+def test_a_numpy_file_with_a_damaged_header_is_refused(
+    folder: Path, header: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header + bytes(2048)
+    (folder / "header.npy").write_bytes(data)
+    recipe = folder / "header.yaml"
+    text = INPUTS["embeds.npy"].replace("FILE", "header.npy")
+    recipe.write_text(f"recipe: 1\nname: r\n{text}prompts: [{{prompt: a}}]\n")
+    answer = call(capsys, "validate", "--weights", str(recipe))
+    assert answer.status in (1, 3), answer
+    assert "header.npy" in answer.out
+
+
+def test_an_avif_picture_with_damaged_pixels_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole_picture = with_comment("AVIF", b"UNICODE\0")
+    start = whole_picture.index(b"mdat") + 4
+    (folder / "pixels.avif").write_bytes(whole_picture[:start] + bytes(len(whole_picture) - start))
+    recipe = folder / "pixels.yaml"
+    text = INPUTS["picture.png"].replace("FILE", "pixels.avif")
+    recipe.write_text(f"recipe: 1\nname: r\n{text}prompts: [{{prompt: a}}]\n")
+    answer = call(capsys, "validate", "--weights", str(recipe))
+    assert answer.status == 3, answer
+    assert "E648" in answer.out

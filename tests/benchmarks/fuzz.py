@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 MEMORY = 4 * 2**30
+ENOUGH = 100
 
 
 def main() -> int:
@@ -43,6 +44,13 @@ def main() -> int:
                 print(told([finding]), end="\n\n", flush=True)
             reasons.add((finding.kind, finding.reason[-200:]))
         seconds = time.monotonic() - began
+        for kind, counts in fuzz.outcomes.items():
+            print(f"{kind}: {', '.join(f'{count} {outcome}' for outcome, count in sorted(counts.items()))}")
+            # A kind that is always refused is not read to its end.
+            if counts.total() >= ENOUGH and not counts["accepted"]:
+                reasons.add((kind, "it was always refused"))
+        if "torch" in sys.modules:
+            reasons.add(("all", "torch was imported"))
         print(f"{wanted.documents} documents in {seconds:.0f} s: {len(reasons)} ways to fail")
         os.chdir("/")
     return bool(reasons)

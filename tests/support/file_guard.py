@@ -22,7 +22,7 @@ _RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"
          "pickle.find_class", "marshal.loads", "ctypes.dlopen")  # fmt: skip
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _LIBRARIES = tuple(
-    os.path.realpath(folder)
+    os.path.realpath(str(folder))
     for folder in {
         *sysconfig.get_paths().values(), *site.getsitepackages(), sys.prefix, sys.base_prefix, ROOT / "recipe_runner",
         ROOT / "schemas", ROOT / "tests", "/dev/null", "/dev/urandom", "/usr/share", "/usr/lib", "/proc/self",

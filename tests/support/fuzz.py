@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,7 @@ class Fuzz:
         (folder / "outside" / "secret.json").write_text("{}")
         os.chdir(self.work)
         self.kinds = _laid_out(self.work)
+        self.outcomes: dict[str, Counter[str]] = {kind.name: Counter() for kind in self.kinds}
         self._guard = Guard([self.work, *(Path(os.environ[name]) for name in ("RECIPE_RUNNER_CACHE", "HF_HOME"))])
 
     def run(self, count: int, seed: int, *, only: str = "") -> Iterator[Finding]:
@@ -114,17 +116,18 @@ class Fuzz:
         place.write_bytes(document)
         try:
             with self._guard.watching(reads=kind.reads) as touched:
-                reason = _answer(command)
+                outcome, reason = _answer(command)
         finally:
             if before is None:
                 place.unlink()
             else:
                 place.write_bytes(before)
+        self.outcomes[kind.name][outcome] += 1
         return reason or ("touched " + "; ".join(touched) if touched else "")
 
 
-def _answer(command: tuple[str, ...]) -> str:
-    """Why a command's answer is not one; empty where it is."""
+def _answer(command: tuple[str, ...]) -> tuple[str, str]:
+    """Whether a command accepts or refuses its document, and why its answer is not one; empty where it is."""
     out, err = io.StringIO(), io.StringIO()
     status: object = 0
     before = signal.signal(signal.SIGALRM, _bark)
@@ -135,17 +138,19 @@ def _answer(command: tuple[str, ...]) -> str:
             status = main(["--debug", *command])
     except RecipeRunnerError as error:
         unknown = [problem.code for problem in error.problems if problem.code not in CODES or not problem.message]
-        return f"problems without a message or code: {unknown}" if unknown else ""
+        return "refused", f"problems without a message or code: {unknown}" if unknown else ""
     except SystemExit as error:
         status = error.code
     except Hang:
-        return f"it hangs: {command}"
+        return "failed", f"it hangs: {command}"
     except BaseException:  # noqa: BLE001 - whatever it is, this is the document
-        return traceback.format_exc()
+        return "failed", traceback.format_exc()
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    return "" if status in (0, 1, 2, 3) else f"status {status}"
+    if status == 0:
+        return "accepted", ""
+    return "refused", "" if status in (1, 2, 3) else f"status {status}"
 
 
 def _bark(*_: object) -> None:

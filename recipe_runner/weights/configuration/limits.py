@@ -90,7 +90,8 @@ def excesses(name: str, tree: Mapping[str, Any]) -> Iterator[Fault]:
 
 def unfounded(config: Mapping[str, Any], tensors: int) -> Iterator[Fault]:
     """What a model's configuration asks for that `tensors` tensors cannot fill: no module is without one."""
-    product, factors = 1, []
+    product = 1
+    factors: list[str] = []
     for key, value in config.items():
         number = _largest(key, value)
         if number is None:
