@@ -119,7 +119,7 @@ def _at(tree: Any, path: Sequence[Any]) -> Any:
 
 def as_json(tree: Any, source: random.Random) -> bytes:
     """JSON as strangers write it: with letters outside Unicode, NaN, and here and there a key twice."""
-    text = json.dumps(tree, indent=source.choice((None, 2)), ensure_ascii=source.random() < 0.5)
+    text = json.dumps(tree, indent=source.choice((None, 2)), ensure_ascii=source.random() < 0.5, default=str)
     if source.random() < 0.1 and text.startswith("{") and len(text) > 2:
         text = "{" + text[1:-1] + ", " + text[1:]
     return text.encode("utf-8", "surrogatepass")
