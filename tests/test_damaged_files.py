@@ -110,6 +110,32 @@ def test_a_malicious_pickle_runs_nothing_allowed_or_not(
     (folder / "harm").rmdir()
 
 
+@pytest.mark.parametrize("length", [300, 1_900, 5_000])
+def test_a_name_longer_than_a_files_is_refused_wherever_it_stands(
+    folder: Path, length: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    name = "x" * length
+    (folder / "long").mkdir(exist_ok=True)
+    (folder / "long" / "model_index.json").write_text(
+        f'{{"_class_name": "StableDiffusionPipeline", "{name}": ["diffusers", "AutoencoderKL"]}}'
+    )
+    part = "base: {model: demo/model, components: {vae: {model: demo/model"
+    for text in (
+        "base: {model: long}\n",
+        f"{part}, subfolder: {name}}}}}}}\n",
+        f"{part}, weight_name: {name}}}}}}}\n",
+        f"{part}, weight_name: {'a/' * length}b}}}}}}\n",
+        f"base: {{model: demo/{name}}}\n",
+        f"base: {{model: demo/model}}\nadapters: {{a: {{kind: lora, model: {name}.safetensors}}}}\n",
+        KINDS["ip adapter"].replace("demo/inputs/red-heart.png", f"{name}.png"),
+    ):
+        (folder / "long.yaml").write_text(f"recipe: 1\nname: r\n{text}prompts: [{{prompt: a}}]\n")
+        answer = call(capsys, "plan", "long.yaml")
+        assert answer.status in (0, 1, 3), (text[:80], answer)
+    assert call(capsys, "inspect", "long").status in (1, 3)
+
+
 NUMPY_HEADERS = [
     # Each is raised about by another part of Python: the tokenizer, the parser, the compiler, numpy, mmap.
     b"{'descr': '<f4', 'shape': (512,), }  ': (((",

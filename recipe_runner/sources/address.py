@@ -177,6 +177,10 @@ def _path(address: str, folder: Path) -> Path | None:
     return path
 
 
+_LONGEST_NAME = 255
+_LONGEST_PATH = 2_000
+
+
 def inside(root: Folder, name: str, what: str) -> str:
     """`name` as a clean POSIX path inside `root`; E405 when it points out of it.
 
@@ -186,6 +190,10 @@ def inside(root: Folder, name: str, what: str) -> str:
     foreign = not parts or ".." in parts or name.startswith(("/", "~")) or "\\" in name or ":" in parts[0]
     if foreign or any(ord(character) < ord(" ") for character in name):
         raise refused("E405", f"{what} {name!r} points outside {root.name}", "give a path inside the source")
+    if len(name) > _LONGEST_PATH or any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in parts):
+        raise refused(
+            "E405", f"{what} {name[:60]!r}… is longer than a file's name can be", "give a path inside the source"
+        )
     return PurePosixPath(name).as_posix()
 
 

@@ -27,7 +27,7 @@ from recipe_runner.sources.source import Address
 
 INDEX = "model_index.json"
 _MOST_SHOWN = 3
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 PIPELINE_MODULES = frozenset({
     "audioldm2", "bria", "chroma", "cogview3", "deepfloyd_if", "flux", "hunyuandit", "ip_adapter", "kandinsky",
     "kolors", "latent_diffusion", "ltx", "ltx2", "musicldm", "paint_by_example", "pixart_alpha", "sana", "shap_e",

@@ -375,6 +375,6 @@ def told(findings: Sequence[Finding]) -> str:
     """Findings for a person, each with its document."""
     return "\n\n".join(
         f"{finding.kind}, number {finding.number}, {' '.join(finding.command)}\n{finding.document[:4_000]!r}\n"
-        f"{finding.reason}"
+        f"{finding.reason[-4_000:]}"
         for finding in findings
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.containers import gguf_bytes, torch_zip
 from support.safetensors_bytes import whole
 
 from recipe_runner.weights.files.contents import Contents
+from recipe_runner.weights.identify.folder import identify
 from recipe_runner.weights.identify.identity import Identity, identify_contents, identify_file
 from recipe_runner.weights.modules import Shape
 
@@ -124,3 +126,12 @@ def test_a_lie_about_a_length_reads_no_gigabytes(tmp_path: Path) -> None:
         before = int(io_counts.read_text().split()[1])
         assert identify_file(path).broken
         assert int(io_counts.read_text().split()[1]) - before < 150_000_000
+
+
+@pytest.mark.parametrize("name", ["x" * 70_000, "a\x00b", "../a.safetensors", "", ".", "\ud800"])
+def test_an_index_that_names_no_file_of_its_folder_is_broken(name: str, tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": name}}))
+    (found,) = identify(index)
+    assert "1 of 1 shards that are not there" in found.broken
+    assert len(found.broken) < 300

@@ -47,9 +47,11 @@ def _indexed(path: Path) -> Identity:
     if not isinstance(named, Mapping) or not all(isinstance(shard, str) for shard in named.values()):
         return _broken(path, tree if isinstance(tree, str) else f"{path.name} has no weight_map of tensors to files")
     shards = sorted({str(shard) for shard in named.values()})
-    absent = [shard for shard in shards if "/" in shard or not (path.parent / shard).is_file()]
+    # By the folder's own names: a stranger's may be none that can be asked for.
+    there = {entry.name for entry in path.parent.iterdir() if entry.is_file()}
+    absent = [shard for shard in shards if shard not in there]
     if absent:
-        return _broken(path, f"it names {len(absent)} of {len(shards)} shards that are not there: {absent[0]}")
+        return _broken(path, f"it names {len(absent)} of {len(shards)} shards that are not there: {absent[0][:200]}")
     try:
         contents = _joined([read_contents(path.parent / shard) for shard in shards])
     except WeightsError as error:
@@ -172,10 +174,11 @@ def _pipeline(path: Path) -> Identity:
     problems: list[str] = []
     family, tensors, parameters = None, 0, 0
     dtypes: dict[str, int] = {}
+    folders = {entry.name for entry in path.iterdir() if entry.is_dir()}
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list) or len(value) != 2 or value[1] is None:  # noqa: PLR2004
             continue
-        there = (path / name).is_dir()
+        there = name in folders
         part = _component(path / name) if there else None
         if part is None:
             problems.append(f"{name} has no configuration" if there else f"it has no folder {name}")
