@@ -17,7 +17,7 @@ from support.model_tables import ENCODERS, MODELS
 
 from recipe_runner.plan.adapters.base_parts import base_parts
 from recipe_runner.plan.resolve_base import resolve_base
-from recipe_runner.problems.place import Place
+from recipe_runner.problems.place import NOWHERE
 from recipe_runner.recipe.types.recipe import Base
 from recipe_runner.weights.configuration import contradictions, excesses, impossible, unfounded
 from recipe_runner.weights.configuration.facts import _TABLES, Fact
@@ -44,9 +44,7 @@ def test_every_fact_of_a_class_is_noticed_when_it_is_wrong(
     folder: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     model = shutil.copytree(request.getfixturevalue(folder), tmp_path / "model", symlinks=True)
-    base = resolve_base(
-        Base.model_validate({"model": str(model)}), tmp_path, Place("", 0, 0, "", 1), allow_pickle=False
-    )
+    base = resolve_base(Base.model_validate({"model": str(model)}), tmp_path, NOWHERE, allow_pickle=False)
     noticed = 0
     for name, part in base_parts(base).items():
         file = model / name / "config.json"

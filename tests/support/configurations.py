@@ -8,7 +8,7 @@ from typing import Any
 
 from recipe_runner.plan.checks.configurations import check_base_configurations, check_vocabularies
 from recipe_runner.plan.resolve_base import resolve_base
-from recipe_runner.problems.place import Place
+from recipe_runner.problems.place import NOWHERE
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 from recipe_runner.recipe.types.recipe import Base
 
@@ -23,7 +23,7 @@ def problems_of(model: Path, **base: Any) -> tuple[Problem, ...]:
     """What is found wrong with a base while it is resolved and its files are looked into."""
     wanted = Base.model_validate({"model": str(model), **base})
     try:
-        found = resolve_base(wanted, model.parent, Place("", 0, 0, "", 1), allow_pickle=False)
+        found = resolve_base(wanted, model.parent, NOWHERE, allow_pickle=False)
         check_base_configurations(found)
         check_vocabularies(found)
     except RecipeRunnerError as error:
