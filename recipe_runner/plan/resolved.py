@@ -21,7 +21,7 @@ from recipe_runner.sources.source import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.weights.ip_adapter import Shown
+    from recipe_runner.weights.ip_adapter import ImagePromptShape
     from recipe_runner.weights.lora import LoraLayout
 
 AnySource = Source | Unresolved
@@ -106,7 +106,7 @@ class ResolvedImagePrompt:
     """
 
     name: str
-    shown: Shown | None
+    shown: ImagePromptShape | None
     pictures: tuple[AnySource, ...] = ()
     embeds: tuple[AnySource, ...] = ()
     encoder: ResolvedComponent | None = None
@@ -121,7 +121,7 @@ class ResolvedImagePrompt:
         """How many images it is shown; a guess while `shown` is not known."""
         return self.shown.count if self.shown is not None else len(self.pictures) or len(self.embeds)
 
-    def require_shown(self) -> Shown:
+    def require_shown(self) -> ImagePromptShape:
         """What to make of it, once its adapter was found."""
         if self.shown is None:
             message = f"BUG: what adapter {self.name} reads is not known"

@@ -20,7 +20,7 @@ from recipe_runner.plan.resolved import (
     ResolvedTextualInversion,
 )
 from recipe_runner.runtime.operations import Workshop
-from recipe_runner.weights.ip_adapter import Shown
+from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ def plan() -> Plan:
     """A plan in which every operation takes all that it can."""
     file, other = make.source("a", "a" * 64), make.source("b", "b" * 64)
     encoder = ResolvedComponent(source=other)
-    shown = Shown(count=1, features="hidden_states", faces=True, patches=True, negative=True, paired=True)
+    shown = ImagePromptShape(count=1, features="hidden_states", faces=True, patches=True, negative=True, paired=True)
     prompt = ResolvedImagePrompt(
         name="look",
         shown=shown,

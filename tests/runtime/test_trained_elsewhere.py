@@ -176,7 +176,7 @@ def test_large_numbers_are_finite(tmp_path: Path) -> None:
     tensors, _ = kinds.file_of({"linear": kinds.lora}, model, 1)
     tensors["lora_unet_linear.lora_up.weight"] = torch.full((18, 3), 60000.0, dtype=torch.float16)
     save_file(tensors, tmp_path / "x.safetensors")
-    assert read(model, tmp_path / "x.safetensors").layout.landed() == {"unet": 3}
+    assert read(model, tmp_path / "x.safetensors").layout.tensor_counts() == {"unet": 3}
 
 
 def test_whole_numbers_are_refused_while_planning_and_running(sd15_folder: Path, tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_what_a_pickle_holds_beside_tensors_is_named(tmp_path: Path) -> None:
             read(model, tmp_path / "x.pt")
         assert caught.value.problems[0].code == "E607"
     torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "x.pt")
-    assert read(model, tmp_path / "x.pt").layout.landed() == {"unet": len(tensors)}
+    assert read(model, tmp_path / "x.pt").layout.tensor_counts() == {"unet": len(tensors)}

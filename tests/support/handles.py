@@ -19,7 +19,7 @@ from recipe_runner.plan.resolved import (
     ResolvedTextualInversion,
 )
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.ip_adapter import Shown
+from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 
 def source(root: Path) -> Source:
@@ -73,5 +73,5 @@ def ip_adapter_model(path: Path, name: str = "look", **changes: Any) -> Resolved
 def shown_picture(name: str, encoder: ResolvedComponent, path: Path, *, hidden: bool = False) -> ResolvedImagePrompt:
     """One picture for the IP-Adapter called `name`, of which it reads the hidden states or the projected embedding."""
     features = "hidden_states" if hidden else "image_embeds"
-    shown = Shown(count=1, features=features, faces=False, patches=hidden, negative=True)  # type: ignore[arg-type]
+    shown = ImagePromptShape(count=1, features=features, faces=False, patches=hidden, negative=True)  # type: ignore[arg-type]
     return ResolvedImagePrompt(name=name, shown=shown, pictures=(file_source(path),), encoder=encoder)

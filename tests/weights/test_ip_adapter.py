@@ -65,7 +65,7 @@ def test_the_files_of_h94(variant: str, tokens: int, image: int, face: int, coun
     shapes = sd15_file(variant)
     layout = read_ip_adapter(shapes, "adapter look")
     assert (layout.variant, layout.tokens, layout.image_width, layout.face_width) == (variant, tokens, image, face)
-    assert (layout.made_for, layout.landed(), sum(counts.values())) == ("SD 1.x", counts, layout.tensor_count)
+    assert (layout.made_for, layout.tensor_counts(), sum(counts.values())) == ("SD 1.x", counts, layout.tensor_count)
     places = fit_ip_adapter(layout, shapes, sd15_modules(), "adapter look")
     assert [place.number for place in places if place.acts] == list(range(1, 33, 2))
 

@@ -47,7 +47,7 @@ def test_layout(path: Path) -> None:
     expected = tree["expect"]
     found = {
         "layout": layout.layout,
-        "landed": layout.landed(),
+        "landed": layout.tensor_counts(),
         "kinds": sorted({module.kind for module in layout.modules}),
         "modules": {f"{m.component}.{m.module}": dict(m.tensors) for m in layout.modules},
     }
@@ -87,7 +87,7 @@ def whole_kohya(family: str, components: dict[str, str]) -> dict[str, Shape]:
 def test_every_module_of_a_base_can_be_named_as_kohya_does(family: str, components: dict[str, str]) -> None:
     shapes = whole_kohya(family, components)
     layout = require_whole(read_layout(shapes, table(family)), "adapter x")
-    assert sum(layout.landed().values()) == len(shapes)
+    assert sum(layout.tensor_counts().values()) == len(shapes)
     assert len({(m.component, m.module) for m in layout.modules}) == len(layout.modules) == len(shapes) // 3
 
 
@@ -176,7 +176,7 @@ def test_fused_flux_tensors_are_cut_as_diffusers_cuts_them() -> None:
 def test_a_real_file_lands_whole(name: str, layout: str, landed: dict[str, int], kind: str) -> None:
     header = read_header(REAL / f"{name}.safetensors")
     found = require_whole(read_layout(header.shapes, table("sd1"), metadata=header.metadata), f"adapter {name}")
-    assert (found.layout, found.landed()) == (layout, landed)
+    assert (found.layout, found.tensor_counts()) == (layout, landed)
     assert {module.kind for module in found.modules} == {kind}
     assert sorted(accounted(found)) == sorted(header.tensors)
 
@@ -197,7 +197,7 @@ def test_a_real_file_of_another_family_is_refused_with_the_reason() -> None:
     assert problem.hint == (
         "this LoRA was trained on SD 2.x (cross-attention width 1024); the base is SD 1.x (cross-attention width 768)"
     )
-    assert require_whole(read_layout(header.shapes, table("sd2")), "adapter x").landed() == {"unet": 256}
+    assert require_whole(read_layout(header.shapes, table("sd2")), "adapter x").tensor_counts() == {"unet": 256}
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files of ../shared/data are not here")
@@ -248,7 +248,7 @@ def test_a_lora_of_what_the_base_lacks_is_told() -> None:
     assert not read_layout(shapes, table("flux1")).advice
     modules = {own: shape for own, shape in table("flux1")["transformer"].items() if "guidance" not in own}
     found = read_layout(shapes, {"transformer": modules})
-    assert found.landed() == {"transformer": 2}
+    assert found.tensor_counts() == {"transformer": 2}
     assert found.advice.startswith("this LoRA was trained on a model that is told the guidance, as FLUX.1 dev is")
     motion = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in"
     shapes = {f"{motion}.lora_A.weight": (4, 320), f"{motion}.lora_B.weight": (320, 4)}
@@ -266,7 +266,7 @@ def test_a_lora_of_what_the_base_lacks_is_told() -> None:
 def test_t5_is_found_wherever_the_base_has_it(stem: str, component: str) -> None:
     modules = {"encoder.block.0.layer.0.SelfAttention.q": (64, 64)}
     base = {"transformer": {"x": (4, 4)}, "text_encoder": {"encoder.layers.0.mlp.fc1": (4, 4)}, component: modules}
-    assert read_layout(kohya(stem, (4, 64), (64, 4)), base).landed() == {component: 3}
+    assert read_layout(kohya(stem, (4, 64), (64, 4)), base).tensor_counts() == {component: 3}
 
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"

@@ -14,7 +14,7 @@ from recipe_runner.weights.ip_adapter import (
     IpAdapterLayout,
     check_encoder,
     check_family,
-    check_shown,
+    check_image_prompt,
     expand_ip_scale,
     fit_ip_adapter,
     identify_ip_adapter,
@@ -62,7 +62,7 @@ def test_the_files_for_flux(shapes: dict[str, Shape], naming: str, tokens: int) 
     model = flux()
     layout, modules = landed(shapes, model)
     assert (layout.variant, layout.naming, layout.tokens, layout.image_width) == ("flux", naming, tokens, 768)
-    assert (layout.made_for, layout.landed()) == ("Flux", {"transformer": 4 * 19, "image_proj": 4})
+    assert (layout.made_for, layout.tensor_counts()) == ("Flux", {"transformer": 4 * 19, "image_proj": 4})
     single = [name for name in model.attn_processors if not name.startswith("single")]
     assert [f"{module}.processor" for module in modules] == single
 
@@ -72,7 +72,7 @@ def test_the_files_for_stable_diffusion_3(shapes: dict[str, Shape], naming: str)
     model = sd35()
     layout, modules = landed(shapes, model)
     assert (layout.variant, layout.naming, layout.tokens, layout.image_width) == ("sd3", naming, 64, 1152)
-    assert layout.landed() == {"transformer": 7 * 38, "image_proj": 1 + 6 + 4 + 4 * 13}
+    assert layout.tensor_counts() == {"transformer": 7 * 38, "image_proj": 1 + 6 + 4 + 4 * 13}
     assert [f"{module}.processor" for module in modules] == list(model.attn_processors)
 
 
@@ -195,10 +195,10 @@ def test_what_an_embedding_means(
     layout = read_ip_adapter(shapes, "adapter look")
     if not count:
         with pytest.raises(RecipeRunnerError) as caught:
-            check_shown(layout, 0, [("x.npy", embedding)], "adapter look")
+            check_image_prompt(layout, 0, [("x.npy", embedding)], "adapter look")
         assert caught.value.problems[0].code == "E646"
         return
-    shown = check_shown(layout, 0, [("x.npy", embedding)], "adapter look")
+    shown = check_image_prompt(layout, 0, [("x.npy", embedding)], "adapter look")
     assert (shown.count, shown.negative) == (count, negative)
 
 

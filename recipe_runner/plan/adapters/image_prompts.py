@@ -27,11 +27,11 @@ from recipe_runner.sources.missing import SourceMissing, unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.image_embeds import embeds_shape, is_embeds
 from recipe_runner.weights.ip_adapter import (
+    ImagePromptShape,
     IpAdapterLayout,
-    Shown,
     check_abilities,
     check_encoder,
-    check_shown,
+    check_image_prompt,
     family_of_pipeline,
 )
 from recipe_runner.weights.modules import Shape
@@ -169,14 +169,16 @@ def check_together(
                     raise WeightsError.of("E646", message, hint)
 
 
-def _shown(reader: Reader, pictures: int, embeds: Sequence[tuple[Given, AnySource]], label: str) -> Shown | None:
+def _shown(
+    reader: Reader, pictures: int, embeds: Sequence[tuple[Given, AnySource]], label: str
+) -> ImagePromptShape | None:
     """What the adapter makes of them; None while its file, or an embedding, is not on this machine."""
     shapes: list[tuple[str, Shape]] = []
     for file, source in embeds:
         if not isinstance(source, Source):
             return None
         shapes.append((file.address, embeds_shape(source.path(source.files[0].name), file.address)))
-    return None if reader.layout is None else check_shown(reader.layout, pictures, shapes, label)
+    return None if reader.layout is None else check_image_prompt(reader.layout, pictures, shapes, label)
 
 
 def _face_models() -> AnySource:
@@ -186,7 +188,7 @@ def _face_models() -> AnySource:
         return unresolved(error, address=ADDRESS)
 
 
-def _encoder(reader: Reader, shown: Shown | None, label: str) -> ResolvedComponent | None:
+def _encoder(reader: Reader, shown: ImagePromptShape | None, label: str) -> ResolvedComponent | None:
     if shown is not None and shown.features is None:
         return None
     with at(reader.encoder_origin):

@@ -106,7 +106,7 @@ def _decide(name: str, adapter: IpAdapter, surroundings: Surroundings, origin: P
             source=weights,
             shortcut=_shortcut(adapter, weights),
             masks=tuple(find_each(masks, surroundings)),
-            tensors=None if layout is None else layout.landed(),
+            tensors=None if layout is None else layout.tensor_counts(),
             origin=origin,
         ),
         places=None if places is None or modules is None else (places, modules),

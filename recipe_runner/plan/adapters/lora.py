@@ -80,7 +80,7 @@ def _decide(
         source=source,
         config=config,
         layout=layout,
-        tensors=None if layout is None else layout.landed(),
+        tensors=None if layout is None else layout.tensor_counts(),
         tokens={} if layout is None else vector_counts(layout.embeddings),
         origin=origin,
         **{option: getattr(lora, option) for option in ResolvedLora.OPTIONS},

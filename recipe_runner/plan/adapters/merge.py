@@ -39,7 +39,7 @@ def _decide(name: str, merge: Merge, members: Sequence[ResolvedLora], origin: Pl
         name=name,
         members=tuple(members),
         layout=layout,
-        tensors=None if layout is None else layout.landed(),
+        tensors=None if layout is None else layout.tensor_counts(),
         origin=origin,
         **{option: getattr(merge, option) for option in ResolvedMerge.OPTIONS},
     )

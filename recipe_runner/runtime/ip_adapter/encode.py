@@ -19,7 +19,7 @@ from recipe_runner.runtime.load.tensors import read_tensors
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
 from recipe_runner.weights.files.image_embeds import embeds_shape, read_array
-from recipe_runner.weights.ip_adapter import Shown
+from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _encoded(prompt: ResolvedImagePrompt, pictures: list[Image.Image], encoders:
     return Pair(embeds[None], negative[None])
 
 
-def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: Shown) -> Pair:
+def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: ImagePromptShape) -> Pair:
     """The embeddings of every file as one, whatever leading dimensions each has."""
     dimensions = 4 if shown.patches else 3
     positives, negatives = [], []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from recipe_runner.runtime.lora.deltas_of_base import Roles, glora, ia3, oft
-from recipe_runner.weights.lora import Kind, Rows
+from recipe_runner.weights.lora import DeltaKind, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Difference:
     """
 
     module: str
-    kind: Kind
+    kind: DeltaKind
     tensors: Mapping[str, torch.Tensor]
     factor: float
     rows: Rows | None = None
@@ -178,7 +178,7 @@ def _norm(roles: Roles, factor: float) -> torch.Tensor:
     return factor * roles["w_norm"]
 
 
-_DELTAS: Mapping[Kind, Callable[[Roles, float], torch.Tensor]] = {
+_DELTAS: Mapping[DeltaKind, Callable[[Roles, float], torch.Tensor]] = {
     "lora": _lora,
     "loha": _loha,
     "lokr": _lokr,
@@ -188,5 +188,5 @@ _DELTAS: Mapping[Kind, Callable[[Roles, float], torch.Tensor]] = {
 """`weights.lora.FORMULAS`: the delta as a matrix [out, in * kh * kw], or a vector. The number is alpha / rank, which is
 taken in while the tensors are small."""
 
-_OF_BASE: Mapping[Kind, Callable[[Roles, torch.Tensor], torch.Tensor]] = {"glora": glora, "ia3": ia3, "oft": oft}
+_OF_BASE: Mapping[DeltaKind, Callable[[Roles, torch.Tensor], torch.Tensor]] = {"glora": glora, "ia3": ia3, "oft": oft}
 """The same where the delta depends on the base's weight."""

@@ -66,7 +66,7 @@ class Loras:
         if not isinstance(adapter, _Model):
             return {}
         layout = self._translate(adapter).layout
-        return {part: (count, count) for part, count in layout.landed().items()}
+        return {part: (count, count) for part, count in layout.tensor_counts().items()}
 
     def learned(self, adapter: ResolvedLora) -> Mapping[str, Mapping[str, torch.Tensor]]:
         """The learned tokens that the adapter's file brings along: token to text encoder to vectors [number, width]."""

@@ -14,7 +14,7 @@ from recipe_runner.pipelines.family import FLUX1
 from recipe_runner.pipelines.family import SD3 as MODEL_SD3
 from recipe_runner.weights.ip_adapter.places import AttentionPlace, joint_attentions, unet_attentions
 from recipe_runner.weights.ip_adapter.projection import flux_sizes, rows, unet_sizes
-from recipe_runner.weights.ip_adapter.sizes import HEAD, Row, Sizes
+from recipe_runner.weights.ip_adapter.sizes import HEAD, Sizes, TensorRow
 from recipe_runner.weights.ip_adapter.time_projection import time_rows, time_sizes
 from recipe_runner.weights.ip_adapter.variants import FLUX as FLUX_ADAPTER
 from recipe_runner.weights.ip_adapter.variants import SD3 as SD3_ADAPTER
@@ -53,7 +53,7 @@ class AdapterFamily:
     attention: str
     mark: re.Pattern[str] | None
     sizes: Callable[[Mapping[str, Shape]], Sizes | None]
-    rows: Callable[[Sizes], Iterator[Row]]
+    rows: Callable[[Sizes], Iterator[TensorRow]]
     parameters: Callable[[int, Sizes, Mapping[str, Shape]], dict[str, Shape]]
     places: Callable[[Modules], tuple[AttentionPlace, ...]]
     guidance: Guidance

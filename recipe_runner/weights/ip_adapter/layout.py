@@ -9,7 +9,14 @@ from typing import Literal
 from recipe_runner.pipelines.family import family_of_text_width
 from recipe_runner.weights.ip_adapter.families import UNET, AdapterFamily
 from recipe_runner.weights.ip_adapter.sizes import Sizes
-from recipe_runner.weights.ip_adapter.variants import FEATURES, NAMES, READINGS, Features, Reading, Variant
+from recipe_runner.weights.ip_adapter.variants import (
+    FEATURES,
+    NAMES,
+    READINGS,
+    AdapterVariant,
+    EncoderReading,
+    Features,
+)
 from recipe_runner.weights.lora.family import CROSS_ATTENTION
 
 Projection = Literal["to_q", "to_k", "to_v", "to_out"]
@@ -50,7 +57,7 @@ class IpAdapterLayout:
         return self.family.model or (by_width.name if by_width is not None else None)
 
     @property
-    def variant(self) -> Variant:
+    def variant(self) -> AdapterVariant:
         """Which image projection it has."""
         return self.sizes.variant
 
@@ -92,7 +99,7 @@ class IpAdapterLayout:
         return FEATURES[self.variant]
 
     @property
-    def reading(self) -> Reading | None:
+    def reading(self) -> EncoderReading | None:
         """How it reads an image encoder."""
         return None if self.features is None else READINGS[self.features]
 
@@ -101,7 +108,7 @@ class IpAdapterLayout:
         """Whether it reads the image encoder's hidden states, one for each patch, and not the projected embedding."""
         return self.reading is not None and self.reading.patches
 
-    def landed(self) -> dict[str, int]:
+    def tensor_counts(self) -> dict[str, int]:
         """By component, how many tensors of a whole file land there; a LoRA's factors are tensors of the UNet."""
         layers = sum(map(len, self.layers.values()))
         return {self.family.component: layers + 2 * len(self.lora), "image_proj": len(self.projection)}

@@ -14,7 +14,7 @@ from recipe_runner.weights.modules import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ImagePromptShape:
     """What an adapter is shown for one prompt, checked.
 
     Attributes:
@@ -36,7 +36,9 @@ class Shown:
     guidance: Guidance = "guidance_scale"
 
 
-def check_shown(layout: IpAdapterLayout, pictures: int, embeds: Sequence[tuple[str, Shape]], label: str) -> Shown:
+def check_image_prompt(
+    layout: IpAdapterLayout, pictures: int, embeds: Sequence[tuple[str, Shape]], label: str
+) -> ImagePromptShape:
     """What the adapter makes of so many `pictures`, and of embeddings given by address and shape.
 
     Raises:
@@ -54,7 +56,7 @@ def check_shown(layout: IpAdapterLayout, pictures: int, embeds: Sequence[tuple[s
         message = f"{label}: {layout.name} reads pictures or embeddings, and both are given"
         raise WeightsError.of("E645", message, "remove one of the two; only FaceID Plus needs both")
     reading = layout.reading if pictures else None
-    return Shown(
+    return ImagePromptShape(
         count=given.count if embeds else pictures,
         features=None if reading is None else layout.features,
         faces=face and not embeds,

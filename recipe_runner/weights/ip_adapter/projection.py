@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from recipe_runner.weights.ip_adapter.sizes import HEAD, Resampler, Row, Sizes, depth, linear, norm, size
+from recipe_runner.weights.ip_adapter.sizes import HEAD, Resampler, Sizes, TensorRow, depth, linear, norm, size
 from recipe_runner.weights.ip_adapter.variants import FLUX
 from recipe_runner.weights.modules import Shape
 
@@ -97,7 +97,7 @@ def _resampler(shapes: Mapping[str, Shape], prefix: str, width: int) -> Resample
     )
 
 
-def rows(sizes: Sizes) -> Iterator[Row]:
+def rows(sizes: Sizes) -> Iterator[TensorRow]:
     """Every tensor of a projection of these sizes."""
     cross = sizes.cross_width
     hidden, read, face = sizes.hidden or 0, sizes.image_width or 0, sizes.face_width or 0
@@ -130,7 +130,7 @@ def rows(sizes: Sizes) -> Iterator[Row]:
         yield from _block(f"{prefix}layers.{number}", f"layers.{number}", sizes.resampler)
 
 
-def _block(key: str, name: str, sizes: Resampler) -> Iterator[Row]:
+def _block(key: str, name: str, sizes: Resampler) -> Iterator[TensorRow]:
     width, inner = sizes.width, sizes.heads * HEAD
     yield from norm(f"{key}.0.norm1", f"{name}.ln0", width)
     yield from norm(f"{key}.0.norm2", f"{name}.ln1", width)

@@ -47,7 +47,7 @@ def identify_ip_adapter(shapes: Mapping[str, Shape]) -> IpAdapterLayout | str:
     if sizes.variant == "faceid" and f"{ATTENTION}0.to_k_ip.weight" in shapes:
         # FaceID's projection with a layer for every attention, where a UNet's files count self-attentions without one.
         return OF_INSTANTX
-    return _Reader(family, sizes, prefix, shapes).layout()
+    return _FileReader(family, sizes, prefix, shapes).layout()
 
 
 def read_ip_adapter(shapes: Mapping[str, Shape], label: str) -> IpAdapterLayout:
@@ -81,7 +81,7 @@ def _no_projection(shapes: Mapping[str, Shape]) -> str:
     return f"it is no IP-Adapter ({what})"
 
 
-class _Reader:
+class _FileReader:
     """The tensors of a file of one family, sorted by the part that they belong to."""
 
     def __init__(self, family: AdapterFamily, sizes: Sizes, prefix: str, shapes: Mapping[str, Shape]) -> None:

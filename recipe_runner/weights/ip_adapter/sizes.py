@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from recipe_runner.weights.ip_adapter.variants import Variant
+from recipe_runner.weights.ip_adapter.variants import AdapterVariant
 from recipe_runner.weights.modules import Shape
 
 HEAD = 64
 """Channels of a resampler's head: fixed in every implementation."""
 
-Row = tuple[str, Shape, tuple[str, ...]]
+TensorRow = tuple[str, Shape, tuple[str, ...]]
 """A tensor: its key in the file without the projection's prefix, its shape, and the parameters that it fills."""
 
 
@@ -36,7 +36,7 @@ class Sizes:
     bear the names of diffusers' class already.
     """
 
-    variant: Variant
+    variant: AdapterVariant
     tokens: int
     image_width: int | None
     face_width: int | None
@@ -63,13 +63,13 @@ def size(shapes: Mapping[str, Shape], key: str, dimension: int) -> int:
     return shape[dimension]
 
 
-def linear(key: str, name: str, rows: int, columns: int) -> Iterator[Row]:
+def linear(key: str, name: str, rows: int, columns: int) -> Iterator[TensorRow]:
     """A layer with a bias."""
     yield f"{key}.weight", (rows, columns), (f"{name}.weight",)
     yield f"{key}.bias", (rows,), (f"{name}.bias",)
 
 
-def norm(key: str, name: str, width: int) -> Iterator[Row]:
+def norm(key: str, name: str, width: int) -> Iterator[TensorRow]:
     """A layer norm."""
     yield f"{key}.weight", (width,), (f"{name}.weight",)
     yield f"{key}.bias", (width,), (f"{name}.bias",)

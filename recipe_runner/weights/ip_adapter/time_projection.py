@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from recipe_runner.weights.ip_adapter.sizes import HEAD, Resampler, Row, Sizes, depth, linear, norm, size
+from recipe_runner.weights.ip_adapter.sizes import HEAD, Resampler, Sizes, TensorRow, depth, linear, norm, size
 from recipe_runner.weights.modules import Shape
 
 _INSTANTX = {
@@ -53,7 +53,7 @@ def time_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
     )
 
 
-def time_rows(sizes: Sizes) -> Iterator[Row]:
+def time_rows(sizes: Sizes) -> Iterator[TensorRow]:
     """Every tensor of a projection of these sizes."""
     if sizes.resampler is None:
         message = "BUG: a projection for Stable Diffusion 3 without a resampler"
@@ -72,7 +72,7 @@ def time_rows(sizes: Sizes) -> Iterator[Row]:
             yield f"layers.{number}.{key}", shape, (f"layers.{number}.{parameter}",)
 
 
-def _block(sizes: Resampler) -> Iterator[Row]:
+def _block(sizes: Resampler) -> Iterator[TensorRow]:
     width, inner = sizes.width, sizes.heads * HEAD
     for name in ("ln0", "ln1", "adaln_norm"):
         yield from norm(name, name, width)

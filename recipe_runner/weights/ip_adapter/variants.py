@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Variant = Literal["base", "plus", "full", "faceid", "faceid_plus", "flux", "sd3"]
+AdapterVariant = Literal["base", "plus", "full", "faceid", "faceid_plus", "flux", "sd3"]
 
 FLUX: Final = "flux"
 SD3: Final = "sd3"
 
-NAMES: Mapping[Variant, str] = {
+NAMES: Mapping[AdapterVariant, str] = {
     "base": "IP-Adapter",
     "plus": "IP-Adapter Plus",
     "full": "IP-Adapter Full Face",
@@ -26,7 +26,7 @@ Features = Literal["image_embeds", "hidden_states", "flux_image_embeds", "siglip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class EncoderReading:
     """How an image encoder is read.
 
     Attributes:
@@ -51,22 +51,22 @@ class Reading:
 
 _CLIP, _SIGLIP = ("CLIPVisionModelWithProjection", "CLIPModel"), ("SiglipVisionModel", "SiglipModel")
 
-READINGS: Mapping[Features, Reading] = {
-    "image_embeds": Reading(
+READINGS: Mapping[Features, EncoderReading] = {
+    "image_embeds": EncoderReading(
         encoder=_CLIP[0], whole=_CLIP[1], width="projection_dim", default=512, patches=False, zeros=True
     ),
-    "hidden_states": Reading(
+    "hidden_states": EncoderReading(
         encoder=_CLIP[0], whole=_CLIP[1], width="hidden_size", default=768, patches=True, zeros=False
     ),
-    "flux_image_embeds": Reading(
+    "flux_image_embeds": EncoderReading(
         encoder=_CLIP[0], whole=_CLIP[1], width="projection_dim", default=512, patches=False, zeros=False
     ),
-    "siglip_hidden_states": Reading(
+    "siglip_hidden_states": EncoderReading(
         encoder=_SIGLIP[0], whole=_SIGLIP[1], width="hidden_size", default=768, patches=True, zeros=True, paired=True
     ),
 }
 
-FEATURES: Mapping[Variant, Features | None] = {
+FEATURES: Mapping[AdapterVariant, Features | None] = {
     "base": "image_embeds",
     "plus": "hidden_states",
     "full": "hidden_states",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipe_runner.weights.lora.layout import FORMULAS, Kind, LoraLayout, LoraModule, Rows
+from recipe_runner.weights.lora.layout import FORMULAS, DeltaKind, LoraLayout, LoraModule, Rows
 from recipe_runner.weights.lora.merged import SAME_RANK, merged_layout
 from recipe_runner.weights.lora.read import read_layout
 from recipe_runner.weights.lora.scales import expand_scales
@@ -12,7 +12,7 @@ __all__ = [
     "FORMULAS",
     "SAME_RANK",
     "AdapterMismatch",
-    "Kind",
+    "DeltaKind",
     "LoraLayout",
     "LoraModule",
     "Rows",

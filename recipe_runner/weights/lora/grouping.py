@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.weights.lora.dialects import Claim, claim
-from recipe_runner.weights.lora.fit import Clash, rank_of
+from recipe_runner.weights.lora.fit import ShapeMismatch, rank_of
 from recipe_runner.weights.lora.indexed import indexed_modules, is_indexed, is_list, listed_modules
 from recipe_runner.weights.lora.names import TEXT_ENCODERS, Names, Target, names_of
 from recipe_runner.weights.lora.roles import ROLES, foreign_reason, kind_of, split_key
@@ -16,7 +16,7 @@ _SECOND_COPY = "a second copy, under the original code's name, of what lands on 
 
 
 @dataclass(slots=True)
-class Account:
+class TensorLedger:
     """What has been said so far of the keys that do not land: a reason for each."""
 
     unmatched: dict[str, str] = field(default_factory=dict)
@@ -49,17 +49,19 @@ class _File:
     table: ModuleTable
     names: Mapping[str, Names]
     target: str | None
-    account: Account
+    ledger: TensorLedger
 
 
-def group_tensors(shapes: Mapping[str, Shape], table: ModuleTable, target: str | None, account: Account) -> list[Group]:
-    """All tensors by module, in the file's order; `account` gets every key whose name means no module."""
+def group_tensors(
+    shapes: Mapping[str, Shape], table: ModuleTable, target: str | None, ledger: TensorLedger
+) -> list[Group]:
+    """All tensors by module, in the file's order; `ledger` gets every key whose name means no module."""
     names = {component: names_of(component, modules) for component, modules in table.items()}
-    file = _File(shapes, table, names, target, account)
+    file = _File(shapes, table, names, target, ledger)
     groups = _numbered(file) if is_indexed(shapes) or is_list(shapes) else _named(file)
     for group in groups:
         if target not in (None, group.component):
-            account.drop(group.tensors.values(), for_another(group.component, target))
+            ledger.drop(group.tensors.values(), for_another(group.component, target))
     return [group for group in groups if target in (None, group.component)]
 
 
@@ -89,7 +91,7 @@ def _numbered(file: _File) -> list[Group]:
             blank = Group(component, Target(((module, None),)), "cloneofsimo", {})
             groups.setdefault((component, module), blank).tensors[role] = key
         else:
-            file.account.refuse([key], reasons.get(key, foreign_reason(key)))
+            file.ledger.refuse([key], reasons.get(key, foreign_reason(key)))
     return list(groups.values())
 
 
@@ -104,17 +106,17 @@ def _named(file: _File) -> list[Group]:
         group = _group(file, made, made.component or _component_of(file, chosen, made, tensors), tensors)
         if group is not None:
             place = (group.component, tuple(module for module, _ in group.target.pieces))
-            found[place] = _joined(found[place], group, file.account) if place in found else group
-    return list(_without_copies(found.values(), file.account))
+            found[place] = _joined(found[place], group, file.ledger) if place in found else group
+    return list(_without_copies(found.values(), file.ledger))
 
 
-def _without_copies(groups: Collection[Group], account: Account) -> Iterator[Group]:
+def _without_copies(groups: Collection[Group], ledger: TensorLedger) -> Iterator[Group]:
     """The groups but for fused tensors all of whose modules have tensors of their own: diffusers keeps those too."""
     own = {(group.component, group.target.pieces[0][0]) for group in groups if not group.target.origin}
     for group in groups:
         modules = [module for module, _ in group.target.pieces]
         if len(modules) > 1 and all((group.component, module) in own for module in modules):
-            account.drop(group.tensors.values(), _SECOND_COPY.format(", ".join(modules)))
+            ledger.drop(group.tensors.values(), _SECOND_COPY.format(", ".join(modules)))
         else:
             yield group
 
@@ -125,29 +127,29 @@ def _stems(file: _File) -> dict[str, dict[str, str]]:
     for key in file.shapes:
         split = split_key(key)
         if split is None:
-            file.account.refuse([key], foreign_reason(key))
+            file.ledger.refuse([key], foreign_reason(key))
         elif split.role in stems.setdefault(split.stem, {}):
             other = stems[split.stem][split.role]
-            file.account.refuse([key], f"{other} is a tensor of the same role for the same module")
+            file.ledger.refuse([key], f"{other} is a tensor of the same role for the same module")
         else:
             stems[split.stem][split.role] = key
     return stems
 
 
 def _group(file: _File, made: Claim, component: str, tensors: dict[str, str]) -> Group | None:
-    """The module that a claim means, or None with the reason in the account."""
+    """The module that a claim means, or None with the reason in the ledger."""
     if file.target not in (None, component):
-        file.account.drop(tensors.values(), for_another(component, file.target))
+        file.ledger.drop(tensors.values(), for_another(component, file.target))
     elif component not in file.names:
-        file.account.refuse(tensors.values(), f"the base has no {component}")
+        file.ledger.refuse(tensors.values(), f"the base has no {component}")
     else:
         found = made.look_up(file.names[component])
         if found is not None:
             return Group(component, found, made.layout, tensors)
         if component in TEXT_ENCODERS and made.name.endswith("text_projection"):
-            file.account.drop(tensors.values(), f"the base's {component} has no projection, and nothing reads one")
+            file.ledger.drop(tensors.values(), f"the base's {component} has no projection, and nothing reads one")
             return None
-        file.account.refuse(tensors.values(), f"the base's {component} has no module {made.name}")
+        file.ledger.refuse(tensors.values(), f"the base's {component} has no module {made.name}")
     return None
 
 
@@ -183,12 +185,12 @@ def _fits(file: _File, found: Target, tensors: Mapping[str, str], modules: Modul
         return False
     try:
         rank_of(kind, {role: file.shapes[key] for role, key in tensors.items()}, whole_shape(found, modules))
-    except Clash:
+    except ShapeMismatch:
         return False
     return True
 
 
-def _joined(first: Group, second: Group, account: Account) -> Group:
+def _joined(first: Group, second: Group, ledger: TensorLedger) -> Group:
     """One group of two spellings of one module: their roles together, or one of them when both have the same."""
     if not first.tensors.keys() & second.tensors.keys():
         first.tensors.update(second.tensors)
@@ -197,7 +199,7 @@ def _joined(first: Group, second: Group, account: Account) -> Group:
     module = kept.target.pieces[0][0]
     if other.target.origin and not kept.target.origin:
         # Some SDXL files hold each module twice; diffusers too keeps the one under its own name.
-        account.drop(other.tensors.values(), _SECOND_COPY.format(module))
+        ledger.drop(other.tensors.values(), _SECOND_COPY.format(module))
     else:
-        account.refuse(other.tensors.values(), f"other tensors of the file land on {module} already")
+        ledger.refuse(other.tensors.values(), f"other tensors of the file land on {module} already")
     return kept

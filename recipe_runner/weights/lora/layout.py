@@ -9,11 +9,11 @@ from typing import Literal, TypeAlias
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.modules import Shape
 
-Kind = Literal["lora", "loha", "lokr", "full", "norm", "glora", "ia3", "oft"]
+DeltaKind = Literal["lora", "loha", "lokr", "full", "norm", "glora", "ia3", "oft"]
 Rows: TypeAlias = tuple[tuple[int, int], ...]
 Reasoned: TypeAlias = tuple[tuple[str, str], ...]
 
-FORMULAS: Mapping[Kind, str] = {
+FORMULAS: Mapping[DeltaKind, str] = {
     "lora": "delta = s * (up @ down); with `mid` (Tucker) delta[o, i, y, x] = s * sum over p, q of "
     "up[o, p] * mid[p, q, y, x] * down[q, i]; of an embedding table as PEFT has it, delta = s * (rows_up @ rows_down) "
     "transposed; s = alpha / rank",
@@ -57,7 +57,7 @@ class LoraModule:
 
     component: str
     module: str
-    kind: Kind
+    kind: DeltaKind
     tensors: Mapping[str, str]
     shape: Shape
     rank: int
@@ -89,7 +89,7 @@ class LoraLayout:
     advice: str = ""
     tensor_count: int = 0
 
-    def landed(self) -> dict[str, int]:
+    def tensor_counts(self) -> dict[str, int]:
         """How many tensors of the file land in each component; a fused tensor counts once."""
         keys: dict[str, dict[str, None]] = {}
         for module in self.modules:

@@ -13,7 +13,7 @@ SAME_RANK = frozenset({"linear", "ties", "dare_linear", "dare_ties", "magnitude_
 """Methods that work on the factors themselves, which must then be of one size (peft `add_weighted_adapter`)."""
 _FACTORS = frozenset({"down", "up", "mid", "rows_down", "rows_up", "alpha", "scalar"})
 
-Place = tuple[str, str]
+ModulePlace = tuple[str, str]
 
 
 def merged_layout(
@@ -26,7 +26,7 @@ def merged_layout(
     Raises:
         AdapterMismatch: E630 a member is no LoRA of plain factors, E634 ranks that the method cannot merge.
     """
-    found: dict[Place, dict[str, LoraModule]] = {}
+    found: dict[ModulePlace, dict[str, LoraModule]] = {}
     for name, layout in members.items():
         for module in layout.modules:
             _require_factors(module, name, label)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.lora.embeddings import embedding_of, misfit
-from recipe_runner.weights.lora.fit import Clash, dora_axis, is_old_glora, rank_of
-from recipe_runner.weights.lora.grouping import Account, Group, for_another, group_tensors, whole_shape
-from recipe_runner.weights.lora.layout import Kind, LoraLayout, LoraModule
+from recipe_runner.weights.lora.fit import ShapeMismatch, dora_axis, is_old_glora, rank_of
+from recipe_runner.weights.lora.grouping import Group, TensorLedger, for_another, group_tensors, whole_shape
+from recipe_runner.weights.lora.layout import DeltaKind, LoraLayout, LoraModule
 from recipe_runner.weights.lora.peft_config import PeftConfig, read_peft_configs
 from recipe_runner.weights.lora.roles import ROLES, kind_of
 from recipe_runner.weights.modules import ModuleTable, Shape
@@ -24,7 +24,7 @@ class _Landing:
     shapes: Mapping[str, Shape]
     table: ModuleTable
     configs: Mapping[str | None, PeftConfig]
-    account: Account
+    ledger: TensorLedger
 
 
 def read_layout(
@@ -46,20 +46,20 @@ def read_layout(
         WeightsError: E605 metadata that contradicts the tensors. All else is in the layout's `unmatched`.
     """
     metadata = metadata or {}
-    account = Account()
-    embeddings, rest = _embeddings(shapes, modules, metadata, account)
+    ledger = TensorLedger()
+    embeddings, rest = _embeddings(shapes, modules, metadata, ledger)
     if target is not None:
-        embeddings = _only(target, embeddings, account)
-    groups = group_tensors(rest, modules, target, account)
-    landing = _Landing(shapes, modules, read_peft_configs(metadata), account)
+        embeddings = _only(target, embeddings, ledger)
+    groups = group_tensors(rest, modules, target, ledger)
+    landing = _Landing(shapes, modules, read_peft_configs(metadata), ledger)
     landed = tuple(_land(groups, landing))
     order = {key: number for number, key in enumerate(shapes)}
-    unmatched = tuple(sorted(account.unmatched.items(), key=lambda item: order[item[0]]))
+    unmatched = tuple(sorted(ledger.unmatched.items(), key=lambda item: order[item[0]]))
     return LoraLayout(
         layout=_layout_name(groups),
         modules=landed,
         unmatched=unmatched,
-        dropped=tuple(sorted(account.dropped.items(), key=lambda item: order[item[0]])),
+        dropped=tuple(sorted(ledger.dropped.items(), key=lambda item: order[item[0]])),
         embeddings=embeddings,
         advice=_advice(shapes, modules) if unmatched else "",
         tensor_count=len(shapes),
@@ -74,7 +74,7 @@ def _advice(shapes: Mapping[str, Shape], modules: ModuleTable) -> str:
 
 
 def _embeddings(
-    shapes: Mapping[str, Shape], modules: ModuleTable, metadata: Mapping[str, str], account: Account
+    shapes: Mapping[str, Shape], modules: ModuleTable, metadata: Mapping[str, str], ledger: TensorLedger
 ) -> tuple[dict[str, dict[str, Vectors]], dict[str, Shape]]:
     """Learned tokens (token to component to vectors), and the keys that are none."""
     found: dict[str, dict[str, Vectors]] = {}
@@ -89,25 +89,27 @@ def _embeddings(
         if not reason and component in found.get(token, {}):
             reason = f"{found[token][component].key} holds the same token"
         if reason:
-            account.refuse([key], reason)
+            ledger.refuse([key], reason)
         else:
             found.setdefault(token, {})[component] = Vectors(key=key, shape=shape, component=component)
     return found, rest
 
 
-def _only(target: str, embeddings: dict[str, dict[str, Vectors]], account: Account) -> dict[str, dict[str, Vectors]]:
+def _only(
+    target: str, embeddings: dict[str, dict[str, Vectors]], ledger: TensorLedger
+) -> dict[str, dict[str, Vectors]]:
     kept: dict[str, dict[str, Vectors]] = {}
     for token, parts in embeddings.items():
         for component, vectors in parts.items():
             if component == target:
                 kept.setdefault(token, {})[component] = vectors
             else:
-                account.drop([vectors.key], for_another(component, target))
+                ledger.drop([vectors.key], for_another(component, target))
     return kept
 
 
 def _land(groups: list[Group], landing: _Landing) -> Iterator[LoraModule]:
-    """The modules of every group that fits; the others' keys go to the account."""
+    """The modules of every group that fits; the others' keys go to the ledger."""
     taken: dict[tuple[str, str], str] = {}
     for group in groups:
         keys = list(group.tensors.values())
@@ -118,21 +120,21 @@ def _land(groups: list[Group], landing: _Landing) -> Iterator[LoraModule]:
         if not reason:
             try:
                 landed = list(_modules(group, landing))
-            except Clash as clash:
-                reason = f"on {group.component} {group.target.pieces[0][0]}: {clash}"
+            except ShapeMismatch as error:
+                reason = f"on {group.component} {group.target.pieces[0][0]}: {error}"
         if reason:
-            landing.account.refuse(keys, reason)
+            landing.ledger.refuse(keys, reason)
             continue
         taken.update(dict.fromkeys(places, keys[0]))
         yield from landed
 
 
 def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
-    """What each module of the group's target gets; raises Clash when the tensors do not make or fit it."""
+    """What each module of the group's target gets; raises ShapeMismatch when the tensors do not make or fit it."""
     modules = landing.table[group.component]
     kind = kind_of(frozenset(group.tensors))
     if kind not in ROLES:
-        raise Clash(kind)
+        raise ShapeMismatch(kind)
     tensors = dict(group.tensors)
     own = {role: landing.shapes[key] for role, key in tensors.items()}
     weight = whole_shape(group.target, modules)
@@ -143,10 +145,10 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
     axis = dora_axis(own, weight)
     if kind in ("glora", "ia3", "oft") and len(group.target.pieces) > 1:
         reason = "it works on the weight itself, and what is one weight in the file are several modules here"
-        raise Clash(reason)
+        raise ShapeMismatch(reason)
     if axis == 1 and len(group.target.pieces) > 1:
         reason = "its dora_scale is per input, and normalises weights that are several modules here as one"
-        raise Clash(reason)
+        raise ShapeMismatch(reason)
     for module, rows in group.target.pieces:
         alpha, divisor = _stated_alpha(group, module, kind, rank, landing)
         yield LoraModule(
@@ -162,7 +164,7 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
         )
 
 
-def _stated_alpha(group: Group, module: str, kind: Kind, rank: int, landing: _Landing) -> tuple[float | None, int]:
+def _stated_alpha(group: Group, module: str, kind: DeltaKind, rank: int, landing: _Landing) -> tuple[float | None, int]:
     """The alpha that the metadata states, None where it states none, and the rank that alpha is divided by."""
     config = landing.configs.get(group.component) or landing.configs.get(None)
     if config is None or kind not in ("lora", "loha", "lokr"):

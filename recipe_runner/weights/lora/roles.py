@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from recipe_runner.weights.lora.layout import Kind
+from recipe_runner.weights.lora.layout import DeltaKind
 from recipe_runner.weights.modules import Shape
 
 
@@ -60,7 +60,7 @@ _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 
-ROLES: dict[Kind, tuple[frozenset[str], ...]] = {
+ROLES: dict[DeltaKind, tuple[frozenset[str], ...]] = {
     "lora": (frozenset({"down", "up"}), frozenset({"rows_down", "rows_up"})),
     "loha": (frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}),),
     "lokr": tuple(
@@ -76,7 +76,7 @@ ROLES: dict[Kind, tuple[frozenset[str], ...]] = {
 }
 """The roles each kind is made of, in every form it comes in."""
 
-OPTIONAL: dict[Kind, frozenset[str]] = {
+OPTIONAL: dict[DeltaKind, frozenset[str]] = {
     "lora": frozenset({"mid", "alpha", "scalar", "dora_scale", "lora_magnitude_vector", "up_bias", "diff_b"}),
     "loha": frozenset({"hada_t1", "hada_t2", "alpha", "scalar", "dora_scale", "diff_b"}),
     "lokr": frozenset({"alpha", "scalar", "dora_scale", "diff_b"}),
@@ -108,7 +108,7 @@ def foreign_reason(key: str) -> str:
     return "this is no tensor of a LoRA or LyCORIS kind"
 
 
-def kind_of(roles: frozenset[str]) -> Kind | str:
+def kind_of(roles: frozenset[str]) -> DeltaKind | str:
     """The kind that these roles of one module make, or in words what is missing or too much."""
     for kind, forms in ROLES.items():
         for form in forms:

@@ -18,7 +18,7 @@ from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.weights.lora.layout import LoraLayout
 from recipe_runner.weights.modules import Modules, ModuleTable
 
-Place = tuple[str, str]
+ModulePlace = tuple[str, str]
 """Component and module."""
 
 DIRECTIONS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}
@@ -46,7 +46,7 @@ def _refused(code: str, label: str, place: str, message: str, hint: str) -> Weig
     return WeightsError(problem).on(*place.split("."))
 
 
-def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, label: str) -> dict[Place, float]:
+def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, label: str) -> dict[ModulePlace, float]:
     """The scale of every module of `layout`. `label` names the adapter in messages: `adapter style`.
 
     Raises:
@@ -66,7 +66,7 @@ def expand_scales(scale: Json, layout: LoraLayout, modules: ModuleTable, *, labe
         if component not in own:
             hint = f"it has {', '.join(own) or 'no modules'}"
             raise _refused("E613", label, f"scale.{component}", f"the adapter has nothing in {component}", hint)
-    expanded: dict[Place, float] = {}
+    expanded: dict[ModulePlace, float] = {}
     for component, found in own.items():
         adapter = _Adapter(label, component, found, modules[component], f"scale.{component}")
         values = _component(adapter, scale.get(component, 1.0))

@@ -28,7 +28,7 @@ from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile
 from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.weights.ip_adapter import Shown
+from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,7 +216,7 @@ def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: ResolvedBase
     for name in ("look", "plus", "full", "face"):
         landing = live.landing(handle(base, adapters[name]))[name]
         layout = live._files.read(adapters[name].source, name, allow_pickle=False).layout
-        assert {part: count for part, (count, _) in landing.items()} == layout.landed()
+        assert {part: count for part, (count, _) in landing.items()} == layout.tensor_counts()
         assert all(landed == count for landed, count in landing.values())
         assert sum(count for _, count in landing.values()) == layout.tensor_count
 
@@ -371,7 +371,7 @@ def test_embeddings_are_read_from_both_formats_and_joined(tmp_path: Path) -> Non
     faces = np.random.default_rng(1).normal(size=(2, 512)).astype(np.float32)
     np.save(tmp_path / "faces.npy", faces)
     save_file({"face": torch.from_numpy(faces[1]).half()}, tmp_path / "one.safetensors")
-    shown = Shown(count=3, features=None, faces=False, patches=False, negative=True)
+    shown = ImagePromptShape(count=3, features=None, faces=False, patches=False, negative=True)
     sources = (file_source(tmp_path / "faces.npy"), file_source(tmp_path / "one.safetensors"))
     made = LivePipeline("cpu").encode_image(ResolvedImagePrompt(name="face", shown=shown, embeds=sources)).embeds
     assert made.positive.shape == (1, 3, 512)

@@ -30,7 +30,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.ip_adapter import state as part
 from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.weights.ip_adapter import Shown
+from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,7 +173,7 @@ def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: ResolvedBase
     for name in ("look", "other"):
         landing = live.landing(handle(base, adapters[name]))[name]
         layout = live._files.read(adapters[name].source, name, allow_pickle=False).layout
-        assert {part: count for part, (count, _) in landing.items()} == layout.landed()
+        assert {part: count for part, (count, _) in landing.items()} == layout.tensor_counts()
         assert all(landed == count for landed, count in landing.values())
         assert sum(count for _, count in landing.values()) == layout.tensor_count
 
@@ -275,7 +275,9 @@ def test_flux_s_guidance_needs_a_negative_prompt_and_then_a_negative_embedding(f
 
 def siglip_prompt(encoder: Path, image: Path) -> ResolvedImagePrompt:
     component = ResolvedComponent(source=source(encoder), dtype="float32")
-    reads = Shown(count=1, features="siglip_hidden_states", faces=False, patches=True, negative=True, paired=True)
+    reads = ImagePromptShape(
+        count=1, features="siglip_hidden_states", faces=False, patches=True, negative=True, paired=True
+    )
     return ResolvedImagePrompt(name="look", shown=reads, pictures=(file_source(image),), encoder=component)
 
 

@@ -177,7 +177,7 @@ def test_cat_is_the_sum_with_scales_and_modules_that_one_member_lacks(tmp_path: 
             if factor.module in made[name]
         )  # fmt: skip
         assert torch.allclose(delta(factor), expected, rtol=1e-5, atol=1e-5)
-    assert merged.layout.landed() == {"unet": 3 * (4 + 3)}
+    assert merged.layout.tensor_counts() == {"unet": 3 * (4 + 3)}
 
 
 def test_unequal_ranks_and_other_kinds_are_refused(tmp_path: Path) -> None:
