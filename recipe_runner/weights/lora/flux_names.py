@@ -8,24 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from recipe_runner.weights.lora.layout import Rows
+from recipe_runner.weights.lora.layout import Pieces, Rows
 from recipe_runner.weights.modules import Modules
-
-_Pieces = tuple[tuple[str, Rows | None], ...]
 
 
 def attention_norms(attention: str, own: tuple[str, str]) -> dict[str, tuple[str, ...]]:
-    """The norms of a double block's queries and keys, in FLUX.1 and FLUX.2."""
-    return {
-        f"{attention}.norm.{name}_norm": (f"attn.{norm}",) for name, norm in zip(("query", "key"), own, strict=True)
-    }
+    """The norms of a double block's queries and keys in FLUX.1 and FLUX.2; `own` are diffusers' names of the two."""
+    query, key = own
+    return {f"{attention}.norm.query_norm": (f"attn.{query}",), f"{attention}.norm.key_norm": (f"attn.{key}",)}
 
 
 SINGLE_NORMS: Mapping[str, tuple[str, ...]] = {
     "norm.query_norm": ("attn.norm_q",),
     "norm.key_norm": ("attn.norm_k",),
 }
-"""The same of a single block."""
+"""The norms of a single block."""
 
 _DOUBLE = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
@@ -64,31 +61,54 @@ _OUTSIDE = {
     "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
     "final_layer.linear": "proj_out",
 }
-_BLOCK = re.compile(r"(transformer_blocks|single_transformer_blocks)\.(\d+)\.")
+_BLOCKS = (
+    ("transformer_blocks", "double_blocks", _DOUBLE),
+    ("single_transformer_blocks", "single_blocks", _SINGLE),
+)
+"""Lists of blocks: diffusers' name, the original name, the parts of a block."""
 
 
-def flux_names(modules: Modules) -> Iterator[tuple[str, _Pieces]]:
+def flux_names(modules: Modules) -> Iterator[tuple[str, Pieces]]:
     """Pairs of the original name and the modules it stands for, each with its rows of the original tensor."""
     if "single_transformer_blocks.0.attn.to_q" not in modules or "single_transformer_blocks.0.proj_mlp" not in modules:
         return
-    for kind, number in dict.fromkeys((m[1], int(m[2])) for name in modules if (m := _BLOCK.match(name))):
-        parts, theirs = (_SINGLE, "single_blocks") if kind.startswith("single") else (_DOUBLE, "double_blocks")
-        for name, own in parts.items():
-            pieces = fused(modules, [f"{kind}.{number}.{part}" for part in own])
-            if pieces:
-                yield f"{theirs}.{number}.{name}", pieces
+    for own, theirs, parts in _BLOCKS:
+        yield from block_names(modules, own, theirs, parts)
     for name, module in _OUTSIDE.items():
         if module in modules:
             yield name, ((module, None),)
-    # The halves of the last modulation are the other way round: shift and scale there, scale and shift here.
-    last = "norm_out.linear"
-    if last in modules:
-        half = modules[last][0] // 2
-        yield "final_layer.adaLN_modulation.1", ((last, ((half, 2 * half), (0, half))),)
+    if "norm_out.linear" in modules:
+        yield "final_layer.adaLN_modulation.1", swapped(modules, "norm_out.linear")
 
 
-def fused(modules: Modules, names: list[str]) -> _Pieces:
-    """The modules `names` with the rows that each has in one tensor of all; empty when one does not exist."""
+def block_names(
+    modules: Modules, own: str, theirs: str, parts: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, Pieces]]:
+    """The original names of the modules in a list of blocks, called `own` in diffusers and `theirs` in the original.
+
+    `parts` maps the original name of a part of a block to diffusers' modules, several where the original has one
+    tensor for all.
+    """
+    for number in block_numbers(modules, own):
+        for part, names in parts.items():
+            pieces = fused(modules, [f"{own}.{number}.{name}" for name in names])
+            if pieces:
+                yield f"{theirs}.{number}.{part}", pieces
+
+
+def block_numbers(modules: Modules, blocks: str) -> list[int]:
+    """The numbers of the blocks in the list called `blocks`, in the order of `modules`."""
+    pattern = re.compile(rf"{re.escape(blocks)}\.(\d+)\.")
+    numbers: dict[int, None] = {}
+    for name in modules:
+        match = pattern.match(name)
+        if match is not None:
+            numbers[int(match[1])] = None
+    return list(numbers)
+
+
+def fused(modules: Modules, names: list[str]) -> Pieces:
+    """The modules `names`, each with its rows of the one tensor that holds them all; empty when a module is missing."""
     if any(name not in modules for name in names):
         return ()
     if len(names) == 1:
@@ -100,3 +120,9 @@ def fused(modules: Modules, names: list[str]) -> _Pieces:
         pieces.append((name, ((start, stop),)))
         start = stop
     return tuple(pieces)
+
+
+def swapped(modules: Modules, module: str) -> Pieces:
+    """A modulation whose halves change places: shift and scale in the original are scale and shift in diffusers."""
+    half = modules[module][0] // 2
+    return ((module, ((half, 2 * half), (0, half))),)

@@ -11,7 +11,13 @@ from recipe_runner.weights.modules import Shape
 
 DeltaKind = Literal["lora", "loha", "lokr", "full", "norm", "glora", "ia3", "oft"]
 Rows: TypeAlias = tuple[tuple[int, int], ...]
+"""Ranges of rows of a tensor, in order."""
+Pieces: TypeAlias = tuple[tuple[str, Rows | None], ...]
+"""Modules that share one tensor of the file, each with its rows of that tensor (None: all rows)."""
+ModulePlace: TypeAlias = tuple[str, str]
+"""A component and a module of it."""
 Reasoned: TypeAlias = tuple[tuple[str, str], ...]
+"""Keys of the file, each with a reason."""
 
 FORMULAS: Mapping[DeltaKind, str] = {
     "lora": "delta = s * (up @ down); with `mid` (Tucker) delta[o, i, y, x] = s * sum over p, q of "

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from math import prod
 
 from recipe_runner.problems.problem import Problem
-from recipe_runner.weights.lora.layout import LoraLayout, LoraModule
+from recipe_runner.weights.lora.layout import LoraLayout, LoraModule, ModulePlace
 from recipe_runner.weights.lora.verdict import AdapterMismatch
 
 SAME_RANK = frozenset({"linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"})
 """Methods that work on the factors themselves, which must then be of one size (peft `add_weighted_adapter`)."""
 _FACTORS = frozenset({"down", "up", "mid", "rows_down", "rows_up", "alpha", "scalar"})
-
-ModulePlace = tuple[str, str]
 
 
 def merged_layout(

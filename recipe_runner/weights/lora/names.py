@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recipe_runner.weights.lora.flux_names import flux_names
-from recipe_runner.weights.lora.layout import Rows
+from recipe_runner.weights.lora.layout import Pieces
 from recipe_runner.weights.lora.original_names import original_names
 from recipe_runner.weights.lora.sd3_names import sd3_names
 from recipe_runner.weights.lora.sgm_names import sgm_names
@@ -19,8 +19,6 @@ from recipe_runner.weights.modules import TEXT_MODEL, Modules
 
 Origin = Literal["", "sgm", "bfl", "xlabs", "mmdit", "original"]
 """Whose names they are; diffusers' and transformers' own have none."""
-Piece = tuple[str, Rows | None]
-"""A module, and the rows of the file's delta that it gets (None: all)."""
 
 DENOISERS = ("unet", "transformer")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -32,7 +30,7 @@ _OLD_ATTENTION = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out"
 class Target:
     """Where a name leads: one module, or several that share a fused tensor."""
 
-    pieces: tuple[Piece, ...]
+    pieces: Pieces
     origin: Origin = ""
 
 
@@ -78,8 +76,8 @@ def names_of(component: str, modules: Modules) -> Names:
 def _other_names(component: str, modules: Modules) -> Iterator[tuple[str, Target]]:
     if component in TEXT_ENCODERS:
         for name in modules:
-            other = name.removeprefix(TEXT_MODEL) if name.startswith(TEXT_MODEL) else f"{TEXT_MODEL}{name}"
-            yield other, Target(((name, None),))
+            plain = name.removeprefix(TEXT_MODEL)
+            yield plain if plain != name else f"{TEXT_MODEL}{name}", Target(((name, None),))
         return
     for name, module in sgm_names(modules):
         yield name, Target(((module, None),), "sgm")

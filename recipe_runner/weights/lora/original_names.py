@@ -6,16 +6,13 @@ functions `convert_…_to_diffusers` of these families in diffusers' `loaders/si
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from recipe_runner.weights.lora.flux_names import SINGLE_NORMS, attention_norms, fused
-from recipe_runner.weights.lora.layout import Rows
+from recipe_runner.weights.lora.flux_names import SINGLE_NORMS, attention_norms, block_names, swapped
+from recipe_runner.weights.lora.layout import Pieces
 from recipe_runner.weights.modules import Modules
 
-_Pieces = tuple[tuple[str, Rows | None], ...]
-_QKV = ("to_q", "to_k", "to_v")
 _ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
 
 
@@ -34,15 +31,15 @@ class _Code:
     swapped: Mapping[str, str] = field(default_factory=dict)
 
 
-def _side(prefix: str, attention: tuple[str, ...], out: str, feed: str) -> dict[str, tuple[str, ...]]:
+def _side(
+    prefix: str, attention: tuple[str, ...], out: str, feed: str, norms: tuple[str, str]
+) -> dict[str, tuple[str, ...]]:
     return {
         f"{prefix}_attn.qkv": attention,
         f"{prefix}_attn.proj": (out,),
         f"{prefix}_mlp.0": (f"{feed}.linear_in",),
         f"{prefix}_mlp.2": (f"{feed}.linear_out",),
-        **attention_norms(
-            f"{prefix}_attn", ("norm_q", "norm_k") if prefix == "img" else ("norm_added_q", "norm_added_k")
-        ),
+        **attention_norms(f"{prefix}_attn", norms),
     }
 
 
@@ -58,8 +55,17 @@ def _hunyuan_side(
     }
 
 
-_IMAGE = tuple(f"attn.{name}" for name in _QKV)
-_NEXT_DIT = ("layers", "noise_refiner", "context_refiner")
+def _each(letters: str, theirs: str, own: str) -> dict[str, tuple[str, ...]]:
+    """One pair of names for each letter, which replaces `{}` in both."""
+    return {theirs.format(letter): (own.format(letter),) for letter in letters}
+
+
+def _next_dit(parts: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, Mapping[str, tuple[str, ...]]]]:
+    """The three lists of blocks of a Next-DiT, which both have the same names and parts."""
+    return {name: (name, parts) for name in ("layers", "noise_refiner", "context_refiner")}
+
+
+_IMAGE = ("attn.to_q", "attn.to_k", "attn.to_v")
 _LUMINA = {
     "attention.qkv": _IMAGE,
     "attention.out": ("attn.to_out.0",),
@@ -71,14 +77,14 @@ _LUMINA = {
     "adaLN_modulation.1": ("norm1.linear",),
 }
 _Z_IMAGE = {
-    "attention.qkv": tuple(f"attention.{name}" for name in _QKV),
+    "attention.qkv": ("attention.to_q", "attention.to_k", "attention.to_v"),
     "attention.out": ("attention.to_out.0",),
     "attention.q_norm": ("attention.norm_q",),
     "attention.k_norm": ("attention.norm_k",),
 }
 _WAN = {
-    **{f"self_attn.{letter}": (f"attn1.to_{letter}",) for letter in "qkv"},
-    **{f"cross_attn.{letter}": (f"attn2.to_{letter}",) for letter in "qkv"},
+    **_each("qkv", "self_attn.{}", "attn1.to_{}"),
+    **_each("qkv", "cross_attn.{}", "attn2.to_{}"),
     "self_attn.o": ("attn1.to_out.0",),
     "cross_attn.o": ("attn2.to_out.0",),
     "cross_attn.k_img": ("attn2.add_k_proj",),
@@ -93,10 +99,12 @@ def _two_layers(theirs: str, first: str, second: str, own: str) -> dict[str, str
 
 
 _KREA2 = {
-    **{f"attn.w{letter}": (f"attn.to_{letter}",) for letter in "qkv"},
+    **_each("qkv", "attn.w{}", "attn.to_{}"),
     "attn.wo": ("attn.to_out.0",),
     "attn.gate": ("attn.to_gate",),
-    **{f"mlp.{part}": (f"ff.{part}",) for part in ("gate", "up", "down")},
+    "mlp.gate": ("ff.gate",),
+    "mlp.up": ("ff.up",),
+    "mlp.down": ("ff.down",),
 }
 
 
@@ -125,8 +133,8 @@ _CODES: tuple[_Code, ...] = (
             "joint_transformer_blocks": (
                 "double_layers",
                 {
-                    **{f"attn.w2{letter}": (f"attn.to_{letter}",) for letter in "qkv"},
-                    **{f"attn.w1{letter}": (f"attn.add_{letter}_proj",) for letter in "qkv"},
+                    **_each("qkv", "attn.w2{}", "attn.to_{}"),
+                    **_each("qkv", "attn.w1{}", "attn.add_{}_proj"),
                     "attn.w2o": ("attn.to_out.0",),
                     "attn.w1o": ("attn.to_add_out",),
                     "modX.1": ("norm1.linear",),
@@ -138,7 +146,7 @@ _CODES: tuple[_Code, ...] = (
             "single_transformer_blocks": (
                 "single_layers",
                 {
-                    **{f"attn.w1{letter}": (f"attn.to_{letter}",) for letter in "qkv"},
+                    **_each("qkv", "attn.w1{}", "attn.to_{}"),
                     "attn.w1o": ("attn.to_out.0",),
                     "modCX.1": ("norm1.linear",),
                     **_aura("mlp", "ff"),
@@ -174,7 +182,8 @@ _CODES: tuple[_Code, ...] = (
         lists={
             "transformer_blocks": (
                 "double_blocks",
-                _side("img", _IMAGE, "attn.to_out.0", "ff") | _side("txt", _ADDED, "attn.to_add_out", "ff_context"),
+                _side("img", _IMAGE, "attn.to_out.0", "ff", ("norm_q", "norm_k"))
+                | _side("txt", _ADDED, "attn.to_add_out", "ff_context", ("norm_added_q", "norm_added_k")),
             ),
             "single_transformer_blocks": (
                 "single_blocks",
@@ -205,7 +214,7 @@ _CODES: tuple[_Code, ...] = (
     ),
     _Code(
         probe=("layers.0.attention.to_q", "layers.0.feed_forward.w1"),
-        lists={name: (name, _Z_IMAGE) for name in _NEXT_DIT},
+        lists=_next_dit(_Z_IMAGE),
         outside={
             "x_embedder": "all_x_embedder.2-1",
             "final_layer.linear": "all_final_layer.2-1.linear",
@@ -219,7 +228,7 @@ _CODES: tuple[_Code, ...] = (
     ),
     _Code(
         probe=("layers.0.attn.to_q", "layers.0.feed_forward.linear_1"),
-        lists={name: (name, _LUMINA) for name in _NEXT_DIT},
+        lists=_next_dit(_LUMINA),
         outside={
             "cap_embedder.1": "time_caption_embed.caption_embedder.1",
             **_two_layers("t_embedder.mlp", "0", "2", "time_caption_embed.timestep_embedder"),
@@ -271,26 +280,16 @@ _CODES: tuple[_Code, ...] = (
 )
 
 
-def original_names(modules: Modules) -> Iterator[tuple[str, _Pieces]]:
+def original_names(modules: Modules) -> Iterator[tuple[str, Pieces]]:
     """Pairs of the original name and the modules it stands for, each with its rows of the original tensor."""
     for code in _CODES:
         if any(module not in modules for module in code.probe):
             continue
-        yield from _in_blocks(code, modules)
+        for own, (theirs, parts) in code.lists.items():
+            yield from block_names(modules, own, theirs, parts)
         for name, module in code.outside.items():
             if module in modules:
                 yield name, ((module, None),)
         for name, module in code.swapped.items():
             if module in modules:
-                half = modules[module][0] // 2
-                yield name, ((module, ((half, 2 * half), (0, half))),)
-
-
-def _in_blocks(code: _Code, modules: Modules) -> Iterator[tuple[str, _Pieces]]:
-    for own, (theirs, parts) in code.lists.items():
-        block = re.compile(rf"{re.escape(own)}\.(\d+)\.")
-        for number in dict.fromkeys(match[1] for name in modules if (match := block.match(name))):
-            for part, names in parts.items():
-                pieces = fused(modules, [f"{own}.{number}.{name}" for name in names])
-                if pieces:
-                    yield f"{theirs}.{number}.{part}", pieces
+                yield name, swapped(modules, module)

@@ -15,11 +15,8 @@ from dataclasses import dataclass
 
 from recipe_runner.canonical import Json
 from recipe_runner.problems.problem import Problem, WeightsError
-from recipe_runner.weights.lora.layout import LoraLayout
+from recipe_runner.weights.lora.layout import LoraLayout, ModulePlace
 from recipe_runner.weights.modules import Modules, ModuleTable
-
-ModulePlace = tuple[str, str]
-"""Component and module."""
 
 DIRECTIONS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}
 _IN_BLOCK = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.(?:attentions|resnets|downsamplers|upsamplers)\.(\d+)\.")

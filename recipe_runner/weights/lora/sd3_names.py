@@ -5,11 +5,10 @@ Source: diffusers `loaders/single_file_utils.py`, `convert_sd3_transformer_check
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from recipe_runner.weights.lora.flux_names import fused
-from recipe_runner.weights.lora.layout import Rows
+from recipe_runner.weights.lora.flux_names import block_names, block_numbers, swapped
+from recipe_runner.weights.lora.layout import Pieces
 from recipe_runner.weights.modules import Modules
 
 _PARTS = {
@@ -41,30 +40,22 @@ _OUTSIDE = {
     "y_embedder.mlp.2": "time_text_embed.text_embedder.linear_2",
     "final_layer.linear": "proj_out",
 }
-_BLOCK = re.compile(r"transformer_blocks\.(\d+)\.")
+_CONTEXT_NORM = "context_block.adaLN_modulation.1"
+_BLOCKS = "transformer_blocks"
 
 
-def sd3_names(modules: Modules) -> Iterator[tuple[str, tuple[tuple[str, Rows | None], ...]]]:
+def sd3_names(modules: Modules) -> Iterator[tuple[str, Pieces]]:
     """Pairs of the original name and the modules it stands for, each with its rows of the original tensor."""
     if "pos_embed.proj" not in modules or "transformer_blocks.0.attn.add_q_proj" not in modules:
         return
-    numbers = dict.fromkeys(int(m[1]) for name in modules if (m := _BLOCK.match(name)))
-    last = max(numbers)
-    for number in numbers:
-        for name, own in _PARTS.items():
-            pieces = fused(modules, [f"transformer_blocks.{number}.{part}" for part in own])
-            if pieces and number == last and name == "context_block.adaLN_modulation.1":
-                pieces = _swapped(modules, pieces[0][0])
-            if pieces:
-                yield f"joint_blocks.{number}.{name}", pieces
+    last = max(block_numbers(modules, _BLOCKS))
+    for name, pieces in block_names(modules, _BLOCKS, "joint_blocks", _PARTS):
+        if name == f"joint_blocks.{last}.{_CONTEXT_NORM}":
+            yield name, swapped(modules, pieces[0][0])
+        else:
+            yield name, pieces
     for name, module in _OUTSIDE.items():
         if module in modules:
             yield name, ((module, None),)
     if "norm_out.linear" in modules:
-        yield "final_layer.adaLN_modulation.1", _swapped(modules, "norm_out.linear")
-
-
-def _swapped(modules: Modules, module: str) -> tuple[tuple[str, Rows | None], ...]:
-    """Shift and scale in the original are scale and shift in diffusers."""
-    half = modules[module][0] // 2
-    return ((module, ((half, 2 * half), (0, half))),)
+        yield "final_layer.adaLN_modulation.1", swapped(modules, "norm_out.linear")
