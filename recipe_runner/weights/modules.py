@@ -17,6 +17,11 @@ ModuleTable: TypeAlias = Mapping[str, Modules]
 TEXT_MODEL = "text_model."
 
 
+def shape_text(shape: Shape) -> str:
+    """A shape in messages: `320x768`, or `scalar`."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
 def component_modules(shapes: Mapping[str, Shape], class_name: str | None = None) -> dict[str, Shape]:
     """Module names and weight shapes of one component, from the tensors of its weights file.
 

@@ -110,7 +110,7 @@ def test_what_peft_saves_counts_with_the_configuration_beside_it(sd15_folder: Pa
         LivePipeline("cpu", "strict", 1).require(wanted)
     assert caught.value.problems[0].code == "E508"
     said.write_text(json.dumps({**told, "r": 3}))
-    with pytest.raises(RecipeRunnerError, match=r"adapter_config\.json says rank 3 for ") as caught:
+    with pytest.raises(RecipeRunnerError, match=r"adapter_config\.json states rank 3 for ") as caught:
         recipe_runner.compile_recipe(tmp_path / "recipe.yaml")
     assert caught.value.problems[0].code == "E605"
 
@@ -191,7 +191,7 @@ def test_whole_numbers_are_refused_while_planning_and_running(sd15_folder: Path,
         lambda: read(unet, tmp_path / "x.safetensors"),
         lambda: recipe_runner.compile_recipe(tmp_path / "recipe.yaml"),
     ):
-        with pytest.raises(RecipeRunnerError, match=r"the numbers in .*lora_down\.weight are no floating") as caught:
+        with pytest.raises(RecipeRunnerError, match=r"lora_down\.weight does not hold floating") as caught:
             refused()
         assert caught.value.problems[0].code == "E616"
 

@@ -190,9 +190,9 @@ def test_a_real_file_of_another_family_is_refused_with_the_reason() -> None:
     (problem,) = caught.value.problems
     assert problem.code == "E601"
     assert problem.message.startswith(
-        "adapter x: 64 of 256 tensors land nowhere: unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k."
-        "lora.down.weight (on unet down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k: it makes 320x1024 and "
-        "the module is 320x768) and 1 more; "
+        "adapter x: 64 of 256 tensors do not fit the base: unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2."
+        "to_k.lora.down.weight (on unet down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k: the delta "
+        "(320x1024) and the module's weight (320x768) have different shapes) and 1 more; "
     )
     assert problem.hint == (
         "this LoRA was trained on SD 2.x (cross-attention width 1024); the base is SD 1.x (cross-attention width 768)"
@@ -203,7 +203,7 @@ def test_a_real_file_of_another_family_is_refused_with_the_reason() -> None:
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files of ../shared/data are not here")
 def test_a_textual_inversion_is_no_lora() -> None:
     header = read_header(REAL / "ti-EasyNegative-a1111.safetensors")
-    with pytest.raises(AdapterMismatch, match="none of 1 tensors lands on the base: emb_params") as caught:
+    with pytest.raises(AdapterMismatch, match="none of 1 tensors fits the base: emb_params") as caught:
         require_whole(read_layout(header.shapes, table("sd1")), "adapter x")
     assert caught.value.problems[0].code == "E602"
 
@@ -233,10 +233,10 @@ def test_a_lora_that_reads_a_further_image_is_told() -> None:
     shapes = {"img_in.lora_A.weight": (4, 128), "img_in.lora_B.weight": (3072, 4)}
     found = read_layout(shapes, table("flux1"))
     assert [reason for _, reason in found.unmatched] == [
-        "on transformer x_embedder: it makes 3072x128 and the module is 3072x64"
+        "on transformer x_embedder: the delta (3072x128) and the module's weight (3072x64) have different shapes"
     ] * 2
     assert found.advice.endswith(
-        "a further image (control, fill, edit): its img_in reads 128 channels and the base's 64"
+        "a further image input (control, fill, edit): its img_in reads 128 channels and the base's 64"
     )
 
 
@@ -249,7 +249,7 @@ def test_a_lora_of_what_the_base_lacks_is_told() -> None:
     modules = {own: shape for own, shape in table("flux1")["transformer"].items() if "guidance" not in own}
     found = read_layout(shapes, {"transformer": modules})
     assert found.tensor_counts() == {"transformer": 2}
-    assert found.advice.startswith("this LoRA was trained on a model that is told the guidance, as FLUX.1 dev is")
+    assert found.advice.startswith("this LoRA was trained on a model with a guidance embedding, such as FLUX.1 dev")
     motion = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in"
     shapes = {f"{motion}.lora_A.weight": (4, 320), f"{motion}.lora_B.weight": (320, 4)}
     assert read_layout(shapes, table("sd1")).advice.startswith("this LoRA is for AnimateDiff's motion modules")
@@ -301,15 +301,15 @@ def test_alpha_of_peft_metadata(metadata: dict[str, Any], alpha: float | None) -
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"unet.r": 8, "unet.lora_alpha": 8}, "the metadata says rank 8 for .*, and its tensors have rank 4"),
-        ({"unet.r": 0}, "the metadata's rank is 0"),
-        ({"unet.r": True}, "the metadata's rank is True"),
-        ({"unet.r": 4, "unet.lora_alpha": "8"}, "the metadata's lora_alpha is '8'"),
+        ({"unet.r": 8, "unet.lora_alpha": 8}, "the metadata states rank 8 for .*, and its tensors have rank 4"),
+        ({"unet.r": 0}, "the metadata states the rank 0, which is not a positive integer"),
+        ({"unet.r": True}, "the metadata states the rank True, which is not a positive integer"),
+        ({"unet.r": 4, "unet.lora_alpha": "8"}, "the metadata states the lora_alpha '8', which is not a number"),
         (
             {"unet.r": 4, "unet.alpha_pattern": {"(.*)+x": 1}},
-            r"alpha_pattern has a key that is no module's name: '\(\.\*\)\+x'",
+            r"has a key in alpha_pattern that is not the name of a module: '\(\.\*\)\+x'",
         ),
-        ({"unet.r": 4, "unet.layer_replication": [[0, 1]]}, "asks for layer_replication, which is not applied here"),
+        ({"unet.r": 4, "unet.layer_replication": [[0, 1]]}, "sets layer_replication, which is not supported"),
     ],
 )
 def test_metadata_that_cannot_be_true_is_refused(metadata: dict[str, Any], message: str) -> None:
@@ -322,7 +322,7 @@ def test_broken_metadata_and_two_alphas_are_refused() -> None:
     shapes = kohya("lora_unet_" + ATTENTION.replace(".", "_"), (4, 320), (320, 4))
     with pytest.raises(WeightsError, match="not JSON"):
         read_layout(shapes, table("sd1"), metadata={"lora_adapter_metadata": "{"})
-    with pytest.raises(WeightsError, match="both the metadata and a tensor state the alpha"):
+    with pytest.raises(WeightsError, match=r"the metadata states the alpha of .*, and so does a tensor"):
         read_layout(shapes, table("sd1"), metadata={"lora_adapter_metadata": '{"r": 4}'})
 
 
@@ -335,5 +335,5 @@ def test_clip_names_are_those_in_memory() -> None:
 
 
 def test_a_tensor_without_a_name_is_called_so() -> None:
-    with pytest.raises(AdapterMismatch, match=r"none of 1 tensors lands on the base: a tensor without a name \("):
+    with pytest.raises(AdapterMismatch, match=r"none of 1 tensors fits the base: a tensor without a name \("):
         require_whole(read_layout({"": (3, 8)}, {"unet": {"to_q": (8, 8)}}), "adapter a")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipe_runner.weights.files.contents import Contents
 from recipe_runner.weights.identify.identity import identify_contents
 from recipe_runner.weights.lora import read_layout
-from recipe_runner.weights.lora.roles import OPTIONAL, ROLES
+from recipe_runner.weights.lora.roles import OPTIONAL, ROLES, kind_of
 
 WRITTEN = {
     **{role: f"lora_{role}.weight" for role in ("down", "up", "mid")},
@@ -75,3 +76,17 @@ def test_every_numbered_tensor_and_token_lands_or_is_told(file: dict[str, tuple[
     assert sorted([*landed, *learned, *(key for key, _ in layout.unmatched)]) == sorted(file)
     contents = Contents(format="safetensors", shapes=file, dtypes=dict.fromkeys(file, "F32"), metadata=metadata)
     assert identify_contents("", contents).kind
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        # Two forms of one kind at once: each role is one of the kind's own.
+        ({"down", "up", "rows_down"}, "a lora cannot have rows_down"),
+        ({"lokr_w1", "lokr_w2", "lokr_t2"}, "a lokr cannot have lokr_t2"),
+        ({"lokr_w1", "lokr_w2_a", "scaling"}, "the file lacks its lokr_w2_b"),
+        ({"w_norm", "b_norm", "scalar"}, "a norm cannot have scalar"),
+    ],
+)
+def test_roles_that_make_no_kind_are_named(roles: set[str], said: str) -> None:
+    assert kind_of(frozenset(roles)) == said

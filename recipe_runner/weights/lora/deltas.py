@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -44,22 +45,18 @@ def _delta(stem: str, roles: Mapping[str, str], shapes: Mapping[str, Shape]) -> 
 
 
 def _made(own: Mapping[str, Shape]) -> tuple[Shape, int]:
-    """The weight shape that factors make, and their rank; an empty shape when they are no pair."""
-    if "down" in own and "up" in own:
-        down, up = own["down"], own["up"]
-        if len(down) > 1 and len(up) > 1:
-            return (up[0], down[1], *own.get("mid", down)[2:]), down[0]
-    if "hada_w1_a" in own and "hada_w1_b" in own:
-        first, second = own["hada_w1_a"], own["hada_w1_b"]
-        core = own.get("hada_t1")
-        out = (first[-1] if core else first[0]) if first else 0
-        return (out, second[-1] if second else 0, *(core or ())[2:]), second[0] if second else 0
+    """The shape of the weight that factors make, and their rank; an empty shape when they are not a pair."""
+    down, up = own.get("down", ()), own.get("up", ())
+    if len(down) > 1 and len(up) > 1:
+        return (up[0], down[1], *own.get("mid", down)[2:]), down[0]
+    first, second = own.get("hada_w1_a", ()), own.get("hada_w1_b", ())
+    if first and second:
+        core = own.get("hada_t1", ())
+        outputs = first[-1] if core else first[0]
+        return (outputs, second[-1], *core[2:]), second[0]
     if any(role.startswith("lokr_") for role in own):
         return _kron(own)
-    for role in ("diff", "w_norm"):
-        if role in own:
-            return own[role], 0
-    return (), 0
+    return own.get("diff", own.get("w_norm", ())), 0
 
 
 def _kron(own: Mapping[str, Shape]) -> tuple[Shape, int]:
@@ -109,27 +106,26 @@ def listed_deltas(shapes: Mapping[str, Shape]) -> list[tuple[Shape, int]]:
 
 def layout_of(deltas: list[Delta]) -> str:
     """The trainer's layout, by how most of the names are written."""
-    counts: dict[str, int] = {}
-    for delta in deltas:
-        name = _layout(delta)
-        counts[name] = counts.get(name, 0) + 1
-    names = sorted(counts, key=lambda name: -counts[name])
-    spelt = {delta.claim.name.partition("_blocks")[0] for delta in deltas if delta.claim.layout == "kohya"}
-    if {"input", "down"} <= spelt or {"output", "up"} <= spelt:
+    # TheLastBen's files mix the original names of a UNet's blocks with those of diffusers.
+    blocks = {delta.claim.name.partition("_blocks")[0] for delta in deltas if delta.claim.layout == "kohya"}
+    if {"input", "down"} <= blocks or {"output", "up"} <= blocks:
         return "thelastben"
-    return names[0] if names else ""
+    counts = Counter(map(_layout, deltas))
+    return max(counts, key=counts.__getitem__, default="")
 
 
 def _layout(delta: Delta) -> str:
     key = next(iter(delta.roles.values()))
-    if ".processor." in key and re.search(r"(?:double|single)_blocks\.\d+\.processor\.", key):
+    layout = delta.claim.layout
+    if re.search(r"(?:double|single)_blocks\.\d+\.processor\.", key):
         return "xlabs"
     if key.startswith("lora_transformer_"):
         return "onetrainer"
-    if delta.claim.layout == "diffusion_model":
-        return "ai-toolkit" if re.search(r"\.lora_[AB]\b", key) else "comfyui"
-    if delta.claim.layout.startswith("bare"):
-        if re.match(r"(?:double|single)_blocks\.", key) and re.search(r"\.lora_[AB]\b", key):
-            return "bfl"
-        return "diffusers" if ".processor." in key else "peft"
-    return delta.claim.layout.removesuffix(" attention processors")
+    as_peft = re.search(r"\.lora_[AB]\b", key) is not None
+    if layout == "diffusion_model":
+        return "ai-toolkit" if as_peft else "comfyui"
+    if not layout.startswith("bare"):
+        return layout.removesuffix(" attention processors")
+    if as_peft and re.match(r"(?:double|single)_blocks\.", key):
+        return "bfl"
+    return "diffusers" if ".processor." in key else "peft"

@@ -1,25 +1,25 @@
 """How the trainers' files name modules: one small class for each way of writing, tried in order.
 
 A dialect claims a stem (a key without its role) by how it is written, and says which component it is for and how to
-look the rest up. `Bare` names say no component; which one they mean is decided for the whole file.
+look the rest up. Bare names say no component: it is decided for the whole file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from recipe_runner.weights.lora.names import DENOISERS, Names, Target
-from recipe_runner.weights.modules import ModuleTable
+from recipe_runner.weights.modules import Modules, ModuleTable
 
 Spelling = Literal["dotted", "underscored"]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A stem understood: its layout, how the name is spelt, and the component (None: it does not say)."""
+    """What a dialect reads in a stem: layout, component (None: the stem names none), name and spelling."""
 
     layout: str
     component: str | None
@@ -38,10 +38,16 @@ class Claim:
 Dialect = Callable[[str, ModuleTable], Claim | None]
 
 _WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
-_COMFY_ENCODERS = ("clip_l", "clip_g", "t5xxl")
+_COMFYUI = (
+    "text_encoders.clip_l.transformer",
+    "text_encoders.clip_g.transformer",
+    "text_encoders.t5xxl.transformer",
+    "clip_l.transformer",
+    "clip_g.transformer",
+    "t5xxl.transformer",
+)
 _DOTTED_PREFIXES = (
-    *(f"text_encoders.{name}.transformer" for name in _COMFY_ENCODERS),
-    *(f"{name}.transformer" for name in _COMFY_ENCODERS),
+    *_COMFYUI,
     "unet",
     "transformer_2",
     "transformer",
@@ -58,7 +64,7 @@ _DOTTED_PREFIXES = (
     "t5",
 )
 DENOISES = ("unet", "transformer", "denoiser", "conditional_transformer", "diffusion_model", "model.diffusion_model")
-"""What trainers call the one that denoises, whatever it is."""
+"""The names that trainers give to the denoiser."""
 _KOHYA = re.compile(r"(?:lora|oft)_(unet|transformer_2|transformer|te[123]?|text_encoder(?:_[23])?)_(.+)")
 _ALIASES = {"te": "text_encoder", "te1": "text_encoder", "clip_l": "text_encoder", "te2": "text_encoder_2",
             "clip_g": "text_encoder_2", "te3": "text_encoder_3", "t5": "text_encoder_3",
@@ -71,27 +77,29 @@ _LAYOUTS = {
     "clip_g": "omi",
     "t5": "omi",
     "t5xxl": "omi",
-    **{f"text_encoders.{name}.transformer": "comfyui" for name in _COMFY_ENCODERS},
-    **{f"{name}.transformer": "comfyui" for name in _COMFY_ENCODERS},
+    **dict.fromkeys(_COMFYUI, "comfyui"),
 }
 
 
 def component_of(prefix: str, table: ModuleTable) -> str:
     """The component of the base that a prefix means; a name that the base lacks is returned as it is."""
+    if prefix == "transformer":
+        return prefix
     if prefix in DENOISES:
-        # Kohya writes lora_unet_ for transformers too, and diffusion_model means whatever denoises.
-        own = next((name for name in DENOISERS if name in table), prefix)
-        return prefix if prefix == "transformer" else own
+        # Kohya writes lora_unet_ for transformers too, and diffusion_model stands for any denoiser.
+        return next((name for name in DENOISERS if name in table), prefix)
     name = prefix.removeprefix("text_encoders.").removesuffix(".transformer")
     component = _ALIASES.get(name, name)
     if component == "text_encoder_3" and component not in table:
         # Trainers count T5 as the third; Flux has it second, and Chroma and PixArt alone.
-        return next((own for own in ("text_encoder_2", "text_encoder") if _is_t5(table.get(own))), component)
+        for encoder in ("text_encoder_2", "text_encoder"):
+            if _is_t5(table.get(encoder, {})):
+                return encoder
     return component
 
 
-def _is_t5(modules: Mapping[str, tuple[int, ...]] | None) -> bool:
-    return modules is not None and any(name.startswith("encoder.block.") for name in modules)
+def _is_t5(modules: Modules) -> bool:
+    return any(name.startswith("encoder.block.") for name in modules)
 
 
 def kohya(stem: str, table: ModuleTable) -> Claim | None:
@@ -107,7 +115,7 @@ def kohya(stem: str, table: ModuleTable) -> Claim | None:
 
 
 def lycoris(stem: str, _table: ModuleTable) -> Claim | None:
-    """`lycoris_down_blocks_0_…`: LyCORIS run on a module without a name for it."""
+    """`lycoris_down_blocks_0_…`: LyCORIS, run without a name for the component."""
     if not stem.startswith("lycoris_"):
         return None
     return Claim("lycoris", None, stem.removeprefix("lycoris_"), "underscored")
@@ -130,7 +138,7 @@ def dotted(stem: str, table: ModuleTable) -> Claim | None:
 
 
 def _unwrapped(name: str) -> tuple[str, bool]:
-    """A name without what PEFT, parallel training and compiling put around modules, and whether it had any of it."""
+    """A name without the prefixes that PEFT, parallel training and compiling add, and whether it had one."""
     plain = name
     for wrapper in _WRAPPERS:
         plain = plain.removeprefix(wrapper)

@@ -1,4 +1,4 @@
-"""Which model family a LoRA and a base are of, from names and shapes alone. Metadata is never asked: it lies."""
+"""Which model family a LoRA and a base are of, from names and shapes alone. Metadata is not read, because it lies."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL 
 """Width of the text that a UNet's cross-attention reads, by family."""
 
 DENOISERS = (None, "transformer_2", *DENOISES)
-"""Components that denoise, as the dialects call them; None where a name says no component."""
+"""The dialects' names of components that denoise; None where a name says no component."""
 _FIRST = re.compile(r"(?:^|[._])(?:x_embedder|img_in|conv_in|input_blocks[._]0[._]0)$")
 _GUIDANCE = re.compile(r"guidance_(?:in|embedder)[._]")
 _CROSS = re.compile(r"attn2[._]to_[kv]$")
 
 
 def family_of_deltas(deltas: Sequence[Delta]) -> FamilyFound | None:
-    """The family that the modules a file changes are of; None where they show none."""
+    """The family of the modules that a file changes; None where they show none."""
     modules = [(plain_name(delta), delta.made) for delta in deltas if delta.claim.component in DENOISERS]
     return family_of(outline(modules)) or _by_depth([name for name, _ in modules])
 
@@ -50,7 +50,7 @@ def plain_name(delta: Delta) -> str:
 
 def _by_depth(names: Sequence[str]) -> FamilyFound | None:
     """SDXL's UNet by how deep it is, when no cross-attention tells its width."""
-    text = "\n".join(name.replace(".", "_") for name in names)
+    text = "\n".join(names).replace(".", "_")
     deep = re.search(r"(?:^|_)(?:down|up|input|output)_blocks_.*transformer_blocks_[2-9]_", text, re.MULTILINE)
     if deep is None:
         return None
@@ -60,45 +60,56 @@ def _by_depth(names: Sequence[str]) -> FamilyFound | None:
 
 def family_of_base(table: ModuleTable) -> FamilyFound | None:
     """The family of a base, from the modules of its denoiser."""
-    denoiser = next((table[name] for name in ("unet", "transformer") if name in table), {})
+    denoiser = table.get("unet") or table.get("transformer", {})
     return family_of(outline(denoiser.items()))
 
 
 def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
-    """One sentence on why a file does not fit a base as a whole, or nothing when that is not plain."""
+    """One sentence on why a file does not fit a base as a whole; empty when the tensors do not show it."""
     deltas, _ = deltas_of(shapes)
     if any("motion_modules" in delta.claim.name for delta in deltas):
-        return "this LoRA is for AnimateDiff's motion modules, which recipes do not take"
+        return "this LoRA is for AnimateDiff's motion modules, which recipes do not support"
     adapter, base = family_of_indexed(shapes) or family_of_deltas(deltas), family_of_base(table)
-    widths = _width((plain_name(delta), delta.made) for delta in deltas), _width(table.get("unet", {}).items())
     if adapter is None or (base is not None and base.family == adapter.family):
         return _further_inputs(deltas, table) or _guidance(deltas, table)
-    shown = [f" (cross-attention width {width})" if all(widths) else "" for width in widths]
-    if base is None:
-        own = "a UNet of its own" if widths[1] else ""
-        return f"this LoRA was trained on {adapter.family.title}{shown[0]}; the base is {own}{shown[1]}" if own else ""
-    return f"this LoRA was trained on {adapter.family.title}{shown[0]}; the base is {base.family.title}{shown[1]}"
+    trained_on = adapter.family.title
+    own_width = _width([(plain_name(delta), delta.made) for delta in deltas])
+    base_width = _width(table.get("unet", {}).items())
+    if base is None and not base_width:
+        return ""
+    title = "a UNet of an unknown family" if base is None else base.family.title
+    if own_width and base_width:
+        trained_on += f" (cross-attention width {own_width})"
+        title += f" (cross-attention width {base_width})"
+    return f"this LoRA was trained on {trained_on}; the base is {title}"
 
 
 def _further_inputs(deltas: Sequence[Delta], table: ModuleTable) -> str:
-    """What a LoRA is for whose first layer reads more channels than the base's."""
+    """What a LoRA is for when its first layer reads more channels than the base's."""
     for delta in deltas:
-        for modules in (table[name] for name in ("unet", "transformer") if name in table):
-            found = delta.claim.look_up(names_of("unet", modules)) if _FIRST.search(delta.claim.name) else None
-            own = modules[found.pieces[0][0]][1] if found is not None else 0
-            if found is not None and len(delta.made) > 1 and delta.made[1] > own:
+        if len(delta.made) < 2 or not _FIRST.search(delta.claim.name):  # noqa: PLR2004 - outputs and inputs
+            continue
+        for component in ("unet", "transformer"):
+            modules = table.get(component, {})
+            found = delta.claim.look_up(names_of("unet", modules))
+            if found is None:
+                continue
+            own = modules[found.modules[0]][1]
+            if delta.made[1] > own:
                 reads = f"its {delta.claim.name} reads {delta.made[1]} channels and the base's {own}"
-                return f"this LoRA is for a pipeline that is shown a further image (control, fill, edit): {reads}"
+                return f"this LoRA is for a pipeline with a further image input (control, fill, edit): {reads}"
     return ""
 
 
 def _guidance(deltas: Sequence[Delta], table: ModuleTable) -> str:
-    """What a LoRA changes that a distilled model lacks."""
-    modules = table.get("transformer", {})
-    told = next((delta.claim.name for delta in deltas if _GUIDANCE.search(delta.claim.name)), "")
-    if not told or any(_GUIDANCE.search(name) for name in modules):
+    """What a LoRA changes that a base without guidance embedding lacks."""
+    changed = [delta.claim.name for delta in deltas if _GUIDANCE.search(delta.claim.name)]
+    if not changed or any(map(_GUIDANCE.search, table.get("transformer", {}))):
         return ""
-    return f"this LoRA was trained on a model that is told the guidance, as FLUX.1 dev is, and the base is not: {told}"
+    return (
+        "this LoRA was trained on a model with a guidance embedding, such as FLUX.1 dev, and the base has none: "
+        f"{changed[0]}"
+    )
 
 
 def _width(modules: Iterable[tuple[str, Shape]]) -> int:

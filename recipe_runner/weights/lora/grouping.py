@@ -12,22 +12,22 @@ from recipe_runner.weights.lora.names import TEXT_ENCODERS, Names, Target, names
 from recipe_runner.weights.lora.roles import ROLES, foreign_reason, kind_of, split_key
 from recipe_runner.weights.modules import Modules, ModuleTable, Shape
 
-_SECOND_COPY = "a second copy, under the original code's name, of what lands on {}"
+_SECOND_COPY = "a second copy, under the original code's name, of the tensors for {}"
 
 
 @dataclass(slots=True)
 class TensorLedger:
-    """What has been said so far of the keys that do not land: a reason for each."""
+    """The keys that are not used so far, each with its reason."""
 
     unmatched: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, keys: Iterable[str], reason: str) -> None:
-        """These keys land nowhere, and that is an error."""
+        """Record keys that match nothing, which is an error."""
         self.unmatched.update(dict.fromkeys(keys, reason))
 
     def drop(self, keys: Iterable[str], reason: str) -> None:
-        """These keys are rightly not used."""
+        """Record keys that are left out on purpose."""
         self.dropped.update(dict.fromkeys(keys, reason))
 
 
@@ -58,11 +58,13 @@ def group_tensors(
     """All tensors by module, in the file's order; `ledger` gets every key whose name means no module."""
     names = {component: names_of(component, modules) for component, modules in table.items()}
     file = _File(shapes, table, names, target, ledger)
-    groups = _numbered(file) if is_indexed(shapes) or is_list(shapes) else _named(file)
-    for group in groups:
-        if target not in (None, group.component):
+    kept = []
+    for group in _numbered(file) if is_indexed(shapes) or is_list(shapes) else _named(file):
+        if target in (None, group.component):
+            kept.append(group)
+        else:
             ledger.drop(group.tensors.values(), for_another(group.component, target))
-    return [group for group in groups if target in (None, group.component)]
+    return kept
 
 
 def for_another(component: str, target: str | None) -> str:
@@ -72,22 +74,24 @@ def for_another(component: str, target: str | None) -> str:
 
 def whole_shape(target: Target, modules: Modules) -> Shape:
     """Shape of the weight that all the target's pieces make together."""
-    first, rows = target.pieces[0]
-    if rows is None:
+    first, all_of_first = target.pieces[0]
+    if all_of_first is None:
         return modules[first]
-    total = sum(stop - start for _, pieces in target.pieces for start, stop in pieces or ())
+    total = 0
+    for _, rows in target.pieces:
+        total += sum(stop - start for start, stop in rows or ())
     return (total, *modules[first][1:])
 
 
 def _numbered(file: _File) -> list[Group]:
     if is_list(file.shapes):
-        landed, reasons = listed_modules(file.shapes, file.table, file.target)
+        placed, reasons = listed_modules(file.shapes, file.table, file.target)
     else:
-        landed, reasons = indexed_modules(file.shapes, file.table)
+        placed, reasons = indexed_modules(file.shapes, file.table)
     groups: dict[tuple[str, str], Group] = {}
     for key in file.shapes:
-        if key in landed:
-            component, module, role = landed[key]
+        if key in placed:
+            component, module, role = placed[key]
             blank = Group(component, Target(((module, None),)), "cloneofsimo", {})
             groups.setdefault((component, module), blank).tensors[role] = key
         else:
@@ -104,18 +108,21 @@ def _named(file: _File) -> list[Group]:
     for stem, tensors in stems.items():
         made = claims[stem]
         group = _group(file, made, made.component or _component_of(file, chosen, made, tensors), tensors)
-        if group is not None:
-            place = (group.component, tuple(module for module, _ in group.target.pieces))
-            found[place] = _joined(found[place], group, file.ledger) if place in found else group
+        if group is None:
+            continue
+        place = (group.component, group.target.modules)
+        if place in found:
+            group = _joined(found[place], group, file.ledger)
+        found[place] = group
     return list(_without_copies(found.values(), file.ledger))
 
 
 def _without_copies(groups: Collection[Group], ledger: TensorLedger) -> Iterator[Group]:
-    """The groups but for fused tensors all of whose modules have tensors of their own: diffusers keeps those too."""
-    own = {(group.component, group.target.pieces[0][0]) for group in groups if not group.target.origin}
+    """The groups without fused tensors whose modules all have tensors of their own, which diffusers prefers too."""
+    own = {(group.component, group.target.modules[0]) for group in groups if not group.target.origin}
     for group in groups:
-        modules = [module for module, _ in group.target.pieces]
-        if len(modules) > 1 and all((group.component, module) in own for module in modules):
+        modules = group.target.modules
+        if len(modules) > 1 and own.issuperset((group.component, module) for module in modules):
             ledger.drop(group.tensors.values(), _SECOND_COPY.format(", ".join(modules)))
         else:
             yield group
@@ -130,7 +137,7 @@ def _stems(file: _File) -> dict[str, dict[str, str]]:
             file.ledger.refuse([key], foreign_reason(key))
         elif split.role in stems.setdefault(split.stem, {}):
             other = stems[split.stem][split.role]
-            file.ledger.refuse([key], f"{other} is a tensor of the same role for the same module")
+            file.ledger.refuse([key], f"{other} has the same role for the same module")
         else:
             stems[split.stem][split.role] = key
     return stems
@@ -147,35 +154,36 @@ def _group(file: _File, made: Claim, component: str, tensors: dict[str, str]) ->
         if found is not None:
             return Group(component, found, made.layout, tensors)
         if component in TEXT_ENCODERS and made.name.endswith("text_projection"):
-            file.ledger.drop(tensors.values(), f"the base's {component} has no projection, and nothing reads one")
+            file.ledger.drop(tensors.values(), f"the base's {component} has no projection, and the pipeline reads none")
             return None
         file.ledger.refuse(tensors.values(), f"the base's {component} has no module {made.name}")
     return None
 
 
 def _component_of_silent(file: _File, claims: Mapping[str, Claim], stems: Mapping[str, Mapping[str, str]]) -> str:
-    """The component that names without one mean: the one in which most of them fit by name and shape."""
+    """The component of names that name none: the one in which most of them fit by name and shape."""
     best, most = next(iter(file.names), "unet"), -1
     for component, names in file.names.items():
         fitting = 0
         for stem, made in claims.items():
             found = made.look_up(names)
-            # A name counts for little, a name whose shapes fit for much.
-            fitting += 0 if found is None else 1 + 1000 * _fits(file, found, stems[stem], names.modules)
+            if found is not None:
+                # A name counts for little, a name whose shapes fit for much.
+                fitting += 1 + 1000 * _fits(file, found, stems[stem], names.modules)
         if fitting > most:
             best, most = component, fitting
     return best
 
 
 def _component_of(file: _File, chosen: str, made: Claim, tensors: Mapping[str, str]) -> str:
-    """The component that one name without any means: the file's, or the only other one that the tensors fit."""
+    """The component of one name that names none: the file's, or the only other one that the tensors fit."""
     if file.target is not None:
         return chosen
-    fitting = [
-        component
-        for component, names in file.names.items()
-        if (found := made.look_up(names)) is not None and _fits(file, found, tensors, names.modules)
-    ]
+    fitting = []
+    for component, names in file.names.items():
+        found = made.look_up(names)
+        if found is not None and _fits(file, found, tensors, names.modules):
+            fitting.append(component)
     return fitting[0] if len(fitting) == 1 else chosen
 
 
@@ -195,11 +203,13 @@ def _joined(first: Group, second: Group, ledger: TensorLedger) -> Group:
     if not first.tensors.keys() & second.tensors.keys():
         first.tensors.update(second.tensors)
         return first
-    kept, other = (second, first) if first.target.origin and not second.target.origin else (first, second)
-    module = kept.target.pieces[0][0]
+    kept, other = first, second
+    if first.target.origin and not second.target.origin:
+        kept, other = second, first
+    module = kept.target.modules[0]
     if other.target.origin and not kept.target.origin:
         # Some SDXL files hold each module twice; diffusers too keeps the one under its own name.
         ledger.drop(other.tensors.values(), _SECOND_COPY.format(module))
     else:
-        ledger.refuse(other.tensors.values(), f"other tensors of the file land on {module} already")
+        ledger.refuse(other.tensors.values(), f"the file has other tensors for {module}")
     return kept

@@ -9,7 +9,8 @@ GEGLU) and transformers' CLIP attention (k, v, q, out). Source: cloneofsimo/lora
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from recipe_runner.weights.modules import Modules, ModuleTable, Shape
 
@@ -19,14 +20,23 @@ _BLOCK = re.compile(
     r"\.transformer_blocks\.(?P<depth>\d+)\.(?P<part>.+)"
 )
 _LAYER = re.compile(r"(?:text_model\.)?encoder\.layers\.(?P<layer>\d+)\.self_attn\.(?P<part>\w+)")
-_ORDERS: tuple[tuple[str, ...], ...] = (
-    ("attn1", "ff", "attn2"),
-    ("attn1", "attn2", "ff"),
+_ATTN1 = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
+_ATTN2 = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
+_FEED_FORWARD = "ff.net.0.proj"
+_BLOCK_ORDERS = (
+    (*_ATTN1, _FEED_FORWARD, *_ATTN2),
+    (*_ATTN1, *_ATTN2),
+    (*_ATTN1, *_ATTN2, _FEED_FORWARD),
 )
-_DIRECTIONS = ((0, 2, 1), (0, 1, 2))
-"""Down, up, mid as modules were registered then; and in the order of the data."""
-_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""The orders of the linear layers in a transformer block; some programs trained no feed-forward."""
+_DOWN, _MID, _UP = range(3)
+_DIRECTION = {"down_blocks": _DOWN, None: _MID, "up_blocks": _UP}
+_DIRECTION_ORDERS = ((_DOWN, _UP, _MID), (_DOWN, _MID, _UP))
+"""As modules were registered then; and in the order in which data passes them."""
 _CLIP_ATTENTION = ("k_proj", "v_proj", "q_proj", "out_proj")
+
+NumberedPlaces: TypeAlias = dict[str, tuple[str, str, str]]
+"""Keys of the file, each with its component, module and role."""
 
 
 def is_indexed(shapes: Mapping[str, Shape]) -> bool:
@@ -36,44 +46,61 @@ def is_indexed(shapes: Mapping[str, Shape]) -> bool:
 
 def is_list(shapes: Mapping[str, Shape]) -> bool:
     """Whether the file is a pickled list, as the first versions wrote it: up and down of each module in turn."""
-    return len(shapes) % 2 == 0 and bool(shapes) and list(shapes) == [str(number) for number in range(len(shapes))]
+    count = len(shapes)
+    return count > 0 and count % 2 == 0 and list(shapes) == list(map(str, range(count)))
 
 
 def listed_modules(
     shapes: Mapping[str, Shape], table: ModuleTable, target: str | None
-) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
-    """As `indexed_modules`, of a list: it is for `target` or, since it does not say, for the first that it fits."""
-    pairs = {number: {"up": str(2 * number), "down": str(2 * number + 1)} for number in range(len(shapes) // 2)}
-    components = [target] if target is not None else list(table)
-    orders = {component: _fitting(shapes, pairs, component, table) for component in components}
-    # One whose modules are all there before one that has more.
-    for component, order in sorted(orders.items(), key=lambda item: len(item[1]) != len(pairs)):
-        if not isinstance(order, str):
-            return {
-                key: (component, order[number], role) for number, roles in pairs.items() for role, key in roles.items()
-            }, {}
-    return {}, dict.fromkeys(shapes, str(next(iter(orders.values()), "the base has no modules")))
+) -> tuple[NumberedPlaces, dict[str, str]]:
+    """As `indexed_modules`, of a list: it is for `target`, or without one for the first component that it fits.
+
+    A component with as many modules as the list comes before one that has more.
+    """
+    pairs: dict[int, dict[str, str]] = {}
+    for number in range(len(shapes) // 2):
+        pairs[number] = {"up": str(2 * number), "down": str(2 * number + 1)}
+    reason = ""
+    larger: NumberedPlaces = {}
+    for component in list(table) if target is None else [target]:
+        order = _fitting(shapes, pairs, component, table)
+        if isinstance(order, str):
+            reason = reason or order
+        elif len(order) == len(pairs):
+            return _placed(component, order, pairs), {}
+        elif not larger:
+            larger = _placed(component, order, pairs)
+    if larger:
+        return larger, {}
+    return {}, dict.fromkeys(shapes, reason or "the base has no modules")
 
 
-def indexed_modules(
-    shapes: Mapping[str, Shape], table: ModuleTable
-) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
-    """Component, module and role of every numbered key, and a reason for every key that lands nowhere."""
-    landed: dict[str, tuple[str, str, str]] = {}
+def indexed_modules(shapes: Mapping[str, Shape], table: ModuleTable) -> tuple[NumberedPlaces, dict[str, str]]:
+    """Component, module and role of every numbered key, and a reason for every key that matches nothing."""
+    placed: NumberedPlaces = {}
     reasons: dict[str, str] = {}
     counted: dict[str, dict[int, dict[str, str]]] = {}
     for key in shapes:
-        if match := _KEY.fullmatch(key):
-            counted.setdefault(match["component"], {}).setdefault(int(match["number"]), {})[match["role"]] = key
+        match = _KEY.fullmatch(key)
+        if match is not None:
+            pairs = counted.setdefault(match["component"], {})
+            pairs.setdefault(int(match["number"]), {})[match["role"]] = key
     for component, pairs in counted.items():
         order = _fitting(shapes, pairs, component, table)
-        for number, roles in pairs.items():
-            for role, key in roles.items():
-                if isinstance(order, str):
-                    reasons[key] = order
-                else:
-                    landed[key] = (component, order[number], role)
-    return landed, reasons
+        if not isinstance(order, str):
+            placed.update(_placed(component, order, pairs))
+            continue
+        for roles in pairs.values():
+            reasons.update(dict.fromkeys(roles.values(), order))
+    return placed, reasons
+
+
+def _placed(component: str, order: Sequence[str], pairs: Mapping[int, Mapping[str, str]]) -> NumberedPlaces:
+    placed: NumberedPlaces = {}
+    for number, roles in pairs.items():
+        for role, key in roles.items():
+            placed[key] = (component, order[number], role)
+    return placed
 
 
 def _fitting(
@@ -83,12 +110,13 @@ def _fitting(
     if component not in table:
         return f"the base has no {component}"
     modules = table[component]
+    made: dict[int, Shape] = {}
+    for number, roles in pairs.items():
+        if "up" in roles and "down" in roles:
+            made[number] = shapes[roles["up"]][:1] + shapes[roles["down"]][1:2]
     for order in _orders(component, modules):
-        if max(pairs) < len(order) and all(
-            shapes[roles["up"]][:1] + shapes[roles["down"]][1:2] == modules[order[number]][:2]
-            for number, roles in pairs.items()
-            if len(roles) == 2  # noqa: PLR2004 - an up and a down
-        ):
+        enough = max(pairs) < len(order)
+        if enough and all(shape == modules[order[number]][:2] for number, shape in made.items()):
             return order
     return (
         f"the file counts {max(pairs) + 1} modules of the {component} by number, and no order known here gives the "
@@ -97,30 +125,34 @@ def _fitting(
 
 
 def _orders(component: str, modules: Modules) -> Iterator[list[str]]:
+    """The orders in which training programs may have met the modules that they trained."""
     if component != "unet":
-        found = {(int(m["layer"]), m["part"]): name for name in modules if (m := _LAYER.fullmatch(name))}
-        layers = sorted({layer for layer, _ in found})
-        wanted = [(layer, part) for layer in layers for part in _CLIP_ATTENTION]
-        yield [found[place] for place in wanted if place in found]
+        yield _text_encoder_order(modules)
         return
     blocks: dict[tuple[int, int, int, int], dict[str, str]] = {}
     for name in modules:
-        if match := _BLOCK.fullmatch(name):
+        match = _BLOCK.fullmatch(name)
+        if match is not None:
             blocks.setdefault(_place(match), {})[match["part"]] = name
-    for order in _ORDERS:
-        parts = [
-            part
-            for group in order
-            for part in (["ff.net.0.proj"] if group == "ff" else [f"{group}.{leaf}" for leaf in _ATTENTION])
-        ]
-        for with_ff in (True, False):
-            chosen = [part for part in parts if with_ff or not part.startswith("ff")]
-            for directions in _DIRECTIONS:
-                places = [place for direction in directions for place in sorted(blocks) if place[0] == direction]
-                yield [blocks[place][part] for place in places for part in chosen if part in blocks[place]]
+    for parts in _BLOCK_ORDERS:
+        for directions in _DIRECTION_ORDERS:
+            order: list[str] = []
+            for place in sorted(blocks, key=lambda place: (directions.index(place[0]), place)):
+                block = blocks[place]
+                order += [block[part] for part in parts if part in block]
+            yield order
+
+
+def _text_encoder_order(modules: Modules) -> list[str]:
+    found: dict[tuple[int, int], str] = {}
+    for name in modules:
+        match = _LAYER.fullmatch(name)
+        if match is not None and match["part"] in _CLIP_ATTENTION:
+            found[int(match["layer"]), _CLIP_ATTENTION.index(match["part"])] = name
+    return [found[place] for place in sorted(found)]
 
 
 def _place(match: re.Match[str]) -> tuple[int, int, int, int]:
-    """Sorting place of a transformer block: down 0, mid 1, up 2; then block, attention, depth."""
-    direction = {"down_blocks": 0, None: 1, "up_blocks": 2}[match["direction"]]
+    """Sorting place of a transformer block: direction, block, attention, depth."""
+    direction = _DIRECTION[match["direction"]]
     return direction, int(match["block"] or 0), int(match["attention"]), int(match["depth"])

@@ -1,7 +1,7 @@
-"""Every name under which LoRA files know a module of the base, built from the base's real modules.
+"""Every name that LoRA files use for a module of the base, built from the base's real modules.
 
-Trainers write dots as underscores, which cannot be undone by text alone (`to_out_0`, `transformer_blocks_0`): the
-accepted names of the real modules are written so instead, and looked up.
+Trainers write dots as underscores, which cannot be undone by text alone (`to_out_0`, `transformer_blocks_0`): instead,
+the names of the real modules are written in the same way, and looked up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recipe_runner.weights.lora.sgm_names import sgm_names
 from recipe_runner.weights.modules import TEXT_MODEL, Modules
 
 Origin = Literal["", "sgm", "bfl", "xlabs", "mmdit", "original"]
-"""Whose names they are; diffusers' and transformers' own have none."""
+"""Whose code a name is from; empty for diffusers' and transformers' own names."""
 
 DENOISERS = ("unet", "transformer")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -32,6 +32,11 @@ class Target:
 
     pieces: Pieces
     origin: Origin = ""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of the modules."""
+        return tuple(module for module, _ in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)

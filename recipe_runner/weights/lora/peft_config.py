@@ -1,8 +1,8 @@
 """The PEFT configuration of a file: ranks and alphas that no tensor states.
 
-diffusers writes it into the file's metadata and believes it whole, PEFT itself into `adapter_config.json` beside it,
-which diffusers does not read: both scale the adapter by any factor in silence. Here it counts, and must agree with the
-tensors. Source: diffusers `loaders/lora_base.py`, `LORA_ADAPTER_METADATA_KEY`; peft `LoraConfig`.
+diffusers writes it into the file's metadata and trusts it; PEFT writes it into `adapter_config.json` beside the file,
+which diffusers does not read. Either can scale the adapter by a wrong factor without a warning. Here both are read, and
+must agree with the tensors. Source: diffusers `loaders/lora_base.py`, `LORA_ADAPTER_METADATA_KEY`; peft `LoraConfig`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.problems.problem import Problem, WeightsError
+from recipe_runner.problems.problem import WeightsError
 
 METADATA_KEY = "lora_adapter_metadata"
 CONFIG_NAME = "adapter_config.json"
 """PEFT's file beside the weights, and the key under which a reader adds its text to the file's own metadata."""
 WEIGHTS_STEM = "adapter_model"
-"""How PEFT calls the weights beside it."""
+"""PEFT's name for the weights beside it."""
 
 _MOST_BYTES = 8_000_000
 _SAID = {METADATA_KEY: "the metadata", CONFIG_NAME: CONFIG_NAME}
@@ -34,7 +34,7 @@ _PATTERN = re.compile(r"\^?[\w.]+\$?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PeftConfig:
-    """Rank and alpha of one component's modules, by name. `said` is what states them: `the metadata`.
+    """Rank and alpha of one component's modules, by name. `said` is where they are stated: `the metadata`.
 
     `rank_pattern` None stands for one that holds regular expressions: the tensors show the ranks too.
     """
@@ -53,18 +53,18 @@ class PeftConfig:
             WeightsError: E605 when the tensors have another rank than the configuration says, or an alpha of their own.
         """
         if has_tensor:
-            reason = f"both {self.said} and a tensor state the alpha of {module}"
-            raise _wrong(reason)
-        # PEFT divides by the rank that was asked for also where a LoKr has both blocks whole.
+            raise _wrong(self.said, f"states the alpha of {module}, and so does a tensor")
+        # PEFT divides by the configured rank also where a LoKr has both blocks whole.
         stated = rank if self.rank_pattern is None else _matching(self.rank_pattern, module, self.rank)
         if rank and stated != rank:
-            reason = f"{self.said} says rank {stated} for {module}, and its tensors have rank {rank}"
-            raise _wrong(reason)
+            raise _wrong(self.said, f"states rank {stated} for {module}, and its tensors have rank {rank}")
         if not stated:
-            reason = f"{self.said} has regular expressions for the rank of {module}, whose tensors do not show one"
-            raise _wrong(reason)
+            problem = f"has regular expressions for the rank of {module}, whose tensors do not show one"
+            raise _wrong(self.said, problem)
         alpha: float = _matching(self.alpha_pattern, module, self.alpha)
-        return (alpha * math.sqrt(stated) if self.rank_stabilized else alpha), stated
+        if self.rank_stabilized:
+            alpha *= math.sqrt(stated)
+        return alpha, stated
 
 
 def with_config(metadata: Mapping[str, str], config: Path | None) -> Mapping[str, str]:
@@ -79,12 +79,10 @@ def with_config(metadata: Mapping[str, str], config: Path | None) -> Mapping[str
         with config.open("rb") as file:
             text = file.read(_MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
-            reason = f"{CONFIG_NAME} is larger than the {_MOST_BYTES} bytes that are read"
-            raise _wrong(reason)
+            raise _wrong(CONFIG_NAME, f"is larger than {_MOST_BYTES} bytes, the most that is read")
         return {**metadata, CONFIG_NAME: text.decode("utf-8")}
     except (OSError, UnicodeDecodeError) as error:
-        reason = f"{CONFIG_NAME} cannot be read ({error})"
-        raise _wrong(reason) from error
+        raise _wrong(CONFIG_NAME, f"cannot be read ({error})") from error
 
 
 def read_peft_configs(metadata: Mapping[str, str]) -> dict[str | None, PeftConfig]:
@@ -96,15 +94,26 @@ def read_peft_configs(metadata: Mapping[str, str]) -> dict[str | None, PeftConfi
     key = next((key for key in _SAID if key in metadata), None)
     if key is None:
         return {}
-    whole = f"the metadata's {key}" if key == METADATA_KEY else key
+    configs: dict[str | None, PeftConfig] = {}
+    for component, fields in _by_component(_tree(key, metadata[key])).items():
+        if "r" in fields:
+            configs[component] = _config(fields, _SAID[key])
+    return configs
+
+
+def _tree(key: str, text: str) -> dict[str, Any]:
+    name = f"the metadata's {key}" if key == METADATA_KEY else key
     try:
-        tree = json.loads(metadata[key])
+        tree = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = f"{whole} is not JSON ({error})"
-        raise _wrong(reason) from error
+        raise _wrong(name, f"is not JSON ({error})") from error
     if not isinstance(tree, dict):
-        reason = f"{whole} is not a JSON object"
-        raise _wrong(reason)
+        raise _wrong(name, "is not a JSON object")
+    return tree
+
+
+def _by_component(tree: Mapping[str, Any]) -> dict[str | None, dict[str, Any]]:
+    """Fields by component: diffusers writes `unet.r`, PEFT `r` alone."""
     split: dict[str | None, dict[str, Any]] = {}
     for name, value in tree.items():
         prefix, _, field = name.partition(".")
@@ -112,39 +121,52 @@ def read_peft_configs(metadata: Mapping[str, str]) -> dict[str | None, PeftConfi
             split.setdefault(prefix, {})[field] = value
         else:
             split.setdefault(None, {})[name] = value
-    return {component: _config(fields, _SAID[key]) for component, fields in split.items() if "r" in fields}
+    return split
 
 
 def _config(fields: Mapping[str, Any], said: str) -> PeftConfig:
-    for name in _UNSUPPORTED:
-        if fields.get(name):
-            reason = f"{said} asks for {name}, which is not applied here"
-            raise _wrong(reason)
-    began = fields.get("init_lora_weights")
-    if isinstance(began, str) and began.lower().startswith(_CHANGE_THE_BASE):
-        reason = f"{said} says init_lora_weights {began:.40}, which took a part of the base's own weights away"
-        hint = "save it as a plain LoRA: peft's `save_pretrained` with `path_initial_model_for_weight_conversion`"
-        raise _wrong(reason, hint)
+    _require_supported(fields, said)
     rank = fields["r"]
     if not _is_rank(rank):
-        reason = f"{said}'s rank is {rank!r:.60}"
-        raise _wrong(reason)
-    name = "lora_alpha" if "lora_alpha" in fields or "alpha" not in fields else "alpha"  # LoHa and LoKr say alpha
+        raise _wrong(said, f"states the rank {rank!r:.60}, which is not a positive integer")
+    # LoHa and LoKr say alpha.
+    name = "alpha" if "alpha" in fields and "lora_alpha" not in fields else "lora_alpha"
     alpha = fields.get(name, rank)
     if not _is_number(alpha):
-        reason = f"{said}'s {name} is {alpha!r:.60}"
-        raise _wrong(reason)
-    ranks, alphas = fields.get("rank_pattern") or {}, fields.get("alpha_pattern") or {}
-    for name, pattern, fits in (("rank_pattern", ranks, _is_rank), ("alpha_pattern", alphas, _is_number)):
-        if not isinstance(pattern, dict) or not all(map(fits, pattern.values())):
-            reason = f"{said}'s {name} is no mapping of modules to numbers"
-            raise _wrong(reason)
-    foreign = [key for key in alphas if not _PATTERN.fullmatch(key)]
+        raise _wrong(said, f"states the {name} {alpha!r:.60}, which is not a number")
+    ranks = _pattern(fields, "rank_pattern", _is_rank, said)
+    alphas = _pattern(fields, "alpha_pattern", _is_number, said)
+    foreign = _expressions(alphas)
     if foreign:
-        reason = f"{said}'s alpha_pattern has a key that is no module's name: {foreign[0]!r:.60}"
-        raise _wrong(reason)
-    known = None if any(not _PATTERN.fullmatch(key) for key in ranks) else ranks
+        raise _wrong(said, f"has a key in alpha_pattern that is not the name of a module: {foreign[0]!r:.60}")
+    known = None if _expressions(ranks) else ranks
     return PeftConfig(said, rank, float(alpha), known, alphas, bool(fields.get("use_rslora")))
+
+
+def _require_supported(fields: Mapping[str, Any], said: str) -> None:
+    for name in _UNSUPPORTED:
+        if fields.get(name):
+            raise _wrong(said, f"sets {name}, which is not supported")
+    method = fields.get("init_lora_weights")
+    if isinstance(method, str) and method.lower().startswith(_CHANGE_THE_BASE):
+        raise _wrong(
+            said,
+            f"states init_lora_weights {method:.40}, which changes the base's own weights",
+            "save it as a plain LoRA: peft's `save_pretrained` with `path_initial_model_for_weight_conversion`",
+        )
+
+
+def _pattern(fields: Mapping[str, Any], name: str, fits: Callable[[object], bool], said: str) -> dict[str, Any]:
+    """Values by module that differ from the value for all."""
+    pattern = fields.get(name) or {}
+    if not isinstance(pattern, dict) or not all(map(fits, pattern.values())):
+        raise _wrong(said, f"has a {name} that is not a mapping of modules to numbers")
+    return pattern
+
+
+def _expressions(pattern: Mapping[str, Any]) -> list[str]:
+    """The keys that are regular expressions, not names of modules."""
+    return [key for key in pattern if not _PATTERN.fullmatch(key)]
 
 
 def _is_rank(value: object) -> bool:
@@ -164,5 +186,7 @@ def _matching(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
     return default
 
 
-def _wrong(message: str, hint: str = "what states the file's ranks and alphas contradicts its tensors") -> WeightsError:
-    return WeightsError(Problem(code="E605", message=message, hint=hint))
+def _wrong(
+    said: str, problem: str, hint: str = "what states the file's ranks and alphas contradicts its tensors"
+) -> WeightsError:
+    return WeightsError.of("E605", f"{said} {problem}", hint)

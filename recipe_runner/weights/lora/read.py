@@ -1,4 +1,4 @@
-"""Decide from names and shapes alone where every tensor of a LoRA or LyCORIS file lands in a base."""
+"""Match every tensor of a LoRA or LyCORIS file with a module of a base, from names and shapes alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.lora.embeddings import embedding_of, misfit
 from recipe_runner.weights.lora.fit import ShapeMismatch, dora_axis, is_old_glora, rank_of
 from recipe_runner.weights.lora.grouping import Group, TensorLedger, for_another, group_tensors, whole_shape
-from recipe_runner.weights.lora.layout import DeltaKind, LoraLayout, LoraModule
+from recipe_runner.weights.lora.layout import DeltaKind, LoraLayout, LoraModule, Reasoned
 from recipe_runner.weights.lora.peft_config import PeftConfig, read_peft_configs
 from recipe_runner.weights.lora.roles import ROLES, kind_of
 from recipe_runner.weights.modules import ModuleTable, Shape
@@ -18,7 +18,7 @@ _TURNED = {"a1": "a2", "a2": "a1", "b1": "b2", "b2": "b1"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Landing:
+class _Checks:
     """What the tensors of each group are checked against."""
 
     shapes: Mapping[str, Shape]
@@ -34,16 +34,16 @@ def read_layout(
     metadata: Mapping[str, str] | None = None,
     target: str | None = None,
 ) -> LoraLayout:
-    """Where each tensor of a file lands.
+    """Match each tensor of a file with a module of the base.
 
     Args:
         shapes: the file's keys and shapes, in its order.
         modules: the base's components, their modules and weight shapes (`weights.modules`).
-        metadata: the file's metadata; only what the layout cannot do without is read from it.
+        metadata: the file's metadata, from which only ranks, alphas and marks of learned tokens are read.
         target: load into this component only; other components' tensors are dropped, as `load_lora_adapter` does.
 
     Raises:
-        WeightsError: E605 metadata that contradicts the tensors. All else is in the layout's `unmatched`.
+        WeightsError: E605 metadata that contradicts the tensors. Other faults are in the layout's `unmatched`.
     """
     metadata = metadata or {}
     ledger = TensorLedger()
@@ -51,23 +51,27 @@ def read_layout(
     if target is not None:
         embeddings = _only(target, embeddings, ledger)
     groups = group_tensors(rest, modules, target, ledger)
-    landing = _Landing(shapes, modules, read_peft_configs(metadata), ledger)
-    landed = tuple(_land(groups, landing))
-    order = {key: number for number, key in enumerate(shapes)}
-    unmatched = tuple(sorted(ledger.unmatched.items(), key=lambda item: order[item[0]]))
+    checks = _Checks(shapes, modules, read_peft_configs(metadata), ledger)
+    matched = tuple(_matched(groups, checks))
+    unmatched = _in_order(ledger.unmatched, shapes)
     return LoraLayout(
         layout=_layout_name(groups),
-        modules=landed,
+        modules=matched,
         unmatched=unmatched,
-        dropped=tuple(sorted(ledger.dropped.items(), key=lambda item: order[item[0]])),
+        dropped=_in_order(ledger.dropped, shapes),
         embeddings=embeddings,
         advice=_advice(shapes, modules) if unmatched else "",
         tensor_count=len(shapes),
     )
 
 
+def _in_order(reasons: Mapping[str, str], shapes: Mapping[str, Shape]) -> Reasoned:
+    """The keys and reasons in the order of the file."""
+    return tuple((key, reasons[key]) for key in shapes if key in reasons)
+
+
 def _advice(shapes: Mapping[str, Shape], modules: ModuleTable) -> str:
-    # Imported where something does not land: a file that does needs no family.
+    # A file that matches whole needs no family, nor the time to import what finds it.
     from recipe_runner.weights.lora.family import advice  # noqa: PLC0415
 
     return advice(shapes, modules)
@@ -76,7 +80,7 @@ def _advice(shapes: Mapping[str, Shape], modules: ModuleTable) -> str:
 def _embeddings(
     shapes: Mapping[str, Shape], modules: ModuleTable, metadata: Mapping[str, str], ledger: TensorLedger
 ) -> tuple[dict[str, dict[str, Vectors]], dict[str, Shape]]:
-    """Learned tokens (token to component to vectors), and the keys that are none."""
+    """Learned tokens (token to component to vectors), and the file's other tensors."""
     found: dict[str, dict[str, Vectors]] = {}
     rest: dict[str, Shape] = {}
     for key, shape in shapes.items():
@@ -108,49 +112,47 @@ def _only(
     return kept
 
 
-def _land(groups: list[Group], landing: _Landing) -> Iterator[LoraModule]:
-    """The modules of every group that fits; the others' keys go to the ledger."""
+def _matched(groups: list[Group], checks: _Checks) -> Iterator[LoraModule]:
+    """The modules of every group that fits; the keys of other groups go to the ledger."""
     taken: dict[tuple[str, str], str] = {}
     for group in groups:
         keys = list(group.tensors.values())
-        places = [(group.component, module) for module, _ in group.target.pieces]
+        places = [(group.component, module) for module in group.target.modules]
         double = [taken[place] for place in places if place in taken]
-        reason = f"{double[0]} lands on the same module already" if double else ""
-        landed: list[LoraModule] = []
-        if not reason:
-            try:
-                landed = list(_modules(group, landing))
-            except ShapeMismatch as error:
-                reason = f"on {group.component} {group.target.pieces[0][0]}: {error}"
-        if reason:
-            landing.ledger.refuse(keys, reason)
+        if double:
+            checks.ledger.refuse(keys, f"{double[0]} is for the same module")
+            continue
+        try:
+            modules = list(_modules(group, checks))
+        except ShapeMismatch as error:
+            checks.ledger.refuse(keys, f"on {group.component} {group.target.modules[0]}: {error}")
             continue
         taken.update(dict.fromkeys(places, keys[0]))
-        yield from landed
+        yield from modules
 
 
-def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
-    """What each module of the group's target gets; raises ShapeMismatch when the tensors do not make or fit it."""
-    modules = landing.table[group.component]
+def _modules(group: Group, checks: _Checks) -> Iterator[LoraModule]:
+    """What each module of the group's target gets.
+
+    Raises:
+        ShapeMismatch: the tensors are incomplete, or do not fit.
+    """
+    modules = checks.table[group.component]
     kind = kind_of(frozenset(group.tensors))
     if kind not in ROLES:
-        raise ShapeMismatch(kind)
+        raise ShapeMismatch({}, kind)
     tensors = dict(group.tensors)
-    own = {role: landing.shapes[key] for role, key in tensors.items()}
+    own = {role: checks.shapes[key] for role, key in tensors.items()}
     weight = whole_shape(group.target, modules)
     if is_old_glora(own, weight):
         tensors = {_TURNED.get(role, role): key for role, key in tensors.items()}
-        own = {role: landing.shapes[key] for role, key in tensors.items()}
+        own = {role: checks.shapes[key] for role, key in tensors.items()}
     rank = rank_of(kind, own, weight)
     axis = dora_axis(own, weight)
-    if kind in ("glora", "ia3", "oft") and len(group.target.pieces) > 1:
-        reason = "it works on the weight itself, and what is one weight in the file are several modules here"
-        raise ShapeMismatch(reason)
-    if axis == 1 and len(group.target.pieces) > 1:
-        reason = "its dora_scale is per input, and normalises weights that are several modules here as one"
-        raise ShapeMismatch(reason)
+    if len(group.target.pieces) > 1:
+        _require_separable(kind, axis)
     for module, rows in group.target.pieces:
-        alpha, divisor = _stated_alpha(group, module, kind, rank, landing)
+        alpha, divisor = _stated_alpha(group, module, kind, rank, checks)
         yield LoraModule(
             component=group.component,
             module=module,
@@ -164,9 +166,17 @@ def _modules(group: Group, landing: _Landing) -> Iterator[LoraModule]:
         )
 
 
-def _stated_alpha(group: Group, module: str, kind: DeltaKind, rank: int, landing: _Landing) -> tuple[float | None, int]:
+def _require_separable(kind: DeltaKind, axis: int | None) -> None:
+    """Raise ShapeMismatch for tensors that change several modules as one weight."""
+    if kind in ("glora", "ia3", "oft"):
+        raise ShapeMismatch({}, f"a {kind} changes one weight, which the base has as several modules")
+    if axis == 1:
+        raise ShapeMismatch({}, "dora_scale is per input of one weight, which the base has as several modules")
+
+
+def _stated_alpha(group: Group, module: str, kind: DeltaKind, rank: int, checks: _Checks) -> tuple[float | None, int]:
     """The alpha that the metadata states, None where it states none, and the rank that alpha is divided by."""
-    config = landing.configs.get(group.component) or landing.configs.get(None)
+    config = checks.configs.get(group.component) or checks.configs.get(None)
     if config is None or kind not in ("lora", "loha", "lokr"):
         return None, rank
     return config.alpha_for(module, rank, has_tensor="alpha" in group.tensors)

@@ -6,7 +6,6 @@ import re
 from typing import NamedTuple
 
 from recipe_runner.weights.lora.layout import DeltaKind
-from recipe_runner.weights.modules import Shape
 
 
 class Split(NamedTuple):
@@ -37,36 +36,33 @@ _PATTERNS: tuple[tuple[re.Pattern[str], dict[str, str]], ...] = tuple(
     )
 )
 
-_FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), reason)
-    for pattern, reason in (
-        *(
-            (pattern, f"this is a tensor of {name}, which is not applied as a lora")
-            for pattern, name in (
-                (r"\.ia3_", "PEFT's IA3"),
-                (r"\.oft_", "PEFT's or an old OFT"),
-                (r"\.boft_", "PEFT's BOFT"),
-                (r"\.vera_lambda_", "VeRA"),
-                (r"\.(?:[qp]_layer\.weight|lambda_layer)$", "LyCORIS's T-LoRA, whose rank depends on the timestep"),
-                (r"\.(?:ip_adapter|image_proj)\b|^(?:ip_adapter|image_proj)\.", "an IP-Adapter"),
-            )
-        ),
-        (
-            r"\.modules_to_save\.|\.base_layer\.|^base_model\.model\..*\.(?:weight|bias)$",
-            "PEFT trained this weight whole (modules_to_save, bias), and a lora is differences",
-        ),
-        (r"\.(?:reshape_weight|set_weight)$", "this makes ComfyUI replace a whole weight, and a lora is differences"),
-        (r"\.scale_(?:weight|input)$", "this scales factors that were quantised, which are not read"),
-    )
+_OTHER_METHODS = (
+    (r"\.ia3_", "PEFT's IA3"),
+    (r"\.oft_", "PEFT's or an old OFT"),
+    (r"\.boft_", "PEFT's BOFT"),
+    (r"\.vera_lambda_", "VeRA"),
+    (r"\.(?:[qp]_layer\.weight|lambda_layer)$", "LyCORIS's T-LoRA, whose rank depends on the timestep"),
+    (r"\.(?:ip_adapter|image_proj)\b|^(?:ip_adapter|image_proj)\.", "an IP-Adapter"),
+)
+_FOREIGN = (
+    (
+        r"\.modules_to_save\.|\.base_layer\.|^base_model\.model\..*\.(?:weight|bias)$",
+        "a whole weight that PEFT trained (modules_to_save, bias), and a lora holds differences",
+    ),
+    (r"\.(?:reshape_weight|set_weight)$", "a whole weight for ComfyUI to set, and a lora holds differences"),
+    (r"\.scale_(?:weight|input)$", "a scale of quantised factors, which are not supported"),
 )
 
 ROLES: dict[DeltaKind, tuple[frozenset[str], ...]] = {
     "lora": (frozenset({"down", "up"}), frozenset({"rows_down", "rows_up"})),
     "loha": (frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}),),
-    "lokr": tuple(
-        frozenset(first + second)
-        for first in (("lokr_w1",), ("lokr_w1_a", "lokr_w1_b"))
-        for second in (("lokr_w2",), ("lokr_w2_a", "lokr_w2_b"), ("lokr_w2_a", "lokr_w2_b", "lokr_t2"))
+    "lokr": (
+        frozenset({"lokr_w1", "lokr_w2"}),
+        frozenset({"lokr_w1", "lokr_w2_a", "lokr_w2_b"}),
+        frozenset({"lokr_w1", "lokr_w2_a", "lokr_w2_b", "lokr_t2"}),
+        frozenset({"lokr_w1_a", "lokr_w1_b", "lokr_w2"}),
+        frozenset({"lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b"}),
+        frozenset({"lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2"}),
     ),
     "full": (frozenset({"diff"}), frozenset({"diff_b"}), frozenset({"diff", "diff_b"})),
     "norm": (frozenset({"w_norm"}), frozenset({"b_norm"}), frozenset({"w_norm", "b_norm"})),
@@ -74,7 +70,7 @@ ROLES: dict[DeltaKind, tuple[frozenset[str], ...]] = {
     "ia3": (frozenset({"scaling", "on_input"}),),
     "oft": (frozenset({"oft_blocks"}),),
 }
-"""The roles each kind is made of, in every form it comes in."""
+"""The roles that each kind needs, in every form of it."""
 
 OPTIONAL: dict[DeltaKind, frozenset[str]] = {
     "lora": frozenset({"mid", "alpha", "scalar", "dora_scale", "lora_magnitude_vector", "up_bias", "diff_b"}),
@@ -89,7 +85,7 @@ OPTIONAL: dict[DeltaKind, frozenset[str]] = {
 
 
 def split_key(key: str) -> Split | None:
-    """The module's name and the role, or None when the key is of no LoRA or LyCORIS kind known here."""
+    """The module's name and the role, or None when the key is of no known LoRA or LyCORIS kind."""
     for pattern, roles in _PATTERNS:
         match = pattern.search(key)
         if match and match.start():
@@ -101,32 +97,28 @@ def split_key(key: str) -> Split | None:
 
 
 def foreign_reason(key: str) -> str:
-    """Why a key that `split_key` does not know lands nowhere."""
-    for pattern, reason in _FOREIGN:
-        if pattern.search(key):
-            return reason
-    return "this is no tensor of a LoRA or LyCORIS kind"
+    """What a key that `split_key` does not know is instead."""
+    for pattern, method in _OTHER_METHODS:
+        if re.search(pattern, key):
+            return f"a tensor of {method}, which cannot be applied as a lora"
+    for pattern, what in _FOREIGN:
+        if re.search(pattern, key):
+            return what
+    return "not a tensor of a known LoRA or LyCORIS kind"
 
 
 def kind_of(roles: frozenset[str]) -> DeltaKind | str:
-    """The kind that these roles of one module make, or in words what is missing or too much."""
+    """The kind that these roles of one module make, or a sentence on what is missing or unexpected."""
     for kind, forms in ROLES.items():
         for form in forms:
             if form <= roles <= form | OPTIONAL[kind]:
                 return kind
     for kind, forms in ROLES.items():
-        own = frozenset().union(*forms)
-        if roles & own:
-            missing = min((sorted(form - roles) for form in forms), key=len)
-            if missing:
-                return f"its {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from the file"
-            return f"{' and '.join(sorted(roles - own - OPTIONAL[kind]))} cannot stand beside a {kind}"
-    return f"a lone {' and '.join(sorted(roles))} without the tensors it belongs to"
-
-
-def element_count(shape: Shape) -> int:
-    """Number of elements of a tensor of this shape."""
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+        if not roles & frozenset().union(*forms):
+            continue
+        nearest = min(forms, key=lambda form: (len(form - roles), -len(form)))
+        missing = sorted(nearest - roles)
+        if missing:
+            return f"the file lacks its {' and '.join(missing)}"
+        return f"a {kind} cannot have {' and '.join(sorted(roles - nearest - OPTIONAL[kind]))}"
+    return f"only {' and '.join(sorted(roles))}, without the tensors that it belongs to"
