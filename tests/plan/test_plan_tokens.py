@@ -143,7 +143,7 @@ def test_a_harmful_pickle_runs_nothing(
             {"a.lora_up.weight": (2, WIDTH)},
             "",
             "E621",
-            "the file is no textual inversion: it is a LoRA",
+            "the file is not a textual inversion: it is a LoRA",
         ),
         ({"<a>": (2, 768)}, "", "E622", "<a> has vectors of width 768 (SD 1.x (CLIP ViT-L)), and text_encoder has 128"),
         (

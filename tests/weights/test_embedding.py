@@ -62,10 +62,10 @@ def test_layouts(shapes: dict[str, Shape], name: str | None, layout: str, token:
             "it is an IP-Adapter (1 of 1 tensors, such as image_proj.proj)",
         ),
         ({"linear1.weight": (4, 4)}, "it is a network's weights (1 of 1 tensors, such as linear1.weight)"),
-        ({"<a>": (1, 1, 768)}, "<a> has the shape 1x1x768, and vectors are [number, width] or [width]"),
-        ({"<a>": ()}, "<a> has the shape of a single number, and vectors are [number, width] or [width]"),
-        ({BARE: (0, 768)}, "its tensor has the shape 0x768, and vectors are [number, width] or [width]"),
-        ({"<a>": (768,), "<b>": (768,)}, "it holds 2 tensors (<a>, <b>), and an embedding is one token"),
+        ({"<a>": (1, 1, 768)}, "<a> has the shape 1x1x768, expected [number, width] or [width]"),
+        ({"<a>": ()}, "<a> has the shape scalar, expected [number, width] or [width]"),
+        ({BARE: (0, 768)}, "its tensor has the shape 0x768, expected [number, width] or [width]"),
+        ({"<a>": (768,), "<b>": (768,)}, "it holds 2 tensors (<a>, <b>), and a textual inversion is one token"),
         ({"clip_l": (768,), "text_encoders_0": (768,)}, "clip_l and text_encoders_0 are for the same encoder"),
     ],
 )
@@ -88,11 +88,11 @@ def test_a_list_of_one_tensor_is_that_tensor() -> None:
 
 def test_an_output_embedding_is_named() -> None:
     found = identify_embedding({"emb_params": (2, 768), "emb_params_out": (2, 768)})
-    assert found == "emb_params_out is OneTrainer's output embedding, for what the encoder gives, which is not applied"
+    assert found == "emb_params_out is OneTrainer's output embedding, which replaces an encoder's output and is not supported"
 
 
 def test_whole_numbers_are_no_vectors() -> None:
-    assert identify_embedding({"<a>": (1, 768)}, dtypes={"<a>": "I64"}) == "<a> holds I64, which are no vectors"
+    assert identify_embedding({"<a>": (1, 768)}, dtypes={"<a>": "I64"}) == "<a> holds I64, not floating point numbers"
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ OWN = layout_of(unet=["down_blocks.1.attentions.0.proj_in", "up_blocks.3.resnets
     [
         ({"transformer": 1.0}, "E611 .transformer: the base has no transformer", "it has unet, text_encoder"),
         ({"text_encoder": 1.0}, "E613 .text_encoder: the adapter has nothing in text_encoder", "it has unet"),
-        ({"unet": {"middle": 1.0}}, "E611 .unet.middle: no part of a UNet", "it has down, mid and up"),
+        ({"unet": {"middle": 1.0}}, "E611 .unet.middle: not a part of a UNet", "its parts are down, mid and up"),
         (
             {"unet": {"up": {"block_9": 1.0}}},
             "E611 .unet.up.block_9: no such block, or one without attentions",
@@ -148,16 +148,16 @@ OWN = layout_of(unet=["down_blocks.1.attentions.0.proj_in", "up_blocks.3.resnets
         ),
         (
             {"unet": {"up": {"block_3": [1.0, 2.0]}}},
-            "E612 .unet.up.block_3: 2 numbers, and 3 are needed",
+            "E612 .unet.up.block_3: 2 numbers, expected 3",
             "write one number for all, or one for each",
         ),
         (
             {"unet": {"down": [1.0, 1.0, 1.0]}},
-            "E612 .unet.down: 3 numbers, and 2 are needed",
+            "E612 .unet.down: 3 numbers, expected 2",
             "write one number for all, or one for each",
         ),
         ({"unet": {"mid": [1.0, 2.0]}}, "E612 .unet.mid: 2 numbers for 1 attention", "write one number"),
-        ({"unet": {"mid": {"block_0": 1.0}}}, "E611 .unet.mid: the middle has no blocks", "write a number"),
+        ({"unet": {"mid": {"block_0": 1.0}}}, "E611 .unet.mid: mid is one block", "write a number"),
         (
             {"unet": {"mid": 0.5}},
             "E613 .unet.mid: the adapter has nothing in the middle block's attention",

@@ -237,7 +237,7 @@ def refused(base: Path, *adapters: ResolvedAdapter) -> Any:
         (5, "E621", "it is a int, not one token's tensor"),
         ({"string_to_param": {"*": [3]}}, "E621", "string_to_param.* holds no tensor"),
         ({"<a>": torch.ones(32), "<b>": torch.ones(32)}, "E621", "it holds 2 tensors"),
-        ({"<a>": torch.ones(32, dtype=torch.int64)}, "E621", "<a> holds torch.int64, which are no vectors"),
+        ({"<a>": torch.ones(32, dtype=torch.int64)}, "E621", "<a> holds torch.int64, not floating point numbers"),
         ({"<a>": torch.full((2, 32), torch.nan)}, "E625", "`<t>` of the text_encoder has numbers that are not finite"),
         ({"<a>": torch.ones(48)}, "E622", "<a> has vectors of width 48, and text_encoder has 32"),
         ({"x.lora_down.weight": torch.ones(4, 32)}, "E621", "it is a LoRA"),
