@@ -1,4 +1,4 @@
-"""The modules of a base's components, from the headers of their weights files: what a LoRA can land on.
+"""The modules of a base's components that a LoRA can change, from the headers of their weights files.
 
 Names are those of `named_modules()` in memory, restricted to modules that own a `.weight`.
 """
@@ -26,13 +26,19 @@ def component_modules(shapes: Mapping[str, Shape], class_name: str | None = None
     """Module names and weight shapes of one component, from the tensors of its weights file.
 
     transformers 5 flattened `CLIPTextModel`: files written before have `text_model.encoder…`, the model in memory
-    has `encoder…`. `CLIPTextModelWithProjection` keeps the prefix. Without `class_name` the projection tells.
+    has `encoder…`. `CLIPTextModelWithProjection` keeps the prefix. Without `class_name`, the projection decides.
     """
-    modules = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith(".weight")}
-    if class_name is None and "text_projection" not in modules:
-        flat = any(name.startswith(f"{TEXT_MODEL}encoder.layers.") for name in modules)
-    else:
-        flat = class_name == "CLIPTextModel"
-    if not flat:
-        return modules
-    return {name.removeprefix(TEXT_MODEL): shape for name, shape in modules.items()}
+    flat = class_name == "CLIPTextModel"
+    if class_name is None and "text_projection.weight" not in shapes:
+        flat = any(name.startswith(f"{TEXT_MODEL}encoder.layers.") and name.endswith(".weight") for name in shapes)
+    modules: dict[str, Shape] = {}
+    for name, shape in shapes.items():
+        if name.endswith(".weight"):
+            module = name.removesuffix(".weight")
+            modules[module.removeprefix(TEXT_MODEL) if flat else module] = shape
+    return modules
+
+
+def under(prefix: str, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}

@@ -95,7 +95,7 @@ def test_families(
             "it is a VAE alone: name it under `base.components.vae`",
         ),
         ({"down_blocks.0.x.weight": (8,)}, "it is a UNet alone: name it under `base.components.unet`"),
-        ({"linear.weight": (8, 8)}, "its tensors are of no architecture known here (the first is 'linear.weight')"),
+        ({"linear.weight": (8, 8)}, "its architecture is unknown (the first tensor is 'linear.weight')"),
         ({}, "it is empty"),
     ],
 )

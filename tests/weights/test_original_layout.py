@@ -113,7 +113,7 @@ def test_stable_diffusion_2_in_the_layout_of_sgm_is_read(tmp_path: Path) -> None
 
 
 WRONG: dict[str, tuple[str, str, Callable[[dict[str, Shape]], object], str]] = {
-    "missing": ("sd1", "E501", lambda shapes: shapes.pop(OUT), "1 of 1130 parameters of sd1 are not in it: " + OUT),
+    "missing": ("sd1", "E501", lambda shapes: shapes.pop(OUT), "1 of 1130 parameters of sd1 are missing: " + OUT),
     "foreign": ("sd1", "E502", lambda shapes: shapes.update({"foo.bar": (3,)}), "belong to no component: foo.bar"),
     "misshaped": ("sd1", "E503", lambda shapes: shapes.update({OUT: (5,)}), "(5 instead of 4)"),
     "an LCM": ("sdxl", "E502", lambda shapes: shapes.update({UNET + "time_embed.cond_proj.weight": (320, 9)}), "cond"),

@@ -1,4 +1,4 @@
-"""What a single-file base checkpoint is, from the names and shapes of its tensors: family, components, what is missing.
+"""What a single-file base checkpoint is, from the names and shapes of its tensors: family, components, missing ones.
 
 Names are those of the original code (LDM, sgm, Black Forest Labs, Stability), which single files keep. Sources:
 diffusers `loaders/single_file_utils.py` (`CHECKPOINT_KEY_NAMES`), ComfyUI `comfy/supported_models.py`.
@@ -17,11 +17,11 @@ from recipe_runner.weights.modules import Shape
 
 _EMA = "model_ema."
 _EMA_STATE = ("model_ema.decay", "model_ema.num_updates")
-_SAMPLED_OTHERWISE = {
-    "edm_mean": "it is Playground v2.5, whose latents have a mean and a deviation of their own",
-    "edm_vpred.sigma_max": "it is sampled along EDM's noise levels, as CosXL is",
+_OTHER_SAMPLING = {
+    "edm_mean": "it is Playground v2.5, whose latents have their own mean and deviation",
+    "edm_vpred.sigma_max": "it is sampled with EDM's noise levels, like CosXL",
 }
-"""Markers of files with the tensors of a family and another scheduler than it has."""
+"""Marker tensors of files that need another scheduler than the family's usual one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Checkpoint:
         benign: keys of buffers that no component needs.
         foreign: all other keys.
         scheduler: scheduler settings that the file states with marker tensors (`v_pred`, `ztsnr`).
-        note: what the header cannot tell, for a person; or empty.
+        note: a sentence on what the file needs beyond its family; or empty.
     """
 
     family: str
@@ -54,12 +54,12 @@ class Checkpoint:
 
 
 def identify_checkpoint(shapes: Mapping[str, Shape]) -> Checkpoint | str:
-    """The checkpoint that these tensors are, or in words why they are none that makes images from text."""
+    """The checkpoint that these tensors are, or the reason why they make no images from text."""
     for family in FAMILIES:
         found = family.recognise(shapes)
         if found is not None:
             return found or _checkpoint(family, shapes)
-    return _no_checkpoint(shapes)
+    return _what_else(shapes)
 
 
 def _checkpoint(family: Family, shapes: Mapping[str, Shape]) -> Checkpoint:
@@ -75,18 +75,22 @@ def _checkpoint(family: Family, shapes: Mapping[str, Shape]) -> Checkpoint:
             parts.setdefault(component, {})[prefix] = None
         else:
             foreign.append(key)
-    otherwise = next((said for key, said in _SAMPLED_OTHERWISE.items() if key in shapes), "")
+    config, note = family.config, family.note
+    for marker, reason in _OTHER_SAMPLING.items():
+        if marker in shapes:
+            config, note = None, reason
+            break
     return Checkpoint(
         family=family.name,
         pipeline=family.pipeline,
-        config=None if otherwise else family.config,
+        config=config,
         components={name: tuple(prefixes) for name, prefixes in parts.items()},
         missing=tuple(name for name in family.components if name not in parts),
         ema=tuple(ema),
         benign=tuple(benign),
         foreign=tuple(foreign),
         scheduler=stated_scheduler(shapes),
-        note=otherwise or family.note,
+        note=note,
     )
 
 
@@ -100,29 +104,28 @@ def stated_scheduler(shapes: Mapping[str, Shape]) -> dict[str, Json]:
     return stated
 
 
-def _no_checkpoint(shapes: Mapping[str, Shape]) -> str:
-    """Why tensors that no family claims are no base: what they look like instead."""
+def _what_else(shapes: Mapping[str, Shape]) -> str:
+    """What tensors that no family claims look like instead."""
     for pattern, what in _OTHERS:
-        if any(pattern.search(key) for key in shapes):
+        if any(map(re.compile(pattern).search, shapes)):
             return what
-    first = next(iter(shapes), None)
-    return f"its tensors are of no architecture known here (the first is {first[:120]!r})" if first else "it is empty"
+    first = next(iter(shapes), "")
+    if not first:
+        return "it is empty"
+    return f"its architecture is unknown (the first tensor is {first[:120]!r})"
 
 
-_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), what)
-    for pattern, what in (
-        (r"[._]lora[._](?:down|up|A|B)|\.hada_w|\.lokr_w", "it is a LoRA or LyCORIS file: name it under `adapters`"),
-        (r"^emb_params$|^string_to_param|^clip_[lg]$|^<.+>$", "it is a textual inversion: name it under `adapters`"),
-        (r"^(?:image_proj|ip_adapter)\.", "it is an IP-Adapter: name it under `adapters`"),
-        (r"^control_model\.|^controlnet_", "it is a ControlNet, which is no base"),
-        (r"^(?:input_blocks|down_blocks|time_embed)", "it is a UNet alone: name it under `base.components.unet`"),
-        (
-            r"^(?:first_stage_model\.)?(?:encoder|decoder)\.(?:down|up|mid|conv)",
-            "it is a VAE alone: name it under `base.components.vae`",
-        ),
-        (r"^(?:single_)?transformer_blocks\.", "it is a diffusers transformer alone: name it under `base.components`"),
-        (r"^(?:text_model|encoder\.(?:layers|block))\.", "it is a text encoder alone: name it under `base.components`"),
-        (UNET, "its UNet is of no family known here; name a configuration with `base.config`"),
-    )
+_OTHERS = (
+    (r"[._]lora[._](?:down|up|A|B)|\.hada_w|\.lokr_w", "it is a LoRA or LyCORIS file: name it under `adapters`"),
+    (r"^emb_params$|^string_to_param|^clip_[lg]$|^<.+>$", "it is a textual inversion: name it under `adapters`"),
+    (r"^(?:image_proj|ip_adapter)\.", "it is an IP-Adapter: name it under `adapters`"),
+    (r"^control_model\.|^controlnet_", "it is a ControlNet, which recipes do not support"),
+    (r"^(?:input_blocks|down_blocks|time_embed)", "it is a UNet alone: name it under `base.components.unet`"),
+    (
+        r"^(?:first_stage_model\.)?(?:encoder|decoder)\.(?:down|up|mid|conv)",
+        "it is a VAE alone: name it under `base.components.vae`",
+    ),
+    (r"^(?:single_)?transformer_blocks\.", "it is a diffusers transformer alone: name it under `base.components`"),
+    (r"^(?:text_model|encoder\.(?:layers|block))\.", "it is a text encoder alone: name it under `base.components`"),
+    (UNET, "the family of its UNet is unknown; name a configuration with `base.config`"),
 )

@@ -17,8 +17,8 @@ from importlib.resources import files
 
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.problems.wording import some
-from recipe_runner.weights.families.checkpoint_families import FAMILIES
-from recipe_runner.weights.modules import TEXT_MODEL, Shape
+from recipe_runner.weights.families.checkpoint_families import FAMILIES, Family
+from recipe_runner.weights.modules import TEXT_MODEL, Shape, shape_text
 
 _NOISE = r"(?:log_)?(?:one_minus_)?(?:betas|alphas_cumprod(?:_prev)?|sqrt_\w+|posterior_\w+|logvar|lvlb_weights)"
 _TRAINING = (
@@ -42,20 +42,20 @@ _SHORT = re.compile(rf"({_CLIP_L})(embeddings|encoder|final_layer_norm)\.")
 _TRANSPOSED = re.compile(r"(.+\.embedders\.\d\.model\.text_projection)\.weight")
 _RANGES = re.compile(r"\{([0-9,-]+)\}")
 _CONVOLVED = ".mid.attn_1."
-"""The VAE's attention, whose projections are written as 1x1 convolutions or as matrices."""
+"""The VAE's attention, whose projections are stored as 1x1 convolutions or as matrices."""
 _SMALLER = "the file is damaged, or of a smaller architecture (SSD-1B, Vega, …): then set base.config to its own folder"
 _OTHER = (
-    "the file is of another architecture (then set base.config to the folder of its own), or something foreign was "
-    "merged into it"
+    "the file is of another architecture (then set base.config to its own folder), or foreign weights were merged "
+    "into it"
 )
 _QUANTISED = re.compile(r"scaled_fp8$|\.scale_(?:weight|input)$|\.weight_scale$|\.absmax$|\.quant_")
-_WHOLE = "its weights are quantised with scales beside them, which is not read: use the file in half precision"
+_WHOLE = "its weights are quantised with separate scales, which is not supported: use the file in half precision"
 
 
 def is_leftover(key: str) -> bool:
-    """Whether a tensor is none of a pipeline's parameters by its name.
+    """Whether a tensor's name shows that it is not a parameter of a pipeline.
 
-    Averages, noise tables, training state, what samplers are told by, and parts of CLIP that the pipelines never read.
+    Such are averages, noise tables, training state, markers for samplers, and parts of CLIP that pipelines never read.
     """
     return _LEFTOVER.fullmatch(key) is not None
 
@@ -69,7 +69,7 @@ def standard_name(key: str) -> str:
 
 
 def is_transposed(key: str) -> bool:
-    """Whether a tensor stands the other way round than under its standard name."""
+    """Whether a tensor is the transpose of the one under its standard name."""
     return _TRANSPOSED.fullmatch(key) is not None
 
 
@@ -82,13 +82,18 @@ def original_tensors(family: str) -> Mapping[str, Shape]:
 
 def expand(short: Mapping[str, list[int]]) -> dict[str, Shape]:
     """The tensors that short names stand for: `blocks.{0-3}.to_q.weight` for four of one shape."""
-    return {name: tuple(shape) for key, shape in short.items() for name in _names(key)}
+    expanded: dict[str, Shape] = {}
+    for key, sizes in short.items():
+        expanded.update(dict.fromkeys(_names(key), tuple(sizes)))
+    return expanded
 
 
 def _names(short: str) -> Iterator[str]:
+    """Every name that a short name stands for."""
     parts = _RANGES.split(short)
-    choices = [_numbers(part) if number % 2 else [part] for number, part in enumerate(parts)]
-    return ("".join(chosen) for chosen in itertools.product(*choices))
+    texts, ranges = parts[::2], parts[1::2]
+    for numbers in itertools.product(*map(_numbers, ranges)):
+        yield texts[0] + "".join(map("".join, zip(numbers, texts[1:], strict=True)))
 
 
 def _numbers(text: str) -> list[str]:
@@ -102,34 +107,46 @@ def _numbers(text: str) -> list[str]:
 def require_original(name: str, family: str, shapes: Mapping[str, Shape], left_out: Collection[str]) -> None:
     """Raise unless the file `name` holds every parameter of its family, each in its shape, and nothing else.
 
-    Components in `left_out` are replaced, and theirs are not looked at.
+    The tensors of the components `left_out`, which the recipe replaces, are not checked.
 
     Raises:
         WeightsError: E501 missing, E502 foreign, E503 misshaped tensors.
     """
     wanted = original_tensors(family)
-    # Most files have the usual names alone, which are compared as they are.
-    found = {key: shape for key, shape in shapes.items() if key in wanted}
-    others = (key for key in shapes if key not in wanted and not is_leftover(key))
-    found |= {standard_name(key): shapes[key] for key in others}
+    found = _standard_tensors(shapes, wanted)
     if left_out:
         kind = next(each for each in FAMILIES if each.name == family)
-        found = {key: shape for key, shape in found.items() if kind.component_of(key)[0] not in left_out}
-        wanted = {key: shape for key, shape in wanted.items() if kind.component_of(key)[0] not in left_out}
-    if missing := [key for key in wanted if key not in found]:
-        message = f"{name}: {len(missing)} of {len(wanted)} parameters of {family} are not in it: {some(missing)}"
+        found = _without(left_out, kind, found)
+        wanted = _without(left_out, kind, wanted)
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        message = f"{name}: {len(missing)} of {len(wanted)} parameters of {family} are missing: {some(missing)}"
         raise WeightsError.of("E501", message, _SMALLER)
-    if foreign := [key for key in found if key not in wanted]:
+    foreign = [key for key in found if key not in wanted]
+    if foreign:
         message = f"{name}: {len(foreign)} of its {len(shapes)} tensors belong to no component: {some(foreign)}"
         raise WeightsError.of("E502", message, _WHOLE if any(map(_QUANTISED.search, foreign)) else _OTHER)
-    if wrong := [key for key, shape in wanted.items() if _flat(key, shape) != _flat(key, found[key])]:
-        said = [f"{key} ({_written(found[key])} instead of {_written(wanted[key])})" for key in wrong]
-        raise WeightsError.of("E503", f"{name}: {len(wrong)} parameters have another shape: {some(said)}", _OTHER)
+    wrong = []
+    for key, shape in wanted.items():
+        if _flat(key, shape) != _flat(key, found[key]):
+            wrong.append(f"{key} ({shape_text(found[key])} instead of {shape_text(shape)})")
+    if wrong:
+        raise WeightsError.of("E503", f"{name}: {len(wrong)} parameters have another shape: {some(wrong)}", _OTHER)
+
+
+def _standard_tensors(shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The tensors of a file by their standard names, without leftovers."""
+    # Most files have standard names alone.
+    found = {key: shape for key, shape in shapes.items() if key in wanted}
+    for key, shape in shapes.items():
+        if key not in wanted and not is_leftover(key):
+            found[standard_name(key)] = shape
+    return found
+
+
+def _without(left_out: Collection[str], family: Family, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {key: shape for key, shape in shapes.items() if family.component_of(key)[0] not in left_out}
 
 
 def _flat(key: str, shape: Shape) -> Shape:
     return shape[:2] if _CONVOLVED in key else shape
-
-
-def _written(shape: Shape) -> str:
-    return "x".join(map(str, shape))
