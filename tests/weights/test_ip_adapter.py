@@ -89,9 +89,9 @@ INSTANTX = projection_shapes("faceid", cross=4096, read=0, face=1152) | {"ip_ada
     [
         ({}, "it is empty"),
         ({"": (3, 8)}, "it is one tensor without a name"),
-        ({"lora_unet_x.lora_up.weight": (1, 1)}, "it is no IP-Adapter"),
+        ({"lora_unet_x.lora_up.weight": (1, 1)}, "it is not an IP-Adapter"),
         ({"ip_adapter.1.to_k_ip.weight": (8, 4)}, "no image projection"),
-        ({"image_proj.strange": (8, 4)}, "no kind known here"),
+        ({"image_proj.strange": (8, 4)}, "of an unknown kind"),
         ({"image_proj.proj.weight": (8,)}, "image_proj.norm.weight"),
         (FLUX, "no image projection"),
         (BIASED, "it is an IP-Adapter for Flux, and its image projection lacks the tensor image_proj.norm.weight"),
@@ -111,13 +111,13 @@ def test_what_is_no_ip_adapter_here_is_named(shapes: dict[str, Shape], words: st
     ("change", "words"),
     [
         ({"image_proj.norm.bias": None}, "image_proj.norm.bias is missing"),
-        ({"image_proj.proj.bias": (1,)}, "has the shape 1 and not 3072"),
-        ({"image_proj.extra": (1,)}, "image_proj.extra belongs to no part"),
+        ({"image_proj.proj.bias": (1,)}, "has the shape 1, expected 3072"),
+        ({"image_proj.extra": (1,)}, "image_proj.extra is unexpected"),
         ({"ip_adapter.3.to_v_ip.weight": None}, "ip_adapter.3.to_v_ip.weight is missing"),
         ({"ip_adapter.3.to_v_ip.weight": (320, 1024)}, "and its image tokens have 768 features"),
         ({"ip_adapter.3.to_v_ip.weight": (64, 768)}, "keys and values of different widths"),
         ({"ip_adapter.0.to_q_lora.down.weight": (4, 320)}, "to_q_lora.up.weight is missing"),
-        ({"epoch": (1,)}, "epoch belongs to no part"),
+        ({"epoch": (1,)}, "epoch is unexpected"),
     ],
 )
 def test_a_file_that_is_not_whole(change: dict[str, Shape | None], words: str) -> None:
@@ -143,7 +143,7 @@ def test_a_file_that_is_not_whole(change: dict[str, Shape | None], words: str) -
         (
             "faceid",
             {k: (s[0], 8) if k.endswith("attn1.to_q") else s for k, s in sd15_modules().items()},
-            "its LoRA changes 320 to 320 features",
+            "its LoRA maps 320 to 320 features",
         ),
     ],
 )

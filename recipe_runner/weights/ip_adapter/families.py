@@ -1,6 +1,6 @@
-"""What differs between the families of denoisers that IP-Adapters are made for: a row for each, and nothing elsewhere.
+"""What differs between the families of denoisers that IP-Adapters are made for: one row for each.
 
-How each family's modules are made and put in their places is `recipe_runner.runtime.ip_adapter.families`'s part.
+`recipe_runner.runtime.ip_adapter.families` makes each family's modules and puts them in their places.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class AdapterFamily:
 
     Attributes:
         name: a short name.
-        title: what it is for people: `Flux`.
-        model: the family of models (`recipe_runner.pipelines.family`); empty where the width of the text tells it.
+        title: its name in messages: `Flux`.
+        model: the family of models (`recipe_runner.pipelines.family`); empty where the width of the text decides.
         pipelines: the diffusers classes whose denoiser it is.
         component: the denoiser's name in them.
-        attention: what an attention where IP-Adapters act is called.
-        mark: matches a key of every file of this family; None for the family of files that bear no mark.
-        sizes: the sizes of an image projection from its tensors, None for a kind that is not known.
+        attention: the name of an attention where IP-Adapters act.
+        mark: matches a key of every file of this family; None for the family of files without a mark.
+        sizes: the sizes of an image projection from its tensors, None for an unknown kind.
         rows: the tensors of an image projection of these sizes.
         parameters: the tensors of one attention, from the width of its keys, the sizes, and the file's own of them.
         places: the attentions of a denoiser by which the files number them.
@@ -62,11 +62,11 @@ class AdapterFamily:
 
 
 def _weights(width: int, sizes: Sizes, _found: Mapping[str, Shape]) -> dict[str, Shape]:
-    return {f"to_{letter}_ip.weight": (width, sizes.cross_width) for letter in "kv"}
+    return dict.fromkeys(("to_k_ip.weight", "to_v_ip.weight"), (width, sizes.cross_width))
 
 
 def _weights_and_biases(width: int, sizes: Sizes, found: Mapping[str, Shape]) -> dict[str, Shape]:
-    return _weights(width, sizes, found) | {f"to_{letter}_ip.bias": (width,) for letter in "kv"}
+    return _weights(width, sizes, found) | dict.fromkeys(("to_k_ip.bias", "to_v_ip.bias"), (width,))
 
 
 def _normed(width: int, sizes: Sizes, found: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -76,7 +76,7 @@ def _normed(width: int, sizes: Sizes, found: Mapping[str, Shape]) -> dict[str, S
         "norm_ip.linear.weight": (2 * read, sizes.resampler.width if sizes.resampler else 0),
         "norm_ip.linear.bias": (2 * read,),
         **_weights(width, sizes, found),
-        **{f"norm_{name}.weight": (head,) for name in ("q", "k", "ip_k")},
+        **dict.fromkeys(("norm_q.weight", "norm_k.weight", "norm_ip_k.weight"), (head,)),
     }
 
 
@@ -131,19 +131,21 @@ SD3 = AdapterFamily(
     several=False,
 )
 FAMILIES = (UNET, FLUX, SD3)
-PIPELINES = tuple(pipeline for family in FAMILIES for pipeline in family.pipelines)
-"""Every pipeline that IP-Adapters are applied to."""
+PIPELINES = (*UNET.pipelines, *FLUX.pipelines, *SD3.pipelines)
+"""Every pipeline that IP-Adapters are supported for."""
 VAES = ("AutoencoderKL", "AutoencoderTiny")
-"""The classes of VAE with which the pipelines' steps are known."""
+"""The classes of VAE for which the steps of these pipelines are known."""
 
 
 def family_of_file(keys: Iterable[str]) -> AdapterFamily:
     """The family that a file with these tensors is for."""
     keys = tuple(keys)
-    marked = (family for family in FAMILIES if family.mark and any(map(family.mark.search, keys)))
-    return next(marked, UNET)
+    for family in FAMILIES:
+        if family.mark is not None and any(map(family.mark.search, keys)):
+            return family
+    return UNET
 
 
 def family_of_pipeline(pipeline: str) -> AdapterFamily | None:
-    """The family of a diffusers class; None where IP-Adapters are not applied to it."""
+    """The family of a diffusers class; None where IP-Adapters are not supported for it."""
     return next((family for family in FAMILIES if pipeline in family.pipelines), None)

@@ -22,21 +22,26 @@ from recipe_runner.weights.lora.family import CROSS_ATTENTION
 Projection = Literal["to_q", "to_k", "to_v", "to_out"]
 
 
+def unet_of_width(width: int) -> str:
+    """The family of a UNet whose cross-attention reads text of this width."""
+    return CROSS_ATTENTION.get(width, f"a UNet of cross-attention width {width}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class IpAdapterLayout:
     """An IP-Adapter, in a layout of its authors (https://github.com/tencent-ailab/IP-Adapter, XLabs, InstantX).
 
     Attributes:
         family: the denoisers that it is for.
-        naming: whose names its tensors bear: `h94`, `xlabs`, `instantx`, `diffusers`.
+        naming: whose names its tensors have: `h94`, `xlabs`, `instantx`, `diffusers`.
         sizes: of its image projection.
         projection: each tensor of the image projection by its key in the file, with the parameters of diffusers' class
-            that it fills: two where it is cut in halves along its first dimension.
+            that it fills: two where it is split in halves along its first dimension.
         attentions: the attentions by their number in the file (a UNet's cross-attentions have 1, 3, 5, …) with the
             width of their keys.
         layers: by the same number, the parameters of the attention's processor with their keys in the file.
-        lora: of FaceID's bundled LoRA the rank, by number of the attention and projection.
-        faults: tensors that are missing, unexpected or of another shape, in words; a file with any is not whole.
+        lora: the rank of FaceID's bundled LoRA, by number of the attention and projection.
+        faults: a sentence for each tensor that is missing, unexpected or of another shape.
         tensor_count: tensors of the file.
     """
 
@@ -52,9 +57,11 @@ class IpAdapterLayout:
 
     @property
     def model(self) -> str | None:
-        """The family of models that it is for; None where the width of its text is that of none known."""
+        """The family of models that it is for; None where no known family has text of its width."""
+        if self.family.model:
+            return self.family.model
         by_width = family_of_text_width(self.sizes.cross_width)
-        return self.family.model or (by_width.name if by_width is not None else None)
+        return None if by_width is None else by_width.name
 
     @property
     def variant(self) -> AdapterVariant:
@@ -63,12 +70,12 @@ class IpAdapterLayout:
 
     @property
     def tokens(self) -> int:
-        """Image tokens for each image; 0 for Full Face, which makes one of each of the encoder's patches."""
+        """Image tokens for each image; 0 for Full Face, which makes one from each of the encoder's patches."""
         return self.sizes.tokens
 
     @property
     def image_width(self) -> int | None:
-        """Features that it reads of the image encoder; None for FaceID, which reads none."""
+        """Features that it reads from the image encoder; None for FaceID, which reads none."""
         return self.sizes.image_width
 
     @property
@@ -83,19 +90,19 @@ class IpAdapterLayout:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its usual name."""
         return NAMES[self.variant]
 
     @property
     def made_for(self) -> str:
-        """The models that it was trained for; among UNets its width tells."""
+        """The models that it was trained for, by its width among UNets."""
         if self.family is not UNET:
             return self.family.title
-        return CROSS_ATTENTION.get(self.cross_width, f"a UNet of cross-attention width {self.cross_width}")
+        return unet_of_width(self.cross_width)
 
     @property
     def features(self) -> Features | None:
-        """What it asks an image encoder for; None where it asks none."""
+        """Which output of an image encoder it reads; None where it reads none."""
         return FEATURES[self.variant]
 
     @property
@@ -109,6 +116,6 @@ class IpAdapterLayout:
         return self.reading is not None and self.reading.patches
 
     def tensor_counts(self) -> dict[str, int]:
-        """By component, how many tensors of a whole file land there; a LoRA's factors are tensors of the UNet."""
+        """How many tensors of a whole file each component gets; the UNet gets the factors of a LoRA."""
         layers = sum(map(len, self.layers.values()))
         return {self.family.component: layers + 2 * len(self.lora), "image_proj": len(self.projection)}

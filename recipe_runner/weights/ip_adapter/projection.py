@@ -18,7 +18,7 @@ FACES = "perceiver_resampler."
 
 
 def unet_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
-    """The sizes of the projection whose tensors these are (without the prefix `image_proj.`); None: of none known.
+    """The sizes of the projection with these tensors (without the prefix `image_proj.`); None for an unknown kind.
 
     Raises:
         NotThere: it is of a known kind and lacks a tensor that its sizes are read from.

@@ -1,8 +1,8 @@
 """The scale of an IP-Adapter at each attention, as `set_ip_adapter_scale` means it.
 
 One number is for all; in a mapping of blocks (`down`, `mid`, `up` of a UNet, `transformer_blocks` of a transformer)
-what is left out is 0. For a UNet, a key that names no block switches the whole adapter off there without a word; here
-it is an error.
+what is left out is 0. For a UNet, a key that names no block switches the whole adapter off in diffusers, without a
+warning; here it is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def expand_ip_scale(scale: Json, places: Sequence[AttentionPlace], modules: Modu
 
 
 def is_off(scale: Json) -> bool:
-    """Whether a scale is 0 everywhere, and the adapter the same as one that is not there."""
+    """Whether a scale is 0 everywhere, so that the adapter has no effect."""
     if isinstance(scale, Mapping):
         return all(is_off(part) for part in scale.values())
     if isinstance(scale, Sequence) and not isinstance(scale, str):

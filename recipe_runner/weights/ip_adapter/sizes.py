@@ -1,4 +1,4 @@
-"""What is read of an IP-Adapter's image projection, and the pieces that rows of its tensors are written with."""
+"""The sizes of an IP-Adapter's image projection, and functions that make rows of its tensors."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Resampler:
 class Sizes:
     """The sizes of a projection, read from its own tensors.
 
-    `timesteps` are the features of a timestep, where the projection reads it; `translated` says that its tensors
-    bear the names of diffusers' class already.
+    `timesteps` are the features of a timestep, where the projection reads it; `translated` is true when its tensors
+    already have the names of diffusers' class.
     """
 
     variant: AdapterVariant
@@ -55,7 +55,7 @@ def size(shapes: Mapping[str, Shape], key: str, dimension: int) -> int:
     """One dimension of a tensor.
 
     Raises:
-        NotThere: there is none.
+        NotThere: the tensor or the dimension is missing.
     """
     shape = shapes.get(key, ())
     if dimension >= len(shape):
@@ -76,5 +76,5 @@ def norm(key: str, name: str, width: int) -> Iterator[TensorRow]:
 
 
 def depth(shapes: Mapping[str, Shape], prefix: str) -> int:
-    """How many layers there are whose tensors begin with `prefix` and a number."""
+    """The number of layers: their tensors begin with `prefix` and a number."""
     return len({key.removeprefix(prefix).split(".")[0] for key in shapes if key.startswith(prefix)})

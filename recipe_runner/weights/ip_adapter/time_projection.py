@@ -1,7 +1,7 @@
 """The tensors of the image projection for Stable Diffusion 3, a resampler that reads the timestep.
 
 The class is diffusers' `IPAdapterTimeImageProjection`; the layouts those that `load_ip_adapter` reads
-(`loaders/transformer_sd3.py`): InstantX's names, and the class's own. Here it may have any depth and width.
+(`loaders/transformer_sd3.py`): InstantX's names, and the class's own. Here any depth and width is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHIFTS = 4
 
 
 def time_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
-    """The sizes of the projection whose tensors these are (without the prefix `image_proj.`); None: of another kind.
+    """The sizes of the projection with these tensors (without the prefix `image_proj.`); None for another kind.
 
     Raises:
         NotThere: it lacks a tensor that its sizes are read from.
@@ -35,7 +35,9 @@ def time_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
     if "latents" not in shapes:
         return None
     translated = any(".attn." in key for key in shapes)
-    first = {name: f"layers.0.{name if translated else named}.weight" for name, named in _INSTANTX.items()}
+    query, hidden = "attn.to_q", "ff.net.0.proj"
+    if not translated:
+        query, hidden = _INSTANTX[query], _INSTANTX[hidden]
     return Sizes(
         variant="sd3",
         tokens=size(shapes, "latents", 1),
@@ -44,9 +46,9 @@ def time_sizes(shapes: Mapping[str, Shape]) -> Sizes | None:
         cross_width=size(shapes, "proj_out.weight", 0),
         resampler=Resampler(
             depth=depth(shapes, "layers."),
-            heads=size(shapes, first["attn.to_q"], 0) // HEAD,
+            heads=size(shapes, f"layers.0.{query}.weight", 0) // HEAD,
             width=size(shapes, "proj_in.weight", 0),
-            hidden=size(shapes, first["ff.net.0.proj"], 0),
+            hidden=size(shapes, f"layers.0.{hidden}.weight", 0),
         ),
         timesteps=size(shapes, "time_embedding.linear_1.weight", 1),
         translated=translated,

@@ -1,4 +1,4 @@
-"""The variants of IP-Adapter: what people call each, and what it asks an image encoder for."""
+"""The variants of IP-Adapter: the usual name of each, and which output of an image encoder it reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES: Mapping[AdapterVariant, str] = {
 }
 
 Features = Literal["image_embeds", "hidden_states", "flux_image_embeds", "siglip_hidden_states"]
-"""What is read of an image encoder, in the way of a family's pipelines (their `encode_image`)."""
+"""The output of an image encoder that is read, in the way of a family's pipelines (their `encode_image`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +30,13 @@ class EncoderReading:
     """How an image encoder is read.
 
     Attributes:
-        encoder: its class in transformers; `whole` is that of a model with a text encoder too, of which it is a part.
-        width: the entry of its config.json that says how many features are read, and `default` what a missing one means
-            (transformers' own defaults).
-        patches: whether there is a row of features for each patch of an image, and not one for all of it.
-        zeros: whether classifier-free guidance steers away from zeros. Else it does from what the encoder makes of
-            nothing: of pixels that are zero, or of a black picture.
+        encoder: its class in transformers.
+        whole: the class of a model that has a text encoder too, of which the encoder is a part.
+        width: the entry of its config.json with the number of features.
+        default: the number of features without that entry (transformers' own defaults).
+        patches: whether there is a row of features for each patch of an image, and not one for the whole image.
+        zeros: whether classifier-free guidance steers away from zeros. Else it steers away from the encoder's output
+            for an empty image: pixels that are zero, or a black image.
         paired: whether an array of one dimension more than one image's is its negative and positive embedding, as
             `prepare_ip_adapter_image_embeds` gives it, and not several images.
     """
@@ -75,4 +76,4 @@ FEATURES: Mapping[AdapterVariant, Features | None] = {
     FLUX: "flux_image_embeds",
     SD3: "siglip_hidden_states",
 }
-"""None: it reads no image encoder."""
+"""What each variant reads; None for one without an image encoder."""

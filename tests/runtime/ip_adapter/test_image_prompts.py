@@ -363,7 +363,7 @@ def test_a_pipeline_of_no_known_family_is_refused(sd15_folder: Path, adapters: d
     with pytest.raises(RecipeRunnerError) as caught:
         LivePipeline("cpu", "strict", 1).require(handle(base_model(tmp_path), adapters["look"]))
     problem = caught.value.problems[0]
-    said = "IP-Adapters are not applied to a pipeline with the VAE AsymmetricAutoencoderKL"
+    said = "IP-Adapters are not supported for a pipeline with the VAE AsymmetricAutoencoderKL"
     assert (problem.code, problem.message) == ("E649", f"adapter look: {said}")
 
 

@@ -116,12 +116,12 @@ CASES: dict[str, tuple[str, str, str]] = {
         "single file",
     ),
     "an encoder for a face": (entry("faceid", "image_embeds: face.npy"), "E643", "reads no image encoder"),
-    "only a face": (entry("faceid_plus", "image_embeds: face.npy"), "E645", "needs a picture of the face"),
+    "only a face": (entry("faceid_plus", "image_embeds: face.npy"), "E645", "needs an image of the face"),
     "both": (entry("base", "image: bear.png, image_embeds: face.npy"), "E646", "reads 24 features"),
     "faces and pictures": (
         entry("faceid_plus", "image: bear.png, image_embeds: faces.npy"),
         "E645",
-        "1 pictures for 2 face embeddings",
+        "1 images for 2 face embeddings",
     ),
     "both for plus": (entry("plus", "image: bear.png, image_embeds: patches.npy"), "E645", "both are given"),
     "narrow face": (entry("faceid", "image_embeds: narrow.npy", ""), "E646", "reads 512 features"),
@@ -177,7 +177,7 @@ def test_a_pipeline_that_they_are_not_applied_to(folder: Path, sd15_folder: Path
             plan_of(folder, LOOK, TAIL, override)
         problem = caught.value.problems[0]
         assert (problem.code, problem.line) == ("E649", 5)
-        assert problem.message == f"adapter look: IP-Adapters are not applied to {what}"
+        assert problem.message == f"adapter look: IP-Adapters are not supported for {what}"
         assert problem.hint.endswith(hint)
 
 

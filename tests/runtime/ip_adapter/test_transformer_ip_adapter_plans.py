@@ -87,7 +87,7 @@ CASES: dict[str, tuple[str, str, str, str, int]] = {
         "no such block",
         5,
     ),
-    "another encoder": ("sd3", sd3("image: bear.png", encoder="clip"), "E644", "a SiglipVisionModel is wanted", 5),
+    "another encoder": ("sd3", sd3("image: bear.png", encoder="clip"), "E644", "expected a SiglipVisionModel", 5),
     "no negative": ("flux", flux("image_embeds: one.npy"), "E646", "guidance needs the negative", 5),
     "three of something": ("sd3", sd3("image_embeds: three.npy"), "E646", "several images are [1, n, patches", 5),
 }
