@@ -206,6 +206,22 @@ def place_embedding(
             that this is meant.
     """
     widths = _token_widths(modules, target, label)
+    placed = _placed(embedding, widths, target, label)
+    if target is not None:
+        if target not in placed:
+            raise WeightsError.of("E622", f"{label}: the file holds nothing for {target}", "change or remove `target`")
+        return placed
+    left = [part for part in widths if part not in placed]
+    if left:
+        reads = "reads" if len(left) == 1 else "read"
+        message = f"{label}: the file holds nothing for {' and '.join(left)}, which {reads} prompts too"
+        hint = f"use a file for every encoder, or write `target: {next(iter(placed))}` if this is meant"
+        raise WeightsError.of("E623", message, hint)
+    return placed
+
+
+def _placed(embedding: Embedding, widths: Mapping[str, int], target: str | None, label: str) -> dict[str, Vectors]:
+    """The vectors by the encoder that each names, or whose width it has."""
     placed: dict[str, Vectors] = {}
     for vectors in embedding.vectors:
         component = vectors.component or target or _by_width(vectors.width, widths)
@@ -217,16 +233,6 @@ def place_embedding(
                 hint += ", or write `target` to use the vectors of one encoder alone"
             raise WeightsError.of("E622", f"{label}: {_other_width(vectors, component, widths)}", hint)
         placed[component] = vectors
-    if target is not None:
-        if target not in placed:
-            raise WeightsError.of("E622", f"{label}: the file holds nothing for {target}", "change or remove `target`")
-        return placed
-    left = [part for part in widths if part not in placed]
-    if left:
-        reads = "reads" if len(left) == 1 else "read"
-        message = f"{label}: the file holds nothing for {' and '.join(left)}, which {reads} prompts too"
-        hint = f"use a file for every encoder, or write `target: {next(iter(placed))}` if this is meant"
-        raise WeightsError.of("E623", message, hint)
     return placed
 
 

@@ -126,10 +126,7 @@ def require_original(name: str, family: str, shapes: Mapping[str, Shape], left_o
     if foreign:
         message = f"{name}: {len(foreign)} of its {len(shapes)} tensors belong to no component: {some(foreign)}"
         raise WeightsError.of("E502", message, _WHOLE if any(map(_QUANTISED.search, foreign)) else _OTHER)
-    wrong = []
-    for key, shape in wanted.items():
-        if _flat(key, shape) != _flat(key, found[key]):
-            wrong.append(f"{key} ({shape_text(found[key])} instead of {shape_text(shape)})")
+    wrong = _other_shapes(found, wanted)
     if wrong:
         raise WeightsError.of("E503", f"{name}: {len(wrong)} parameters have another shape: {some(wrong)}", _OTHER)
 
@@ -146,6 +143,14 @@ def _standard_tensors(shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]) 
 
 def _without(left_out: Collection[str], family: Family, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     return {key: shape for key, shape in shapes.items() if family.component_of(key)[0] not in left_out}
+
+
+def _other_shapes(found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> list[str]:
+    wrong = []
+    for key, shape in wanted.items():
+        if _flat(key, shape) != _flat(key, found[key]):
+            wrong.append(f"{key} ({shape_text(found[key])} instead of {shape_text(shape)})")
+    return wrong
 
 
 def _flat(key: str, shape: Shape) -> Shape:

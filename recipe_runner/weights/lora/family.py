@@ -72,16 +72,21 @@ def advice(shapes: Mapping[str, Shape], table: ModuleTable) -> str:
     adapter, base = family_of_indexed(shapes) or family_of_deltas(deltas), family_of_base(table)
     if adapter is None or (base is not None and base.family == adapter.family):
         return _further_inputs(deltas, table) or _guidance(deltas, table)
-    trained_on = adapter.family.title
+    return _other_family(adapter.family.title, base.family.title if base is not None else "", deltas, table)
+
+
+def _other_family(trained_on: str, base: str, deltas: Sequence[Delta], table: ModuleTable) -> str:
+    """The two families, with the widths of their text where both are UNets; `base` is empty for an unknown family."""
     own_width = _width([(plain_name(delta), delta.made) for delta in deltas])
     base_width = _width(table.get("unet", {}).items())
-    if base is None and not base_width:
-        return ""
-    title = "a UNet of an unknown family" if base is None else base.family.title
+    if not base:
+        if not base_width:
+            return ""
+        base = "a UNet of an unknown family"
     if own_width and base_width:
         trained_on += f" (cross-attention width {own_width})"
-        title += f" (cross-attention width {base_width})"
-    return f"this LoRA was trained on {trained_on}; the base is {title}"
+        base += f" (cross-attention width {base_width})"
+    return f"this LoRA was trained on {trained_on}; the base is {base}"
 
 
 def _further_inputs(deltas: Sequence[Delta], table: ModuleTable) -> str:

@@ -61,6 +61,8 @@ _OUTSIDE = {
     "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
     "final_layer.linear": "proj_out",
 }
+LAST_MODULATION = {"final_layer.adaLN_modulation.1": "norm_out.linear"}
+"""The modulation of the last layer, in FLUX.1 and several other families."""
 _BLOCKS = (
     ("transformer_blocks", "double_blocks", _DOUBLE),
     ("single_transformer_blocks", "single_blocks", _SINGLE),
@@ -74,11 +76,19 @@ def flux_names(modules: Modules) -> Iterator[tuple[str, Pieces]]:
         return
     for own, theirs, parts in _BLOCKS:
         yield from block_names(modules, own, theirs, parts)
-    for name, module in _OUTSIDE.items():
+    yield from outside_names(modules, _OUTSIDE, LAST_MODULATION)
+
+
+def outside_names(
+    modules: Modules, outside: Mapping[str, str], swapped: Mapping[str, str]
+) -> Iterator[tuple[str, Pieces]]:
+    """The original names of modules outside the blocks; the halves of the modules in `swapped` change places."""
+    for name, module in outside.items():
         if module in modules:
             yield name, ((module, None),)
-    if "norm_out.linear" in modules:
-        yield "final_layer.adaLN_modulation.1", swapped(modules, "norm_out.linear")
+    for name, module in swapped.items():
+        if module in modules:
+            yield name, swapped_halves(modules, module)
 
 
 def block_names(
@@ -122,7 +132,7 @@ def fused(modules: Modules, names: list[str]) -> Pieces:
     return tuple(pieces)
 
 
-def swapped(modules: Modules, module: str) -> Pieces:
+def swapped_halves(modules: Modules, module: str) -> Pieces:
     """A modulation whose halves change places: shift and scale in the original are scale and shift in diffusers."""
     half = modules[module][0] // 2
     return ((module, ((half, 2 * half), (0, half))),)

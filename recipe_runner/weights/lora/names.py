@@ -43,7 +43,6 @@ class Target:
 class Names:
     """The accepted names of one component, with dots and with underscores. None marks an ambiguous one."""
 
-    component: str
     modules: Modules
     dotted: Mapping[str, Target]
     underscored: Mapping[str, Target | None]
@@ -75,7 +74,7 @@ def names_of(component: str, modules: Modules) -> Names:
         spelling = name.replace(".", "_")
         taken = underscored.get(spelling, target)
         underscored[spelling] = target if taken is not None and taken.pieces == target.pieces else None
-    return Names(component, modules, dotted, underscored)
+    return Names(modules, dotted, underscored)
 
 
 def _other_names(component: str, modules: Modules) -> Iterator[tuple[str, Target]]:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from recipe_runner.weights.lora.flux_names import SINGLE_NORMS, attention_norms, block_names, swapped
+from recipe_runner.weights.lora.flux_names import (
+    LAST_MODULATION,
+    SINGLE_NORMS,
+    attention_norms,
+    block_names,
+    outside_names,
+)
 from recipe_runner.weights.lora.layout import Pieces
 from recipe_runner.weights.modules import Modules
 
@@ -200,7 +206,7 @@ _CODES: tuple[_Code, ...] = (
             "single_stream_modulation.lin": "single_stream_modulation.linear",
             "final_layer.linear": "proj_out",
         },
-        swapped={"final_layer.adaLN_modulation.1": "norm_out.linear"},
+        swapped=LAST_MODULATION,
     ),
     _Code(
         probe=("blocks.0.attn1.to_q", "condition_embedder.time_proj"),
@@ -275,7 +281,7 @@ _CODES: tuple[_Code, ...] = (
             **_two_layers("vector_in", "in_layer", "out_layer", "time_text_embed.text_embedder"),
             "final_layer.linear": "proj_out",
         },
-        swapped={"final_layer.adaLN_modulation.1": "norm_out.linear"},
+        swapped=LAST_MODULATION,
     ),
 )
 
@@ -287,9 +293,4 @@ def original_names(modules: Modules) -> Iterator[tuple[str, Pieces]]:
             continue
         for own, (theirs, parts) in code.lists.items():
             yield from block_names(modules, own, theirs, parts)
-        for name, module in code.outside.items():
-            if module in modules:
-                yield name, ((module, None),)
-        for name, module in code.swapped.items():
-            if module in modules:
-                yield name, swapped(modules, module)
+        yield from outside_names(modules, code.outside, code.swapped)

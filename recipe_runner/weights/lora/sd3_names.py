@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recipe_runner.weights.lora.flux_names import block_names, block_numbers, swapped
+from recipe_runner.weights.lora.flux_names import (
+    LAST_MODULATION,
+    block_names,
+    block_numbers,
+    outside_names,
+    swapped_halves,
+)
 from recipe_runner.weights.lora.layout import Pieces
 from recipe_runner.weights.modules import Modules
 
@@ -51,11 +57,7 @@ def sd3_names(modules: Modules) -> Iterator[tuple[str, Pieces]]:
     last = max(block_numbers(modules, _BLOCKS))
     for name, pieces in block_names(modules, _BLOCKS, "joint_blocks", _PARTS):
         if name == f"joint_blocks.{last}.{_CONTEXT_NORM}":
-            yield name, swapped(modules, pieces[0][0])
+            yield name, swapped_halves(modules, pieces[0][0])
         else:
             yield name, pieces
-    for name, module in _OUTSIDE.items():
-        if module in modules:
-            yield name, ((module, None),)
-    if "norm_out.linear" in modules:
-        yield "final_layer.adaLN_modulation.1", swapped(modules, "norm_out.linear")
+    yield from outside_names(modules, _OUTSIDE, LAST_MODULATION)
