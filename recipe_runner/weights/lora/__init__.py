@@ -1,4 +1,4 @@
-"""LoRA and LyCORIS files of any trainer: where every tensor lands, and what scale each module gets."""
+"""LoRA and LyCORIS files of any trainer: the module that each tensor changes, and the scale of each module."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How the trainers' files name modules: one small class for each way of writing, tried in order.
 
-A dialect claims a stem (a key without its role) by how it is written, and says which component it is for and how to
-look the rest up. Bare names say no component: it is decided for the whole file.
+A dialect claims a stem (a key without its role) by how it is written. The claim names the component and how to look up
+the module. Bare names have no component: it is decided for the whole file.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _LAYOUTS = {
 
 
 def component_of(prefix: str, table: ModuleTable) -> str:
-    """The component of the base that a prefix means; a name that the base lacks is returned as it is."""
+    """The component of the base that a prefix means; a name that the base lacks is returned unchanged."""
     if prefix == "transformer":
         return prefix
     if prefix in DENOISES:
@@ -150,7 +150,7 @@ DIALECTS: Sequence[Dialect] = (kohya, lycoris, dotted)
 
 
 def claim(stem: str, table: ModuleTable) -> Claim:
-    """What the first dialect that understands the stem makes of it."""
+    """The claim of the first dialect that understands the stem."""
     for dialect in DIALECTS:
         found = dialect(stem, table)
         if found is not None:

@@ -17,7 +17,7 @@ CROSS_ATTENTION = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL 
 """Width of the text that a UNet's cross-attention reads, by family."""
 
 DENOISERS = (None, "transformer_2", *DENOISES)
-"""The dialects' names of components that denoise; None where a name says no component."""
+"""The dialects' names of components that denoise; None for a name without a component."""
 _FIRST = re.compile(r"(?:^|[._])(?:x_embedder|img_in|conv_in|input_blocks[._]0[._]0)$")
 _GUIDANCE = re.compile(r"guidance_(?:in|embedder)[._]")
 _CROSS = re.compile(r"attn2[._]to_[kv]$")

@@ -155,7 +155,7 @@ def _norm(shapes: Mapping[str, Shape], weight: Shape) -> int:
 
 
 def is_old_glora(shapes: Mapping[str, Shape], weight: Shape) -> bool:
-    """Whether a GLoRA is of the first versions of LyCORIS, which called the two of each pair the other way round.
+    """Whether a GLoRA is of the first versions of LyCORIS, which swapped the names in each pair.
 
     Source: ComfyUI `comfy/weight_adapter/glora.py`.
     """

@@ -119,7 +119,7 @@ def _fitting(
         if enough and all(shape == modules[order[number]][:2] for number, shape in made.items()):
             return order
     return (
-        f"the file counts {max(pairs) + 1} modules of the {component} by number, and no order known here gives the "
+        f"the file counts {max(pairs) + 1} modules of the {component} by number, and no known order gives the "
         "base's modules those shapes"
     )
 

@@ -1,4 +1,4 @@
-"""Where every tensor of a LoRA file lands: the one mapping that planning shows and the runtime applies."""
+"""The module that each tensor of a LoRA file changes: the one mapping that planning shows and the runtime applies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FORMULAS: Mapping[DeltaKind, str] = {
 }
 """How each kind's delta is computed from its roles, before the adapter's scale. A `scalar`, which LyCORIS 1 left in the
 file, is one more factor in s. In all kinds an `up_bias` is added to
-the bias times s, a `diff_b` is added to the bias as it is, and a `dora_scale` m renormalises: W' = m * (W + delta) /
+the bias times s, a `diff_b` is added to the bias without s, and a `dora_scale` m renormalises: W' = m * (W + delta) /
 norm(W + delta), the norm taken over all dimensions but `dora_axis` (0: per output row, as most files have it; 1: per
 input column). Sources: LyCORIS `functional/` and peft `tuners/lora/dora.py`."""
 
@@ -53,7 +53,7 @@ class LoraModule:
         tensors: role to the file's key.
         shape: shape of the module's weight.
         rank: the rank that alpha is divided by; 0 when the kind has none, or when both factors of a LoKr are whole and
-            no PEFT metadata says one.
+            no PEFT metadata states one.
         alpha: alpha when the file states it outside its tensors (PEFT metadata), already such that the factor is
             alpha / rank. None: the `alpha` tensor, and without one alpha equals rank.
         rows: rows of the file's delta that this module gets, pieces in order, where the file has one tensor for several
@@ -77,13 +77,13 @@ class LoraLayout:
     """Every tensor of a file, accounted for exactly once.
 
     Attributes:
-        layout: the trainer's layout, in words: `diffusers`, `kohya`, `kohya sgm`, …
-        modules: what lands, in the file's order.
-        unmatched: key and reason of every tensor that lands nowhere.
-        dropped: key and reason of tensors that are rightly not used (another component than the target's, a second
+        layout: the trainer's layout: `diffusers`, `kohya`, `kohya sgm`, …
+        modules: what each module gets, in the file's order.
+        unmatched: key and reason of every tensor that fits nothing.
+        dropped: key and reason of tensors that are left out on purpose (another component than the target's, a second
             copy under another name).
         embeddings: learned tokens inside the file: token to component to its vectors.
-        advice: what the mismatch is about as a whole (`this LoRA is for SDXL …`), or empty.
+        advice: a sentence on why the file does not fit as a whole (`this LoRA was trained on SDXL …`), or empty.
         tensor_count: how many tensors the file has.
     """
 
@@ -96,7 +96,7 @@ class LoraLayout:
     tensor_count: int = 0
 
     def tensor_counts(self) -> dict[str, int]:
-        """How many tensors of the file land in each component; a fused tensor counts once."""
+        """How many tensors of the file each component gets; a fused tensor counts once."""
         keys: dict[str, dict[str, None]] = {}
         for module in self.modules:
             keys.setdefault(module.component, {}).update(dict.fromkeys(module.tensors.values()))

@@ -30,7 +30,7 @@ def merged_layout(
             found.setdefault((module.component, module.module), {})[name] = module
         if layout.embeddings:
             raise _no_factors(label, name, f"holds learned tokens ({', '.join(layout.embeddings)})")
-    # As in peft, a merge of one is linear whatever the method.
+    # As in peft, a merge of one is always linear.
     method = combination_type if len(members) > 1 else "linear"
     largest: dict[str, int] = {}
     for (component, _), parts in found.items():

@@ -36,7 +36,7 @@ _PATTERN = re.compile(r"\^?[\w.]+\$?", re.ASCII)
 class PeftConfig:
     """Rank and alpha of one component's modules, by name. `said` is where they are stated: `the metadata`.
 
-    `rank_pattern` None stands for one that holds regular expressions: the tensors show the ranks too.
+    `rank_pattern` is None when its keys are regular expressions: the tensors show the ranks too.
     """
 
     said: str
@@ -129,7 +129,7 @@ def _config(fields: Mapping[str, Any], said: str) -> PeftConfig:
     rank = fields["r"]
     if not _is_rank(rank):
         raise _wrong(said, f"states the rank {rank!r:.60}, which is not a positive integer")
-    # LoHa and LoKr say alpha.
+    # LoHa and LoKr call it alpha.
     name = "alpha" if "alpha" in fields and "lora_alpha" not in fields else "lora_alpha"
     alpha = fields.get(name, rank)
     if not _is_number(alpha):

@@ -70,7 +70,7 @@ ROLES: dict[DeltaKind, tuple[frozenset[str], ...]] = {
     "ia3": (frozenset({"scaling", "on_input"}),),
     "oft": (frozenset({"oft_blocks"}),),
 }
-"""The roles that each kind needs, in every form of it."""
+"""The roles that each kind needs, for every form of the kind."""
 
 OPTIONAL: dict[DeltaKind, frozenset[str]] = {
     "lora": frozenset({"mid", "alpha", "scalar", "dora_scale", "lora_magnitude_vector", "up_bias", "diff_b"}),
