@@ -1,4 +1,4 @@
-"""ComfyUI's graph: nodes and links, and the API format that holds them as they are."""
+"""A ComfyUI graph: nodes and links, and the API format, which holds them as they are."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 from recipe_runner.exchange.importers.foreign_json import mapping
 
 Link = tuple[str, int]
+_LINK = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ComfyNode:
-    """A node: its class, and its inputs, where a link is a `(node, output)` tuple."""
+    """A node: its class (`kind`) and its inputs, where a link is a `(node, output)` tuple."""
 
     key: str
     kind: str
@@ -31,16 +32,21 @@ Graph = Mapping[str, ComfyNode]
 
 def api_graph(tree: Mapping[str, Any]) -> Graph | None:
     """The graph of an object in API format; None for anything else."""
-    nodes = {str(key): mapping(value) for key, value in tree.items()}
-    found = {key: node for key, node in nodes.items() if isinstance(node.get("class_type"), str)}
-    if not found:
+    nodes: dict[str, Mapping[str, Any]] = {}
+    for key, value in tree.items():
+        node = mapping(value)
+        if isinstance(node.get("class_type"), str):
+            nodes[str(key)] = node
+    if not nodes:
         return None
-    return {key: _of_api(key, node, found) for key, node in found.items()}
+    return {key: ComfyNode(key, node["class_type"], _inputs(node, nodes)) for key, node in nodes.items()}
 
 
-def _of_api(key: str, node: Mapping[str, Any], nodes: Mapping[str, Any]) -> ComfyNode:
+def _inputs(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a node, where `[node, output]` is a link if there is such a node."""
     inputs: dict[str, Any] = {}
     for name, value in mapping(node.get("inputs")).items():
-        link = isinstance(value, list) and len(value) == 2 and str(value[0]) in nodes and isinstance(value[1], int)  # noqa: PLR2004
-        inputs[str(name)] = (str(value[0]), value[1]) if link else value
-    return ComfyNode(key, node["class_type"], inputs)
+        inputs[str(name)] = value
+        if isinstance(value, list) and len(value) == _LINK and str(value[0]) in nodes and isinstance(value[1], int):
+            inputs[str(name)] = (str(value[0]), value[1])
+    return inputs

@@ -1,12 +1,12 @@
-"""ComfyUI's workflow, as its editor saves it: values by position, links by number, and graphs inside nodes."""
+"""A ComfyUI workflow as the editor saves it: values by position, links by number, and graphs inside nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipe_runner.exchange.importers.comfy_graph import ComfyNode, Graph, Link
-from recipe_runner.exchange.importers.foreign_json import mapping, sequence
+from recipe_runner.exchange.importers.foreign_json import mapping, mappings, sequence
 
 _MUTED, _BYPASSED = 2, 4
 _CONTROL = "control_after_generate"
@@ -39,25 +39,35 @@ _WIDGETS: Mapping[str, tuple[str, ...]] = {
     "VAELoader": ("vae_name",),
     "unCLIPCheckpointLoader": ("ckpt_name",),
 }  # fmt: skip
-"""Names of the values that the editor stores by position, for the nodes that reading needs."""
+"""The names of the values that the editor stores by position, for the nodes that are read."""
 _ENTRY, _EXIT = "-10", "-20"
-"""Nodes that stand for a subgraph's own inputs and outputs."""
+"""The nodes that stand for the inputs and outputs of the subgraph around them."""
 _DEEPEST = 8
 _MOST_NODES = 5_000
 
 
+class _Link(NamedTuple):
+    """A link by its number, from an output slot of `origin` to an input slot of `target`."""
+
+    number: int | str
+    origin: str
+    slot: int
+    target: str
+    target_slot: int
+
+
 def workflow_graph(tree: Mapping[str, Any]) -> Graph | None:
-    """The graph of a workflow, its subgraphs laid out; None for anything else."""
+    """The graph of a workflow, with its subgraphs laid out; None for anything else."""
     if not isinstance(tree.get("nodes"), list) or not isinstance(tree.get("links"), list):
         return None
-    definitions = [mapping(each) for each in sequence(mapping(tree.get("definitions")).get("subgraphs"))]
+    definitions = mappings(mapping(tree.get("definitions")).get("subgraphs"))
     reader = _Workflow({str(each.get("id")): each for each in definitions})
     reader.lay_out(tree, "", (), 0)
     return reader.graph()
 
 
 class _Workflow:
-    """Nodes of all levels under keys such as `12:3`; `_exits` are what a subgraph's outputs stand for."""
+    """Nodes of all levels under keys such as `12:3`; `_exits` is what the outputs of subgraphs stand for."""
 
     def __init__(self, definitions: Mapping[str, Mapping[str, Any]]) -> None:
         self._definitions = definitions
@@ -66,10 +76,10 @@ class _Workflow:
         self._exits: dict[Link, Any] = {}
 
     def graph(self) -> Graph:
-        return {
-            key: ComfyNode(key, kind, {name: self._behind(value) for name, value in inputs.items()})
-            for key, (kind, inputs) in self._nodes.items()
-        }
+        graph: dict[str, ComfyNode] = {}
+        for key, (kind, inputs) in self._nodes.items():
+            graph[key] = ComfyNode(key, kind, {name: self._behind(value) for name, value in inputs.items()})
+        return graph
 
     def _behind(self, value: Any) -> Any:
         for _ in range(_DEEPEST + 1):
@@ -80,66 +90,79 @@ class _Workflow:
 
     def lay_out(self, tree: Mapping[str, Any], prefix: str, given: Sequence[Any], depth: int) -> None:
         """Add the nodes of one level; `given` is what the subgraph's inputs get, by position."""
-        links: dict[Any, Any] = {}
-        for link in map(_link, sequence(tree.get("links"))):
-            if link is None:
-                continue
-            number, origin, slot, target, target_slot = link
-            value: Any = (prefix + origin, slot)
-            if prefix and origin == _ENTRY:
-                value = given[slot] if slot < len(given) else None
-            links[number] = value
-            if prefix and target == _EXIT:
-                self._exits[prefix.removesuffix(":"), target_slot] = value
-        for node in map(mapping, sequence(tree.get("nodes"))):
-            # Counted with the nodes that only hold others: a graph inside itself would have no end of them.
+        links = self._links(tree, prefix, given)
+        for node in mappings(tree.get("nodes")):
+            # Count also the nodes that only hold others: a graph inside itself has infinitely many.
             self._seen += 1
             if "id" in node and node.get("mode") != _MUTED and self._seen < _MOST_NODES:
                 self._add(node, f"{prefix}{node['id']}", links, depth)
 
-    def _add(self, node: Mapping[str, Any], key: str, links: Mapping[Any, Any], depth: int) -> None:
-        kind = "bypassed" if node.get("mode") == _BYPASSED else str(node.get("type"))
-        inputs = {} if kind == "bypassed" else _widgets(kind, node)
-        entries = [mapping(entry) for entry in sequence(node.get("inputs"))]
+    def _links(self, tree: Mapping[str, Any], prefix: str, given: Sequence[Any]) -> dict[int | str, Any]:
+        """What each link of one level carries, by its number; also notes what leaves the subgraph."""
+        links: dict[int | str, Any] = {}
+        for link in map(_link, sequence(tree.get("links"))):
+            if link is None:
+                continue
+            value: Any = (prefix + link.origin, link.slot)
+            if prefix and link.origin == _ENTRY:
+                value = given[link.slot] if link.slot < len(given) else None
+            links[link.number] = value
+            if prefix and link.target == _EXIT:
+                self._exits[prefix.removesuffix(":"), link.target_slot] = value
+        return links
+
+    def _add(self, node: Mapping[str, Any], key: str, links: Mapping[int | str, Any], depth: int) -> None:
+        kind, inputs = "bypassed", {}
+        if node.get("mode") != _BYPASSED:
+            kind = str(node.get("type"))
+            inputs = _widgets(kind, node)
+        entries = mappings(node.get("inputs"))
         for entry in entries:
             number = entry.get("link")
-            linked = links.get(number) if isinstance(number, (int, str)) else None
-            if linked is not None:
-                inputs[str(entry.get("name"))] = linked
+            if isinstance(number, (int, str)) and links.get(number) is not None:
+                inputs[str(entry.get("name"))] = links[number]
         inner = self._definitions.get(kind)
         if inner is None or depth >= _DEEPEST:
             self._nodes[key] = (kind, inputs)
-        else:
-            given = [inputs.get(str(entry.get("name"))) for entry in entries]
-            self.lay_out(inner, f"{key}:", given, depth + 1)
+            return
+        given = [inputs.get(str(entry.get("name"))) for entry in entries]
+        self.lay_out(inner, f"{key}:", given, depth + 1)
 
 
-def _link(link: Any) -> tuple[int | str, str, int, str, int] | None:
-    """Number, origin, its slot, target, its slot: a list, or an object in newer files and in subgraphs."""
-    if isinstance(link, list) and len(link) >= 5:  # noqa: PLR2004
-        number, origin, slot, target, target_slot = link[:5]
+def _link(link: Any) -> _Link | None:
+    """A link from a list, or from an object in newer files and in subgraphs."""
+    if isinstance(link, list) and len(link) >= len(_Link._fields):
+        number, origin, slot, target, target_slot = link[: len(_Link._fields)]
     elif isinstance(link, Mapping):
         names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
-        number, origin, slot, target, target_slot = (link.get(name) for name in names)
+        number, origin, slot, target, target_slot = map(link.get, names)
     else:
         return None
     if not isinstance(number, (int, str)):
         return None
-    slots = [each if isinstance(each, int) and each >= 0 else 0 for each in (slot, target_slot)]
-    return number, str(origin), slots[0], str(target), slots[1]
+    return _Link(number, str(origin), _slot(slot), str(target), _slot(target_slot))
+
+
+def _slot(value: Any) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _widgets(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a node by name: from the table, else from the inputs that newer editors mark as widgets."""
+    """The values of a node by name."""
     values = node.get("widgets_values")
     if isinstance(values, Mapping):
         return {str(name): value for name, value in values.items()}
     listed = sequence(values)
-    names = _WIDGETS.get(kind)
-    if names is None:
-        marked = [mapping(entry) for entry in sequence(node.get("inputs")) if "widget" in mapping(entry)]
-        names = tuple(str(entry.get("name")) for entry in marked)
-        seeded = [place for place, name in enumerate(names) if name in ("seed", "noise_seed")]
-        if seeded and len(listed) > len(names):
-            names = (*names[: seeded[0] + 1], _CONTROL, *names[seeded[0] + 1 :])
-    return {name: value for name, value in zip(names, listed, strict=False) if name != _CONTROL}
+    names = _WIDGETS.get(kind) or _marked_widgets(node, len(listed))
+    widgets = dict(zip(names, listed, strict=False))
+    widgets.pop(_CONTROL, None)
+    return widgets
+
+
+def _marked_widgets(node: Mapping[str, Any], count: int) -> list[str]:
+    """The names of `count` values by position, from the inputs that newer editors mark as widgets."""
+    names = [str(entry.get("name")) for entry in mappings(node.get("inputs")) if "widget" in entry]
+    for seed in ("seed", "noise_seed"):
+        if seed in names and count > len(names):
+            names.insert(names.index(seed) + 1, _CONTROL)
+    return names

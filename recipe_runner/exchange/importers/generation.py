@@ -1,11 +1,12 @@
-"""What a foreign text says of how a picture was made: between every reader and the recipe writer."""
+"""What another program's text says about how an image was made: every reader makes it, the recipe writer takes it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from recipe_runner.exchange.importers.foreign_json import float_of, integer_of
 from recipe_runner.problems.problem import RecipeRunnerError
 
 if TYPE_CHECKING:
@@ -13,22 +14,27 @@ if TYPE_CHECKING:
 
 
 class ImportRefused(RecipeRunnerError):
-    """A foreign text or picture that no recipe can be made of."""
+    """A text or image of another program that cannot become a recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignModel:
     """A model as a program names it: a file, often without suffix or folder, or a Hub repository.
 
-    `hashes` are short hashes as the text has them, by what they are of (`Model hash`, `sha256`); hints, never trusted.
-    `options` are further keys of the recipe: revision, variant, subfolder, weight_name. `hub` says that the name is an
-    address of diffusers' kind, so that `organisation/name` means a Hub repository and not a file in a folder.
+    `hashes` are short hashes from the text, by their kind (`Model hash`, `sha256`): hints, never trusted. `options` are
+    further keys of the recipe: revision, variant, subfolder, weight_name. With `hub` the name is an address that
+    diffusers takes, so `organisation/name` is a Hub repository and not a file in a folder.
     """
 
     name: str
     hashes: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     hub: bool = False
+
+    @classmethod
+    def hashed(cls, name: str, kind: str, value: Any) -> ForeignModel:
+        """A model with the hash `value` of this kind, or without a hash when the text has none."""
+        return cls(name=name, hashes={kind: str(value)} if value else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +46,27 @@ class ForeignAdapter:
     scale: Json = 1.0
     token: str | None = None
 
+    @classmethod
+    def lora(cls, model: ForeignModel, weight: Any) -> ForeignAdapter:
+        """A LoRA with `weight` as its scale, 1.0 when that is not a number."""
+        scale = float_of(weight)
+        return cls(kind="lora", model=model, scale=1.0 if scale is None else scale)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """How one picture was made, as far as a foreign text says it; nothing in it is checked yet.
+    """How one image was made, as far as another program's text says it. Nothing in it is checked yet.
 
     Attributes:
-        program: what wrote the text, for people.
+        program: the program that wrote the text, as people call it.
         prompts: `prompt`, `negative_prompt`, `prompt_2`, … without tags of other programs.
-        seeds: none where the text says none.
-        sampling: arguments of the pipeline call under diffusers' names; clip_skip in diffusers' count.
-        sampler, schedule: the program's own names.
+        seeds: empty when the text has none.
+        sampling: arguments of the pipeline call under diffusers' names; clip_skip as diffusers counts.
+        sampler, schedule: names as the program writes them.
         flow: whether the base is a flow-matching model, as far as the text shows.
-        base: None where the text does not name it.
-        scheduler: class and configuration, where the text names diffusers' own.
-        lost: one sentence for each thing that the recipe will not do.
+        base: None when the text does not name it.
+        scheduler: class and configuration, when the text names them as diffusers does.
+        lost: one sentence for each thing that the recipe does not do.
     """
 
     program: str
@@ -71,3 +83,30 @@ class Generation:
     components: Mapping[str, ForeignModel] = field(default_factory=dict)
     adapters: tuple[ForeignAdapter, ...] = ()
     lost: tuple[str, ...] = ()
+
+
+def with_vae(model: ForeignModel | None) -> dict[str, ForeignModel]:
+    """The components of a base with this VAE; None is the base's own."""
+    return {} if model is None else {"vae": model}
+
+
+def single_seed(value: Any) -> tuple[int, ...]:
+    """The seeds of a text that names one; empty when `value` is not a whole number."""
+    seed = integer_of(value)
+    return () if seed is None else (seed,)
+
+
+def guidance_of(cfg: float | None, distilled: float | None) -> dict[str, Json]:
+    """Guidance under diffusers' names; beside distilled guidance, CFG above 1 is the true one."""
+    if distilled is None:
+        return {"guidance_scale": cfg}
+    if cfg is None or cfg <= 1:
+        return {"guidance_scale": distilled}
+    return {"guidance_scale": distilled, "true_cfg_scale": cfg}
+
+
+def clip_skip_of(last_layer: int | None) -> int | None:
+    """The clip_skip of diffusers for a layer counted from the end, where 1 is the last; None for the last layer."""
+    if last_layer is None or last_layer <= 1:
+        return None
+    return last_layer - 1

@@ -1,16 +1,25 @@
-"""InvokeAI's three ages: the `Dream` command line, `sd-metadata`, and `invokeai_metadata`."""
+"""InvokeAI's three formats, from old to new: the `Dream` command line, `sd-metadata`, and `invokeai_metadata`."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.exchange.importers.foreign_json import integer_of, mapping, number_of, sequence, text_of
-from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation
-from recipe_runner.exchange.importers.prompt_syntax import plain_prompt
+from recipe_runner.exchange.importers.foreign_json import (
+    first_text,
+    float_of,
+    given,
+    integer_of,
+    mapping,
+    mappings,
+    number_of,
+    text_of,
+    unread,
+)
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation, single_seed, with_vae
+from recipe_runner.exchange.importers.prompt_syntax import plain_prompts
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
@@ -30,6 +39,8 @@ _READ = (
     "cfg_rescale_multiplier", "steps", "scheduler", "clip_skip", "model", "loras", "vae", "qwen3_encoder", "t5_encoder",
     "clip_embed_model",
 )  # fmt: skip
+_HASH = "InvokeAI model hash"
+_LONGEST_FLAGS = 20_000
 _FLOW = ("flux", "sd-3", "cogview4", "z-image")
 
 
@@ -49,13 +60,10 @@ def read_dream(text: str) -> Generation | None:
 
 
 def _split_dream(text: str) -> tuple[str, list[tuple[str, str]]]:
-    if text.startswith('"') and (end := text.find('" -', 1)) > 0:
-        prompt, rest = text[1:end], text[end + 1 :]
-    else:
-        match = re.search(r"\s-[A-Za-z]\s?[\d\w/]", text)
-        prompt, rest = (text, "") if match is None else (text[: match.start()], text[match.start() :])
+    """The prompt of a line, and its flags with their values."""
+    prompt, rest = _before_flags(text)
     try:
-        words = shlex.split(rest[:20_000])
+        words = shlex.split(rest[:_LONGEST_FLAGS])
     except ValueError:
         words = rest.split()
     flags: list[tuple[str, str]] = []
@@ -68,112 +76,126 @@ def _split_dream(text: str) -> tuple[str, list[tuple[str, str]]]:
     return prompt, flags
 
 
-def _old(prompt: str, values: Mapping[str, Any], lost: list[str]) -> Generation:
-    negative = ", ".join(part.strip() for part in _NEGATIVE.findall(prompt) if part.strip())
-    words = _NEGATIVE.sub("", prompt) if negative else prompt
-    plain, avoided = plain_prompt(words, "invokeai"), plain_prompt(negative, "invokeai", "the negative prompt")
-    seed = integer_of(values.get("seed"))
+def _before_flags(text: str) -> tuple[str, str]:
+    end = text.find('" -', 1)
+    if text.startswith('"') and end > 0:
+        return text[1:end], text[end + 1 :]
+    match = re.search(r"\s-[A-Za-z]\s?[\d\w/]", text)
+    if match is None:
+        return text, ""
+    return text[: match.start()], text[match.start() :]
+
+
+def _old(prompt: str, values: Mapping[str, Any], lost: list[str], base: ForeignModel | None = None) -> Generation:
+    """A generation of InvokeAI before 3, where brackets in the prompt hold the negative prompt."""
+    avoided = list(filter(None, map(str.strip, _NEGATIVE.findall(prompt))))
+    words = _NEGATIVE.sub("", prompt) if avoided else prompt
+    prompts = plain_prompts(words, ", ".join(avoided), "invokeai")
     return Generation(
         program="InvokeAI",
-        prompts={"prompt": plain.text, **({"negative_prompt": avoided.text} if avoided.text else {})},
-        seeds=() if seed is None or seed < 0 else (seed,),
+        prompts=prompts.texts,
+        seeds=tuple(seed for seed in single_seed(values.get("seed")) if seed >= 0),
         sampling=_sampling(values),
         sampler=text_of(values.get("sampler")),
-        lost=(*plain.lost, *avoided.lost, *lost),
+        base=base,
+        lost=(*prompts.lost, *lost),
     )
 
 
 def read_sd_metadata(tree: Mapping[str, Any]) -> Generation | None:
     """What an `sd-metadata` object says (InvokeAI 1.15 to 2.3)."""
     image = mapping(tree.get("image"))
-    given = image.get("prompt")
-    if not isinstance(given, (str, list)):
+    prompt = image.get("prompt")
+    lost: list[str] = []
+    if isinstance(prompt, list):
+        parts = mappings(prompt)
+        prompt = " ".join(str(part.get("prompt", "")) for part in parts)
+        if any(number_of(part.get("weight", 1)) != 1 for part in parts):
+            lost.append("the prompts are weighted")
+    if not isinstance(prompt, str):
         return None
-    parts = [mapping(part) for part in sequence(given)]
-    prompt = given if isinstance(given, str) else " ".join(str(part.get("prompt", "")) for part in parts)
-    lost = ["the prompts are weighted"] if any(number_of(part.get("weight", 1)) != 1 for part in parts) else []
-    if image.get("type") not in (None, "txt2img"):
-        lost.append(f"it was made by {str(image.get('type'))[:40]}, from another image: only the text is carried over")
-    lost += [f"{key}: {str(image[key])[:80]}" for key in _OLD_LOST if image.get(key)]
-    found = _old(prompt, image, lost)
-    name = text_of(tree.get("model_weights")) or text_of(tree.get("model_id"))
-    hashed = text_of(tree.get("model_hash"))
-    base = ForeignModel(name=name or "", hashes={"InvokeAI model hash": hashed} if hashed else {})
-    return replace(found, base=base if base.name or base.hashes else None)
+    lost += _from_an_image(str(image.get("type") or ""))
+    lost += unread({key: image[key] for key in _OLD_LOST if key in image}, ())
+    name = first_text(tree, "model_weights", "model_id") or ""
+    base = ForeignModel.hashed(name, _HASH, text_of(tree.get("model_hash")))
+    if not base.name and not base.hashes:
+        return _old(prompt, image, lost)
+    return _old(prompt, image, lost, base)
 
 
 def read_invokeai(tree: Mapping[str, Any]) -> Generation | None:
     """What an `invokeai_metadata` object says (InvokeAI 3 and later)."""
     if not isinstance(tree.get("positive_prompt"), str) and "generation_mode" not in tree:
         return None
-    plain = plain_prompt(str(tree.get("positive_prompt") or ""), "invokeai")
-    avoided = plain_prompt(str(tree.get("negative_prompt") or ""), "invokeai", "the negative prompt")
-    prompts = {"prompt": plain.text, **({"negative_prompt": avoided.text} if avoided.text else {})}
-    for key, name in (("positive_style_prompt", "prompt_2"), ("negative_style_prompt", "negative_prompt_2")):
-        style = text_of(tree.get(key))
-        if style and style.strip() != prompts.get(name.removesuffix("_2")):
-            prompts[name] = style.strip()
+    positive, negative = str(tree.get("positive_prompt") or ""), str(tree.get("negative_prompt") or "")
+    prompts = plain_prompts(positive, negative, "invokeai")
     base, family = _model(tree.get("model"))
-    mode = str(tree.get("generation_mode", ""))
-    lost = [*plain.lost, *avoided.lost]
-    if mode and not mode.endswith("txt2img"):
-        lost.append(f"it was made by {mode[:40]}, from another image: only the text is carried over")
+    vae, _ = _model(tree.get("vae"))
+    lost = [*prompts.lost, *_from_an_image(str(tree.get("generation_mode") or ""))]
     if tree.get("rand_device") == "cuda":
         lost.append("the noise was drawn on a GPU, here on the CPU: the same seed gives another picture")
-    lost += [
-        f"{key}: {str(tree[key])[:120]}"
-        for key in tree
-        if key not in _READ and tree[key] not in (None, "", [], {}, False)
-    ]
-    vae, _ = _model(tree.get("vae"))
-    seed = integer_of(tree.get("seed"))
     return Generation(
         program="InvokeAI",
-        prompts=prompts,
-        seeds=() if seed is None else (seed,),
+        prompts={**prompts.texts, **_style_prompts(tree, prompts.texts)},
+        seeds=single_seed(tree.get("seed")),
         sampling=_sampling(tree),
         sampler=text_of(tree.get("scheduler")),
         flow=family.startswith(_FLOW),
         base=base,
-        components={} if vae is None else {"vae": vae},
-        adapters=tuple(_loras(sequence(tree.get("loras")))),
-        lost=tuple(lost),
+        components=with_vae(vae),
+        adapters=tuple(_loras(tree.get("loras"))),
+        lost=(*lost, *unread(tree, _READ)),
     )
 
 
+def _from_an_image(mode: str) -> list[str]:
+    """A sentence when the mode of a generation begins with another image."""
+    if not mode or mode.endswith("txt2img"):
+        return []
+    return [f"it was made by {mode[:40]}, from another image: only the text is carried over"]
+
+
+def _style_prompts(tree: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, str]:
+    """SDXL's second prompts, where they differ from the first."""
+    styles: dict[str, str] = {}
+    for side, name in (("positive", "prompt"), ("negative", "negative_prompt")):
+        style = (text_of(tree.get(f"{side}_style_prompt")) or "").strip()
+        if style and style != texts.get(name):
+            styles[f"{name}_2"] = style
+    return styles
+
+
 def _sampling(values: Mapping[str, Any]) -> dict[str, Json]:
-    guidance = number_of(values.get("guidance"))
+    guidance = float_of(values.get("guidance"))
     if guidance is None:
-        guidance = number_of(values.get("cfg_scale"))
+        guidance = float_of(values.get("cfg_scale"))
     # InvokeAI counts skipped layers, as diffusers does.
-    skip = integer_of(values.get("clip_skip")) or 0
-    found = {
-        "num_inference_steps": integer_of(values.get("steps")),
-        "guidance_scale": None if guidance is None else float(guidance),
-        "height": integer_of(values.get("height")),
-        "width": integer_of(values.get("width")),
-        "guidance_rescale": number_of(values.get("cfg_rescale_multiplier")) or None,
-        "clip_skip": skip if skip > 0 else None,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    skipped = integer_of(values.get("clip_skip")) or 0
+    return given(
+        {
+            "num_inference_steps": integer_of(values.get("steps")),
+            "guidance_scale": guidance,
+            "height": integer_of(values.get("height")),
+            "width": integer_of(values.get("width")),
+            "guidance_rescale": number_of(values.get("cfg_rescale_multiplier")) or None,
+            "clip_skip": skipped if skipped > 0 else None,
+        }
+    )
 
 
 def _model(value: Any) -> tuple[ForeignModel | None, str]:
-    """A model as `{name | model_name, hash, base | base_model}`, and its family."""
+    """A model from `{name | model_name, hash, base | base_model}`, and its family."""
     tree = mapping(value)
-    name = text_of(tree.get("name")) or text_of(tree.get("model_name")) or text_of(value)
+    name = first_text(tree, "name", "model_name") or text_of(value)
     if name is None:
         return None, ""
-    hashed = text_of(tree.get("hash"))
-    family = str(tree.get("base") or tree.get("base_model") or "")
-    return ForeignModel(name=name, hashes={"InvokeAI model hash": hashed} if hashed else {}), family
+    return ForeignModel.hashed(name, _HASH, text_of(tree.get("hash"))), first_text(tree, "base", "base_model") or ""
 
 
 def _loras(entries: Any) -> list[ForeignAdapter]:
     found = []
-    for entry in map(mapping, entries):
+    for entry in mappings(entries):
         model, _ = _model(entry.get("model") or entry.get("lora"))
-        weight = number_of(entry.get("weight"))
         if model is not None:
-            found.append(ForeignAdapter(kind="lora", model=model, scale=1.0 if weight is None else float(weight)))
+            found.append(ForeignAdapter.lora(model, entry.get("weight")))
     return found

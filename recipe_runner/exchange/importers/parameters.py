@@ -1,7 +1,7 @@
-"""The `parameters` text of A1111, Forge, SD.Next, Civitai and this package, read.
+"""Read the `parameters` text of A1111, Forge, SD.Next, Civitai and this package.
 
-Grammar as A1111's `infotext_utils.parse_generation_parameters`, with JSON values read whole; what Civitai appends is
-understood. Every pair that a recipe does not hold is named as lost.
+The grammar is that of A1111's `infotext_utils.parse_generation_parameters`, with JSON values read as JSON and with what
+Civitai appends. Every pair that a recipe does not hold is named as lost.
 """
 
 from __future__ import annotations
@@ -12,36 +12,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.exchange.importers.foreign_json import integer_of, mapping, number_of, sequence, text_of
-from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation
-from recipe_runner.exchange.importers.prompt_syntax import plain_prompt
+from recipe_runner.exchange.importers.foreign_json import (
+    first_of,
+    float_of,
+    given,
+    integer_of,
+    mapping,
+    mappings,
+    text_of,
+)
+from recipe_runner.exchange.importers.generation import (
+    ForeignAdapter,
+    ForeignModel,
+    Generation,
+    clip_skip_of,
+    guidance_of,
+    single_seed,
+    with_vae,
+)
+from recipe_runner.exchange.importers.prompt_syntax import plain_prompts
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
 
 _KEY = re.compile(r"(\w[\w \-/.()]{0,80}?)\s{0,9}:\s{0,99}")
-_NEGATIVE = "Negative prompt:"
+_NEGATIVE_KEY = "Negative prompt"
+_NEGATIVE = f"{_NEGATIVE_KEY}:"
 _FEWEST_PAIRS = 3
+_MARKS = ("Steps", "Sampler", "Seed")
+"""Every `parameters` text has one of these keys."""
 _BETWEEN = ", \t\r\n"
 _LONGEST = 1_000_000
-"""Characters that are looked through for parameters."""
+"""Characters in which parameters are looked for."""
 _LAST_LINES = 100
-"""Where parameters are looked for: extensions write lines after them, and values with line breaks."""
+"""Lines in which parameters are looked for: extensions write lines after them, and values with line breaks."""
 _DECODER = json.JSONDecoder()
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[xX\u00d7]\s*(\d{1,6})\s*")
+_CLIP_SKIPS = ("Clip skip", "CLiP-skip", "CLIP skip")
 _READ = (
     "Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Distilled CFG Scale", "Seed", "Size", "Model hash",
-    "Model", "VAE hash", "VAE", "Clip skip", "CLiP-skip", "CLIP skip", "Eta", "CFG rescale", "Pipeline", "RNG",
-    "Lora hashes", "TI hashes", "Hashes", "Civitai resources", "Negative prompt",
+    "Model", "VAE hash", "VAE", *_CLIP_SKIPS, "Eta", "CFG rescale", "Pipeline", "RNG", "Lora hashes", "TI hashes",
+    "Hashes", "Civitai resources", _NEGATIVE_KEY,
 )  # fmt: skip
 _SAYS_NOTHING = (
     "Version", "App", "User", "Parser", "Operations", "Civitai metadata", "Created Date", "Backend", "LoRA networks",
     "Hashed prompt", "Hashed Negative prompt", "Emphasis", "Downcast alphas_cumprod", "NGMS", "Index", "Batch-index",
 )  # fmt: skip
-"""Keys that change no pixel, or that say again what others say."""
+"""Keys that change no pixel, or that repeat what others say."""
 _BEGINNINGS = ("Lora hash", "TI hash", "Module ")
 _KEYS = {key.casefold(): key for key in _READ}
 _NO_VAE = ("automatic", "none", "default", "baked")
+_FLOW_PIPELINES = ("Flux", "StableDiffusion3", "Chroma")
+_LORA_HASH = "AutoV3"
+_LORA_TYPES = ("lora", "lycoris")
 _OWN = "recipe_runner"
 
 
@@ -55,7 +78,7 @@ class Parts:
 
 
 def split_parameters(text: str) -> Parts | None:
-    """The parts of a `parameters` text; None where no line of it holds parameters."""
+    """The parts of a `parameters` text; None when no line of it holds parameters."""
     lines = text.strip().splitlines()
     for number in range(len(lines) - 1, max(-1, len(lines) - _LAST_LINES), -1):
         if ":" not in lines[number]:
@@ -65,34 +88,40 @@ def split_parameters(text: str) -> Parts | None:
             return None
         before, tail = _split_line(tail)
         values = {_KEYS.get(key.casefold(), key): value for key, value in _pairs(tail).items()}
-        if len(values) >= _FEWEST_PAIRS and ("Steps" in values or "Sampler" in values or "Seed" in values):
-            prompt, negative = _prompts([*lines[:number], *([before] if before else [])])
+        if len(values) >= _FEWEST_PAIRS and not values.keys().isdisjoint(_MARKS):
+            prompt, negative = _prompts(lines[:number], before)
             return Parts(prompt, negative, values)
     return None
 
 
 def _split_line(text: str) -> tuple[str, str]:
-    """What stands before the parameters on their own first line: Civitai writes whole texts on one."""
+    """The prompts before the parameters on their own first line (Civitai writes whole texts on one), and the rest."""
     line, _, _ = text.partition("\n")
     first = _KEY.match(line.lstrip())
-    if first is not None and first[1].casefold() in _KEYS and first[1] != "Negative prompt":
+    if first is not None and first[1].casefold() in _KEYS and first[1] != _NEGATIVE_KEY:
         return "", text
     found = re.search(r"(?:^|(?<=\s))Steps: \d", line)
-    return ("", text) if found is None else (line[: found.start()].strip(), text[found.start() :])
+    if found is None:
+        return "", text
+    return line[: found.start()].strip(), text[found.start() :]
 
 
-def _prompts(lines: list[str]) -> tuple[str, str]:
-    """The prompt and the negative prompt of the lines before the parameters."""
-    cut = next((place for place, line in enumerate(lines) if line.strip().startswith(_NEGATIVE)), None)
-    if cut is not None:
-        return "\n".join(lines[:cut]).strip(), "\n".join(lines[cut:]).strip().removeprefix(_NEGATIVE).strip()
-    text = "\n".join(lines)
-    prompt, _, negative = text.partition(f" {_NEGATIVE}") if text.count("\n") == 0 else (text, "", "")
-    return prompt.strip(), negative.strip()
+def _prompts(lines: list[str], before: str) -> tuple[str, str]:
+    """The prompt and the negative prompt of the lines before the parameters, and of the text before them on theirs."""
+    if before:
+        lines = [*lines, before]
+    for place, line in enumerate(lines):
+        if line.strip().startswith(_NEGATIVE):
+            negative = "\n".join(lines[place:]).strip().removeprefix(_NEGATIVE)
+            return "\n".join(lines[:place]).strip(), negative.strip()
+    if len(lines) == 1:
+        prompt, _, negative = lines[0].partition(f" {_NEGATIVE}")
+        return prompt.strip(), negative.strip()
+    return "\n".join(lines).strip(), ""
 
 
 def _pairs(text: str) -> dict[str, Any]:
-    """`Key: value` pairs joined by commas; values that begin as JSON are read as JSON where they are."""
+    """`Key: value` pairs joined by commas, the first of equal keys."""
     values: dict[str, Any] = {}
     place = 0
     while place < len(text):
@@ -104,22 +133,23 @@ def _pairs(text: str) -> dict[str, Any]:
             # A part without a key, as a comma inside an unquoted value leaves it.
             place = _next_comma(text, place + 1)
             continue
-        place = match.end()
-        value: Any = None
-        if text[place : place + 1] in ('"', "{", "["):
-            try:
-                value, place = _DECODER.raw_decode(text, place)
-            except (ValueError, RecursionError):
-                value = None
-        if value is None:
-            end = _next_comma(text, place)
-            value = text[place:end].strip()
-            place = end
-        else:
-            place = _next_comma(text, place)
+        value, place = _value(text, match.end())
         if value != "":
             values.setdefault(match[1].strip(), value)
     return values
+
+
+def _value(text: str, place: int) -> tuple[Any, int]:
+    """The value at `place`, as JSON when it begins as JSON, and the place of the comma after it."""
+    if text[place : place + 1] in ('"', "{", "["):
+        try:
+            value, end = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return value, _next_comma(text, end)
+    end = _next_comma(text, place)
+    return text[place:end].strip(), end
 
 
 def _next_comma(text: str, place: int) -> int:
@@ -128,48 +158,36 @@ def _next_comma(text: str, place: int) -> int:
 
 
 def read_parameters(text: str) -> Generation | None:
-    """What a `parameters` text says; None where it is none."""
+    """What a `parameters` text says; None for any other text."""
     parts = split_parameters(text)
     if parts is None:
         return None
     values = parts.values
-    own = str(values.get("Version", "")) == _OWN
-    program = _program(values, own=own)
-    syntax: Any = "none" if own else "a1111"
-    prompt = plain_prompt(parts.prompt, syntax)
-    negative = plain_prompt(parts.negative_prompt, syntax, "the negative prompt")
-    sampling, lost = _sampling(values)
-    base = _base(values)
-    seed = integer_of(values.get("Seed"))
-    vae = text_of(values.get("VAE"))
-    adapters, more = _adapters((*prompt.adapters, *negative.adapters), values)
-    lost += [*prompt.lost, *negative.lost, *more, *_lost_pairs(values)]
-    if str(values.get("RNG", "GPU")) not in ("CPU", "GPU") or (not own and "RNG" not in values and program == "A1111"):
-        noise = values.get("RNG", "a GPU")
-        lost.append(f"the noise was drawn on {noise}, here on the CPU: the same seed gives another picture")
+    program = _program(values)
+    prompts = plain_prompts(parts.prompt, parts.negative_prompt, "none" if program == _OWN else "a1111")
     pipeline = text_of(values.get("Pipeline"))
-    distilled = "Distilled CFG Scale" in values
-    named = text_of(values.get("Scheduler"))
+    scheduler, schedule = _schedule(values)
+    adapters, more = _adapters(prompts.adapters, values)
     return Generation(
         program=program,
-        prompts={"prompt": prompt.text, **({"negative_prompt": negative.text} if negative.text else {})},
-        seeds=() if seed is None else (seed,),
-        sampling=sampling,
+        prompts=prompts.texts,
+        seeds=single_seed(values.get("Seed")),
+        sampling=_sampling(values),
         sampler=text_of(values.get("Sampler")),
-        schedule=str(values.get("Schedule type", "" if named is None or named.endswith("Scheduler") else named)),
-        scheduler=(named, {}) if named and named.endswith("Scheduler") else None,
-        flow=distilled or (pipeline or "").startswith(("Flux", "StableDiffusion3", "Chroma")),
-        base=base,
+        schedule=schedule,
+        scheduler=None if scheduler is None else (scheduler, {}),
+        flow="Distilled CFG Scale" in values or (pipeline or "").startswith(_FLOW_PIPELINES),
+        base=_base(values),
         pipeline=pipeline,
-        components={} if vae is None or vae.lower() in _NO_VAE else {"vae": _model(vae, values, "VAE hash")},
+        components=with_vae(_vae(values)),
         adapters=adapters,
-        lost=tuple(lost),
+        lost=(*prompts.lost, *more, *_lost_pairs(values), *_noise(program, values)),
     )
 
 
-def _program(values: Mapping[str, Any], *, own: bool) -> str:
+def _program(values: Mapping[str, Any]) -> str:
     version = str(values.get("Version", ""))
-    if own:
+    if version == _OWN:
         return _OWN
     if values.get("App"):
         return str(values["App"])[:40]
@@ -180,79 +198,95 @@ def _program(values: Mapping[str, Any], *, own: bool) -> str:
     return "Civitai" if "Civitai resources" in values else "A1111"
 
 
-def _sampling(values: Mapping[str, Any]) -> tuple[dict[str, Json], list[str]]:
-    sampling: dict[str, Json] = {}
-    lost: list[str] = []
-    steps, guidance = integer_of(values.get("Steps")), number_of(values.get("CFG scale"))
-    distilled = number_of(values.get("Distilled CFG Scale"))
-    if steps is not None:
-        sampling["num_inference_steps"] = steps
-    if distilled is not None:
-        sampling["guidance_scale"] = float(distilled)
-        if guidance is not None and guidance > 1:
-            sampling["true_cfg_scale"] = float(guidance)
-    elif guidance is not None:
-        sampling["guidance_scale"] = float(guidance)
+def _noise(program: str, values: Mapping[str, Any]) -> list[str]:
+    """A sentence when the noise was drawn elsewhere than on the CPU."""
+    drawn_on = values.get("RNG")
+    if drawn_on is None and program == "A1111":
+        drawn_on = "a GPU"
+    if drawn_on is None or str(drawn_on) in ("CPU", "GPU"):
+        return []
+    return [f"the noise was drawn on {drawn_on}, here on the CPU: the same seed gives another picture"]
+
+
+def _schedule(values: Mapping[str, Any]) -> tuple[str | None, str]:
+    """A diffusers scheduler class, and the name of a schedule: `Scheduler` is one or the other."""
+    named = text_of(values.get("Scheduler"))
+    if named is not None and named.endswith("Scheduler"):
+        return named, str(values.get("Schedule type", ""))
+    return None, str(values.get("Schedule type", named or ""))
+
+
+def _sampling(values: Mapping[str, Any]) -> dict[str, Json]:
+    cfg, distilled = float_of(values.get("CFG scale")), float_of(values.get("Distilled CFG Scale"))
+    sampling: dict[str, Json] = {
+        "num_inference_steps": integer_of(values.get("Steps")),
+        **guidance_of(cfg, distilled),
+    }
     size = _SIZE.fullmatch(str(values.get("Size", "")))
     if size:
         sampling |= {"height": int(size[2]), "width": int(size[1])}
-    # Their count has 1 for the last layer, diffusers' has "none skipped".
-    layers = next((values[key] for key in ("Clip skip", "CLiP-skip", "CLIP skip") if key in values), None)
-    skip = integer_of(layers)
-    if skip is not None and skip > 1:
-        sampling["clip_skip"] = skip - 1
+    sampling["clip_skip"] = clip_skip_of(integer_of(first_of(values, *_CLIP_SKIPS)))
     for key, name in (("Eta", "eta"), ("CFG rescale", "guidance_rescale")):
-        number = number_of(values.get(key))
-        if number:
-            sampling[name] = float(number)
-    return sampling, lost
+        sampling[name] = float_of(values.get(key)) or None
+    return given(sampling)
 
 
 def _base(values: Mapping[str, Any]) -> ForeignModel | None:
-    name = values.get("Model")
-    if not isinstance(name, str) or not name.strip():
-        hashed = values.get("Model hash")
-        return None if hashed is None else ForeignModel(name="", hashes={"Model hash": str(hashed)})
-    return _model(name, values, "Model hash")
+    hashed = values.get("Model hash")
+    name = text_of(values.get("Model"))
+    if name is None and hashed is None:
+        return None
+    return ForeignModel.hashed(name or "", "Model hash", hashed)
 
 
-def _model(name: str, values: Mapping[str, Any], key: str) -> ForeignModel:
-    hashed = values.get(key)
-    return ForeignModel(name=name, hashes={} if hashed is None else {key: str(hashed)})
+def _vae(values: Mapping[str, Any]) -> ForeignModel | None:
+    name = text_of(values.get("VAE"))
+    if name is None or name.lower() in _NO_VAE:
+        return None
+    return ForeignModel.hashed(name, "VAE hash", values.get("VAE hash"))
 
 
 def _adapters(
     named: tuple[ForeignAdapter, ...], values: Mapping[str, Any]
 ) -> tuple[tuple[ForeignAdapter, ...], list[str]]:
     """Adapters of the tags with their hashes, those that only the hashes name, and Civitai's resources."""
-    lora_hashes, token_hashes = _hash_list(values.get("Lora hashes")), _hash_list(values.get("TI hashes"))
-    for key, value in mapping(values.get("Hashes")).items():
-        kind, _, name = str(key).partition(":")
-        if kind.lower() == "lora" and name:
-            lora_hashes.setdefault(name, str(value))
-        elif kind.lower() == "embed" and name:
-            token_hashes.setdefault(name, str(value))
-    lost: list[str] = []
+    lora_hashes, token_hashes = _hashes(values)
     found: list[ForeignAdapter] = []
     for adapter in named:
         hashed = lora_hashes.pop(_hash_name(adapter.model.name), None)
-        model = adapter.model if hashed is None else replace(adapter.model, hashes={"AutoV3": hashed})
-        found.append(replace(adapter, model=model))
-    resources = [mapping(each) for each in sequence(values.get("Civitai resources"))]
-    weights = [number_of(each.get("weight")) for each in resources if each.get("type") in ("lora", "lycoris")]
-    # Names and numbers stand in no order that could be relied on; of one each there is no doubt.
-    known = weights[0] if len(weights) == len(lora_hashes) == 1 and not named else None
+        if hashed is not None:
+            adapter = replace(adapter, model=replace(adapter.model, hashes={_LORA_HASH: hashed}))  # noqa: PLW2901
+        found.append(adapter)
+    resources = mappings(values.get("Civitai resources"))
+    weight = None if named else _only_weight(resources, len(lora_hashes))
+    lost: list[str] = []
     for name, hashed in lora_hashes.items():
-        model = ForeignModel(name=name, hashes={"AutoV3": hashed})
-        found.append(ForeignAdapter(kind="lora", model=model, scale=1.0 if known is None else float(known)))
-        if known is None:
+        found.append(ForeignAdapter.lora(ForeignModel.hashed(name, _LORA_HASH, hashed), weight))
+        if weight is None:
             lost.append(f"the text does not say at which scale the LoRA `{name[:60]}` was applied; 1.0 is written")
     for name, hashed in token_hashes.items():
-        model = ForeignModel(name=name, hashes={"sha256": hashed})
+        model = ForeignModel.hashed(name, "sha256", hashed)
         found.append(ForeignAdapter(kind="textual_inversion", model=model, token=name))
-    said = known is not None or (bool(named) and not lora_hashes)
-    lost += _resources(resources, have_loras=said)
-    return tuple(found), lost
+    have_loras = weight is not None or (bool(named) and not lora_hashes)
+    return tuple(found), [*lost, *_resources(resources, have_loras=have_loras)]
+
+
+def _hashes(values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Hashes of LoRAs by name, and of embeddings by token."""
+    found = {"lora": _hash_list(values.get("Lora hashes")), "embed": _hash_list(values.get("TI hashes"))}
+    for key, value in mapping(values.get("Hashes")).items():
+        kind, _, name = str(key).partition(":")
+        if kind.lower() in found and name:
+            found[kind.lower()].setdefault(name, str(value))
+    return found["lora"], found["embed"]
+
+
+def _only_weight(resources: list[Mapping[str, Any]], loras: int) -> float | None:
+    """The weight of Civitai's only LoRA, when the hashes name just one too; of several, no order can be relied on."""
+    weights = [float_of(entry.get("weight")) for entry in resources if entry.get("type") in _LORA_TYPES]
+    if len(weights) == loras == 1:
+        return weights[0]
+    return None
 
 
 def _resources(resources: list[Mapping[str, Any]], *, have_loras: bool) -> list[str]:
@@ -261,22 +295,26 @@ def _resources(resources: list[Mapping[str, Any]], *, have_loras: bool) -> list[
     for entry in resources:
         kind = str(entry.get("type", "model"))[:20]
         number = entry.get("air") or entry.get("modelVersionId")
-        if number is None or (kind in ("lora", "lycoris") and have_loras):
+        if number is None or (kind in _LORA_TYPES and have_loras):
             continue
-        name, weight = str(entry.get("modelName", "")), entry.get("weight")
-        strength = "" if weight is None else f" at {weight}"
-        lost.append(
-            f"Civitai names a {kind}{f' {name[:60]}' if name else ''} by its number {str(number)[:80]}{strength}"
-        )
+        name = str(entry.get("modelName", ""))[:60]
+        words = ["Civitai names a", kind, name, "by its number", str(number)[:80]]
+        if entry.get("weight") is not None:
+            words.append(f"at {entry['weight']}")
+        lost.append(" ".join(filter(None, words)))
     return lost
 
 
 def _hash_list(value: Any) -> dict[str, str]:
-    """`name: hash, name: hash`; or a mapping of them."""
+    """Hashes by name, from `name: hash, name: hash` or a mapping."""
     if isinstance(value, Mapping):
         return {str(name): str(hashed) for name, hashed in value.items()}
-    pairs = (part.rpartition(":") for part in str(value or "").split(",") if ":" in part)
-    return {name.strip(): hashed.strip() for name, _, hashed in pairs if name.strip()}
+    hashes = {}
+    for part in str(value or "").split(","):
+        name, mark, hashed = part.rpartition(":")
+        if mark and name.strip():
+            hashes[name.strip()] = hashed.strip()
+    return hashes
 
 
 def _hash_name(name: str) -> str:
