@@ -2,18 +2,18 @@
 
 Grammar and key order are those of A1111's `processing.create_infotext`, the quoting that of its `infotext_utils.quote`.
 
-LoRAs stand in the prompt as `<lora:name:scale>`, because in that grammar nothing else says that one was applied, and
-how strongly: pasted into A1111 the text then makes the picture with them, and Civitai finds them. A LoRA with scale 0
-is left out (it changes no bit); one whose scale differs between blocks cannot be written as a tag and stands in
-`Lora hashes` only. Image prompts and merges, for which there is no word at all, are named under a key of our own.
+LoRAs are tags in the prompt, `<lora:name:scale>`, because nothing else in that grammar says that a LoRA was applied and
+how strongly: A1111 then applies them when the text is pasted, and Civitai finds them. A LoRA with scale 0 is left out
+(it changes no bit); one whose scale differs between blocks cannot be a tag and is only in `Lora hashes`. Image prompts
+and merges have no counterpart in A1111, so they are named under a key of this package.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from recipe_runner.images.sampler_names import sampler_name, schedule_type
 
@@ -42,7 +42,7 @@ class Generation:
 
     `clip_skip` counts as diffusers does: 1 is the layer before the last. `model_sha256` and `vae_sha256` are of whole
     files, None for a folder of several. `embeddings` are textual inversions: token and the sha256 of the file. `others`
-    names what the grammar has no word for.
+    names the adapters that the grammar cannot express.
     """
 
     prompt: str
@@ -66,9 +66,8 @@ class Generation:
 
 def parameters_text(generation: Generation) -> str:
     """The whole text: prompt with LoRA tags, negative prompt, and the line of parameters."""
-    loras = tuple(lora for lora in generation.loras if not _is_off(lora.scale))
-    tags = [tag for tag in map(_tag, loras) if tag is not None]
-    lines = [" ".join((generation.prompt, *tags))]
+    loras = [lora for lora in generation.loras if not _is_off(lora.scale)]
+    lines = [" ".join((generation.prompt, *filter(None, map(_tag, loras))))]
     if generation.negative_prompt:
         lines.append(f"Negative prompt: {generation.negative_prompt}")
     lines.append(", ".join(f"{key}: {value}" for key, value in _pairs(generation, loras)))
@@ -76,22 +75,16 @@ def parameters_text(generation: Generation) -> str:
 
 
 def quote(value: str) -> str:
-    """`value` as it stands in the line of parameters: JSON text when it holds a comma, colon, newline or quote."""
+    """`value` as the line of parameters has it: JSON text when it holds a comma, colon, newline or quote."""
     if not any(character in value for character in ',:\n"'):
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
-def _pairs(generation: Generation, loras: tuple[UsedLora, ...]) -> list[tuple[str, str]]:
-    made = generation
-    lora_hashes = {_hash_name(lora.name): lora.autov3[:_SHORT_HASH] for lora in loras if lora.autov3}
-    embedding_hashes = {_hash_name(token): sha256[:_SHORT_HASH] for token, sha256 in made.embeddings if sha256}
-    hashes = {
-        **({"model": made.model_sha256[:_MODEL_HASH]} if made.model_sha256 else {}),
-        **({"vae": made.vae_sha256[:_MODEL_HASH]} if made.vae_sha256 else {}),
-        **{f"lora:{name}": value for name, value in lora_hashes.items()},
-        **{f"embed:{name}": value for name, value in embedding_hashes.items()},
-    }
+def _pairs(made: Generation, loras: Sequence[UsedLora]) -> list[tuple[str, str]]:
+    model_hash, vae_hash = _short(made.model_sha256, _MODEL_HASH), _short(made.vae_sha256, _MODEL_HASH)
+    lora_hashes = _short_hashes((lora.name, lora.autov3) for lora in loras)
+    embedding_hashes = _short_hashes(made.embeddings)
     values = (
         ("Steps", str(made.steps)),
         ("Sampler", sampler_name(made.scheduler_class, made.scheduler_config)),
@@ -99,11 +92,11 @@ def _pairs(generation: Generation, loras: tuple[UsedLora, ...]) -> list[tuple[st
         ("CFG scale", None if made.guidance_scale is None else _number(made.guidance_scale)),
         ("Seed", str(made.seed)),
         ("Size", f"{made.width}x{made.height}"),
-        ("Model hash", made.model_sha256 and made.model_sha256[:_MODEL_HASH]),
+        ("Model hash", model_hash),
         ("Model", made.model_name),
-        ("VAE hash", made.vae_sha256 and made.vae_sha256[:_MODEL_HASH]),
+        ("VAE hash", vae_hash),
         ("VAE", made.vae_name),
-        # 1 there is the last layer, which diffusers has as "none skipped".
+        # There 1 is the last layer, which in diffusers is "none skipped".
         ("Clip skip", str(made.clip_skip + 1) if made.clip_skip else None),
         ("RNG", "CPU"),
         ("Lora hashes", _list(lora_hashes)),
@@ -111,39 +104,63 @@ def _pairs(generation: Generation, loras: tuple[UsedLora, ...]) -> list[tuple[st
         ("Other adapters", "; ".join(made.others)),
     )
     pairs = [(key, quote(value)) for key, value in values if value]
-    # No number: the same picture gets the same file from every release that makes the same pixels.
+    # No number: the same image gets the same file from every release that makes the same pixels.
     pairs.append(("Version", "recipe_runner"))
+    hashes = _all_hashes(model_hash, vae_hash, lora_hashes, embedding_hashes)
     if hashes:
         # Last, because A1111's reader mangles an object: whatever it makes of it then harms nothing else.
         pairs.append(("Hashes", json.dumps(hashes, ensure_ascii=False)))
     return pairs
 
 
+def _all_hashes(model: str, vae: str, loras: Mapping[str, str], embeddings: Mapping[str, str]) -> dict[str, str]:
+    """The object under `Hashes`."""
+    hashes: dict[str, str] = {}
+    if model:
+        hashes["model"] = model
+    if vae:
+        hashes["vae"] = vae
+    for name, value in loras.items():
+        hashes[f"lora:{name}"] = value
+    for name, value in embeddings.items():
+        hashes[f"embed:{name}"] = value
+    return hashes
+
+
+def _short(digest: str | None, length: int) -> str:
+    return (digest or "")[:length]
+
+
+def _short_hashes(digests: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Short hashes by name, of the files whose digest is known."""
+    hashes: dict[str, str] = {}
+    for name, digest in digests:
+        if digest:
+            hashes[name.replace(":", "").replace(",", "")] = _short(digest, _SHORT_HASH)
+    return hashes
+
+
 def _list(hashes: Mapping[str, str]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in hashes.items())
-
-
-def _hash_name(name: str) -> str:
-    return name.replace(":", "").replace(",", "")
 
 
 def _number(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def _is_number(value: Json) -> bool:
+def _is_number(value: Json) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_off(scale: Json) -> bool:
     if isinstance(scale, Mapping):
-        return bool(scale) and all(_is_off(part) for part in scale.values())
+        return bool(scale) and all(map(_is_off, scale.values()))
     return _is_number(scale) and scale == 0
 
 
 def _tag(lora: UsedLora) -> str | None:
-    """The tag of a LoRA: `<lora:name:both>` or, by component, `<lora:name:text encoder:unet>`."""
-    if isinstance(lora.scale, (int, float)) and _is_number(lora.scale):
+    """The tag of a LoRA: `<lora:name:both>` or, by component, `<lora:name:text encoder:unet>`; else None."""
+    if _is_number(lora.scale):
         return f"<lora:{lora.name}:{_number(lora.scale)}>"
     if not isinstance(lora.scale, Mapping):
         return None

@@ -1,7 +1,7 @@
-"""The names that other programs have for diffusers' schedulers, both ways: A1111 and its relatives, ComfyUI, InvokeAI.
+"""Map diffusers' schedulers to the names of A1111 and its relatives, ComfyUI and InvokeAI, and back.
 
 The pairs follow diffusers' own table (docs, api/schedulers/overview), ComfyUI's `comfy/samplers.py` and InvokeAI's
-scheduler map. A scheduler that nobody there has a name for keeps its class name, without the word Scheduler.
+scheduler map. A scheduler without a name in these programs keeps its class name, without the word Scheduler.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A scheduler under its names: A1111's `Sampler`, ComfyUI's `sampler_name`, and what else stands for it."""
+    """A scheduler and its names: A1111's `Sampler`, ComfyUI's `sampler_name`, and others."""
 
     scheduler: str
     a1111: str
@@ -26,10 +26,15 @@ class _Row:
     config: Mapping[str, Json] = field(default_factory=dict)
     note: str = ""
 
+    def names(self) -> tuple[str, ...]:
+        """Every name in lower case, the class's among them."""
+        names = (self.a1111, self.comfyui or "", *self.others, self.scheduler, self.scheduler.removesuffix("Scheduler"))
+        return tuple(map(str.lower, names))
+
 
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
 _NEAREST = "diffusers has no {}; this is the nearest"
-# The first row of a class is the name it is written under, the first row of a name the class that is read.
+# A class is written under the name of its first row; a name is read as the class of its first row.
 _ROWS = (
     _Row("DDIMScheduler", "DDIM", "ddim"),
     _Row("DDPMScheduler", "DDPM", "ddpm"),
@@ -67,12 +72,14 @@ _ROWS = (
     _Row("UniPCMultistepScheduler", "UniPC", "uni_pc", config={"solver_type": "bh1"}),
 )
 _MULTISTEP = ("DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler")
+_MULTISTEP_NAMES = (("dpmsolver++", "DPM++ {}M"), ("sde-dpmsolver++", "DPM++ {}M SDE"))
+"""The names of these by `algorithm_type`, with the order of the solver; the first is the default."""
 _SIGMAS = (
     ("use_karras_sigmas", "Karras"),
     ("use_exponential_sigmas", "Exponential"),
     ("use_beta_sigmas", "Beta"),
 )
-# These take the spacing of their steps for granted there; naming it would only say what their name says.
+# The names of these samplers imply the spacing of their steps.
 _WITHOUT_SPACING = ("DDIM", "DDPM", "LCM", "PLMS", "TCD")
 _SECOND_ORDER = 2
 _FLOW = "FlowMatch"
@@ -91,12 +98,14 @@ _SCHEDULES: Mapping[str, Mapping[str, Json]] = MappingProxyType(
         "ddim": {"timestep_spacing": "leading"},
     }
 )
-"""What A1111's `Schedule type` and ComfyUI's `scheduler` are in a scheduler's configuration."""
+"""The configuration of a scheduler for A1111's `Schedule type` and ComfyUI's `scheduler`."""
+_ENDINGS: Mapping[str, str] = {**{f" {name}": name for name in _SCHEDULES if name}, "_k": "karras"}
+"""The schedules at the end of a sampler's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedScheduler:
-    """The scheduler that a foreign name stands for: diffusers' class, configuration, and what does not come over."""
+    """The diffusers scheduler of another program's name: class, configuration, and notes on what differs."""
 
     class_name: str
     config: Mapping[str, Json]
@@ -105,18 +114,16 @@ class NamedScheduler:
 
 def sampler_name(scheduler_class: str, config: Mapping[str, Json]) -> str:
     """The `Sampler` of a diffusers scheduler class with its whole configuration, such as `DPM++ 2M SDE`."""
+    name = scheduler_class.removesuffix("Scheduler")
     if scheduler_class in _MULTISTEP:
         order = config.get("solver_order", _SECOND_ORDER)
-        algorithm = str(config.get("algorithm_type", "dpmsolver++"))
-        if algorithm.endswith("dpmsolver++"):
-            return f"DPM++ {order}M SDE" if algorithm.startswith("sde-") else f"DPM++ {order}M"
-        return scheduler_class.removesuffix("Scheduler")
-    named = next((row.a1111 for row in _ROWS if row.scheduler == scheduler_class), None)
-    return named or scheduler_class.removesuffix("Scheduler")
+        algorithm = str(config.get("algorithm_type", _MULTISTEP_NAMES[0][0]))
+        return next((each.format(order) for kind, each in _MULTISTEP_NAMES if kind == algorithm), name)
+    return next((row.a1111 for row in _ROWS if row.scheduler == scheduler_class), name)
 
 
 def schedule_type(scheduler_class: str, config: Mapping[str, Json]) -> str | None:
-    """The `Schedule type`, such as `Karras`; None where it is the sampler's own (readers then say Automatic)."""
+    """The `Schedule type`, such as `Karras`; None for the sampler's own (readers then say Automatic)."""
     for key, name in _SIGMAS:
         if config.get(key) is True:
             return name
@@ -129,38 +136,52 @@ def schedule_type(scheduler_class: str, config: Mapping[str, Json]) -> str | Non
 
 
 def comfyui_names(scheduler_class: str, config: Mapping[str, Json]) -> tuple[str | None, str]:
-    """ComfyUI's `sampler_name` (None where it has none) and `scheduler` of a diffusers scheduler."""
-    wanted = sampler_name(scheduler_class, config)
-    rows = [row for row in _ROWS if row.a1111 == wanted and row.comfyui]
-    exact = [row for row in rows if row.config and all(config.get(key) == value for key, value in row.config.items())]
-    name = (exact or rows)[0].comfyui if rows else None
-    return name, (schedule_type(scheduler_class, config) or "normal").lower().replace(" ", "_")
+    """The `sampler_name` (None when ComfyUI has none) and the `scheduler` of a diffusers scheduler."""
+    schedule = schedule_type(scheduler_class, config) or "normal"
+    return _comfyui_sampler(sampler_name(scheduler_class, config), config), schedule.lower().replace(" ", "_")
+
+
+def _comfyui_sampler(name: str, config: Mapping[str, Json]) -> str | None:
+    """ComfyUI's name for a sampler of A1111's: of the row whose configuration this is, else of the first row."""
+    rows = [row for row in _ROWS if row.a1111 == name and row.comfyui]
+    for row in rows:
+        if row.config and row.config.items() <= config.items():
+            return row.comfyui
+    return rows[0].comfyui if rows else None
 
 
 def scheduler_named(sampler: str, schedule: str = "") -> NamedScheduler | None:
-    """The scheduler that a program's sampler and schedule stand for; None where the sampler is not known.
+    """The scheduler of another program's sampler and schedule; None when the sampler is not known.
 
     Takes A1111's names with the schedule inside (`DPM++ 2M Karras`) or beside, ComfyUI's, InvokeAI's (`dpmpp_2m_k`) and
     diffusers' class names.
     """
-    wanted = sampler.strip().lower().removeprefix("sample_")
-    for ending, name in (*((f" {each}", each) for each in _SCHEDULES if each), ("_k", "karras")):
-        if wanted.endswith(ending) and _row(wanted) is None and _row(wanted.removesuffix(ending)) is not None:
-            wanted = wanted.removesuffix(ending)
-            schedule = schedule or name
-    row = _row(wanted)
+    name, inside = _split_schedule(sampler.strip().lower().removeprefix("sample_"))
+    row = _row(name)
     if row is None:
         return None
+    schedule = schedule or inside
     notes = [_NEAREST.format(row.note)] if row.note else []
-    spacing = _SCHEDULES.get(schedule.strip().lower().replace("_", " "))
-    if spacing is None and not row.scheduler.startswith(_FLOW):
-        notes.append(f"the schedule `{schedule}` has no counterpart in diffusers")
-    return NamedScheduler(row.scheduler, {**row.config, **(spacing or {})}, tuple(notes))
+    config = _SCHEDULES.get(schedule.strip().lower().replace("_", " "))
+    if config is None:
+        config = {}
+        if not row.scheduler.startswith(_FLOW):
+            notes.append(f"the schedule `{schedule}` has no counterpart in diffusers")
+    return NamedScheduler(row.scheduler, {**row.config, **config}, tuple(notes))
+
+
+def _split_schedule(name: str) -> tuple[str, str]:
+    """A sampler's name without the schedule at its end, and the schedule."""
+    if _row(name) is not None:
+        return name, ""
+    for ending, schedule in _ENDINGS.items():
+        if name.endswith(ending) and _row(name.removesuffix(ending)) is not None:
+            return name.removesuffix(ending), schedule
+    return name, ""
 
 
 def _row(name: str) -> _Row | None:
     for row in _ROWS:
-        names = (row.a1111, row.comfyui or "", *row.others, row.scheduler, row.scheduler.removesuffix("Scheduler"))
-        if name and name in (each.lower() for each in names):
+        if name and name in row.names():
             return row
     return None
