@@ -1,13 +1,13 @@
-"""A `Generation` as a recipe: every value checked, every comment one line, and a list of what was lost."""
+"""Write a `Generation` as a recipe: every value checked, every comment one line, and a list of what was lost."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.importers.addresses import address_of
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.exchange.importers.find_models import ModelFolders
 
+T = TypeVar("T")
+
 _NAME = 60
 _MOST_ADAPTERS = 100
 _COMMENT = 180
@@ -27,7 +29,7 @@ _TOKEN = re.compile(r"[^\x00-\x20\x7f]{1,200}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedRecipe:
-    """A recipe's text, the program whose text it was made of, and one sentence for each thing it does not do."""
+    """A recipe's text, the program whose text it comes from, and one sentence for each thing that it does not do."""
 
     name: str
     program: str
@@ -37,30 +39,35 @@ class ImportedRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Where a recipe will stand (paths are written relative to it), and what helps to name its files.
+    """The folder of the recipe (its paths are relative to it), and what helps to name its files.
 
-    `base` is written instead of what the text names; `models` are searched for the files that it names.
+    `base` replaces the base model of the text; `models` are searched for the files that the text names.
     """
 
     folder: Path
     base: str | None = None
     models: ModelFolders | None = None
 
+    def find(self, model: ForeignModel) -> str | None:
+        """The path that the recipe has for `model`; None when the file is not in the folders of models."""
+        found = None if self.models is None else self.models.find(model)
+        return None if found is None else relative(found, self.folder)
+
 
 def recipe_of(generation: Generation, source: str, surroundings: Surroundings) -> ImportedRecipe:
     """The recipe of what `source` (a file's name) says.
 
     Raises:
-        ImportRefused: E853, when nothing that a recipe needs is there.
+        ImportRefused: E853 when the text holds neither a prompt nor settings.
     """
-    if not any(text.strip() for text in generation.prompts.values()) and not generation.sampling:
+    if not any(map(str.strip, generation.prompts.values())) and not generation.sampling:
         problem = Problem(code="E853", message=f"{generation.program}'s text holds neither a prompt nor settings")
         raise ImportRefused(problem)
     return _Writer(generation, surroundings).recipe(source)
 
 
 class _Writer:
-    """One recipe; `_lost` grows while its sections are written."""
+    """Writes one recipe; `_lost` grows with each section."""
 
     def __init__(self, generation: Generation, surroundings: Surroundings) -> None:
         self._made = generation
@@ -69,55 +76,41 @@ class _Writer:
 
     def recipe(self, source: str) -> ImportedRecipe:
         made = self._made
-        name = slug(Path(source).stem) or "imported"
-        pipeline, lost = known_pipeline(made.pipeline)
-        self._lost += lost
-        base, base_notes = self._base(pipeline)
+        name, description = heading(source, made.program)
+        pipeline = self._kept(known_pipeline(made.pipeline))
+        base = self._base(pipeline)
         adapters = self._adapters(pipeline)
-        prompts, more = prompts_of(made.prompts, pipeline)
-        self._lost += more
-        sampling, more = sampling_of(made, pipeline)
-        self._lost += more
-        seeds, more = seeds_of(made.seeds)
-        sentences = map(one_line, (*made.lost, *self._lost, *more))
-        self._lost = [*dict.fromkeys(sentence for sentence in sentences if sentence)]
-        head: dict[str, Json] = {
-            "recipe": 1,
-            "name": name,
-            "description": one_line(f"Imported from {Path(source).name} ({made.program})."),
-        }
-        parts = [
-            comments(self._lost),
-            to_yaml(head, inline=False),
-            _section("base", base, base_notes),
-            f"adapters:\n{adapters}" if adapters else "",
-            to_yaml({"prompts": [prompts]}, inline=False),
-            f"seeds: {list(seeds)}\n" if seeds else "",
-            to_yaml({"sampling": sampling}, inline=False) if sampling else "",
-        ]
-        text = parts[0] + "\n".join(part for part in parts[1:] if part)
-        return ImportedRecipe(name=name, program=made.program, text=text, lost=tuple(self._lost))
+        prompts = self._kept(prompts_of(made.prompts, pipeline))
+        sampling = self._kept(sampling_of(made, pipeline))
+        seeds = self._kept(seeds_of(made.seeds))
+        parts = [to_yaml({"recipe": 1, "name": name, "description": description}, inline=False), base]
+        if adapters:
+            parts.append(f"adapters:\n{adapters}")
+        parts.append(to_yaml({"prompts": [prompts]}, inline=False))
+        if seeds:
+            parts.append(f"seeds: {list(seeds)}\n")
+        if sampling:
+            parts.append(to_yaml({"sampling": sampling}, inline=False))
+        lost = tuple(filter(None, dict.fromkeys(map(one_line, (*made.lost, *self._lost)))))
+        text = comments(lost) + "\n".join(parts)
+        return ImportedRecipe(name=name, program=made.program, text=text, lost=lost)
 
-    def _base(self, pipeline: str | None) -> tuple[dict[str, Json], list[str]]:
-        made = self._made
-        section: dict[str, Json] = {}
-        notes: list[str] = []
-        if self._place.base is not None:
-            section["model"] = self._place.base
-            if made.base is not None and made.base.name:
-                notes.append(f"the text names {made.base.name}")
-        else:
-            section |= self._model(
-                made.base or ForeignModel(name=""), "the base model", notes, folder=self._has_folder()
-            )
+    def _kept(self, checked: tuple[T, list[str]]) -> T:
+        """The values that a check keeps; its sentences about the others are noted."""
+        values, lost = checked
+        self._lost += lost
+        return values
+
+    def _base(self, pipeline: str | None) -> str:
+        made, notes = self._made, list[str]()
+        section = self._base_model(notes)
         if made.base is not None:
             notes += _hash_notes(made.base)
         if made.dtype is not None:
             section["dtype"] = made.dtype
         if pipeline is not None:
             section["pipeline"] = pipeline
-        scheduler, lost = scheduler_of(made)
-        self._lost += lost
+        scheduler = self._kept(scheduler_of(made))
         if scheduler:
             section["scheduler"] = scheduler
         components: dict[str, Json] = {}
@@ -126,59 +119,75 @@ class _Writer:
             notes += [f"{name}: {note}" for note in _hash_notes(model)]
         if components:
             section["components"] = components
-        return section, notes
+        return _section("base", section, notes)
 
-    def _has_folder(self) -> bool:
-        """Whether a base without a suffix is a folder: this package's own pictures have a hash only for files."""
-        base = self._made.base
-        return base is not None and ((self._made.program == "recipe_runner" and not base.hashes) or base.hub)
+    def _base_model(self, notes: list[str]) -> dict[str, Json]:
+        base = self._made.base or ForeignModel(name="")
+        if self._place.base is None:
+            # This package's own images have a hash only for files, so a base without one is a folder.
+            folder = base.hub or (self._made.program == "recipe_runner" and bool(base.name) and not base.hashes)
+            return self._model(base, "the base model", notes, folder=folder)
+        if base.name:
+            notes.append(f"the text names {base.name}")
+        return {"model": self._place.base}
 
     def _model(self, model: ForeignModel, what: str, notes: list[str], *, folder: bool = False) -> dict[str, Json]:
-        """The keys of a source: where the file is on this machine, else the name as an address."""
-        found = self._place.models.find(model) if self._place.models is not None else None
+        """The keys of a source: the path of the file on this machine, else the name as an address."""
+        found = self._place.find(model)
         if found is not None:
-            notes.append(f"{what} was found by {'name' if model.name else 'hash'}: {model.name or found.name}")
-            return {"model": relative(found, self._place.folder)}
+            by = f"name: {model.name}" if model.name else f"hash: {Path(found).name}"
+            notes.append(f"{what} was found by {by}")
+            return {"model": found}
         address, odd = address_of(model, folder=folder)
         self._lost += [f"{what}: {sentence}" for sentence in odd]
         options = {key: value for key, value in model.options.items() if key != "target" and _printable(value)}
         return {"model": address, **options}
 
     def _adapters(self, pipeline: str | None) -> str:
-        taken: dict[str, ForeignAdapter] = {}
+        names: set[str] = set()
         tokens: set[str] = set()
-        written = ""
+        sections = ""
         for adapter in self._made.adapters[:_MOST_ADAPTERS]:
             reason = refused_adapter(adapter, pipeline, tokens)
             if reason:
                 self._lost.append(f"the {adapter.kind} `{adapter.model.name[:60]}`: {reason}")
                 continue
-            name = _unused(_adapter_name(adapter.token or adapter.model.name), taken)
-            taken[name] = adapter
-            notes: list[str] = []
-            entry: dict[str, Json] = {"kind": adapter.kind, **self._model(adapter.model, f"the adapter {name}", notes)}
-            if adapter.kind == "lora":
-                target = adapter.model.options.get("target")
-                if target and not self._made.flow:
-                    entry["target"] = target
-                entry["scale"] = adapter.scale
-            else:
-                tokens.add(str(adapter.token))
-                entry["token"] = adapter.token
-            section = _section(name, entry, [*notes, *_hash_notes(adapter.model)])
-            written += textwrap.indent(section, "  ", lambda _: True)
+            name = _unused(_adapter_name(adapter.token or adapter.model.name), names)
+            names.add(name)
+            tokens.add(adapter.token or "")
+            sections += textwrap.indent(self._adapter(name, adapter), "  ", lambda _: True)
         if len(self._made.adapters) > _MOST_ADAPTERS:
             self._lost.append(f"{len(self._made.adapters) - _MOST_ADAPTERS} more adapters")
-        return written
+        return sections
+
+    def _adapter(self, name: str, adapter: ForeignAdapter) -> str:
+        notes: list[str] = []
+        entry: dict[str, Json] = {"kind": adapter.kind, **self._model(adapter.model, f"the adapter {name}", notes)}
+        if adapter.kind == "textual_inversion":
+            entry["token"] = adapter.token
+        else:
+            target = adapter.model.options.get("target")
+            if target and not self._made.flow:
+                entry["target"] = target
+            entry["scale"] = adapter.scale
+        return _section(name, entry, [*notes, *_hash_notes(adapter.model)])
+
+
+def heading(source: str, program: str) -> tuple[str, str]:
+    """The name and the description of the recipe of a file."""
+    path = Path(source)
+    return slug(path.stem) or "imported", one_line(f"Imported from {path.name} ({program}).")
 
 
 def comments(lost: Sequence[str]) -> str:
     """The comment at the top of a recipe that says what it does not do."""
-    return "# Not carried over:\n" + "".join(f"# - {sentence}\n" for sentence in lost) if lost else ""
+    if not lost:
+        return ""
+    return "# Not carried over:\n" + "".join(f"# - {sentence}\n" for sentence in lost)
 
 
 def known_pipeline(name: str | None) -> tuple[str | None, list[str]]:
-    """The pipeline class, where diffusers has it for drawing from text."""
+    """The pipeline class when diffusers has it and it draws from text; else None and a sentence."""
     from recipe_runner.pipelines import table as diffusers_table  # noqa: PLC0415 - a table of half a megabyte, read once
 
     if name is None or name in diffusers_table.pipelines():
@@ -186,8 +195,8 @@ def known_pipeline(name: str | None) -> tuple[str | None, list[str]]:
     return None, [f"the pipeline class {name[:80]}, which draws from more than text or is not known"]
 
 
-def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: set[str]) -> str:
-    """Why an adapter cannot stand in the recipe; empty where it can."""
+def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: Collection[str]) -> str:
+    """Why the recipe cannot hold an adapter; empty when it can. `tokens` are those of the adapters before it."""
     from recipe_runner.pipelines import table as diffusers_table  # noqa: PLC0415
 
     entry = diffusers_table.pipelines().get(pipeline or "")
@@ -203,8 +212,8 @@ def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: set[s
 def _section(name: str, tree: Mapping[str, Json], notes: list[str]) -> str:
     """A section with comments under its key."""
     key, _, body = to_yaml({name: tree}, inline=False).partition("\n")
-    comments = "".join(f"  # {line}\n" for line in dict.fromkeys(map(one_line, notes)) if line)
-    return f"{key}\n{comments}{body}"
+    lines = filter(None, dict.fromkeys(map(one_line, notes)))
+    return "\n".join((key, *(f"  # {line}" for line in lines), body))
 
 
 def _hash_notes(model: ForeignModel) -> list[str]:
@@ -213,9 +222,11 @@ def _hash_notes(model: ForeignModel) -> list[str]:
 
 def one_line(text: str) -> str:
     """`text` on one line of printable characters."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    shown = " ".join(shown.split())
-    return shown if len(shown) <= _COMMENT else f"{shown[: _COMMENT - 1]}…"
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = " ".join(printable.split())
+    if len(line) <= _COMMENT:
+        return line
+    return f"{line[: _COMMENT - 1]}…"
 
 
 def _printable(value: Any) -> bool:
@@ -223,7 +234,7 @@ def _printable(value: Any) -> bool:
 
 
 def slug(text: str) -> str:
-    """`text` as a recipe's name; empty where nothing of it can stand in one."""
+    """`text` as a recipe's name; empty when none of its characters can be in one."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_NAME].strip("-")
 
 
@@ -233,7 +244,7 @@ def _adapter_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:_NAME] or "adapter"
 
 
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
+def _unused(name: str, taken: Collection[str]) -> str:
     number, unused = 1, name
     while unused in taken:
         number += 1
