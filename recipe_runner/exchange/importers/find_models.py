@@ -1,4 +1,4 @@
-"""Find the files that a foreign text names, in folders of this machine: by name where the hash agrees, else by hash."""
+"""Find the files that another program's text names, in folders of this machine: by name, or else by hash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,24 +24,26 @@ _WHOLE_FILE = ("Model hash", "VAE hash", "sha256")
 
 @dataclass
 class ModelFolders:
-    """Folders of weights files. Files are hashed only where a hash is asked for, and remembered."""
+    """Folders of weights files. Files are listed once, and hashed only to compare a hash."""
 
     folders: Sequence[Path]
     _files: dict[str, list[Path]] = field(default_factory=dict)
 
     def find(self, model: ForeignModel) -> Path | None:
-        """The file that `model` means: one of its name whose hash is not another, else one of its hash."""
+        """The file of `model`: one of its name whose hash does not differ, else one of its hash."""
         if not self._files:
             for path in islice(self._walk(), _MOST_FILES):
                 self._files.setdefault(_stem(path.name), []).append(path)
         named = self._files.get(_stem(model.name), [])
-        agreeing = [path for path in named if _agrees(path, model) is not False]
-        if agreeing:
-            return agreeing[0]
-        if not any(_HEX.fullmatch(value.lower()) for value in model.hashes.values()):
+        for path in named:
+            if _agrees(path, model) is not False:
+                return path
+        if not any(map(_hex, model.hashes.values())):
             return None
-        paths = (path for paths in self._files.values() for path in paths if path not in named)
-        return next((path for path in paths if _agrees(path, model) is True), None)
+        for path in chain.from_iterable(self._files.values()):
+            if path not in named and _agrees(path, model):
+                return path
+        return None
 
     def _walk(self) -> Iterator[Path]:
         for folder in self.folders:
@@ -55,7 +57,7 @@ def _digest(digest: Callable[[Path], str], path: Path) -> str:
     try:
         return digest(path)
     except WeightsError:
-        # A broken file is not the one that was meant.
+        # A broken file is not the file that the text names.
         return ""
 
 
@@ -63,14 +65,22 @@ def _stem(name: str) -> str:
     return re.sub(r"\.(safetensors|sft|ckpt|pt|bin)$", "", name.replace("\\", "/").rpartition("/")[2].lower())
 
 
+def _hex(text: str) -> str | None:
+    """The digits of a hash that can be compared."""
+    match = _HEX.fullmatch(text.lower())
+    return match[1] if match else None
+
+
 def _agrees(path: Path, model: ForeignModel) -> bool | None:
-    """Whether the file has one of the model's hashes; None where the text has none that can be compared."""
-    answers = []
+    """Whether the file has one of the model's hashes; None when the model has none that can be compared."""
+    compared = False
     for kind, value in model.hashes.items():
-        match = _HEX.fullmatch(value.lower())
-        if match is None:
+        wanted = _hex(value)
+        if wanted is None:
             continue
+        compared = True
         # LoRAs are named by AutoV3; SD.Next writes the beginning of the whole file's digest there.
         digests = (file_sha256,) if kind in _WHOLE_FILE else (autov3, file_sha256)
-        answers.append(any(_digest(digest, path).startswith(match[1]) for digest in digests))
-    return any(answers) if answers else None
+        if any(_digest(digest, path).startswith(wanted) for digest in digests):
+            return True
+    return False if compared else None

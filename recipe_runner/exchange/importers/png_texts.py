@@ -1,21 +1,22 @@
 """The texts of a PNG file, chunk by chunk.
 
-Pillow finds texts that stand after the pixels only by decoding them all, and none in a file that is cut off, has a
-wrong checksum or more pixels than it wants to decode. None of that matters for the texts.
+Pillow finds texts after the pixels only by decoding all pixels, and finds none in a file that is cut off, has a wrong
+checksum or has more pixels than it decodes. None of that matters for the texts.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_INFLATED = 64 * 1024 * 1024
-"""Bytes that the compressed texts of one file may take together."""
+"""Bytes of all compressed texts of one file together, when decompressed."""
 
 
 def png_texts(data: bytes) -> dict[str, str]:
-    """Texts by keyword from tEXt, zTXt and iTXt chunks; the first of equal keywords. What is damaged is left out."""
+    """Texts by keyword from tEXt, zTXt and iTXt chunks, the first of equal keywords; damaged chunks are left out."""
     texts: dict[str, str] = {}
     place, budget = len(SIGNATURE), LARGEST_INFLATED
     while place + 8 <= len(data):
@@ -25,31 +26,46 @@ def png_texts(data: bytes) -> dict[str, str]:
         place += 12 + length
         if kind == b"IEND":
             break
-        if kind in (b"tEXt", b"zTXt", b"iTXt"):
-            keyword, found = _chunk(kind, content, budget)
-            if found is not None:
-                budget -= len(found) if kind != b"tEXt" else 0
-                texts.setdefault(keyword, found)
-        elif kind == b"eXIf":
+        if kind == b"eXIf":
             texts.setdefault("\0exif", content.decode("latin-1"))
+        elif kind in _READERS:
+            keyword, _, rest = content.partition(b"\0")
+            found = _READERS[kind](rest, budget)
+            if found is None:
+                continue
+            if kind != b"tEXt":
+                budget -= len(found)
+            texts.setdefault(keyword.decode("latin-1"), found)
     return texts
 
 
-def _chunk(kind: bytes, content: bytes, budget: int) -> tuple[str, str | None]:
-    keyword, _, rest = content.partition(b"\0")
-    name = keyword.decode("latin-1")
-    if kind == b"tEXt":
-        return name, text_of_bytes(rest)
-    if kind == b"zTXt":
-        raw = _inflated(rest[1:], budget)
-        return name, None if raw is None else text_of_bytes(raw)
-    # iTXt: compression flag, compression method, language, translated keyword, text.
-    compressed = rest[:1] == b"\1"
-    body = rest[2:].split(b"\0", 2)
-    raw = body[-1] if len(body) == 3 else None  # noqa: PLR2004
-    if raw is not None and compressed:
-        raw = _inflated(raw, budget)
-    return name, None if raw is None else raw.decode("utf-8", "replace")
+def _plain(rest: bytes, _budget: int) -> str:
+    return text_of_bytes(rest)
+
+
+def _compressed(rest: bytes, budget: int) -> str | None:
+    """Compression method, then the compressed text."""
+    raw = _inflated(rest[1:], budget)
+    return None if raw is None else text_of_bytes(raw)
+
+
+def _international(rest: bytes, budget: int) -> str | None:
+    """Compression flag, compression method, language, translated keyword, text."""
+    fields = rest[2:].split(b"\0", 2)
+    if len(fields) != 3:  # noqa: PLR2004
+        return None
+    raw: bytes | None = fields[-1]
+    if rest[:1] == b"\1":
+        raw = _inflated(fields[-1], budget)
+    return None if raw is None else raw.decode("utf-8", "replace")
+
+
+_READERS: Mapping[bytes, Callable[[bytes, int], str | None]] = {
+    b"tEXt": _plain,
+    b"zTXt": _compressed,
+    b"iTXt": _international,
+}
+"""The text of a chunk from what follows its keyword, by the kind of chunk; None when it is damaged or too large."""
 
 
 def _inflated(data: bytes, budget: int) -> bytes | None:
@@ -62,7 +78,7 @@ def _inflated(data: bytes, budget: int) -> bytes | None:
 
 
 def text_of_bytes(raw: bytes) -> str:
-    """Latin-1, as the format says, but for the programs that write UTF-8 there: no Latin-1 text looks like it."""
+    """Decode UTF-8, which some programs write, else Latin-1, as the format says: no Latin-1 text looks like UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,8 +1,9 @@
-"""A file's bytes to the `Generation` that they hold, whatever program wrote them."""
+"""Read the `Generation` in a file's bytes, for every program whose format is known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from recipe_runner.exchange.importers.comfyui import read_comfyui
@@ -17,13 +18,14 @@ from recipe_runner.problems.problem import Problem
 
 LARGEST_PICTURE = 1024 * 1024 * 1024
 """Bytes."""
-_FORMATS = (
-    "pictures (PNG, JPEG, WebP, AVIF, GIF), `parameters` texts, and JSON of ComfyUI, InvokeAI and diffusers-workflow"
+_HINT = (
+    "import reads images (PNG, JPEG, WebP, AVIF, GIF), `parameters` texts, and JSON of ComfyUI, InvokeAI and "
+    "diffusers-workflow"
 )
 _TREES: tuple[Callable[[Mapping[str, Any]], Generation | None], ...] = (
     read_json_parameters, read_invokeai, read_sd_metadata, read_diffusers_workflow, read_comfyui,
 )  # fmt: skip
-# Most exact first: a graph says what was executed, but A1111's text beside one is what the program meant to tell.
+# In this order: a graph says what was executed, but A1111's text beside one is what the program meant to say.
 _KEYWORDS = (
     "invokeai_metadata", "sd-metadata", "Dream", "parameters", "UserComment", "prompt", "Model", "comment", "workflow",
     "Make", "ImageDescription", "generation_data", "XPComment", "Comment", "Description",
@@ -31,10 +33,10 @@ _KEYWORDS = (
 
 
 def texts_of(data: bytes) -> Mapping[str, str] | None:
-    """Every text in the picture with the bytes `data`, by its name; None for what is no picture.
+    """Every text in the image with the bytes `data`, by its name; None when `data` is not an image.
 
     Raises:
-        ImportRefused: E851 a damaged picture.
+        ImportRefused: E851 a damaged image.
     """
     format_name = picture_format(data)
     if format_name is None:
@@ -42,41 +44,45 @@ def texts_of(data: bytes) -> Mapping[str, str] | None:
     try:
         return picture_texts(data, format_name)
     except Damaged as error:
-        message = f"not a {format_name} picture that can be read: {error}"
-        raise ImportRefused(Problem(code="E851", message=message)) from error
+        raise ImportRefused(Problem(code="E851", message=f"damaged {format_name} image: {error}")) from error
 
 
 def generation_of(data: bytes, texts: Mapping[str, str] | None) -> Generation:
-    """What a file says: the `texts` of a picture, or the bytes of a text file.
+    """What a file says: the `texts` of an image, or the bytes of a text file.
 
     Raises:
-        ImportRefused: E850 nothing in it says how a picture was made, E852 no picture and no text.
+        ImportRefused: E850 nothing in it says how an image was made, E852 neither an image nor text.
     """
     if texts is not None:
         return _of_texts(texts)
-    text = _decoded(data)
-    found = read_text(text)
+    found = read_text(_decoded(data))
     if found is None:
-        refusal = _nothing("the text is of no format that is known here")
-        raise refusal
+        raise ImportRefused(Problem(code="E850", message="the text has no known format", hint=_HINT))
     return found
 
 
 def read_text(text: str) -> Generation | None:
-    """What one text says: `parameters`, a `Dream` line, or any of the JSON formats; None for anything else."""
+    """What one text says: `parameters`, a `Dream` line, or any of the JSON formats; None for any other text."""
     if len(text) > LARGEST_TEXT:
         return None
-    text = text.strip().removeprefix("\ufeff").strip()
-    for name in ("prompt:", "workflow:"):
-        # ComfyUI's way of putting graphs into EXIF.
-        if text[: len(name)].lower() == name and text[len(name) :].lstrip()[:1] == "{":
-            text = text[len(name) :]
+    text = _without_label(text.strip().removeprefix("\ufeff").strip())
     tree = read_json(text)
     if isinstance(tree, Mapping):
         return _of_tree(tree)
     if tree is not None:
         return None
-    return read_parameters(text) or (read_dream(text) if " -" in text else None)
+    found = read_parameters(text)
+    if found is None and " -" in text:
+        return read_dream(text)
+    return found
+
+
+def _without_label(text: str) -> str:
+    """The graph behind `prompt:` or `workflow:`, as ComfyUI writes it into EXIF."""
+    label, _, graph = text.partition(":")
+    if label.lower() in ("prompt", "workflow") and graph.lstrip().startswith("{"):
+        return graph
+    return text
 
 
 def _of_tree(tree: Mapping[str, Any]) -> Generation | None:
@@ -84,13 +90,19 @@ def _of_tree(tree: Mapping[str, Any]) -> Generation | None:
         found = reader(tree)
         if found is not None:
             return found
-    # Chunks of a picture saved as one object, each a text or an object.
+    # Chunks of an image saved as one object, each a text or an object.
     for keyword in _KEYWORDS:
-        inner = tree.get(keyword)
-        found = read_text(inner) if isinstance(inner, str) and keyword != "prompt" else None
-        found = _of_tree(inner) if isinstance(inner, Mapping) and inner is not tree else found
+        found = _of_chunk(tree.get(keyword), keyword)
         if found is not None:
             return found
+    return None
+
+
+def _of_chunk(value: Any, keyword: str) -> Generation | None:
+    if isinstance(value, Mapping):
+        return _of_tree(value)
+    if isinstance(value, str) and keyword != "prompt":
+        return read_text(value)
     return None
 
 
@@ -99,10 +111,14 @@ def _of_texts(texts: Mapping[str, str]) -> Generation:
         found = read_text(texts[keyword])
         if found is not None:
             return found
-    names = ", ".join("".join(c for c in name[:30] if c.isprintable()) for name in list(texts)[:8])
-    raise _nothing(
-        f"the picture's texts ({names}) are of no format that is known here" if texts else "no text is in the picture"
-    )
+    message = "the image has no text"
+    if texts:
+        message = f"the image's texts ({', '.join(map(_shown, islice(texts, 8)))}) have no known format"
+    raise ImportRefused(Problem(code="E850", message=message, hint=_HINT))
+
+
+def _shown(name: str) -> str:
+    return "".join(filter(str.isprintable, name[:30]))
 
 
 def _ordered(texts: Mapping[str, str]) -> Iterator[str]:
@@ -111,15 +127,11 @@ def _ordered(texts: Mapping[str, str]) -> Iterator[str]:
     yield from dict.fromkeys([*first, *texts])
 
 
-def _nothing(message: str) -> ImportRefused:
-    return ImportRefused(Problem(code="E850", message=message, hint=f"read are {_FORMATS}"))
-
-
 def _decoded(data: bytes) -> str:
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = data.decode(encoding)
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        message = "neither a picture of a known format nor text"
-        raise ImportRefused(Problem(code="E852", message=message, hint=f"read are {_FORMATS}")) from error
-    return text
+        raise ImportRefused(
+            Problem(code="E852", message="neither an image of a known format nor text", hint=_HINT)
+        ) from error

@@ -1,28 +1,21 @@
-"""Our own pictures: the recipe that one carries, as a recipe of that one image.
+"""Import this package's own images: each holds the recipe of that one image.
 
-What a picture says is a stranger's, here too: an address stays below the recipe's folder or names a Hub repository, no
+The recipe may come from a stranger here too: an address stays below the recipe's folder or names a Hub repository, no
 pickle is allowed, and the recipe is checked like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, cast
 
 from recipe_runner.canonical import Json
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.importers.addresses import address_of
 from recipe_runner.exchange.importers.generation import ForeignModel
-from recipe_runner.exchange.importers.recipe_text import (
-    ImportedRecipe,
-    Surroundings,
-    comments,
-    one_line,
-    relative,
-    slug,
-)
+from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings, comments, heading, one_line
 from recipe_runner.images.metadata import RECIPE_KEYWORD
 from recipe_runner.recipe.rules.base import PICKLED
 from recipe_runner.record.documents import ADDRESS_KEYS, readdressed
@@ -34,32 +27,33 @@ _NARROWING = ("revision", "variant", "subfolder", "weight_name")
 
 
 def own_recipe(texts: Mapping[str, str], source: str, surroundings: Surroundings) -> ImportedRecipe | None:
-    """The recipe that the picture with these texts carries; None where it carries none. `source` is its file's name."""
+    """The recipe in an image with these texts; None when it holds none. `source` is the file's name."""
     carried = read_carried(texts.get(RECIPE_KEYWORD, ""))
     if carried is None:
         return None
     tree, files = carried
+    name, description = heading(source, PROGRAM)
+    recipe: dict[str, Any] = {"recipe": 1, "name": name, "description": description, **_only(tree, _SECTIONS)}
     lost: list[str] = []
-    name = slug(Path(source).stem) or "imported"
-    recipe: dict[str, Any] = {
-        "recipe": 1,
-        "name": name,
-        "description": one_line(f"Imported from {Path(source).name} ({PROGRAM})."),
-        **{key: tree[key] for key in _SECTIONS if key in tree},
-    }
     runtime = tree.get("runtime")
-    if isinstance(runtime, Mapping) and (kept := {key: runtime[key] for key in EXECUTED if key in runtime}):
-        recipe["runtime"] = kept
-        if kept.get("reproducibility") == "fast":
+    if isinstance(runtime, Mapping):
+        runtime = _only(runtime, EXECUTED)
+        if runtime:
+            recipe["runtime"] = runtime
+        if runtime.get("reproducibility") == "fast":
             lost.append("which images shared a batch, which at `fast` decides the last bits")
     recipe = readdressed(recipe, partial(_address, lost=lost), keys=(*ADDRESS_KEYS, "weight_name"))
     notes = _find(recipe, files, surroundings)
-    if surroundings.base is not None and isinstance(recipe.get("base"), dict):
-        for key in (*_NARROWING, "config"):
-            recipe["base"].pop(key, None)
-        recipe["base"]["model"] = surroundings.base
+    base = recipe.get("base")
+    if surroundings.base is not None and isinstance(base, dict):
+        _place(base, surroundings.base)
+        base.pop("config", None)
     text = comments(lost) + "".join(f"# {note}\n" for note in notes) + to_yaml(cast("Json", recipe))
     return ImportedRecipe(name=name, program=PROGRAM, text=text, lost=tuple(lost))
+
+
+def _only(tree: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: tree[key] for key in keys if key in tree}
 
 
 def _address(value: Any, key: str, *, lost: list[str]) -> Any:
@@ -76,20 +70,33 @@ def _address(value: Any, key: str, *, lost: list[str]) -> Any:
     return address
 
 
-def _find(recipe: dict[str, Any], files: Mapping[str, Json], surroundings: Surroundings) -> list[str]:
-    """Name the weights files that are on this machine, and note the digests of all."""
+def _find(recipe: Mapping[str, Any], files: Mapping[str, Json], surroundings: Surroundings) -> list[str]:
+    """Write the paths of the weights files that are on this machine; return a note with the digest of each file."""
     notes = []
     for role, digest in files.items():
-        holder: Any = recipe
-        for part in role.split("."):
-            holder = holder.get(part) if isinstance(holder, dict) else None
-        if not isinstance(holder, dict) or not isinstance(holder.get("model"), str) or not isinstance(digest, str):
+        section = _section(recipe, role)
+        if section is None or not isinstance(digest, str):
             continue
         notes.append(one_line(f"{role}: sha256 {digest[:64]}"))
-        model = ForeignModel(name=str(holder.get("weight_name") or holder["model"]), hashes={"sha256": digest})
-        found = surroundings.models.find(model) if surroundings.models is not None else None
+        name = section.get("weight_name") or section["model"]
+        found = surroundings.find(ForeignModel(name=str(name), hashes={"sha256": digest}))
         if found is not None:
-            for key in _NARROWING:
-                holder.pop(key, None)
-            holder["model"] = relative(found, surroundings.folder)
+            _place(section, found)
     return notes
+
+
+def _section(recipe: Mapping[str, Any], role: str) -> dict[str, Any] | None:
+    """The section of a role such as `adapters.style`; None when there is none with a model."""
+    section: Any = recipe
+    for part in role.split("."):
+        section = section.get(part) if isinstance(section, Mapping) else None
+    if isinstance(section, dict) and isinstance(section.get("model"), str):
+        return section
+    return None
+
+
+def _place(section: dict[str, Any], model: str) -> None:
+    """Let a section name this model, and nothing that narrows it."""
+    for key in _NARROWING:
+        section.pop(key, None)
+    section["model"] = model
