@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from recipe_runner.exchange.importers.comfy_graph import ComfyNode, Link
@@ -11,6 +11,8 @@ from recipe_runner.exchange.importers.comfy_walk import ComfyWalk
 
 Side = Literal["positive", "negative"]
 
+_WHAT: Mapping[Side, str] = {"positive": "the prompt", "negative": "the negative prompt"}
+_OTHER: Mapping[Side, Side] = {"positive": "negative", "negative": "positive"}
 _TEXTS = ("text", "text_g", "t5xxl", "clip_l", "text_l", "prompt", "string", "text_positive", "value", "string_field")
 _TRANSPARENT = ("ConditioningCombine", "ConditioningConcat", "FluxGuidance")
 """Nodes behind which the texts are the whole of what they do, or whose other work is read elsewhere."""
@@ -19,11 +21,10 @@ _TRANSPARENT = ("ConditioningCombine", "ConditioningConcat", "FluxGuidance")
 def comfy_prompt(walk: ComfyWalk, sampler: ComfyNode, side: Side) -> str:
     """The text of one side of a sampler; further texts are noted as lost."""
     texts = list(dict.fromkeys(_texts(walk, _conditioning(walk, sampler, side), side)))
-    what = "the prompt" if side == "positive" else "the negative prompt"
     for text in texts[1:]:
         if text.strip():
-            walk.lost.append(f"{what} is composed of several: `{text.strip()[:100]}`")
-    return texts[0] if texts else ""
+            walk.lost.append(f"{_WHAT[side]} is composed of several: `{text.strip()[:100]}`")
+    return next(iter(texts), "")
 
 
 def _conditioning(walk: ComfyWalk, sampler: ComfyNode, side: Side) -> Any:
@@ -69,8 +70,7 @@ def _texts_of(walk: ComfyWalk, node: ComfyNode, side: Side) -> list[str]:
 
 def _ways(node: ComfyNode, side: Side) -> list[Link]:
     """The links on which a node gets the conditioning of a side."""
-    other = "negative" if side == "positive" else "positive"
-    wanted = ("conditioning", side)
-    if "positive" not in node.inputs or "negative" not in node.inputs:
-        wanted = ("conditioning", "positive", "negative")
-    return [link for name, link in node.links() if name != other and name.startswith(wanted)]
+    wanted: tuple[str, ...] = ("conditioning", "positive", "negative")
+    if "positive" in node.inputs and "negative" in node.inputs:
+        wanted = ("conditioning", side)
+    return [link for name, link in node.links() if name != _OTHER[side] and name.startswith(wanted)]

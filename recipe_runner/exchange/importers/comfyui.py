@@ -60,7 +60,7 @@ def _first_sampler(walk: ComfyWalk) -> ComfyNode | None:
     for node in samplers:
         if not any(map(_is_sampler, walk.upstream(node, _LATENTS))):
             return node
-    return samplers[0] if samplers else None
+    return next(iter(samplers), None)
 
 
 def _is_sampler(node: ComfyNode) -> bool:
@@ -106,8 +106,7 @@ def _clip_skip(walk: ComfyWalk) -> int | None:
     if not nodes:
         return None
     walk.used.update(node.key for node in nodes)
-    layer = integer_of(walk.value(nodes[0], "stop_at_clip_layer"))
-    return None if layer is None else clip_skip_of(-layer)
+    return clip_skip_of(integer_of(walk.value(nodes[0], "stop_at_clip_layer")))
 
 
 def _sampling(walk: ComfyWalk, sampler: ComfyNode, clip_skip: int | None) -> dict[str, Json]:

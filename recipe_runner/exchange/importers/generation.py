@@ -105,8 +105,8 @@ def guidance_of(cfg: float | None, distilled: float | None) -> dict[str, Json]:
     return {"guidance_scale": distilled, "true_cfg_scale": cfg}
 
 
-def clip_skip_of(last_layer: int | None) -> int | None:
-    """The clip_skip of diffusers for a layer counted from the end, where 1 is the last; None for the last layer."""
-    if last_layer is None or last_layer <= 1:
+def clip_skip_of(layer: int | None) -> int | None:
+    """The clip_skip of diffusers for a layer counted from the end, where 1 or -1 is the last; None for the last."""
+    if layer is None or abs(layer) <= 1:
         return None
-    return last_layer - 1
+    return abs(layer) - 1

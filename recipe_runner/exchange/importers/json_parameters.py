@@ -93,7 +93,6 @@ def _fooocus_loras(tree: Mapping[str, Any]) -> list[ForeignAdapter]:
 def _swarm(tree: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Generation:
     hashes = {(str(file.get("param")), _bare(file.get("name"))): file.get("hash") for file in files}
     flux = number_of(tree.get("fluxguidancescale"))
-    stop = integer_of(tree.get("clipstopatlayer"))
     found = _generation(
         "SwarmUI",
         tree,
@@ -101,7 +100,7 @@ def _swarm(tree: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Gener
         guidance="cfgscale" if flux is None else "fluxguidancescale",
         base=_base(tree.get("model"), hashes.get(("model", _bare(tree.get("model"))))),
         loras=_swarm_loras(tree, hashes),
-        clip_skip=None if stop is None else clip_skip_of(-stop),
+        clip_skip=clip_skip_of(integer_of(tree.get("clipstopatlayer"))),
         lost=unread(tree, _SWARM),
     )
     return replace(found, flow=flux is not None)
@@ -165,7 +164,7 @@ def _generation(
         schedule=str(values.get("scheduler") or ""),
         base=base,
         components=with_vae(_vae(values.get("vae"))),
-        adapters=(*prompts.positive.adapters, *loras),
+        adapters=(*prompts.adapters, *loras),
         lost=(*prompts.lost, *lost),
     )
 

@@ -175,7 +175,7 @@ def read_parameters(text: str) -> Generation | None:
         sampling=_sampling(values),
         sampler=text_of(values.get("Sampler")),
         schedule=schedule,
-        scheduler=None if scheduler is None else (scheduler, {}),
+        scheduler=scheduler,
         flow="Distilled CFG Scale" in values or (pipeline or "").startswith(_FLOW_PIPELINES),
         base=_base(values),
         pipeline=pipeline,
@@ -208,12 +208,12 @@ def _noise(program: str, values: Mapping[str, Any]) -> list[str]:
     return [f"the noise was drawn on {drawn_on}, here on the CPU: the same seed gives another picture"]
 
 
-def _schedule(values: Mapping[str, Any]) -> tuple[str | None, str]:
-    """A diffusers scheduler class, and the name of a schedule: `Scheduler` is one or the other."""
-    named = text_of(values.get("Scheduler"))
-    if named is not None and named.endswith("Scheduler"):
-        return named, str(values.get("Schedule type", ""))
-    return None, str(values.get("Schedule type", named or ""))
+def _schedule(values: Mapping[str, Any]) -> tuple[tuple[str, dict[str, Json]] | None, str]:
+    """A scheduler of diffusers, and the name of a schedule: `Scheduler` is one or the other."""
+    named = text_of(values.get("Scheduler")) or ""
+    if named.endswith("Scheduler"):
+        return (named, {}), str(values.get("Schedule type", ""))
+    return None, str(values.get("Schedule type", named))
 
 
 def _sampling(values: Mapping[str, Any]) -> dict[str, Json]:

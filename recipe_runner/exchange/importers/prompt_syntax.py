@@ -48,33 +48,20 @@ class PlainPrompt:
 
 @dataclass(frozen=True, slots=True)
 class PlainPrompts:
-    """A prompt and its negative prompt."""
+    """A prompt and its negative prompt: `texts` by diffusers' arguments, without an empty negative prompt."""
 
-    positive: PlainPrompt
-    negative: PlainPrompt
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The texts under the names of diffusers' arguments; an empty negative prompt is left out."""
-        texts = {"prompt": self.positive.text}
-        if self.negative.text:
-            texts["negative_prompt"] = self.negative.text
-        return texts
-
-    @property
-    def adapters(self) -> tuple[ForeignAdapter, ...]:
-        """The adapters that one of the two names."""
-        return (*self.positive.adapters, *self.negative.adapters)
-
-    @property
-    def lost(self) -> tuple[str, ...]:
-        """The sentences about both."""
-        return (*self.positive.lost, *self.negative.lost)
+    texts: Mapping[str, str]
+    adapters: tuple[ForeignAdapter, ...]
+    lost: tuple[str, ...]
 
 
 def plain_prompts(positive: str, negative: str, syntax: Syntax) -> PlainPrompts:
     """Read a prompt and its negative prompt as the program of `syntax` does."""
-    return PlainPrompts(plain_prompt(positive, syntax), plain_prompt(negative, syntax, "the negative prompt"))
+    words, avoided = plain_prompt(positive, syntax), plain_prompt(negative, syntax, "the negative prompt")
+    texts = {"prompt": words.text}
+    if avoided.text:
+        texts["negative_prompt"] = avoided.text
+    return PlainPrompts(texts, words.adapters + avoided.adapters, words.lost + avoided.lost)
 
 
 def plain_prompt(text: str, syntax: Syntax, what: str = "the prompt") -> PlainPrompt:

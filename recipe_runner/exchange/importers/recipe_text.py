@@ -24,6 +24,7 @@ T = TypeVar("T")
 _NAME = 60
 _MOST_ADAPTERS = 100
 _COMMENT = 180
+_LABELS = {"lora": "LoRA", "textual_inversion": "textual inversion"}
 _TOKEN = re.compile(r"[^\x00-\x20\x7f]{1,200}")
 
 
@@ -200,10 +201,12 @@ def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: Colle
     from recipe_runner.pipelines import table as diffusers_table  # noqa: PLC0415
 
     entry = diffusers_table.pipelines().get(pipeline or "")
+    if entry is not None:
+        takes = {"lora": entry["lora"], "textual_inversion": entry["mixins"]["textual_inversion"]}
+        if not takes[adapter.kind]:
+            return f"{pipeline} takes no {_LABELS[adapter.kind]}"
     if adapter.kind == "lora":
-        return f"{pipeline} takes no LoRA" if entry is not None and not entry["lora"] else ""
-    if entry is not None and not entry["mixins"]["textual_inversion"]:
-        return f"{pipeline} takes no textual inversion"
+        return ""
     if not _TOKEN.fullmatch(adapter.token or "") or not _printable(adapter.token):
         return "its name cannot be a token"
     return "its token is taken" if adapter.token in tokens else ""
