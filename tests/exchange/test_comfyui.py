@@ -285,6 +285,29 @@ def test_loaders_that_do_everything() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("strengths", "scale"),
+    [
+        ({"lora_model_strength": 0.5, "lora_clip_strength": 0.25}, {"unet": 0.5, "text_encoder": 0.25}),
+        ({"lora_model_strength": 0.5, "lora_clip_strength": 0.5}, 0.5),
+        ({"strength_model": 0.5}, 0.5),
+        ({"strength_model": 0.5, "strength_clip": None}, 0.5),
+        ({}, 1.0),
+    ],
+)
+def test_strengths_of_a_lora_for_the_model_and_the_text_encoder(strengths: dict[str, Any], scale: Any) -> None:
+    loader = {"ckpt_name": "a.safetensors", "lora_name": "b.safetensors", "positive": "a bear", **strengths}
+    sampler = {"model": ["1", 0], "positive": ["1", 1], "latent_image": ["1", 3], "sampler_name": "euler"}
+    found = read_comfyui(
+        {
+            "1": {"class_type": "Efficient Loader", "inputs": loader},
+            "2": {"class_type": "KSampler (Efficient)", "inputs": sampler},
+        }
+    )
+    assert found is not None
+    assert [adapter.scale for adapter in found.adapters] == [scale]
+
+
 SCRAPS: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers(-5, 9) | st.floats() | st.text(max_size=9) | st.just({}) | st.just([])
 )

@@ -189,6 +189,11 @@ def test_any_json_is_imported_or_refused(tree: dict[str, Any]) -> None:
     assert refusal(json.dumps(tree).encode()) in (None, "E850", "E853")
 
 
+def test_a_setting_that_no_scheduler_has_is_reported() -> None:
+    made = Generation(program="test", prompts={"prompt": "a"}, scheduler=(None, {"nonsense": 1}))
+    assert "nonsense, which no scheduler has" in recipe_of(made, "x", HERE).lost
+
+
 PAIRS = st.dictionaries(
     st.sampled_from(
         ["Steps", "Seed", "Size", "CFG scale", "Clip skip", "Eta", "Model", "Sampler", "VAE", "Lora hashes", "Pipeline"]
@@ -256,6 +261,10 @@ def test_names_of_strangers_never_leave_the_folder(name: str, address: str) -> N
         ("dpmpp_2m_k", "", MULTISTEP, {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
         ("uni_pc", "normal", "UniPCMultistepScheduler", {"solver_type": "bh1"}),
         ("k_euler_a", "", "EulerAncestralDiscreteScheduler", {}),
+        ("Heun", "", "HeunDiscreteScheduler", {}),
+        ("heun", "karras", "HeunDiscreteScheduler", {"use_karras_sigmas": True}),
+        ("k_heun", "", "HeunDiscreteScheduler", {}),
+        ("FlowMatchHeunDiscreteScheduler", "", "FlowMatchHeunDiscreteScheduler", {}),
         ("euler", "sgm_uniform", "EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
         ("DPM++ SDE", "", "DPMSolverSinglestepScheduler", {}),
         ("FlowMatchEulerDiscreteScheduler", "", "FlowMatchEulerDiscreteScheduler", {}),
@@ -267,7 +276,7 @@ def test_samplers_by_every_program_s_name(sampler: str, schedule: str, scheduler
     assert (found.class_name, dict(found.config), found.notes) == (scheduler, config, ())
 
 
-def test_an_unknown_sampler_is_none_and_a_near_one_is_told() -> None:
+def test_an_unknown_sampler_is_none_and_a_near_one_is_reported() -> None:
     assert scheduler_named("Restart") is None
     near = scheduler_named("DPM++ 2S a Karras")
     assert near is not None

@@ -165,6 +165,14 @@ def test_swarmui_s_hashes_and_lists_as_text() -> None:
     )
 
 
+def test_a_lora_tag_in_a_negative_prompt_is_an_adapter() -> None:
+    values = {"prompt": "a bear", "negativeprompt": "blurry <lora:style:-0.5>", "steps": 20, "seed": 1}
+    found = read_text(json.dumps({"sui_image_params": values}))
+    assert found is not None
+    assert found.prompts == {"prompt": "a bear", "negative_prompt": "blurry"}
+    assert [(each.model.name, each.scale) for each in found.adapters] == [("style", -0.5)]
+
+
 def test_novelai() -> None:
     text = {
         "prompt": "gigantic, {{tall}}", "uc": "lowres", "steps": 28, "sampler": "k_euler_ancestral", "scale": 5.0,

@@ -128,7 +128,9 @@ def test_a_lora_s_hash_is_found_under_the_name_that_the_list_can_hold() -> None:
 
 def test_sd_next_names_diffusers_classes() -> None:
     text = "a\nSteps: 20, Size: 1024x1024, Seed: 7, CFG scale: 6, App: SD.Next, Pipeline: StableDiffusionXLPipeline"
-    found = read_parameters(f"{text}, Scheduler: EulerAncestralDiscreteScheduler, Operations: txt2img, Model: dream")
+    found = read_parameters(
+        f"{text}, Scheduler: EulerAncestralDiscreteScheduler, Operations: txt2img, Model: dream, RNG: CPU"
+    )
     assert found is not None
     assert (found.program, found.pipeline) == ("SD.Next", "StableDiffusionXLPipeline")
     assert found.scheduler == ("EulerAncestralDiscreteScheduler", {})
@@ -188,11 +190,41 @@ def test_sd_next_with_a_lora_outside_its_usual_range() -> None:
     found = read_parameters(
         "girl, ponytail,\n<lora:outline_xl:3.0>, line art\nNegative prompt: cropped\nSteps: 20, Size: 1312x1408, "
         "Seed: 1561296656, CFG scale: 6, CFG rescale: 0.7, Model: hassakuXL_v21fix, Model hash: 847403d47a, "
-        "App: SD.Next, Version: 8b73cb6, Pipeline: StableDiffusionXLPipeline, Operations: txt2img, "
+        "App: SD.Next, Version: 8b73cb6, Pipeline: StableDiffusionXLPipeline, Operations: txt2img, RNG: CPU, "
         "LoRA networks: outline_xl"
     )
     assert found is not None
     assert (found.sampling["guidance_rescale"], found.adapters[0].scale, found.lost) == (0.7, 3.0, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "drawn_on"),
+    [
+        ("Version: v1.10.1", "a GPU"),
+        ("Version: v1.10.1, RNG: GPU", "a GPU"),
+        ("Version: v1.10.1, RNG: NV", "NV"),
+        ("Version: v1.10.1, RNG: CPU", None),
+        ("App: SD.Next", "a GPU"),
+        ("App: SD.Next, RNG: CPU", None),
+        ("Version: f2.0.1", None),
+        ("Version: f2.0.1, RNG: GPU", "a GPU"),
+        ("Version: recipe_runner, RNG: CPU", None),
+    ],
+)
+def test_noise_of_a_gpu_is_reported_for_each_program(written: str, drawn_on: str | None) -> None:
+    found = read_parameters(f"a\nSteps: 20, Sampler: Euler, Seed: 7, {written}")
+    assert found is not None
+    sentences = [sentence for sentence in found.lost if "noise" in sentence]
+    if drawn_on is None:
+        assert sentences == []
+    else:
+        assert sentences == [f"the noise was drawn on {drawn_on}, here on the CPU: the same seed gives another image"]
+
+
+def test_forge_s_modules_are_reported() -> None:
+    found = read_parameters(f"a\n{LINE}, Version: f2.0.1, Module 1: ae, Module 2: t5xxl_fp8_e4m3fn")
+    assert found is not None
+    assert found.lost == ("Module 1: ae", "Module 2: t5xxl_fp8_e4m3fn")
 
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=60).filter(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _CHECKPOINTS = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name")
 _MODEL_STRENGTHS = ("strength_model", "lora_model_strength", "strength")
-_CLIP_STRENGTHS = ("strength_clip", "strengthTwo")
+_CLIP_STRENGTHS = ("strength_clip", "lora_clip_strength", "strengthTwo")
 _STACKED_NAMES = ("lora_name_{}", "lora_{}_name")
 _STACKED_STRENGTHS = ("model_weight_{}", "model_str_{}", "lora_wt_{}", "lora_{}_strength")
 _MOST_STACKED = 50

@@ -23,7 +23,7 @@ def comfy_prompt(walk: ComfyWalk, sampler: ComfyNode, side: Side) -> str:
     texts = list(dict.fromkeys(_texts(walk, _conditioning(walk, sampler, side), side)))
     for text in texts[1:]:
         if text.strip():
-            walk.lost.append(f"{_WHAT[side]} is composed of several: `{text.strip()[:100]}`")
+            walk.lost.append(f"{_WHAT[side]} has several texts, without: `{text.strip()[:100]}`")
     return next(iter(texts), "")
 
 

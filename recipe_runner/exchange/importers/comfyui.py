@@ -137,7 +137,7 @@ def _lose_partial_sampling(walk: ComfyWalk, sampler: ComfyNode, steps: int | Non
         walk.lost.append(f"only the steps from {start} to {end} are taken")
     denoise = number_of(walk.value(sampler, "denoise"))
     if denoise is not None and denoise != 1:
-        walk.lost.append(f"denoise {denoise}: not from pure noise")
+        walk.lost.append(f"denoise {denoise}: the image did not begin as pure noise")
 
 
 def _size(walk: ComfyWalk, sampler: ComfyNode) -> tuple[int | None, int | None, int | None]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from recipe_runner.canonical import Json
 
 
+NOISE = "the noise was drawn on {}, here on the CPU: the same seed gives another image"
+"""The sentence about a generation whose noise came from another device."""
+
+
 class ImportRefused(RecipeRunnerError):
     """A text or image of another program that cannot become a recipe."""
 

@@ -18,7 +18,14 @@ from recipe_runner.exchange.importers.foreign_json import (
     text_of,
     unread,
 )
-from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation, single_seed, with_vae
+from recipe_runner.exchange.importers.generation import (
+    NOISE,
+    ForeignAdapter,
+    ForeignModel,
+    Generation,
+    single_seed,
+    with_vae,
+)
 from recipe_runner.exchange.importers.prompt_syntax import plain_prompts
 
 if TYPE_CHECKING:
@@ -133,7 +140,7 @@ def read_invokeai(tree: Mapping[str, Any]) -> Generation | None:
     vae, _ = _model(tree.get("vae"))
     lost = [*prompts.lost, *_from_an_image(str(tree.get("generation_mode") or ""))]
     if tree.get("rand_device") == "cuda":
-        lost.append("the noise was drawn on a GPU, here on the CPU: the same seed gives another picture")
+        lost.append(NOISE.format("a GPU"))
     return Generation(
         program="InvokeAI",
         prompts={**prompts.texts, **_style_prompts(tree, prompts.texts)},
@@ -152,7 +159,7 @@ def _from_an_image(mode: str) -> list[str]:
     """A sentence when the mode of a generation begins with another image."""
     if not mode or mode.endswith("txt2img"):
         return []
-    return [f"it was made by {mode[:40]}, from another image: only the text is carried over"]
+    return [f"made by {mode[:40]} from another image: only the text is carried over"]
 
 
 def _style_prompts(tree: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, str]:

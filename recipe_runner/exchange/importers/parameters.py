@@ -22,6 +22,7 @@ from recipe_runner.exchange.importers.foreign_json import (
     text_of,
 )
 from recipe_runner.exchange.importers.generation import (
+    NOISE,
     ForeignAdapter,
     ForeignModel,
     Generation,
@@ -59,13 +60,15 @@ _SAYS_NOTHING = (
     "Hashed prompt", "Hashed Negative prompt", "Emphasis", "Downcast alphas_cumprod", "NGMS", "Index", "Batch-index",
 )  # fmt: skip
 """Keys that change no pixel, or that repeat what others say."""
-_BEGINNINGS = ("Lora hash", "TI hash", "Module ")
+_BEGINNINGS = ("Lora hash", "TI hash")
 _KEYS = {key.casefold(): key for key in _READ}
 _NO_VAE = ("automatic", "none", "default", "baked")
 _FLOW_PIPELINES = ("Flux", "StableDiffusion3", "Chroma")
 _LORA_HASH = "AutoV3"
 _LORA_TYPES = ("lora", "lycoris")
 _OWN = "recipe_runner"
+_ON_A_GPU = ("A1111", "SD.Next")
+"""Programs that draw noise on a GPU unless `RNG` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +203,10 @@ def _program(values: Mapping[str, Any]) -> str:
 
 def _noise(program: str, values: Mapping[str, Any]) -> list[str]:
     """A sentence when the noise was drawn elsewhere than on the CPU."""
-    drawn_on = values.get("RNG")
-    if drawn_on is None and program == "A1111":
-        drawn_on = "a GPU"
-    if drawn_on is None or str(drawn_on) in ("CPU", "GPU"):
+    drawn_on = values.get("RNG", "GPU" if program in _ON_A_GPU else "CPU")
+    if drawn_on == "CPU":
         return []
-    return [f"the noise was drawn on {drawn_on}, here on the CPU: the same seed gives another picture"]
+    return [NOISE.format("a GPU" if drawn_on == "GPU" else drawn_on)]
 
 
 def _schedule(values: Mapping[str, Any]) -> tuple[tuple[str, dict[str, Json]] | None, str]:

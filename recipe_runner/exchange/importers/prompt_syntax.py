@@ -173,13 +173,13 @@ _NOTATIONS: Mapping[Syntax, tuple[tuple[Callable[[str], str], str], ...]] = {
     "a1111": (
         *_EMPHASIS,
         (_first(_SCHEDULED), "prompt editing `{}` is read as plain words"),
-        (_first(r"\bBREAK\b"), "`{}` starts no new chunk here"),
-        (_first(r"\bAND\b"), "`{}` composes no prompts here"),
+        (_first(r"\bBREAK\b"), "`{}` does not start a new chunk here"),
+        (_first(r"\bAND\b"), "`{}` does not combine prompts here"),
     ),
     "comfyui": (
         *_EMPHASIS,
         (_first(_DYNAMIC), "the choice `{}` is read as plain words"),
-        (_first(r"\bBREAK\b"), "`{}` starts no new chunk here"),
+        (_first(r"\bBREAK\b"), "`{}` does not start a new chunk here"),
     ),
     "invokeai": (
         (_first(_COMPEL), "Compel's `{}` is read as plain words"),

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _NAME = 60
 _MOST_ADAPTERS = 100
 _COMMENT = 180
-_LABELS = {"lora": "LoRA", "textual_inversion": "textual inversion"}
+_LABELS = {"lora": "LoRAs", "textual_inversion": "textual inversions"}
 _TOKEN = re.compile(r"[^\x00-\x20\x7f]{1,200}")
 
 
@@ -204,12 +204,12 @@ def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: Colle
     if entry is not None:
         takes = {"lora": entry["lora"], "textual_inversion": entry["mixins"]["textual_inversion"]}
         if not takes[adapter.kind]:
-            return f"{pipeline} takes no {_LABELS[adapter.kind]}"
+            return f"{pipeline} does not take {_LABELS[adapter.kind]}"
     if adapter.kind == "lora":
         return ""
     if not _TOKEN.fullmatch(adapter.token or "") or not _printable(adapter.token):
         return "its name cannot be a token"
-    return "its token is taken" if adapter.token in tokens else ""
+    return "another adapter has its token" if adapter.token in tokens else ""
 
 
 def _section(name: str, tree: Mapping[str, Json], notes: list[str]) -> str:

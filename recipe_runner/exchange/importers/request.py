@@ -60,7 +60,7 @@ def prompts_of(texts: Mapping[str, str], pipeline: str | None) -> tuple[dict[str
 def seeds_of(seeds: tuple[int, ...]) -> tuple[tuple[int, ...], list[str]]:
     """Seeds that torch takes; a sentence when there is none."""
     if not seeds:
-        return (), ["no seed is named; the recipe's is 0"]
+        return (), ["the text names no seed; the recipe uses 0"]
     kept: list[int] = []
     lost: list[str] = []
     for seed in dict.fromkeys(seeds):
@@ -98,7 +98,7 @@ def _without_clip_skip(made: Generation, pipeline: str | None) -> str:
     if made.flow:
         return ", which flow-matching models do not have"
     if _looks_like_sdxl(made, pipeline):
-        return ": those programs skip no further layer in SDXL, diffusers would"
+        return ": other programs skip no more layers in SDXL, but diffusers would"
     return ""
 
 
@@ -178,4 +178,5 @@ def _known_scheduler(name: str | None, config: Mapping[str, Json]) -> tuple[dict
     kept = {key: value for key, value in config.items() if key in allowed}
     if kept:
         section["config"] = kept
-    return section, [f"{key[:60]}, which {name or 'no scheduler'} does not have" for key in config if key not in kept]
+    where = "no scheduler has" if name is None else f"{name} does not have"
+    return section, [f"{key[:60]}, which {where}" for key in config if key not in kept]
