@@ -1,7 +1,7 @@
-"""A program's name of a model as an address that a recipe may hold.
+"""Turn another program's name of a model into an address that a recipe can hold.
 
-Names come from strangers' pictures. So a name is only ever a file below the recipe's folder (or, where a program means
-Hub repositories, a repository): never a URL, an absolute path or a way out of the folder.
+Names come from strangers' images. So a name only becomes a file below the recipe's folder (or a repository, when the
+program means the Hub): never a URL, an absolute path or a path out of the folder.
 """
 
 from __future__ import annotations
@@ -23,30 +23,45 @@ _CACHED = re.compile(r"^(?:diffusers|huggingface)/", re.IGNORECASE)
 
 
 def address_of(model: ForeignModel, *, folder: bool = False) -> tuple[str, tuple[str, ...]]:
-    """The address, and a sentence where it is not what the name says.
+    """The address, and a sentence for each way in which it differs from the name.
 
-    `folder` leaves a name without suffix as it is; else it is a .safetensors file.
+    `folder` leaves a name without a suffix as it is; else it becomes a .safetensors file.
     """
     name = _TRAILING_HASH.sub("", model.name.strip()).replace("\\", "/")
-    cached = bool(_CACHED.match(name))
-    name = _CACHED.sub("", name)
+    name, cached = _CACHED.subn("", name)
     notes: list[str] = []
     if "://" in name:
-        notes.append("it is named by a URL, of which only the file's name is kept")
+        notes.append("the text names it by a URL; only the file name is kept")
         name = PurePosixPath(re.split(r"[?#;]", name, maxsplit=1)[0]).name
-    parts = ["".join(letter for letter in part if letter.isprintable()).strip() for part in name.split("/")]
-    parts = [part.lstrip("~") for part in parts if part not in ("", ".", "..") and not part.endswith(":")]
-    name = "/".join(part for part in parts if part)[-_LONGEST:].lstrip("/")
+    name = _below_the_folder(name)
     if not name:
-        return UNKNOWN, ("it is not named",)
+        return UNKNOWN, ("the text does not name it",)
     if (model.hub or cached) and (is_hub_id(name) or folder):
         return name, tuple(notes)
+    name, odd = safetensors_name(name)
+    notes += odd
     suffix = PurePosixPath(name).suffix.lower()
-    if suffix in PICKLED:
-        notes.append(f"it is a pickled {suffix} file, which a recipe refuses: convert it to .safetensors")
-        return f"{name[: -len(suffix)]}.safetensors", tuple(notes)
-    if suffix not in (".safetensors", ".sft", ".gguf") and not folder:
-        name += ".safetensors"
     if suffix == ".gguf":
         notes.append("it is a .gguf file, which is not read")
+    elif suffix not in (".safetensors", ".sft") and not folder:
+        name += ".safetensors"
     return name, tuple(notes)
+
+
+def safetensors_name(name: str) -> tuple[str, tuple[str, ...]]:
+    """The name of a pickled file as a .safetensors file, and a sentence about it; other names stay as they are."""
+    suffix = PurePosixPath(name).suffix
+    if suffix.lower() not in PICKLED:
+        return name, ()
+    sentence = f"it is a pickled {suffix.lower()} file, which a recipe refuses: convert it to .safetensors"
+    return f"{name.removesuffix(suffix)}.safetensors", (sentence,)
+
+
+def _below_the_folder(name: str) -> str:
+    """The parts of a path that stay below a folder, without drives, home folders and unprintable letters."""
+    parts: list[str] = []
+    for written in name.split("/"):
+        part = "".join(filter(str.isprintable, written)).strip()
+        if part not in ("", ".", "..") and not part.endswith(":"):
+            parts.append(part.lstrip("~"))
+    return "/".join(filter(None, parts))[-_LONGEST:].lstrip("/")

@@ -1,4 +1,4 @@
-"""A picture's bytes to the texts in it: PNG, JPEG, WebP, AVIF and GIF."""
+"""Read the texts in the bytes of an image: PNG, JPEG, WebP, AVIF and GIF."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from recipe_runner.images.metadata import MAKER_NOTE, RECIPE_KEYWORD, recipe_of_
 from recipe_runner.images.read import UnreadableImage, open_image
 
 USER_COMMENT = "UserComment"
-"""The keyword of an EXIF user comment among a picture's texts."""
+"""The keyword of an EXIF user comment among the texts of an image."""
 
+_SIGNATURES = {"PNG": SIGNATURE, "JPEG": b"\xff\xd8\xff", "GIF": (b"GIF87a", b"GIF89a")}
 _EXIF_FOLDER = 0x8769
 _TAGS = {0x010E: "ImageDescription", 0x010F: "Make", 0x0110: "Model", 0x0131: "Software", 0x9C9C: "XPComment"}
 _USER_COMMENT = 0x9286
@@ -31,34 +32,33 @@ _DAMAGED = (
 
 
 class Damaged(ValueError):
-    """The bytes are a picture that cannot be read."""
+    """The bytes are an image that cannot be read."""
 
 
 def picture_format(data: bytes) -> str | None:
-    """Pillow's name of the format that the first bytes show; None for what is no picture of a known format."""
-    if data.startswith(SIGNATURE):
-        return "PNG"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
+    """Pillow's name of the format that the first bytes show; None when they are not those of a known image format."""
+    for format_name, signatures in _SIGNATURES.items():
+        if data.startswith(signatures):
+            return format_name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return "AVIF" if data[4:12] in (b"ftypavif", b"ftypavis") else None
 
 
 def picture_texts(data: bytes, format_name: str) -> dict[str, str]:
-    """Every text of a picture by its keyword or EXIF tag.
+    """Every text of an image by its keyword or EXIF tag.
 
     Raises:
-        Damaged: the file cannot be read as what its first bytes say.
+        Damaged: the file cannot be read as the format that its first bytes show.
     """
     if format_name == "PNG":
         texts = png_texts(data)
         raw = texts.pop("\0exif", None)
-        return texts if raw is None else {**_exif_texts(_exif(raw.encode("latin-1"))), **texts}
+        if raw is None:
+            return texts
+        return {**_exif_texts(_exif(raw.encode("latin-1"))), **texts}
     try:
-        # No pixel is decoded, so that they may be any number.
+        # No pixel is decoded, so any number of them is allowed.
         with open_image(BytesIO(data), (format_name,), largest=None) as image:
             comment = image.info.get("comment")
             texts = _exif_texts(image.getexif())
@@ -89,26 +89,31 @@ def _exif_texts(exif: Image.Exif) -> dict[str, str]:
     except _DAMAGED:
         return texts
     for tag, value in found.items():
-        if tag == MAKER_NOTE and (recipe := recipe_of_note(value)) is not None:
+        recipe = recipe_of_note(value) if tag == MAKER_NOTE else None
+        if recipe is not None:
             texts[RECIPE_KEYWORD] = recipe
         elif tag == _USER_COMMENT:
-            texts[USER_COMMENT] = user_comment(
-                value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
-            )
+            raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+            texts[USER_COMMENT] = user_comment(raw)
         elif tag in _TAGS and isinstance(value, (str, bytes, tuple)):
-            raw = bytes(each & 0xFF for each in value) if isinstance(value, tuple) else value
-            name = _TAGS[tag]
-            if isinstance(raw, bytes):
-                raw = raw.decode("utf-16-le", "replace") if tag in _WINDOWS else text_of_bytes(raw)
-            texts[name] = raw.rstrip("\0")
+            texts[_TAGS[tag]] = _tag_text(tag, value).rstrip("\0")
     return texts
+
+
+def _tag_text(tag: int, value: str | bytes | tuple[int, ...]) -> str:
+    if isinstance(value, str):
+        return value
+    raw = value if isinstance(value, bytes) else bytes(each & 0xFF for each in value)
+    if tag in _WINDOWS:
+        return raw.decode("utf-16-le", "replace")
+    return text_of_bytes(raw)
 
 
 def user_comment(raw: bytes) -> str:
     """The text of an EXIF user comment: eight bytes of code name, then the text.
 
-    The standard says UNICODE without saying which; A1111 writes big endian, others little endian or UTF-8. The reading
-    with most ASCII letters is taken: parameters have plenty, and a wrong reading has none.
+    The standard does not say which encoding UNICODE is: A1111 writes UTF-16 in big endian, others in little endian, or
+    UTF-8. The decoding with the most ASCII letters is taken: parameters have many, and a wrong decoding has none.
     """
     code, body = raw[:_PREFIX], raw[_PREFIX:]
     if code.startswith(b"JIS"):

@@ -13,11 +13,10 @@ from typing import Any, cast
 
 from recipe_runner.canonical import Json
 from recipe_runner.document.write_yaml import to_yaml
-from recipe_runner.exchange.importers.addresses import address_of
+from recipe_runner.exchange.importers.addresses import address_of, safetensors_name
 from recipe_runner.exchange.importers.generation import ForeignModel
 from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings, comments, heading, one_line
 from recipe_runner.images.metadata import RECIPE_KEYWORD
-from recipe_runner.recipe.rules.base import PICKLED
 from recipe_runner.record.documents import ADDRESS_KEYS, readdressed
 from recipe_runner.record.embedded_recipe import EXECUTED, read_carried
 
@@ -62,10 +61,9 @@ def _address(value: Any, key: str, *, lost: list[str]) -> Any:
     if not isinstance(value, str):
         return value
     address, odd = address_of(ForeignModel(name=value, hub=True), folder=True)
-    suffix = PurePosixPath(address).suffix.lower()
-    if key in ("model", "weight_name") and suffix in PICKLED:
-        address = f"{address[: -len(suffix)]}.safetensors"
-        odd = (*odd, f"it is a pickled {suffix} file, which a recipe refuses: convert it to .safetensors")
+    if key in ("model", "weight_name"):
+        address, more = safetensors_name(address)
+        odd += more
     lost += [one_line(f"{PurePosixPath(address).name}: {sentence}") for sentence in odd]
     return address
 
