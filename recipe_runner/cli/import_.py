@@ -13,7 +13,7 @@ from recipe_runner.cli.options import add_format
 from recipe_runner.problems.place import Place
 
 if TYPE_CHECKING:
-    from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings
+    from recipe_runner.exchange.importers.recipe_text import ImportContext, ImportedRecipe
     from recipe_runner.problems.problem import Problem
 
 EXAMPLES = """\
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write or print a recipe for each file; what cannot be read does not keep others from being read."""
     from recipe_runner.cli.files import write_new  # noqa: PLC0415
     from recipe_runner.exchange.importers.find_models import ModelFolders  # noqa: PLC0415
-    from recipe_runner.exchange.importers.recipe_text import Surroundings  # noqa: PLC0415
+    from recipe_runner.exchange.importers.recipe_text import ImportContext  # noqa: PLC0415
     from recipe_runner.problems.codes import CODES, USAGE  # noqa: PLC0415
     from recipe_runner.problems.problem import RecipeRunnerError  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"--models: {', '.join(map(str, lacking))} is no folder\n")
         return USAGE
     folder = (arguments.output if into_folder else arguments.output.parent) if arguments.output else Path()
-    surroundings = Surroundings(
+    context = ImportContext(
         folder=folder,
         base=arguments.base,
         models=ModelFolders(tuple(arguments.models)) if arguments.models else None,
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     targets = _targets(arguments.output, into_folder=into_folder)
     for name in arguments.files:
         try:
-            recipe = _import(name, surroundings)
+            recipe = _import(name, context)
             target = targets(recipe)
             if target is not None:
                 write_new(target, recipe.text, force=arguments.force, make_folder=into_folder)
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     return max((CODES[problem.code].exit_status for problem in problems if problem.severity == "error"), default=0)
 
 
-def _import(name: str, surroundings: Surroundings) -> ImportedRecipe:
+def _import(name: str, context: ImportContext) -> ImportedRecipe:
     from recipe_runner.exchange.importers.importing import import_bytes  # noqa: PLC0415
     from recipe_runner.exchange.importers.read import LARGEST_PICTURE  # noqa: PLC0415
     from recipe_runner.problems.problem import Problem, ResolutionError  # noqa: PLC0415
@@ -123,7 +123,7 @@ def _import(name: str, surroundings: Surroundings) -> ImportedRecipe:
         raise ResolutionError(
             Problem(code="E855", message=f"larger than {LARGEST_PICTURE:,} bytes", place=Place(_shown(name)))
         )
-    return import_bytes(data, "standard-input" if name == "-" else name, surroundings)
+    return import_bytes(data, "standard-input" if name == "-" else name, context)
 
 
 def _shown(name: str) -> str:

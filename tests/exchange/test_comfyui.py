@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipe_runner.exchange.importers.comfyui import read_comfyui
-from recipe_runner.exchange.importers.recipe_text import Surroundings, recipe_of
+from recipe_runner.exchange.importers.recipe_text import ImportContext, recipe_of
 
 API: dict[str, Any] = {
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sub\\dream.safetensors"}},
@@ -328,7 +328,7 @@ def test_any_change_of_a_graph_is_read_or_not(changes: list[tuple[str, int, Any]
         graph[key]["class_type"] = kind
     found = read_comfyui(graph)
     if found is not None:
-        recipe_of(found, "x", Surroundings(folder=Path()))
+        recipe_of(found, "x", ImportContext(folder=Path()))
 
 
 def test_a_huge_graph_costs_no_time() -> None:

@@ -16,10 +16,10 @@ from support.sd_parsers_reader import parse
 from recipe_runner.document.document import parse_document
 from recipe_runner.exchange.importers.addresses import address_of
 from recipe_runner.exchange.importers.find_models import ModelFolders
-from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignGeneration, ForeignModel, ImportRefused
 from recipe_runner.exchange.importers.importing import import_bytes
 from recipe_runner.exchange.importers.read import generation_of, texts_of
-from recipe_runner.exchange.importers.recipe_text import Surroundings, recipe_of
+from recipe_runner.exchange.importers.recipe_text import ImportContext, recipe_of
 from recipe_runner.images.sampler_names import scheduler_named
 from recipe_runner.recipe.load import load_recipe, problems_of
 from recipe_runner.weights.files.digests import autov3, file_sha256
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recipe_runner.recipe.types.recipe import Recipe
 
 MULTISTEP = "DPMSolverMultistepScheduler"
-HERE = Surroundings(folder=Path())
+HERE = ImportContext(folder=Path())
 LINE = "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 33, Size: 512x768"
 TEXTS = ROOT.parent / "shared" / "data" / "pictures" / "texts.json"
 
@@ -131,7 +131,7 @@ PROMPTS = st.text(max_size=400) | st.sampled_from(
 def test_any_text_makes_a_recipe_that_says_just_it(
     prompt: str, negative: str, name: str, token: str, note: str
 ) -> None:
-    made = Generation(
+    made = ForeignGeneration(
         program="test",
         prompts={"prompt": prompt, "negative_prompt": negative},
         sampling={"num_inference_steps": 3},
@@ -190,7 +190,7 @@ def test_any_json_is_imported_or_refused(tree: dict[str, Any]) -> None:
 
 
 def test_a_setting_that_no_scheduler_has_is_reported() -> None:
-    made = Generation(program="test", prompts={"prompt": "a"}, scheduler=(None, {"nonsense": 1}))
+    made = ForeignGeneration(program="test", prompts={"prompt": "a"}, scheduler=(None, {"nonsense": 1}))
     assert "nonsense, which no scheduler has" in recipe_of(made, "x", HERE).lost
 
 

@@ -17,7 +17,7 @@ from recipe_runner.api import prepare
 from recipe_runner.exchange.importers.find_models import ModelFolders
 from recipe_runner.exchange.importers.generation import ImportRefused
 from recipe_runner.exchange.importers.importing import import_bytes
-from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings
+from recipe_runner.exchange.importers.recipe_text import ImportContext, ImportedRecipe
 from recipe_runner.images.encode import Format, encode
 from recipe_runner.images.metadata import Metadata, add_metadata, metadata_of
 from recipe_runner.images.parameters_text import parameters_text
@@ -28,7 +28,7 @@ from recipe_runner.record.generation import Describer
 DEMO = ROOT / "recipes/demo"
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
-HERE = Surroundings(folder=Path())
+HERE = ImportContext(folder=Path())
 BARE = {name: encode(np.zeros((64, 64, 3), np.uint8), name).data for name in FORMATS}
 
 
@@ -36,7 +36,7 @@ def picture(recipe: str, name: Format = "png", parameters: str | None = None) ->
     return add_metadata(BARE[name], name, Metadata(parameters=parameters, recipe=recipe))
 
 
-def imported(data: bytes, place: Surroundings = HERE) -> ImportedRecipe:
+def imported(data: bytes, place: ImportContext = HERE) -> ImportedRecipe:
     return import_bytes(data, "a.png", place)
 
 
@@ -101,7 +101,7 @@ def test_files_are_found_by_their_digests(tmp_path: Path) -> None:
     renamed = tmp_path / "models/of-mine.safetensors"
     renamed.parent.mkdir()
     renamed.write_bytes((DEMO / "lora/outline.safetensors").read_bytes())
-    place = Surroundings(folder=tmp_path, base=str(DEMO / "model"), models=ModelFolders((renamed.parent,)))
+    place = ImportContext(folder=tmp_path, base=str(DEMO / "model"), models=ModelFolders((renamed.parent,)))
     (tmp_path / "again.yaml").write_text(imported(picture(carried), place).text)
     assert load_recipe(tmp_path / "again.yaml").adapters["style"].model_dump()["model"] == "models/of-mine.safetensors"
     image = recipe_runner.compile_recipe(tmp_path / "again.yaml").images[0]

@@ -13,7 +13,7 @@ from support.command import ROOT, call
 import recipe_runner
 from recipe_runner.exchange.importers.find_models import ModelFolders
 from recipe_runner.exchange.importers.importing import import_bytes
-from recipe_runner.exchange.importers.recipe_text import Surroundings
+from recipe_runner.exchange.importers.recipe_text import ImportContext
 from recipe_runner.images.encode import Format, encode
 from recipe_runner.images.metadata import Metadata, add_metadata
 from recipe_runner.images.parameters_text import parameters_text
@@ -21,7 +21,7 @@ from recipe_runner.recipe.load import load_recipe
 from recipe_runner.record.generation import Describer
 
 DEMO = ROOT / "recipes" / "demo"
-HERE = Surroundings(folder=Path())
+HERE = ImportContext(folder=Path())
 RECIPE = f"""\
 recipe: 1
 name: mine
@@ -46,7 +46,7 @@ def recipe(tmp_path: Path) -> Path:
 def test_a_picture_of_ours_imports_to_the_plan_that_made_it(recipe: Path, name: Format, tmp_path: Path) -> None:
     plan = recipe_runner.compile_recipe(recipe)
     describer = Describer(plan)
-    place = Surroundings(folder=tmp_path, base=str(DEMO / "model"), models=ModelFolders((DEMO,)))
+    place = ImportContext(folder=tmp_path, base=str(DEMO / "model"), models=ModelFolders((DEMO,)))
     keys: list[str] = []
     for image in plan.images:
         text = parameters_text(describer.generation(image, 64, 64))

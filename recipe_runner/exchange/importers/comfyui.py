@@ -16,8 +16,8 @@ from recipe_runner.exchange.importers.comfy_walk import ComfyWalk
 from recipe_runner.exchange.importers.comfy_workflow import workflow_graph
 from recipe_runner.exchange.importers.foreign_json import float_of, given, integer_of, number_of, text_of
 from recipe_runner.exchange.importers.generation import (
+    ForeignGeneration,
     ForeignModel,
-    Generation,
     clip_skip_of,
     guidance_of,
     single_seed,
@@ -38,7 +38,7 @@ _FLOW_BASES = ("flux", "sd3")
 _MOST_SAMPLERS = 50
 
 
-def read_comfyui(tree: Mapping[str, Any]) -> Generation | None:
+def read_comfyui(tree: Mapping[str, Any]) -> ForeignGeneration | None:
     """What a graph in the API or the editor's format says; None when `tree` is not a graph or samples nothing."""
     inner = tree.get("prompt")
     if isinstance(inner, Mapping):
@@ -68,7 +68,7 @@ def _is_sampler(node: ComfyNode) -> bool:
     return "latent_image" in inputs and ("positive" in inputs or "guider" in inputs or "sampler_name" in inputs)
 
 
-def _generation(walk: ComfyWalk, sampler: ComfyNode) -> Generation:
+def _generation(walk: ComfyWalk, sampler: ComfyNode) -> ForeignGeneration:
     walk.used.add(sampler.key)
     adapters, base = comfy_models(walk, sampler)
     clip_skip = _clip_skip(walk)
@@ -79,7 +79,7 @@ def _generation(walk: ComfyWalk, sampler: ComfyNode) -> Generation:
     sampler_name = text_of(walk.value(sampler, "sampler_name"))
     schedule = str(walk.value(sampler, "scheduler") or "")
     walk.lose_the_rest()
-    return Generation(
+    return ForeignGeneration(
         program="ComfyUI",
         prompts=prompts.texts,
         seeds=seeds,

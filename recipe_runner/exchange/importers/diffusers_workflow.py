@@ -15,7 +15,13 @@ from recipe_runner.exchange.importers.foreign_json import (
     text_of,
     unread,
 )
-from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation, single_seed, with_vae
+from recipe_runner.exchange.importers.generation import (
+    ForeignAdapter,
+    ForeignGeneration,
+    ForeignModel,
+    single_seed,
+    with_vae,
+)
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
@@ -30,7 +36,7 @@ _DTYPES = ("float32", "float16", "bfloat16")
 _READ = ("configuration", "scheduler", "loras", "from_pretrained_arguments", "arguments", "seed", "vae")
 
 
-def read_diffusers_workflow(tree: Mapping[str, Any]) -> Generation | None:
+def read_diffusers_workflow(tree: Mapping[str, Any]) -> ForeignGeneration | None:
     """What a job says; None for any other object, and when no step of the job draws from a prompt."""
     steps = mappings(tree.get("steps"))
     variables = mapping(tree.get("variables"))
@@ -72,12 +78,12 @@ def _filled(value: Any, variables: Mapping[str, Any], depth: int = 0) -> Any:
     return value
 
 
-def _generation(pipeline: Mapping[str, Any], seed: Any, lost: list[str]) -> Generation:
+def _generation(pipeline: Mapping[str, Any], seed: Any, lost: list[str]) -> ForeignGeneration:
     arguments, loading = mapping(pipeline.get("arguments")), mapping(pipeline.get("from_pretrained_arguments"))
     sampling, more = _sampling(arguments)
     component = str(mapping(pipeline.get("configuration")).get("component_type", ""))
     vae = mapping(mapping(pipeline.get("vae")).get("from_pretrained_arguments"))
-    return Generation(
+    return ForeignGeneration(
         program="diffusers-workflow",
         prompts={name: str(arguments[name]).strip() for name in _PROMPTS if text_of(arguments.get(name))},
         seeds=single_seed(seed),

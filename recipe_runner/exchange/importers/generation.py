@@ -58,7 +58,7 @@ class ForeignAdapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
+class ForeignGeneration:
     """How one image was made, as far as another program's text says it. Nothing in it is checked yet.
 
     Attributes:

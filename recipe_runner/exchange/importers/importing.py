@@ -6,12 +6,12 @@ from recipe_runner.document.document import parse_document
 from recipe_runner.exchange.importers.generation import ImportRefused
 from recipe_runner.exchange.importers.read import generation_of, texts_of
 from recipe_runner.exchange.importers.recipe_runner_picture import own_recipe
-from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings, recipe_of
+from recipe_runner.exchange.importers.recipe_text import ImportContext, ImportedRecipe, recipe_of
 from recipe_runner.problems.problem import Problem, RecipeRunnerError
 from recipe_runner.recipe.load import problems_of
 
 
-def import_bytes(data: bytes, source: str, surroundings: Surroundings) -> ImportedRecipe:
+def import_bytes(data: bytes, source: str, context: ImportContext) -> ImportedRecipe:
     """The recipe of an image or text; `source` is its file's name.
 
     Raises:
@@ -19,9 +19,9 @@ def import_bytes(data: bytes, source: str, surroundings: Surroundings) -> Import
             prompt nor settings, E854 when its recipe would not be valid.
     """
     texts = texts_of(data)
-    recipe = own_recipe(texts or {}, source, surroundings)
+    recipe = own_recipe(texts or {}, source, context)
     if recipe is None:
-        recipe = recipe_of(generation_of(data, texts), source, surroundings)
+        recipe = recipe_of(generation_of(data, texts), source, context)
     try:
         problems = problems_of(parse_document(recipe.text, source))
     except RecipeRunnerError as error:

@@ -21,8 +21,8 @@ from recipe_runner.exchange.importers.foreign_json import (
 from recipe_runner.exchange.importers.generation import (
     NOISE,
     ForeignAdapter,
+    ForeignGeneration,
     ForeignModel,
-    Generation,
     single_seed,
     with_vae,
 )
@@ -51,7 +51,7 @@ _LONGEST_FLAGS = 20_000
 _FLOW = ("flux", "sd-3", "cogview4", "z-image")
 
 
-def read_dream(text: str) -> Generation | None:
+def read_dream(text: str) -> ForeignGeneration | None:
     """What a `Dream` command line says: the prompt, in quotes or not, and flags as `-s50` or `-s 50`."""
     prompt, flags = _split_dream(text.strip())
     values: dict[str, Any] = {}
@@ -93,12 +93,14 @@ def _before_flags(text: str) -> tuple[str, str]:
     return text[: match.start()], text[match.start() :]
 
 
-def _old(prompt: str, values: Mapping[str, Any], lost: list[str], base: ForeignModel | None = None) -> Generation:
+def _old(
+    prompt: str, values: Mapping[str, Any], lost: list[str], base: ForeignModel | None = None
+) -> ForeignGeneration:
     """A generation of InvokeAI before 3, where brackets in the prompt hold the negative prompt."""
     avoided = list(filter(None, map(str.strip, _NEGATIVE.findall(prompt))))
     words = _NEGATIVE.sub("", prompt) if avoided else prompt
     prompts = plain_prompts(words, ", ".join(avoided), "invokeai")
-    return Generation(
+    return ForeignGeneration(
         program="InvokeAI",
         prompts=prompts.texts,
         seeds=tuple(seed for seed in single_seed(values.get("seed")) if seed >= 0),
@@ -109,7 +111,7 @@ def _old(prompt: str, values: Mapping[str, Any], lost: list[str], base: ForeignM
     )
 
 
-def read_sd_metadata(tree: Mapping[str, Any]) -> Generation | None:
+def read_sd_metadata(tree: Mapping[str, Any]) -> ForeignGeneration | None:
     """What an `sd-metadata` object says (InvokeAI 1.15 to 2.3)."""
     image = mapping(tree.get("image"))
     prompt = image.get("prompt")
@@ -130,7 +132,7 @@ def read_sd_metadata(tree: Mapping[str, Any]) -> Generation | None:
     return _old(prompt, image, lost, base)
 
 
-def read_invokeai(tree: Mapping[str, Any]) -> Generation | None:
+def read_invokeai(tree: Mapping[str, Any]) -> ForeignGeneration | None:
     """What an `invokeai_metadata` object says (InvokeAI 3 and later)."""
     if not isinstance(tree.get("positive_prompt"), str) and "generation_mode" not in tree:
         return None
@@ -141,7 +143,7 @@ def read_invokeai(tree: Mapping[str, Any]) -> Generation | None:
     lost = [*prompts.lost, *_from_an_image(str(tree.get("generation_mode") or ""))]
     if tree.get("rand_device") == "cuda":
         lost.append(NOISE.format("a GPU"))
-    return Generation(
+    return ForeignGeneration(
         program="InvokeAI",
         prompts={**prompts.texts, **_style_prompts(tree, prompts.texts)},
         seeds=single_seed(tree.get("seed")),

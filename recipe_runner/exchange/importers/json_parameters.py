@@ -20,8 +20,8 @@ from recipe_runner.exchange.importers.foreign_json import (
 )
 from recipe_runner.exchange.importers.generation import (
     ForeignAdapter,
+    ForeignGeneration,
     ForeignModel,
-    Generation,
     clip_skip_of,
     single_seed,
     with_vae,
@@ -50,7 +50,7 @@ _COMBINED_LORA = "lora_combined_"
 _SUFFIX = re.compile(r"\.(safetensors|sft|ckpt)$")
 
 
-def read_json_parameters(tree: Mapping[str, Any]) -> Generation | None:
+def read_json_parameters(tree: Mapping[str, Any]) -> ForeignGeneration | None:
     """What an object of Fooocus, SwarmUI or NovelAI says; None for any other."""
     if "sui_image_params" in tree:
         return _swarm(mapping(tree["sui_image_params"]), mappings(tree.get("sui_models")))
@@ -61,7 +61,7 @@ def read_json_parameters(tree: Mapping[str, Any]) -> Generation | None:
     return None
 
 
-def _fooocus(tree: Mapping[str, Any]) -> Generation:
+def _fooocus(tree: Mapping[str, Any]) -> ForeignGeneration:
     rest = {key: value for key, value in tree.items() if not str(key).startswith(_COMBINED_LORA)}
     size = re.findall(r"\d{1,6}", str(tree.get("resolution", "")))
     if len(size) > 1:
@@ -90,7 +90,7 @@ def _fooocus_loras(tree: Mapping[str, Any]) -> list[ForeignAdapter]:
     return loras
 
 
-def _swarm(tree: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Generation:
+def _swarm(tree: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> ForeignGeneration:
     hashes = {(str(file.get("param")), _bare(file.get("name"))): file.get("hash") for file in files}
     flux = number_of(tree.get("fluxguidancescale"))
     found = _generation(
@@ -114,7 +114,7 @@ def _swarm_loras(tree: Mapping[str, Any], hashes: Mapping[tuple[str, str], Any])
     return loras
 
 
-def _novelai(tree: Mapping[str, Any]) -> Generation:
+def _novelai(tree: Mapping[str, Any]) -> ForeignGeneration:
     return _generation(
         "NovelAI",
         {**tree, "scheduler": tree.get("noise_schedule")},
@@ -145,7 +145,7 @@ def _generation(
     base: ForeignModel | None = None,
     loras: Sequence[ForeignAdapter] = (),
     clip_skip: int | None = None,
-) -> Generation:
+) -> ForeignGeneration:
     """The generation of a program's `values`; `negative` and `guidance` are the keys that differ."""
     prompts = plain_prompts(str(values.get("prompt") or ""), str(values.get(negative) or ""), "a1111")
     sampling: dict[str, Json] = {
@@ -155,7 +155,7 @@ def _generation(
         "width": integer_of(values.get("width")),
         "clip_skip": clip_skip,
     }
-    return Generation(
+    return ForeignGeneration(
         program=program,
         prompts=prompts.texts,
         seeds=single_seed(values.get("seed")),

@@ -24,8 +24,8 @@ from recipe_runner.exchange.importers.foreign_json import (
 from recipe_runner.exchange.importers.generation import (
     NOISE,
     ForeignAdapter,
+    ForeignGeneration,
     ForeignModel,
-    Generation,
     clip_skip_of,
     guidance_of,
     single_seed,
@@ -160,7 +160,7 @@ def _next_comma(text: str, place: int) -> int:
     return len(text) if end < 0 else end
 
 
-def read_parameters(text: str) -> Generation | None:
+def read_parameters(text: str) -> ForeignGeneration | None:
     """What a `parameters` text says; None for any other text."""
     parts = split_parameters(text)
     if parts is None:
@@ -171,7 +171,7 @@ def read_parameters(text: str) -> Generation | None:
     pipeline = text_of(values.get("Pipeline"))
     scheduler, schedule = _schedule(values)
     adapters, more = _adapters(prompts.adapters, values)
-    return Generation(
+    return ForeignGeneration(
         program=program,
         prompts=prompts.texts,
         seeds=single_seed(values.get("Seed")),

@@ -1,4 +1,4 @@
-"""Read the `Generation` in a file's bytes, for every program whose format is known."""
+"""Read the `ForeignGeneration` in a file's bytes, for every program whose format is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recipe_runner.exchange.importers.comfyui import read_comfyui
 from recipe_runner.exchange.importers.containers import Damaged, picture_format, picture_texts
 from recipe_runner.exchange.importers.diffusers_workflow import read_diffusers_workflow
 from recipe_runner.exchange.importers.foreign_json import LARGEST_TEXT, read_json
-from recipe_runner.exchange.importers.generation import Generation, ImportRefused
+from recipe_runner.exchange.importers.generation import ForeignGeneration, ImportRefused
 from recipe_runner.exchange.importers.invokeai import read_dream, read_invokeai, read_sd_metadata
 from recipe_runner.exchange.importers.json_parameters import read_json_parameters
 from recipe_runner.exchange.importers.parameters import read_parameters
@@ -22,7 +22,7 @@ _HINT = (
     "import reads images (PNG, JPEG, WebP, AVIF, GIF), `parameters` texts, and JSON of ComfyUI, InvokeAI and "
     "diffusers-workflow"
 )
-_TREES: tuple[Callable[[Mapping[str, Any]], Generation | None], ...] = (
+_TREES: tuple[Callable[[Mapping[str, Any]], ForeignGeneration | None], ...] = (
     read_json_parameters, read_invokeai, read_sd_metadata, read_diffusers_workflow, read_comfyui,
 )  # fmt: skip
 # In this order: a graph says what was executed, but A1111's text beside one is what the program meant to say.
@@ -47,7 +47,7 @@ def texts_of(data: bytes) -> Mapping[str, str] | None:
         raise ImportRefused(Problem(code="E851", message=f"damaged {format_name} image: {error}")) from error
 
 
-def generation_of(data: bytes, texts: Mapping[str, str] | None) -> Generation:
+def generation_of(data: bytes, texts: Mapping[str, str] | None) -> ForeignGeneration:
     """What a file says: the `texts` of an image, or the bytes of a text file.
 
     Raises:
@@ -61,7 +61,7 @@ def generation_of(data: bytes, texts: Mapping[str, str] | None) -> Generation:
     return found
 
 
-def read_text(text: str) -> Generation | None:
+def read_text(text: str) -> ForeignGeneration | None:
     """What one text says: `parameters`, a `Dream` line, or any of the JSON formats; None for any other text."""
     if len(text) > LARGEST_TEXT:
         return None
@@ -85,7 +85,7 @@ def _without_label(text: str) -> str:
     return text
 
 
-def _of_tree(tree: Mapping[str, Any]) -> Generation | None:
+def _of_tree(tree: Mapping[str, Any]) -> ForeignGeneration | None:
     for reader in _TREES:
         found = reader(tree)
         if found is not None:
@@ -98,7 +98,7 @@ def _of_tree(tree: Mapping[str, Any]) -> Generation | None:
     return None
 
 
-def _of_chunk(value: Any, keyword: str) -> Generation | None:
+def _of_chunk(value: Any, keyword: str) -> ForeignGeneration | None:
     if isinstance(value, Mapping):
         return _of_tree(value)
     if isinstance(value, str) and keyword != "prompt":
@@ -106,7 +106,7 @@ def _of_chunk(value: Any, keyword: str) -> Generation | None:
     return None
 
 
-def _of_texts(texts: Mapping[str, str]) -> Generation:
+def _of_texts(texts: Mapping[str, str]) -> ForeignGeneration:
     for keyword in _ordered(texts):
         found = read_text(texts[keyword])
         if found is not None:

@@ -15,7 +15,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.importers.addresses import address_of, safetensors_name
 from recipe_runner.exchange.importers.generation import ForeignModel
-from recipe_runner.exchange.importers.recipe_text import ImportedRecipe, Surroundings, comments, heading, one_line
+from recipe_runner.exchange.importers.recipe_text import ImportContext, ImportedRecipe, comments, heading, one_line
 from recipe_runner.images.metadata import RECIPE_KEYWORD
 from recipe_runner.record.documents import ADDRESS_KEYS, readdressed
 from recipe_runner.record.embedded_recipe import EXECUTED, read_carried
@@ -25,7 +25,7 @@ _SECTIONS = ("recipe", "base", "adapters", "prompts", "seeds", "sampling", "outp
 _NARROWING = ("revision", "variant", "subfolder", "weight_name")
 
 
-def own_recipe(texts: Mapping[str, str], source: str, surroundings: Surroundings) -> ImportedRecipe | None:
+def own_recipe(texts: Mapping[str, str], source: str, context: ImportContext) -> ImportedRecipe | None:
     """The recipe in an image with these texts; None when it holds none. `source` is the file's name."""
     carried = read_carried(texts.get(RECIPE_KEYWORD, ""))
     if carried is None:
@@ -42,10 +42,10 @@ def own_recipe(texts: Mapping[str, str], source: str, surroundings: Surroundings
         if runtime.get("reproducibility") == "fast":
             lost.append("which images shared a batch, which at `fast` decides the last bits")
     recipe = readdressed(recipe, partial(_address, lost=lost), keys=(*ADDRESS_KEYS, "weight_name"))
-    notes = _find(recipe, files, surroundings)
+    notes = _find(recipe, files, context)
     base = recipe.get("base")
-    if surroundings.base is not None and isinstance(base, dict):
-        _place(base, surroundings.base)
+    if context.base is not None and isinstance(base, dict):
+        _place(base, context.base)
         base.pop("config", None)
     text = comments(lost) + "".join(f"# {note}\n" for note in notes) + to_yaml(cast("Json", recipe))
     return ImportedRecipe(name=name, program=PROGRAM, text=text, lost=tuple(lost))
@@ -68,7 +68,7 @@ def _address(value: Any, key: str, *, lost: list[str]) -> Any:
     return address
 
 
-def _find(recipe: Mapping[str, Any], files: Mapping[str, Json], surroundings: Surroundings) -> list[str]:
+def _find(recipe: Mapping[str, Any], files: Mapping[str, Json], context: ImportContext) -> list[str]:
     """Write the paths of the weights files that are on this machine; return a note with the digest of each file."""
     notes = []
     for role, digest in files.items():
@@ -77,7 +77,7 @@ def _find(recipe: Mapping[str, Any], files: Mapping[str, Json], surroundings: Su
             continue
         notes.append(one_line(f"{role}: sha256 {digest[:64]}"))
         name = section.get("weight_name") or section["model"]
-        found = surroundings.find(ForeignModel(name=str(name), hashes={"sha256": digest}))
+        found = context.find(ForeignModel(name=str(name), hashes={"sha256": digest}))
         if found is not None:
             _place(section, found)
     return notes

@@ -1,4 +1,4 @@
-"""Write a `Generation` as a recipe: every value checked, every comment one line, and a list of what was lost."""
+"""Write a `ForeignGeneration` as a recipe: every value checked, every comment one line, and a list of what was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.importers.addresses import address_of
-from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel, Generation, ImportRefused
+from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignGeneration, ForeignModel, ImportRefused
 from recipe_runner.exchange.importers.request import prompts_of, sampling_of, scheduler_of, seeds_of
 from recipe_runner.problems.problem import Problem
 
@@ -39,7 +39,7 @@ class ImportedRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ImportContext:
     """The folder of the recipe (its paths are relative to it), and what helps to name its files.
 
     `base` replaces the base model of the text; `models` are searched for the files that the text names.
@@ -55,7 +55,7 @@ class Surroundings:
         return None if found is None else relative(found, self.folder)
 
 
-def recipe_of(generation: Generation, source: str, surroundings: Surroundings) -> ImportedRecipe:
+def recipe_of(generation: ForeignGeneration, source: str, context: ImportContext) -> ImportedRecipe:
     """The recipe of what `source` (a file's name) says.
 
     Raises:
@@ -64,15 +64,15 @@ def recipe_of(generation: Generation, source: str, surroundings: Surroundings) -
     if not any(map(str.strip, generation.prompts.values())) and not generation.sampling:
         problem = Problem(code="E853", message=f"{generation.program}'s text holds neither a prompt nor settings")
         raise ImportRefused(problem)
-    return _Writer(generation, surroundings).recipe(source)
+    return _Writer(generation, context).recipe(source)
 
 
 class _Writer:
     """Writes one recipe; `_lost` grows with each section."""
 
-    def __init__(self, generation: Generation, surroundings: Surroundings) -> None:
+    def __init__(self, generation: ForeignGeneration, context: ImportContext) -> None:
         self._made = generation
-        self._place = surroundings
+        self._context = context
         self._lost: list[str] = []
 
     def recipe(self, source: str) -> ImportedRecipe:
@@ -124,17 +124,17 @@ class _Writer:
 
     def _base_model(self, notes: list[str]) -> dict[str, Json]:
         base = self._made.base or ForeignModel(name="")
-        if self._place.base is None:
+        if self._context.base is None:
             # This package's own images have a hash only for files, so a base without one is a folder.
             folder = base.hub or (self._made.program == "recipe_runner" and bool(base.name) and not base.hashes)
             return self._model(base, "the base model", notes, folder=folder)
         if base.name:
             notes.append(f"the text names {base.name}")
-        return {"model": self._place.base}
+        return {"model": self._context.base}
 
     def _model(self, model: ForeignModel, what: str, notes: list[str], *, folder: bool = False) -> dict[str, Json]:
         """The keys of a source: the path of the file on this machine, else the name as an address."""
-        found = self._place.find(model)
+        found = self._context.find(model)
         if found is not None:
             by = f"name: {model.name}" if model.name else f"hash: {Path(found).name}"
             notes.append(f"{what} was found by {by}")

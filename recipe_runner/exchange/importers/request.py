@@ -1,4 +1,4 @@
-"""Check the values of a `Generation` for the recipe: prompts, seeds, sampling and scheduler in range, or lost."""
+"""Check the values of a `ForeignGeneration`: prompts, seeds, sampling and scheduler are in range, or lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recipe_runner.pipelines import table as diffusers_table
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.exchange.importers.generation import Generation
+    from recipe_runner.exchange.importers.generation import ForeignGeneration
 
 _LONGEST_PROMPT = 20_000
 _LARGEST_SEED = 2**64 - 1
@@ -71,7 +71,7 @@ def seeds_of(seeds: tuple[int, ...]) -> tuple[tuple[int, ...], list[str]]:
     return tuple(kept), lost
 
 
-def sampling_of(made: Generation, pipeline: str | None) -> tuple[dict[str, Json], list[str]]:
+def sampling_of(made: ForeignGeneration, pipeline: str | None) -> tuple[dict[str, Json], list[str]]:
     """The arguments of the call that are known and in range, and a sentence for each other."""
     known = diffusers_table.call_parameters(pipeline)
     found: dict[str, Json] = {}
@@ -93,7 +93,7 @@ def sampling_of(made: Generation, pipeline: str | None) -> tuple[dict[str, Json]
     return found, lost
 
 
-def _without_clip_skip(made: Generation, pipeline: str | None) -> str:
+def _without_clip_skip(made: ForeignGeneration, pipeline: str | None) -> str:
     """The end of a sentence that says why clip skip is left out; empty when it is carried over."""
     if made.flow:
         return ", which flow-matching models do not have"
@@ -102,7 +102,7 @@ def _without_clip_skip(made: Generation, pipeline: str | None) -> str:
     return ""
 
 
-def _looks_like_sdxl(made: Generation, pipeline: str | None) -> bool:
+def _looks_like_sdxl(made: ForeignGeneration, pipeline: str | None) -> bool:
     """By the pipeline or the name of the base; without a name, by a size that no earlier model has."""
     if pipeline is not None:
         return "XL" in pipeline
@@ -136,7 +136,7 @@ def _is_number(value: Json) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def scheduler_of(made: Generation) -> tuple[dict[str, Json], list[str]]:
+def scheduler_of(made: ForeignGeneration) -> tuple[dict[str, Json], list[str]]:
     """The scheduler section for the sampler's name, as far as diffusers has it."""
     if made.scheduler is not None:
         return _known_scheduler(*made.scheduler)
