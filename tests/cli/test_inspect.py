@@ -55,7 +55,7 @@ def test_several_files_and_the_exit_status(tmp_path: Path, capsys: pytest.Captur
     answer = call(capsys, "inspect", str(good), str(bad))
     assert answer.status == 3
     assert "lora for sdxl in the layout of diffusers" in answer.out
-    assert "broken: a broken safetensors file: its tensors need" in answer.out
+    assert "broken: broken safetensors file: its tensors need" in answer.out
 
 
 def test_torch_is_not_imported(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ def of_shapes(shapes: dict[str, Shape]) -> Identity:
     ("data", "told"),
     [
         (b"", "empty"),
-        (b"ab", "a stub too short"),
+        (b"ab", "too short to hold a tensor"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "a Git LFS pointer"),
         (b"<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
         (b"PK\x03\x04 cut short", "its zip directory cannot be read"),
         (b"\x80\x02}q\x00(X\x05\x00", "it is cut short"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(20), "a picture"),
-        ((9).to_bytes(8, "little") + b'{"a": 1}', "its header is 9 bytes long and only 8 follow"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "an image"),
+        ((9).to_bytes(8, "little") + b'{"a": 1}', "its header is 9 bytes long, but only 8 bytes follow"),
     ],
 )
 def test_what_is_broken_says_so(tmp_path: Path, data: bytes, told: str) -> None:

@@ -1,4 +1,4 @@
-"""Which container a weights file is, told from its first bytes: a suffix is a claim, not a fact."""
+"""Identify the container of a weights file from its first bytes; its suffix proves nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Format = Literal[
 PICKLED: tuple[Format, ...] = ("torch_zip", "pickle")
 
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-"""Suffixes of files that may be chosen as weights; what such a file is, its bytes decide."""
+"""Suffixes of files that can be chosen as weights; the bytes of the file decide its format."""
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
@@ -39,7 +39,7 @@ _GLOBAL = re.compile(rb"\(?c[A-Za-z_][\w.]*\r?\n[A-Za-z_]\w*\r?\n")
 _HEAD = 1024
 _SMALLEST_SAFETENSORS = 8
 _LONGEST_HEADER = 100_000_000
-"""Bytes that safetensors itself reads at the most."""
+"""Bytes of the longest header that the safetensors library reads."""
 _SPACE = 0x20
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\x1b")
 
@@ -49,30 +49,32 @@ DESCRIPTIONS: dict[Format, str] = {
     "pickle": "a pickle",
     "numpy": "a numpy array file",
     "npz": "a zip of numpy arrays",
-    "zip": "a zip archive that is not torch's",
+    "zip": "a zip archive without torch data",
     "gguf": "a GGUF file",
     "hdf5": "an HDF5 (Keras) file",
     "archive": "a compressed archive",
-    "image": "a picture",
-    "lfs_pointer": "a Git LFS pointer: the text that stands for a file that was not fetched",
-    "annex_pointer": "a git-annex pointer: the text that stands for a file that was not fetched",
+    "image": "an image",
+    "lfs_pointer": "a Git LFS pointer",
+    "annex_pointer": "a git-annex pointer",
     "html": "a web page",
     "text": "a text file",
     "empty": "empty",
-    "stub": "a stub too short to be a weights file",
-    "unknown": "of no format known here",
+    "stub": "too short to hold a tensor",
+    "unknown": "of an unknown format",
 }
 
+DOWNLOAD_AGAIN = "download or copy the file again"
+
 _REMEDIES: dict[Format, str] = {
-    "lfs_pointer": "run `git lfs pull` in its repository",
-    "annex_pointer": "run `git annex get` on it",
-    "html": "the download was answered with a web page (a login or an error); download the file again",
-    "empty": "download or copy it again",
-    "stub": "download or copy it again",
+    "lfs_pointer": "run `git lfs pull` in its repository to fetch the weights",
+    "annex_pointer": "run `git annex get` on it to fetch the weights",
+    "html": "the server sent a web page (a login or an error) instead of the file; download the file again",
+    "empty": DOWNLOAD_AGAIN,
+    "stub": DOWNLOAD_AGAIN,
     "gguf": "use the safetensors file of the same model",
     "hdf5": "use the safetensors file of the same model",
-    "archive": "unpack it and name the file inside",
-    "image": "A1111 also hides embeddings in pictures: save it there as .safetensors, and name that file",
+    "archive": "unpack it and use the file inside",
+    "image": "A1111 can store an embedding in an image: save it in A1111 as .safetensors and use that file",
 }
 
 
@@ -82,20 +84,24 @@ def weights_error(code: str, path: Path, message: str, hint: str = "") -> Weight
 
 
 def cannot_read(path: Path, error: OSError) -> WeightsError:
-    """What the operating system's refusal to open or read `path` means to a user."""
+    """The error for a file that cannot be opened or read: E401 when it is missing, else E415."""
     if isinstance(error, FileNotFoundError):
-        return weights_error("E401", path, "there is no such file")
+        return weights_error("E401", path, "file not found")
     return weights_error("E415", path, f"the file cannot be read: {error.strerror or error}")
 
 
 def regular_size(path: Path) -> int:
-    """Size in bytes of the regular file at `path`; pipes, devices and folders are refused before they are opened."""
+    """Size in bytes of the regular file at `path`. The file is not opened, so a pipe cannot block.
+
+    Raises:
+        WeightsError: E401 the file is missing, E415 it is a folder, a pipe or a device.
+    """
     try:
         status = path.stat()
     except OSError as error:
         raise cannot_read(path, error) from error
     if stat.S_ISDIR(status.st_mode):
-        raise weights_error("E415", path, "a weights file is wanted, and this is a folder")
+        raise weights_error("E415", path, "this is a folder, not a weights file")
     if not stat.S_ISREG(status.st_mode):
         raise weights_error("E415", path, "this is not a regular file")
     return status.st_size
@@ -105,7 +111,7 @@ def identify_format(path: Path) -> Format:
     """The container of the file at `path`, from its first bytes (and, of a zip, its directory).
 
     Raises:
-        WeightsError: E401 or E415 when the file cannot be read at all. Any content gets an answer.
+        WeightsError: E401 or E415 the file cannot be read. Every content has a format, possibly `unknown`.
     """
     size = regular_size(path)
     try:
@@ -119,7 +125,7 @@ def identify_format(path: Path) -> Format:
 
 
 def format_of(head: bytes, size: int) -> Format:
-    """The container of a file of `size` bytes that begins with `head` (1024 bytes, or all of it); never a zip."""
+    """The container of a file that is not a zip: `head` is its first 1024 bytes (or all), `size` its size in bytes."""
     if not head:
         return "empty"
     if _is_safetensors(head):
@@ -129,12 +135,14 @@ def format_of(head: bytes, size: int) -> Format:
             return name
     if _is_pickle(head):
         return "pickle"
+    return _without_magic(head, size)
+
+
+def _without_magic(head: bytes, size: int) -> Format:
     if size <= _SMALLEST_SAFETENSORS:
         return "stub"
-    return "safetensors" if head[8:9] == b"{" else _foreign(head, size)
-
-
-def _foreign(head: bytes, size: int) -> Format:
+    if head[8:9] == b"{":
+        return "safetensors"
     if b".git/annex/objects/" in head[:256] and size < _HEAD:
         return "annex_pointer"
     if head[257:262] == b"ustar":
@@ -142,64 +150,75 @@ def _foreign(head: bytes, size: int) -> Format:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head")):
         return "html"
-    return "text" if all(byte >= _SPACE or byte in _TEXT_CONTROLS for byte in head) else "unknown"
+    is_text = all(byte >= _SPACE or byte in _TEXT_CONTROLS for byte in head)
+    return "text" if is_text else "unknown"
 
 
 def _is_safetensors(head: bytes) -> bool:
-    # The length of its header may begin with the bytes of another format's mark: 0x480 is also that of a pickle.
+    # Asked first: the length of a header can begin with the magic bytes of another format, such as 0x80 of a pickle.
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
 
 
 def _is_pickle(head: bytes) -> bool:
-    # Protocols 2 to 5 have a mark. Older ones have none; those that can do harm begin with a global: "cos\nsystem\n".
-    return (head[0] == _PROTO and head[1:2] in _PROTOCOLS) or _GLOBAL.match(head) is not None
+    # Protocols 2 to 5 have a magic byte. Older ones have none; harmful ones begin with a global: "cos\nsystem\n".
+    if head[0] == _PROTO and head[1:2] in _PROTOCOLS:
+        return True
+    return _GLOBAL.match(head) is not None
 
 
 def _zip_format(path: Path) -> Format:
-    # Imported where there is a zip: most weights files are none, and it takes as long to import as a header to read.
+    # Imported only for a zip: the import takes as long as reading a header.
     import zipfile  # noqa: PLC0415
 
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        # A torch file cut short has lost its directory; the name of its first entry is still there.
-        return "torch_zip" if path.suffix.lower() != ".zip" else "zip"
+        # A torch file that is cut short has lost its directory.
+        return "zip" if path.suffix.lower() == ".zip" else "torch_zip"
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return "torch_zip"
-    return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+    if names and all(name.endswith(".npy") for name in names):
+        return "npz"
+    return "zip"
 
 
 def require_weights(path: Path, *, allow_pickle: bool = False) -> Format:
-    """The format of a file that is to be read as weights: `safetensors`, or a pickle where pickles are allowed.
+    """The format of a weights file: `safetensors`, or a pickle where pickles are allowed.
 
     Raises:
-        WeightsError: E401/E415 unreadable, E406 a pickle that is not allowed, E411 a pointer or web page, E412 anything
-            else that is not weights.
+        WeightsError: E401 or E415 the file cannot be read, E406 it is a pickle and pickles are not allowed, E411 it is
+            a pointer or a web page, E412 it is another kind of file.
     """
     found = identify_format(path)
     if found == "safetensors":
         return found
-    if found in PICKLED:
-        if allow_pickle:
-            return found
-        if path.suffix.lower() == ".safetensors":
-            message = f"the name says safetensors, but the file is {DESCRIPTIONS[found]}, which can run code"
-            hint = "use a file that is safetensors; if you trust this one, rename it and set runtime.allow_pickle"
-        else:
-            message = f"this is {DESCRIPTIONS[found]}, which can run code when it is read"
-            hint = "use the model's .safetensors file, or set `runtime: {allow_pickle: true}` if you trust it"
-        raise weights_error("E406", path, message, hint)
-    raise not_weights(path, found)
-
-
-def _again(path: Path) -> str:
-    """What to do with a file that is not what its name says."""
-    return "its name says otherwise: download or copy it again" if path.suffix.lower() in WEIGHTS_SUFFIXES else ""
+    if found not in PICKLED:
+        raise not_weights(path, found)
+    if allow_pickle:
+        return found
+    if path.suffix.lower() == ".safetensors":
+        raise weights_error(
+            "E406",
+            path,
+            f"the name ends in .safetensors, but the file is {DESCRIPTIONS[found]}, which can run code",
+            "use a real safetensors file; if you trust this file, rename it and set `runtime: {allow_pickle: true}`",
+        )
+    raise weights_error(
+        "E406",
+        path,
+        f"this is {DESCRIPTIONS[found]}, which can run code when it is read",
+        "use the model's .safetensors file, or set `runtime: {allow_pickle: true}` if you trust it",
+    )
 
 
 def not_weights(path: Path, found: Format) -> WeightsError:
-    """What is to be said of a file of format `found` where weights are wanted: E411 for what stands for a file."""
+    """The error for a file that is not weights: E411 when it stands in for the real file, else E412."""
     code = "E411" if found in ("lfs_pointer", "annex_pointer", "html") else "E412"
-    remedy = _REMEDIES.get(found) or _again(path)
-    return weights_error(code, path, f"the file is {DESCRIPTIONS[found]}, not weights", remedy)
+    message = f"the file is {DESCRIPTIONS[found]}"
+    if found not in ("empty", "stub", "unknown"):
+        message += ", not weights"
+    remedy = _REMEDIES.get(found, "")
+    if not remedy and path.suffix.lower() in WEIGHTS_SUFFIXES:
+        remedy = f"its suffix is that of a weights file: {DOWNLOAD_AGAIN}"
+    return weights_error(code, path, message, remedy)

@@ -1,4 +1,4 @@
-"""Read a GGUF header: what a llama.cpp, stable-diffusion.cpp or ComfyUI-GGUF file holds, without its tensors.
+"""Read a GGUF header, as llama.cpp, stable-diffusion.cpp and ComfyUI-GGUF write it. Tensor data is not read.
 
 The format: magic, version, two counts, key-value pairs, then name, shape (innermost dimension first), type and offset
 of every tensor (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from recipe_runner.weights.files.formats import cannot_read, weights_error
+from recipe_runner.weights.files.formats import DOWNLOAD_AGAIN, cannot_read, weights_error
 from recipe_runner.weights.modules import Shape
 
 MAX_HEADER_BYTES = 128_000_000
@@ -31,21 +31,21 @@ _VERSIONS = (2, 3)
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """Tensors by name as (type, shape in torch's order), and the key-value pairs; long arrays are left out of them."""
+    """Tensors by name as (type, shape in torch's order), and the key-value pairs; a long array is only its length."""
 
     tensors: Mapping[str, tuple[str, Shape]]
     values: Mapping[str, Any]
 
 
 class _Broken(Exception):
-    pass
+    """What is wrong with a header."""
 
 
 def read_gguf(path: Path) -> GgufFile:
     """The header of the GGUF file at `path`.
 
     Raises:
-        WeightsError: E401/E415 unreadable, E421 the header is broken.
+        WeightsError: E401 or E415 the file cannot be read, E421 its header is broken.
     """
     try:
         with path.open("rb") as file:
@@ -53,8 +53,7 @@ def read_gguf(path: Path) -> GgufFile:
     except OSError as error:
         raise cannot_read(path, error) from error
     except (_Broken, UnicodeDecodeError, struct.error) as error:
-        hint = "download or copy the file again"
-        raise weights_error("E421", path, f"a broken GGUF file: {error}", hint) from error
+        raise weights_error("E421", path, f"broken GGUF file: {error}", DOWNLOAD_AGAIN) from error
 
 
 class _Reader:
@@ -66,39 +65,42 @@ class _Reader:
         self._bytes(4)
         version = self._number("<I")
         if version not in _VERSIONS:
-            message = f"its version is {version}; {' and '.join(map(str, _VERSIONS))} are known"
+            message = f"its version is {version}; known versions are {' and '.join(map(str, _VERSIONS))}"
             raise _Broken(message)
-        tensors, pairs = self._number("<Q"), self._number("<Q")
+        tensor_count, value_count = self._number("<Q"), self._number("<Q")
         values: dict[str, Any] = {}
-        for _ in range(pairs):
+        for _ in range(value_count):
             name = self._string()
             values[name] = self._value(self._number("<I"))
-        found: dict[str, tuple[str, Shape]] = {}
-        for _ in range(tensors):
+        tensors: dict[str, tuple[str, Shape]] = {}
+        for _ in range(tensor_count):
             name = self._string()
-            count = self._number("<I")
-            if count > _MOST_DIMENSIONS:
-                message = f"tensor {name[:80]!r} has {count} dimensions"
-                raise _Broken(message)
-            shape = tuple(self._number("<Q") for _ in range(count))[::-1]
-            kind = self._number("<I")
-            self._number("<Q")
-            found[name] = (_TYPES.get(kind, f"type {kind}"), shape)
-        # ComfyUI-GGUF keeps the shape of a convolution, which it stores flat, in a value.
-        for name, (kind_name, _) in list(found.items()):
+            tensors[name] = self._tensor(name)
+        # ComfyUI-GGUF stores a convolution flat and keeps its shape in a value.
+        for name, (dtype, _) in tensors.items():
             original = values.get(f"comfy.gguf.orig_shape.{name}")
             if isinstance(original, list) and all(isinstance(size, int) for size in original):
-                found[name] = (kind_name, tuple(original))
-        return GgufFile(found, values)
+                tensors[name] = (dtype, tuple(original))
+        return GgufFile(tensors, values)
+
+    def _tensor(self, name: str) -> tuple[str, Shape]:
+        count = self._number("<I")
+        if count > _MOST_DIMENSIONS:
+            message = f"tensor {name[:80]!r} has {count} dimensions"
+            raise _Broken(message)
+        shape = [self._number("<Q") for _ in range(count)]
+        kind = self._number("<I")
+        self._number("<Q")
+        return _TYPES.get(kind, f"type {kind}"), tuple(reversed(shape))
 
     def _bytes(self, count: int) -> bytes:
         self._left -= count
         if self._left < 0:
-            message = "its header claims to be longer than any is"
+            message = f"its header is longer than {MAX_HEADER_BYTES} bytes"
             raise _Broken(message)
         data = self._file.read(count)
         if len(data) < count:
-            message = "it is cut short within its header"
+            message = "it is cut short in its header"
             raise _Broken(message)
         return data
 
@@ -126,4 +128,6 @@ class _Reader:
         kept = [self._value(inner) for _ in range(min(count, _LONGEST_LISTED))]
         for _ in range(count - len(kept)):
             self._bytes(self._number("<Q"))
-        return kept if count <= _LONGEST_LISTED else f"{count} texts"
+        if count > _LONGEST_LISTED:
+            return f"{count} texts"
+        return kept

@@ -1,7 +1,7 @@
-"""Read a safetensors header, strictly: nothing after the header is read, and nothing in it is believed unchecked.
+"""Read and check a safetensors header; nothing after the header is read.
 
 The format: eight bytes little-endian length N, N bytes of JSON `{name: {dtype, shape, data_offsets}}` with an optional
-`__metadata__` of strings, then the tensors, end to end (https://github.com/huggingface/safetensors#format).
+`__metadata__` of strings, then the data of the tensors, without gaps (https://github.com/huggingface/safetensors#format).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from recipe_runner.weights.files.formats import cannot_read, require_weights, weights_error
+from recipe_runner.weights.files.formats import DOWNLOAD_AGAIN, cannot_read, require_weights, weights_error
 
 DTYPE_BITS: Mapping[str, int] = MappingProxyType({
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
@@ -28,7 +28,7 @@ DTYPE_BITS: Mapping[str, int] = MappingProxyType({
 _BITS = dict(DTYPE_BITS)
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 32_000_000
-"""Largest header read. Real ones stay under 2 MB; the format's own limit of 100 MB would take a second to parse."""
+"""Largest header that is read. Real ones are below 2 MB; parsing the format's maximum of 100 MB takes a second."""
 MAX_DIMENSIONS = 16
 _MAX_DIMENSION = 2**63 - 1
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
@@ -37,7 +37,7 @@ _REPLACEMENT = b"\xef\xbf\xbd"
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor of a file: its dtype (safetensors' name), shape, and bytes [start, end) after the header."""
+    """One tensor of a file: its safetensors dtype, its shape, and its bytes [start, end) after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header of one file. `size` is the file's size in bytes; the tensors' bytes begin at `data_start`."""
+    """The header of one file. `size` is the file's size in bytes; the tensor data begins at byte `data_start`."""
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
@@ -56,20 +56,20 @@ class Header:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor, in the file's order of keys."""
+        """The shape of every tensor, in the order of the file."""
         return {name: info.shape for name, info in self.tensors.items()}
 
 
 class _Broken(Exception):
-    """Why a header is refused."""
+    """What is wrong with a header."""
 
 
 def read_header(path: Path) -> Header:
     """The header of the safetensors file at `path`.
 
     Raises:
-        WeightsError: E401/E415 unreadable, E406 a pickle, E411 a pointer or web page instead of weights, E412 not
-            safetensors, E410 a safetensors file that is broken, with what is wrong with it.
+        WeightsError: E401 or E415 the file cannot be read, E406 it is a pickle, E411 it is a pointer or a web page,
+            E412 it is another kind of file, E410 it is a broken safetensors file.
     """
     path = Path(path)
     known = _KNOWN.get()
@@ -84,8 +84,7 @@ def read_header(path: Path) -> Header:
     except OSError as error:
         raise cannot_read(path, error) from error
     except _Broken as error:
-        hint = "download or copy the file again"
-        raise weights_error("E410", path, f"a broken safetensors file: {error}", hint) from error
+        raise weights_error("E410", path, f"broken safetensors file: {error}", DOWNLOAD_AGAIN) from error
     if known is not None:
         known[path] = header
     return header
@@ -96,7 +95,7 @@ _KNOWN: ContextVar[dict[Path, Header] | None] = ContextVar("known", default=None
 
 @contextmanager
 def remembered_headers() -> Iterator[None]:
-    """In the block, and blocks inside it, each header is read once: all is then asked of the same one."""
+    """Read each header only once in this block and in the blocks inside it."""
     known = _KNOWN.get()
     token = _KNOWN.set({} if known is None else known)
     try:
@@ -108,19 +107,20 @@ def remembered_headers() -> Iterator[None]:
 def _header_length(prefix: bytes, size: int) -> int:
     length = int.from_bytes(prefix, "little")
     available = size - LENGTH_BYTES
-    if length > available or length > MAX_HEADER_BYTES:
-        if _REPLACEMENT in prefix:
-            message = "it was converted as if it were text, which destroys it"
-        elif length > available and length <= MAX_HEADER_BYTES:
-            message = f"its header is {length} bytes long and only {available} follow: it is cut short"
-        else:
-            message = f"its header claims to be {length} bytes long; at most {MAX_HEADER_BYTES} are read"
+    if length <= available and length <= MAX_HEADER_BYTES:
+        return length
+    if _REPLACEMENT in prefix:
+        message = "it was converted as text, which destroys binary files"
         raise _Broken(message)
-    return length
+    if length <= MAX_HEADER_BYTES:
+        message = f"its header is {length} bytes long, but only {available} bytes follow: it is cut short"
+        raise _Broken(message)
+    message = f"its header claims to be {length} bytes long; at most {MAX_HEADER_BYTES} bytes are read"
+    raise _Broken(message)
 
 
 def parse_header(text: bytes, size: int) -> Header:
-    """The checked header whose JSON is `text`, in a file of `size` bytes."""
+    """Parse and check the JSON `text` of the header of a file of `size` bytes."""
     tree = _json(text)
     metadata = tree.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -134,7 +134,7 @@ def parse_header(text: bytes, size: int) -> Header:
 
 def _json(text: bytes) -> dict[str, Any]:
     if _REPLACEMENT in text:
-        message = "its header holds replacement characters (U+FFFD): it was converted as if it were text"
+        message = "its header contains replacement characters (U+FFFD): it was converted as text"
         raise _Broken(message)
     try:
         tree = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -155,86 +155,106 @@ def _json(text: bytes) -> dict[str, Any]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                message = f"its header has the key {name[:200]!r} twice"
-                raise _Broken(message)
-            seen.add(name)
+    if len(mapping) == len(pairs):
+        return mapping
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            message = f"its header has the key {name[:200]!r} twice"
+            raise _Broken(message)
+        seen.add(name)
     return mapping
 
 
 def _no_constant(name: str) -> None:
-    message = f"its header holds {name}"
+    message = f"its header contains {name}"
     raise _Broken(message)
 
 
-def _is_count(value: object, limit: int = _MAX_DIMENSION) -> bool:
-    return type(value) is int and 0 <= value <= limit
-
-
 def _tensor(name: str, entry: object) -> TensorInfo:
-    made = _whole(entry)
-    if made is not None:
-        return made
-    shown = repr(name[:200])
-    if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
-        message = f"the entry of tensor {shown} is not {{dtype, shape, data_offsets}}"
-        raise _Broken(message)
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        message = f"tensor {shown} has an unknown dtype {dtype!r:.60}"
-        raise _Broken(message)
-    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_count(n) for n in shape):
-        message = f"tensor {shown} has no valid shape: {shape!r:.60}"
-        raise _Broken(message)
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(n) for n in offsets):  # noqa: PLR2004
-        message = f"tensor {shown} has no valid data_offsets: {offsets!r:.60}"
-        raise _Broken(message)
-    start, end = offsets
-    bits = prod(shape) * DTYPE_BITS[dtype]
-    if bits % 8 or end - start != bits // 8:
-        message = f"tensor {shown} of shape {shape} and dtype {dtype} needs {bits / 8:g} bytes, not {end - start}"
-        raise _Broken(message)
-    return TensorInfo(dtype, tuple(shape), start, end)
+    tensor = _valid_tensor(entry)
+    if tensor is None:
+        raise _Broken(_fault(repr(name[:200]), entry))
+    return tensor
 
 
-def _whole(entry: object) -> TensorInfo | None:
-    """The tensor of an entry that is as most are; None sends it to the checks that say what is wrong."""
-    if not isinstance(entry, dict) or len(entry) != 3:  # noqa: PLR2004 - the keys of an entry
+def _valid_tensor(entry: object) -> TensorInfo | None:
+    """The tensor that an entry describes; None when anything is wrong with it."""
+    if not isinstance(entry, dict) or len(entry) != len(_ENTRY_KEYS):
         return None
-    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    bits = _BITS.get(dtype) if isinstance(dtype, str) else None
-    if bits is None or type(shape) is not list or type(offsets) is not list or len(offsets) != 2:  # noqa: PLR2004
+    shape = entry.get("shape")
+    bits = _bits(entry.get("dtype"), shape)
+    span = _span(entry.get("data_offsets"))
+    if bits is None or span is None:
         return None
-    start, end = offsets
-    if type(start) is not int or type(end) is not int or not 0 <= start <= end <= _MAX_DIMENSION:
+    start, end = span
+    if bits != (end - start) * 8:
+        return None
+    return TensorInfo(entry["dtype"], tuple(shape), start, end)
+
+
+def _bits(dtype: object, shape: object) -> int | None:
+    """Bits of a tensor; None unless dtype and shape are valid."""
+    if not isinstance(dtype, str) or type(shape) is not list or len(shape) > MAX_DIMENSIONS:
+        return None
+    bits = _BITS.get(dtype)
+    if bits is None:
         return None
     for size in shape:
         if type(size) is not int or not 0 <= size <= _MAX_DIMENSION:
             return None
         bits *= size
-    if bits != (end - start) * 8 or len(shape) > MAX_DIMENSIONS:
+    return bits
+
+
+def _span(offsets: object) -> tuple[int, int] | None:
+    """Start and end of a tensor's bytes; None unless the offsets are valid."""
+    if type(offsets) is not list or len(offsets) != 2:  # noqa: PLR2004
         return None
-    return TensorInfo(entry["dtype"], tuple(shape), start, end)
+    start, end = offsets
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end <= _MAX_DIMENSION:
+        return None
+    return start, end
+
+
+def _fault(name: str, entry: object) -> str:
+    """What is wrong with an entry that does not describe a valid tensor."""
+    if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
+        return f"the entry of tensor {name} is not {{dtype, shape, data_offsets}}"
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        return f"tensor {name} has an unknown dtype {dtype!r:.60}"
+    if not _is_list_of_counts(shape) or len(shape) > MAX_DIMENSIONS:
+        return f"tensor {name} has an invalid shape: {shape!r:.60}"
+    if not _is_list_of_counts(offsets) or len(offsets) != 2:  # noqa: PLR2004
+        return f"tensor {name} has invalid data_offsets: {offsets!r:.60}"
+    needed = prod(shape) * DTYPE_BITS[dtype] / 8
+    return f"tensor {name} of shape {shape} and dtype {dtype} needs {needed:g} bytes, not {offsets[1] - offsets[0]}"
+
+
+def _is_list_of_counts(value: object) -> bool:
+    if not isinstance(value, list):
+        return False
+    return all(type(number) is int and 0 <= number <= _MAX_DIMENSION for number in value)
 
 
 def _check_spans(tensors: Mapping[str, TensorInfo], available: int) -> None:
-    """Every byte after the header must belong to exactly one tensor."""
+    """Raise unless every byte after the header belongs to exactly one tensor."""
     reached = 0
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
-        if info.start != reached:
-            kind = "overlaps the one before it" if info.start < reached else "leaves a hole before it"
-            message = f"tensor {name[:200]!r} {kind} (it begins at {info.start}, not {reached})"
+        if info.start < reached:
+            message = f"tensor {name[:200]!r} overlaps the previous tensor (it begins at {info.start}, not {reached})"
+            raise _Broken(message)
+        if info.start > reached:
+            message = f"there is a gap before tensor {name[:200]!r} (it begins at {info.start}, not {reached})"
             raise _Broken(message)
         reached = info.end
     if reached > available:
-        message = f"its tensors need {reached} bytes and only {available} follow the header: it is cut short"
+        message = f"its tensors need {reached} bytes, but only {available} follow the header: it is cut short"
         raise _Broken(message)
     if reached < available:
         message = (
-            f"{available - reached} bytes follow that belong to no tensor: it was converted as text, or something was "
+            f"{available - reached} bytes at its end belong to no tensor: it was converted as text, or something was "
             "appended"
         )
         raise _Broken(message)

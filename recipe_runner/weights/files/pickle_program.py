@@ -1,7 +1,7 @@
-"""Read a pickle as a program, without running it: what it would call, and the data that it would make of it.
+"""Describe a pickle without running it: what it would import and call, and the data that it would build.
 
-The opcodes are walked with the standard library's `pickletools`; whatever would be imported stays a `Name`, whatever
-would be called a `Call`. Nothing of the file is ever executed, imported or looked up.
+The standard library's `pickletools` lists the opcodes. An import becomes a `Name`, a call becomes a `Call`. Nothing in
+the file is executed, imported or looked up.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 MAX_BYTES = 64_000_000
-"""Largest program read. That of a checkpoint with 3,000 tensors has 400,000 bytes."""
+"""Size of the largest pickle that is read. The pickle of a checkpoint with 3,000 tensors has 400,000 bytes."""
 MAX_OPCODES = 3_000_000
 _MARK = object()
 
 
 class BrokenPickle(Exception):
-    """Why a pickle cannot be read, in words."""
+    """What is wrong with a pickle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What the program would import."""
+    """A name that the pickle would import."""
 
     module: str
     name: str
@@ -35,14 +35,14 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Data outside the program, by its persistent id."""
+    """Data stored outside the pickle, by its persistent id."""
 
     key: Any
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """What the program would make by a call: the function, its arguments, and what is put into the result."""
+    """A call that the pickle would make: the function, its arguments, and what it puts into the result."""
 
     function: Any
     arguments: Any
@@ -53,14 +53,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a pickle is: the data it would make, and all that it would import, in its order and each once."""
+    """A pickle described: the data it would build, and every name it would import, once each and in order."""
 
     value: Any
     names: tuple[Name, ...]
 
 
 class _Bounded:
-    """A file from which at most `limit` bytes can be read: a length that lies finds an end."""
+    """A file of which at most `limit` bytes can be read, so that a false length does no harm."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file = file
@@ -69,7 +69,9 @@ class _Bounded:
 
     def read(self, count: int = -1) -> bytes:
         if count < 0 or count > self._left:
-            message = "it is cut short" if self._left < MAX_BYTES else "it is too large to be weights"
+            message = "it is too large to be weights"
+            if self._left < MAX_BYTES:
+                message = "it is cut short"
             raise BrokenPickle(message)
         data = self._file.read(count)
         self._left -= len(data)
@@ -85,10 +87,10 @@ class _Bounded:
 
 
 def read_program(file: BinaryIO, size: int) -> Program:
-    """The pickle that begins where `file` stands, of which `size` bytes are left; reads no further than its end.
+    """Describe the pickle at the current position of `file`, which has `size` bytes left. Reads only that pickle.
 
     Raises:
-        BrokenPickle: it is cut short, damaged, or absurdly large.
+        BrokenPickle: it is cut short, damaged or too large.
     """
     machine = _Machine()
     reader: Any = _Bounded(file, min(size, MAX_BYTES))
@@ -105,11 +107,11 @@ def read_program(file: BinaryIO, size: int) -> Program:
     if number > MAX_OPCODES:
         message = f"its pickle has more than {MAX_OPCODES} opcodes"
         raise BrokenPickle(message)
-    return Program(machine.stack.pop() if machine.stack else None, tuple(machine.names))
+    return Program(machine.result(), tuple(machine.names))
 
 
 class _Machine:
-    """The stack and memo of the pickle virtual machine, holding descriptions in the place of objects."""
+    """The stack and memo of the pickle virtual machine, with descriptions instead of objects."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -117,7 +119,7 @@ class _Machine:
         self.names: dict[Name, None] = {}
 
     def step(self, opcode: str, argument: Any) -> None:
-        """One opcode; what is not named here pushes its argument or does nothing."""
+        """Execute one opcode: by its own method, else by pushing its argument or a constant, else not at all."""
         handler = getattr(self, f"_{opcode.lower()}", None)
         if handler is not None:
             handler(argument)
@@ -128,6 +130,10 @@ class _Machine:
         elif opcode not in _SILENT:
             message = f"its pickle has the unknown opcode {opcode}"
             raise BrokenPickle(message)
+
+    def result(self) -> Any:
+        """What is on top of the stack."""
+        return self.stack.pop() if self.stack else None
 
     def _since_mark(self) -> list[Any]:
         place = len(self.stack) - 1
@@ -216,9 +222,11 @@ class _Machine:
 
     def _assign(self, taken: list[Any]) -> None:
         target = self.stack[-1]
-        items = target.items if isinstance(target, Call) else target
-        if isinstance(items, dict):
-            items.update((_key(name), value) for name, value in zip(taken[::2], taken[1::2], strict=True))
+        if isinstance(target, Call):
+            target = target.items
+        if isinstance(target, dict):
+            names = map(_key, taken[::2])
+            target.update(zip(names, taken[1::2], strict=True))
 
     def _global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
@@ -295,12 +303,18 @@ _SILENT = frozenset({"PROTO", "STOP", "FRAME", "READONLY_BUFFER"})
 
 
 def _key(value: Any) -> Any:
-    """A key as it is when it is text or a number; of others only what they are, for hashing them could take forever."""
-    return value if isinstance(value, (str, int, float, bytes)) else f"<{type(value).__name__}>"
+    """A key of text or a number unchanged; of any other only its type, because hashing it could take forever."""
+    if isinstance(value, (str, int, float, bytes)):
+        return value
+    return f"<{type(value).__name__}>"
 
 
 def walk(value: Any, limit: int) -> Iterator[tuple[str, Any]]:
-    """Every leaf of nested mappings and sequences by its dotted name, each container once; `limit` at most."""
+    """Yield every leaf of nested mappings and sequences with its dotted name. Each container is entered once.
+
+    Raises:
+        BrokenPickle: there are more than `limit` leaves.
+    """
     left = [limit]
     yield from _walk("", value, left, set())
 
@@ -310,7 +324,7 @@ def _walk(prefix: str, value: Any, left: list[int], seen: set[int]) -> Iterator[
     if entries is None:
         left[0] -= 1
         if left[0] < 0:
-            message = "it holds absurdly many values"
+            message = "it has too many values"
             raise BrokenPickle(message)
         yield prefix, value
         return
@@ -318,29 +332,42 @@ def _walk(prefix: str, value: Any, left: list[int], seen: set[int]) -> Iterator[
         return
     seen.add(id(value))
     for name, item in entries.items():
-        yield from _walk(f"{prefix}.{name}" if prefix else str(name), item, left, seen)
+        inner = f"{prefix}.{name}" if prefix else str(name)
+        yield from _walk(inner, item, left, seen)
 
 
 _DEEPEST = 60
 
 
 def contents_of(value: Any) -> dict[Any, Any] | None:
-    """What a container holds, by key or position; None for what is no container here (a tensor's call is none)."""
+    """What a container holds, by key or position; None for a leaf, such as the call that rebuilds a tensor."""
     if isinstance(value, dict):
         return value
     if isinstance(value, (list, tuple)):
         return dict(enumerate(value))
-    if not isinstance(value, Call) or (isinstance(value.function, Name) and value.function.name.startswith("_re")):
+    if isinstance(value, Call):
+        return _contents_of_call(value)
+    return None
+
+
+def _contents_of_call(call: Call) -> dict[Any, Any] | None:
+    name = call.function.name if isinstance(call.function, Name) else ""
+    if name.startswith("_re"):
         return None
-    if value.items or value.appended:
-        return value.items or dict(enumerate(value.appended))
-    empty = isinstance(value.function, Name) and value.function.name in ("OrderedDict", "dict", "list")
-    return _state_of(value) if isinstance(value.state, dict) else {} if empty else None
+    if call.items:
+        return call.items
+    if call.appended:
+        return dict(enumerate(call.appended))
+    if isinstance(call.state, dict):
+        return _contents_of_state(call.state)
+    if name in ("OrderedDict", "dict", "list"):
+        return {}
+    return None
 
 
-def _state_of(value: Call) -> dict[Any, Any]:
-    """What an object holds: a module's or ParameterDict's parameters, buffers and modules; of others all."""
+def _contents_of_state(state: dict[Any, Any]) -> dict[Any, Any]:
+    """The parameters, buffers and modules of a torch module or ParameterDict; the whole state of another object."""
     found: dict[Any, Any] = {}
     for part in ("_parameters", "_buffers", "_modules"):
-        found |= contents_of(value.state.get(part)) or {}
-    return found or value.state
+        found |= contents_of(state.get(part)) or {}
+    return found or state

@@ -1,7 +1,7 @@
-"""What a pickled torch file holds, read from its zip directory and its opcodes: nothing is unpickled.
+"""Describe a pickled torch file from its zip directory and its opcodes. Nothing is unpickled.
 
-Layouts: the zip of torch 1.6 and later (`*/data.pkl`), the five pickles in a row of before, and a bare pickle. Source:
-torch `serialization.py` (`_save`, `_legacy_save`), `_utils.py` (`_rebuild_tensor_v2` and its kin).
+Layouts: the zip of torch 1.6 and later (`*/data.pkl`), the five consecutive pickles of older versions, and a bare
+pickle. Source: torch `serialization.py` (`_save`, `_legacy_save`), `_utils.py` (`_rebuild_tensor_v2` and others).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.problems.wording import some
-from recipe_runner.weights.files.formats import cannot_read, weights_error
+from recipe_runner.weights.files.formats import DOWNLOAD_AGAIN, cannot_read, weights_error
 from recipe_runner.weights.files.pickle_program import (
     MAX_BYTES,
     BrokenPickle,
@@ -59,13 +59,13 @@ INERT = re.compile(
     r"(?:pytorch_lightning|lightning|lightning_fabric|omegaconf)\.[\w.]+|argparse\.Namespace|typing\.Any|"
     r"pathlib\.\w*Path|numpy\.(?:_?core\.multiarray\.scalar|dtype|dtypes\.\w+)"
 )
-"""What training frameworks leave beside the weights: settings of callbacks, numbers of numpy. None of it is needed, and
-something that does nothing is put in its place."""
+"""Names that training frameworks leave beside the weights, such as settings of callbacks and numpy numbers. Weights do
+not need them, so a placeholder without behaviour is loaded instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class PickledTensor:
-    """A tensor that a pickle would make: dtype under safetensors' name, and shape."""
+    """A tensor that a pickle would build: its dtype, as safetensors names it, and its shape."""
 
     dtype: str
     shape: Shape
@@ -73,13 +73,13 @@ class PickledTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchFile:
-    """A pickled file described.
+    """A pickled torch file described.
 
     Attributes:
-        tensors: dotted name to tensor, in the file's order.
-        values: dotted name to the short texts and numbers beside them (`name`, `step`, …).
-        names: all that unpickling would import.
-        foreign: those of them that are no part of plain weights: unpickling them runs code.
+        tensors: dotted name to tensor, in the order of the file.
+        values: dotted name to the short texts and numbers beside the tensors (`name`, `step`, …).
+        names: every name that unpickling would import.
+        foreign: those names that plain weights do not need: importing them can run code.
     """
 
     tensors: Mapping[str, PickledTensor]
@@ -89,10 +89,10 @@ class TorchFile:
 
 
 def read_torch_file(path: Path) -> TorchFile:
-    """The pickled torch file at `path`, described without unpickling it.
+    """Describe the pickled torch file at `path` without unpickling it.
 
     Raises:
-        WeightsError: E401/E415 unreadable, E420 the pickle is broken.
+        WeightsError: E401 or E415 the file cannot be read, E420 it is broken.
     """
     try:
         with path.open("rb") as file:
@@ -104,22 +104,21 @@ def read_torch_file(path: Path) -> TorchFile:
     except OSError as error:
         raise cannot_read(path, error) from error
     except BrokenPickle as error:
-        hint = "download or copy the file again"
-        raise weights_error("E420", path, f"a broken pickled file: {error}", hint) from error
+        raise weights_error("E420", path, f"broken pickled file: {error}", DOWNLOAD_AGAIN) from error
 
 
 def require_inert(foreign: Sequence[str], shown: str) -> None:
-    """Raise E607 unless all that a pickle would import beyond plain tensors is `INERT`. `shown` names the file."""
+    """Raise E607 if a pickle would import more than plain tensors and `INERT` names. The error names it as `shown`."""
     unknown = [name for name in foreign if not INERT.fullmatch(name)]
     if unknown:
-        message = f"{shown}: the file holds what cannot be read with weights_only: {some(unknown)}"
+        message = f"{shown}: the file cannot be read with weights_only, because it contains {some(unknown)}"
         raise WeightsError.of("E607", message, "use the model's safetensors file")
 
 
 def _from_zip(file: BinaryIO) -> Program:
     try:
         with zipfile.ZipFile(file) as archive:
-            entry = next((i for i in archive.infolist() if i.filename.split("/")[-1] == "data.pkl"), None)
+            entry = _data_entry(archive)
             if entry is None:
                 message = "its zip directory has no data.pkl"
                 raise BrokenPickle(message)
@@ -129,12 +128,19 @@ def _from_zip(file: BinaryIO) -> Program:
             with archive.open(entry) as inside:
                 return read_program(io.BytesIO(inside.read(MAX_BYTES)), entry.file_size)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        message = f"its zip directory cannot be read ({error}): it is cut short or damaged"
+        message = f"its zip directory cannot be read ({error}): the file is cut short or damaged"
         raise BrokenPickle(message) from error
 
 
+def _data_entry(archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:
+    for entry in archive.infolist():
+        if entry.filename.split("/")[-1] == "data.pkl":
+            return entry
+    return None
+
+
 def _from_pickles(file: BinaryIO, size: int) -> Program:
-    """The pickle of a bare file; of torch's old layout the fourth, after its magic number, version and system."""
+    """The pickle of a bare file, or the fourth of torch's old layout, after magic number, version and system."""
     program = read_program(file, size)
     if program.value != _LEGACY_MAGIC:
         return program
@@ -146,7 +152,7 @@ def _from_pickles(file: BinaryIO, size: int) -> Program:
 
 
 def described(program: Program) -> TorchFile:
-    """The tensors and short values of a program's data."""
+    """The tensors and short values of a pickle."""
     tensors: dict[str, PickledTensor] = {}
     values: dict[str, str | float | bool | None] = {}
     for name, leaf in walk(program.value, _MOST_LEAVES):
@@ -163,61 +169,75 @@ def described(program: Program) -> TorchFile:
     return TorchFile(tensors=tensors, values=values, names=names, foreign=tuple(_foreign(program.names)))
 
 
-def _foreign(names: tuple[Name, ...]) -> Iterator[str]:
-    for name in names:
-        text = str(name)
-        plain = (
-            text in _PLAIN
-            or (name.module == "torch._utils" and name.name.startswith("_rebuild"))
-            or (name.module in ("torch", "torch.storage", "torch.cuda") and name.name.endswith("Storage"))
-            or (name.module == "torch" and name.name in _DTYPES)
-            or (name.module == "torch._tensor" and name.name == "_rebuild_from_type_v2")
-        )
-        if not plain:
-            yield text
+def _foreign(names: tuple[Name, ...]) -> list[str]:
+    return [str(name) for name in names if not _is_plain(name)]
+
+
+def _is_plain(name: Name) -> bool:
+    """Whether plain tensors need this name."""
+    if str(name) in _PLAIN:
+        return True
+    if name.module == "torch._utils":
+        return name.name.startswith("_rebuild")
+    if name.module == "torch._tensor":
+        return name.name == "_rebuild_from_type_v2"
+    if name.module == "torch" and name.name in _DTYPES:
+        return True
+    return name.module in ("torch", "torch.storage", "torch.cuda") and name.name.endswith("Storage")
 
 
 def _tensor(leaf: Any) -> PickledTensor | None:
-    """The tensor that a call would rebuild, or None when it is none."""
+    """The tensor that a call would rebuild; None when the call does something else."""
     if not isinstance(leaf, Call) or not isinstance(leaf.function, Name) or not isinstance(leaf.arguments, tuple):
         return None
     name, arguments = leaf.function.name, leaf.arguments
-    if name in ("_rebuild_parameter", "_rebuild_parameter_with_state") and arguments:
-        return _tensor(arguments[0])
-    if name == "_rebuild_from_type_v2" and len(arguments) > 2 and isinstance(arguments[2], tuple):  # noqa: PLR2004
-        return _tensor(Call(arguments[0], arguments[2]))
     if name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor"):
         return _rebuilt(arguments)
     if name == "_reconstruct" and isinstance(leaf.state, tuple):
         return _array(leaf.state)
+    return _tensor(_wrapped_call(name, arguments))
+
+
+def _wrapped_call(name: str, arguments: tuple[Any, ...]) -> Any:
+    """The call inside a call that adds something to a tensor; None for every other call."""
+    if name in ("_rebuild_parameter", "_rebuild_parameter_with_state") and arguments:
+        return arguments[0]
+    if name == "_rebuild_from_type_v2" and len(arguments) > 2 and isinstance(arguments[2], tuple):  # noqa: PLR2004
+        return Call(arguments[0], arguments[2])
     return None
 
 
 def _rebuilt(arguments: tuple[Any, ...]) -> PickledTensor | None:
     if len(arguments) < 3 or not isinstance(arguments[0], Stored) or not isinstance(arguments[0].key, tuple):  # noqa: PLR2004
         return None
-    storage = arguments[0].key
-    kind = storage[1].name if len(storage) > 1 and isinstance(storage[1], Name) else ""
-    dtype = _STORAGES.get(kind, "unknown")
+    dtype = _storage_dtype(arguments[0].key)
     for argument in arguments[6:]:
         if isinstance(argument, Name) and argument.name in _DTYPES:
             dtype = _DTYPES[argument.name]
-    shape = _shape(arguments[2])
-    return None if shape is None else PickledTensor(dtype, shape)
+    return _tensor_of(dtype, arguments[2])
+
+
+def _storage_dtype(storage: tuple[Any, ...]) -> str:
+    """The dtype of a storage's persistent id ("storage", class, key, device, size)."""
+    if len(storage) > 1 and isinstance(storage[1], Name):
+        return _STORAGES.get(storage[1].name, "unknown")
+    return "unknown"
 
 
 def _array(state: tuple[Any, ...]) -> PickledTensor | None:
     """A numpy array, from its pickled state (version, shape, dtype, order, data)."""
     if len(state) < 3 or not isinstance(state[2], Call) or not isinstance(state[2].arguments, tuple):  # noqa: PLR2004
         return None
-    code = state[2].arguments[0] if state[2].arguments else ""
-    shape = _shape(state[1])
-    return None if shape is None else PickledTensor(_NUMPY.get(str(code)[:4], "unknown"), shape)
+    code = str(state[2].arguments[0])[:4] if state[2].arguments else ""
+    return _tensor_of(_NUMPY.get(code, "unknown"), state[1])
 
 
-def _shape(value: Any) -> Shape | None:
-    if isinstance(value, Call) and isinstance(value.arguments, tuple) and value.arguments:
-        value = value.arguments[0]  # torch.Size((2, 768))
-    if not isinstance(value, (tuple, list)) or not all(type(size) is int and size >= 0 for size in value):
+def _tensor_of(dtype: str, size: Any) -> PickledTensor | None:
+    """A tensor; None unless `size` is a shape."""
+    if isinstance(size, Call) and isinstance(size.arguments, tuple) and size.arguments:
+        size = size.arguments[0]  # torch.Size((2, 768))
+    if not isinstance(size, (tuple, list)):
         return None
-    return tuple(value)
+    if not all(type(number) is int and number >= 0 for number in size):
+        return None
+    return PickledTensor(dtype, tuple(size))

@@ -65,20 +65,20 @@ def entry(**changes: Any) -> bytes:
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "cut in its tensors": (header_bytes(ONE) + bytes(23), "its tensors need 24 bytes and only 23 follow"),
-    "cut in its header": (header_bytes(ONE)[:30], "header is 65 bytes long and only 22 follow: it is cut short"),
-    "too long": (header_bytes(ONE) + bytes(25), "1 bytes follow that belong to no tensor"),
-    "header of 100 MB": (header_bytes(ONE, length=10**8) + bytes(24), f"at most {MAX_HEADER_BYTES} are read"),
+    "cut in its tensors": (header_bytes(ONE) + bytes(23), "its tensors need 24 bytes, but only 23 follow"),
+    "cut in its header": (header_bytes(ONE)[:30], "header is 65 bytes long, but only 22 bytes follow: it is cut short"),
+    "too long": (header_bytes(ONE) + bytes(25), "1 bytes at its end belong to no tensor"),
+    "header of 100 MB": (header_bytes(ONE, length=10**8) + bytes(24), f"at most {MAX_HEADER_BYTES} bytes are read"),
     "header of 2**63": (header_bytes(ONE, length=2**63) + bytes(24), "claims to be 9223372036854775808 bytes long"),
     "not JSON": (header_bytes(b'{"a": }'), "its header is not JSON"),
     "cut JSON": (header_bytes(b'{"a": {"dtype"'), "its header is not JSON"),
     "not UTF-8": (header_bytes(b'{"a\xff": 1}'), "its header is not UTF-8 (byte 3)"),
-    "converted as text": (header_bytes(b'{"a\xef\xbf\xbd": 1}'), "it was converted as if it were text"),
-    "length converted as text": (b"\xef\xbf\xbd\x01\x00\x00\x00\x00" + b"{}", "it was converted as if it were text"),
+    "converted as text": (header_bytes(b'{"a\xef\xbf\xbd": 1}'), "it was converted as text"),
+    "length converted as text": (b"\xef\xbf\xbd\x01\x00\x00\x00\x00" + b"{}", "it was converted as text"),
     "an array in an object": (header_bytes(b'{"a": []}'), "entry of tensor 'a' is not"),
     "key twice": (header_bytes(b'{"a": 1, "a": 2}'), "has the key 'a' twice"),
     "entry's key twice": (header_bytes(b'{"a": {"dtype": "F32", "dtype": "F16"}}'), "has the key 'dtype' twice"),
-    "NaN": (header_bytes(b'{"a": NaN}'), "its header holds NaN"),
+    "NaN": (header_bytes(b'{"a": NaN}'), "its header contains NaN"),
     "nested deeply": (header_bytes(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "nested too deeply"),
     "digits without end": (header_bytes(b'{"a": ' + b"9" * 10_000 + b"}"), "not JSON"),
     "metadata not strings": (header_bytes({"__metadata__": {"a": 1}}), "metadata is not a mapping of strings"),
@@ -86,26 +86,26 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "unknown dtype": (entry(dtype="F128"), "unknown dtype 'F128'"),
     "dtype a list": (entry(dtype=["F32"]), "unknown dtype"),
     "extra key": (entry(extra=1), "is not {dtype, shape, data_offsets}"),
-    "negative size": (entry(shape=[-2, -3]), "no valid shape"),
-    "size true": (entry(shape=[True, 6]), "no valid shape"),
-    "size 6.0": (entry(shape=[6.0]), "no valid shape"),
-    "shape too long": (entry(shape=[1] * 17), "no valid shape"),
+    "negative size": (entry(shape=[-2, -3]), "an invalid shape"),
+    "size true": (entry(shape=[True, 6]), "an invalid shape"),
+    "size 6.0": (entry(shape=[6.0]), "an invalid shape"),
+    "shape too long": (entry(shape=[1] * 17), "an invalid shape"),
     "shape overflows": (entry(shape=[2**62, 2**62, 8]), "needs"),
     "offsets backwards": (entry(data_offsets=[24, 0]), "needs 24 bytes, not -24"),
-    "offsets beyond the file": (entry(data_offsets=[1000, 1024]), "leaves a hole before it"),
-    "offset -1": (entry(data_offsets=[-1, 23]), "no valid data_offsets"),
-    "three offsets": (entry(data_offsets=[0, 12, 24]), "no valid data_offsets"),
+    "offsets beyond the file": (entry(data_offsets=[1000, 1024]), "there is a gap before tensor 'a'"),
+    "offset -1": (entry(data_offsets=[-1, 23]), "invalid data_offsets"),
+    "three offsets": (entry(data_offsets=[0, 12, 24]), "invalid data_offsets"),
     "wrong span": (entry(shape=[2, 2]), "needs 16 bytes, not 24"),
     "half a byte": (entry(dtype="F4", shape=[3]), "needs 1.5 bytes"),
     "overlap": (
         header_bytes({n: {"dtype": "U8", "shape": [4], "data_offsets": [s, s + 4]} for n, s in (("a", 0), ("b", 2))})
         + bytes(6),
-        "'b' overlaps the one before it",
+        "'b' overlaps the previous tensor",
     ),
     "hole": (
         header_bytes({n: {"dtype": "U8", "shape": [4], "data_offsets": [s, s + 4]} for n, s in (("a", 0), ("b", 6))})
         + bytes(10),
-        "'b' leaves a hole before it",
+        "there is a gap before tensor 'b'",
     ),
 }
 
@@ -114,39 +114,39 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 def test_a_broken_file_says_what_is_wrong(case: str, tmp_path: Path) -> None:
     content, expected = BROKEN[case]
     said = refusal(written(tmp_path, content))
-    assert said.startswith("E410: a broken safetensors file: ")
+    assert said.startswith("E410: broken safetensors file: ")
     assert expected in said
 
 
 FOREIGN: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "E412: the file is empty, not weights"),
-    "two bytes": (b"{}", "E412: the file is a stub too short to be a weights file, not weights"),
+    "empty": (b"", "E412: the file is empty"),
+    "two bytes": (b"{}", "E412: the file is too short to hold a tensor"),
     "lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
-        "E411: the file is a Git LFS pointer: the text that stands for a file that was not fetched, not weights",
+        "E411: the file is a Git LFS pointer, not weights",
     ),
     "annex": (
         b"/annex/objects/SHA256E-s3227336--aa.safetensors\n",
-        "E411: the file is a git-annex pointer: the text that stands for a file that was not fetched, not weights",
+        "E411: the file is a git-annex pointer, not weights",
     ),
     "annex link": (
         b"../../.git/annex/objects/xx/yy/SHA256E-s1--aa/SHA256E-s1--aa\n",
-        "E411: the file is a git-annex pointer: the text that stands for a file that was not fetched, not weights",
+        "E411: the file is a git-annex pointer, not weights",
     ),
     "web page": (b"\n<!DOCTYPE html><html>Sign in</html>", "E411: the file is a web page, not weights"),
     "text": (b"hello, this is a readme file\n", "E412: the file is a text file, not weights"),
     "json array": (b"[1, 2, 3, 4, 5, 6, 7]", "E412: the file is a text file, not weights"),
     "numpy": (b"\x93NUMPY\x01\x00v\x00{'descr'", "E412: the file is a numpy array file, not weights"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(32), "E412: the file is a GGUF file, not weights"),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(32), "E412: the file is a picture, not weights"),
-    "zeros": (bytes(4096), "E412: the file is of no format known here, not weights"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(32), "E412: the file is an image, not weights"),
+    "zeros": (bytes(4096), "E412: the file is of an unknown format"),
     "pickle": (
         b"\x80\x02}q\x00.",
-        "E406: the name says safetensors, but the file is a pickle, which can run code",
+        "E406: the name ends in .safetensors, but the file is a pickle, which can run code",
     ),
     "old pickle": (
         b"cos\nsystem\n(S'true'\ntR.",
-        "E406: the name says safetensors, but the file is a pickle, which can run code",
+        "E406: the name ends in .safetensors, but the file is a pickle, which can run code",
     ),
 }
 
@@ -161,19 +161,19 @@ def test_a_torch_file_is_told_by_its_bytes_and_needs_leave(tmp_path: Path) -> No
     path = tmp_path / "w.safetensors"
     torch.save({"a": torch.zeros(2)}, path)
     assert identify_format(path) == "torch_zip"
-    assert refusal(path).startswith("E406: the name says safetensors, but the file is a pickled torch file (zip)")
+    assert refusal(path).startswith("E406: the name ends in .safetensors, but the file is a pickled torch file (zip)")
     assert require_weights(path, allow_pickle=True) == "torch_zip"
 
 
 def test_what_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "nothing.safetensors") == "E401: there is no such file"
-    assert refusal(tmp_path) == "E415: a weights file is wanted, and this is a folder"
+    assert refusal(tmp_path / "nothing.safetensors") == "E401: file not found"
+    assert refusal(tmp_path) == "E415: this is a folder, not a weights file"
     pipe = tmp_path / "pipe.safetensors"
     os.mkfifo(pipe)
     assert refusal(pipe) == "E415: this is not a regular file"
     dangling = tmp_path / "link.safetensors"
     dangling.symlink_to("../.git/annex/objects/gone")
-    assert refusal(dangling) == "E401: there is no such file"
+    assert refusal(dangling) == "E401: file not found"
 
 
 def test_the_suffix_decides_nothing(tmp_path: Path) -> None:
