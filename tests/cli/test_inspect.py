@@ -31,7 +31,7 @@ def test_one_file_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert tree["reasons"][0] == {
         "kind": "lora",
         "verdict": "match",
-        "reason": "1 module has factors of a lora; down_blocks_#_attentions_#_transformer_blocks_#_attn2_to_k is "
+        "reason": "1 module has lora factors; down_blocks_#_attentions_#_transformer_blocks_#_attn2_to_k is "
         "640x2048, as in SDXL",
     }
     assert {reason["verdict"] for reason in tree["reasons"][1:]} == {"no"}

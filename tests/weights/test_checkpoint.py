@@ -80,6 +80,7 @@ def test_families(
     ("shapes", "reason"),
     [
         (ldm(768, 9), "it is an inpainting model (9 input channels), which needs an image and a mask"),
+        (ldm(768, 3), "its UNet has 3 input channels, not 4"),
         (ldm(768, 8), "it is an instruct-pix2pix model (8 input channels), which needs an image"),
         (ldm(1280), "it is the SDXL refiner, which needs an image to start from"),
         ({f"{UNET}head.modulation": (1, 2, 8)}, "it is a Wan video model"),

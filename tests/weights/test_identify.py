@@ -231,7 +231,7 @@ def test_folders_of_components_and_pipelines(tmp_path: Path) -> None:
     index["unet"] = ["diffusers", "UNet2DConditionModel"]
     (base / "model_index.json").write_text(json.dumps(index))
     (identity,) = identify(base)
-    assert identity.broken == "it has no folder unet"
+    assert identity.broken == "folder unet is missing"
 
 
 def test_a_folder_of_files_tells_each(tmp_path: Path) -> None:
@@ -255,9 +255,10 @@ def test_an_index_stands_for_its_shards(tmp_path: Path) -> None:
     assert (identity.kind, identity.tensor_count) == ("vae", 3)
     (folder / shards[1]).unlink()
     (identity,) = identify(index)
-    assert identity.broken == f"it names 1 of 2 shards that are not there: {shards[1]}"
-    index.write_text("{}")
-    assert "has no weight_map" in identify(index)[0].broken
+    assert identity.broken == f"1 of the 2 shards that it lists are missing: {shards[1]}"
+    for useless in ("{}", '{"weight_map": {}}', '{"weight_map": {"a": 1}}'):
+        index.write_text(useless)
+        assert "has no weight_map" in identify(index)[0].broken
 
 
 def test_cloneofsimo_s_pickled_lists(tmp_path: Path) -> None:

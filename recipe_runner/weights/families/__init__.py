@@ -1,1 +1,1 @@
-"""Model families, told by the names and shapes of tensors."""
+"""Model families, identified by the names and shapes of tensors."""

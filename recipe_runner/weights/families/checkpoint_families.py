@@ -1,4 +1,4 @@
-"""The families of single-file checkpoints, as data: how each is recognised, what it holds, what it needs."""
+"""The families of single-file checkpoints, as data: how each is recognised, and which components it contains."""
 
 from __future__ import annotations
 
@@ -29,10 +29,18 @@ _T5_NOTE = "its tokenizer for T5 cannot be shipped"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family. `components` maps a component with weights to the prefixes its tensors may have, longest first.
+    """A family of single-file checkpoints.
 
-    Recognised by `keys` (any of them; each also without the denoiser's prefix where `bare`), and, for LDM UNets, by
-    `cross_attention`, the width of the text that the UNet reads. `refusal` says why a recognised file is no base here.
+    Attributes:
+        name: the family's name.
+        pipeline: the diffusers pipeline class.
+        config: the configuration that this package ships, if any.
+        components: component to the prefixes that its tensor names can have, longest first.
+        keys: tensors any of which identifies the family.
+        bare: whether the keys also count without the denoiser's prefix.
+        cross_attention: for an LDM UNet, the width of the text features that it reads; it identifies the family.
+        note: what a user should know about the family.
+        refusal: why a file of the family cannot be a base; empty when it can.
     """
 
     name: str
@@ -46,21 +54,26 @@ class Family:
     refusal: str = ""
 
     def recognise(self, shapes: Mapping[str, Shape]) -> str | None:
-        """None: not of this family. Empty: a base of this family. Else why it is of the family and still no base."""
+        """None: not of this family. Empty: a base of this family. Else: why a file of this family cannot be a base."""
         if self.cross_attention:
-            key = next((key for key in _LDM_CROSS if key in shapes), None)
-            if key is None or shapes[key][-1:] != (self.cross_attention,):
-                return None
-            channels = shapes.get(_CONV_IN, (0, _IMAGE_CHANNELS))[1:2]
-            if channels != (_IMAGE_CHANNELS,):
-                return _CHANNELS.get(channels[0] if channels else 0, f"its UNet has {channels} input channels, not 4")
-            return self.refusal
-        if any(key in shapes or (self.bare and key.removeprefix(UNET) in shapes) for key in self.keys):
-            return self.refusal
+            return self._recognise_unet(shapes)
+        for key in self.keys:
+            if key in shapes or (self.bare and key.removeprefix(UNET) in shapes):
+                return self.refusal
         return None
 
+    def _recognise_unet(self, shapes: Mapping[str, Shape]) -> str | None:
+        key = next((key for key in _LDM_CROSS if key in shapes), None)
+        if key is None or shapes[key][-1:] != (self.cross_attention,):
+            return None
+        read = shapes.get(_CONV_IN, (0, _IMAGE_CHANNELS))
+        channels = read[1] if len(read) > 1 else 0
+        if channels == _IMAGE_CHANNELS:
+            return self.refusal
+        return _CHANNELS.get(channels, f"its UNet has {channels} input channels, not 4")
+
     def component_of(self, key: str) -> tuple[str, str]:
-        """The component that a tensor belongs to, and the prefix of its name; two empty strings when to none."""
+        """The component that a tensor belongs to, and the prefix of its name; two empty strings for no component."""
         for component, prefixes in self.components.items():
             for prefix in prefixes:
                 if key.startswith(prefix):
@@ -150,4 +163,4 @@ FAMILIES: tuple[Family, ...] = (
         refusal="it is a HunyuanVideo model",
     ),
 )
-"""In this order: the first that recognises a file has it."""
+"""In this order: the first that recognises a file is its family."""

@@ -1,4 +1,4 @@
-"""The family that modules are of, by the tables of marks and of structures."""
+"""Find the model family of a set of modules, from the tables of signatures and of structures."""
 
 from __future__ import annotations
 
@@ -6,36 +6,45 @@ from dataclasses import dataclass
 
 from recipe_runner.weights.families.denoiser_families import DENOISER_FAMILIES
 from recipe_runner.weights.families.denoiser_structures import STRUCTURES
-from recipe_runner.weights.families.denoisers import DenoiserFamily, Outline
+from recipe_runner.weights.families.denoisers import DenoiserFamily, FamilySignature, Outline
+from recipe_runner.weights.modules import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyFound:
-    """A family, and the sentence on what told it."""
+    """A family, and a sentence that says which module identified it."""
 
     family: DenoiserFamily
     reason: str
 
 
 def family_of(modules: Outline) -> FamilyFound | None:
-    """The first family one of whose marks the modules bear; else the one that their names alone tell."""
+    """The first family with a signature that the modules have; else the first that their names alone identify."""
     for family in DENOISER_FAMILIES:
-        for mark in family.marks:
-            found = modules.find(mark)
+        for signature in family.signatures:
+            found = modules.find(signature)
             if found is not None:
-                name, shape = found
-                shown = "x".join(map(str, shape))
-                blocks = f" in {modules.kin[name].blocks} blocks" if mark.blocks else ""
-                return FamilyFound(family, f"{name}{blocks} is {shown or 'there'}, as in {family.title}")
-    for family_name, mark in STRUCTURES:
-        if found := modules.find(mark):
-            family = family_called(family_name)
-            return FamilyFound(
-                family, f"{found[0]} is named as in {family.title}, in sizes that no published model has"
-            )
+                return FamilyFound(family, _reason(modules, signature, *found, family.title))
+    for family_name, signature in STRUCTURES:
+        found = modules.find(signature)
+        if found is not None:
+            name, family = found[0], family_called(family_name)
+            return FamilyFound(family, f"{name} is named as in {family.title}, but no published model has its sizes")
     return None
+
+
+def _reason(modules: Outline, signature: FamilySignature, name: str, shape: Shape, title: str) -> str:
+    blocks = f" in {modules.groups[name].blocks} blocks" if signature.blocks else ""
+    if not shape:
+        return f"{name}{blocks} exists, as in {title}"
+    return f"{name}{blocks} is {'x'.join(map(str, shape))}, as in {title}"
 
 
 def family_called(name: str) -> DenoiserFamily:
     """The family of that name."""
     return next(family for family in DENOISER_FAMILIES if family.name == name)
+
+
+def family_name(found: FamilyFound | None) -> str | None:
+    """The name of the family that was found; None when none was."""
+    return None if found is None else found.family.name

@@ -1,7 +1,7 @@
-"""Which model family modules belong to, told by their names and shapes: of a denoiser, a LoRA, or a ControlNet.
+"""Identify the model family of modules by their names and shapes, whether of a denoiser, a LoRA or a ControlNet.
 
-A family is a small table of marks (`denoiser_families`). Names are compared in one spelling, underscores for dots and
-`#` for numbers, so that the same marks serve weights files, diffusers' LoRAs and Kohya's.
+A family is a small table of signatures (`denoiser_families`). Names are compared in one spelling, with underscores for
+dots and `#` for numbers, so that the same signatures match weights files, diffusers' LoRAs and Kohya's.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _MATRIX = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """One thing that tells a family: a module whose name contains `pattern`, of one of the given input `widths`.
+class FamilySignature:
+    """What identifies a family: a module whose name contains `pattern`, with one of the given input `widths`.
 
     Attributes:
-        pattern: of the module's name in the common spelling, searched for.
-        widths: its input width (second dimension of its weight) must be one of these; empty: any.
-        blocks: how many blocks the list that its first number counts has, from and to; None: any.
+        pattern: regular expression that is searched in the module's name, in the common spelling.
+        widths: allowed input widths (second dimension of the weight); empty: any.
+        blocks: least and greatest number of blocks in the list that the name's first number indexes; None: any.
         ratio: outputs divided by inputs; 0: any.
         without: no module's name may contain this.
-        needs: some other module's name must contain this.
+        needs: another module's name must contain this.
     """
 
     pattern: str
@@ -36,60 +36,74 @@ class Mark:
     without: str = ""
     needs: str = ""
 
+    def fits_shape(self, shape: Shape) -> bool:
+        """Whether a weight of this shape has the width and the ratio."""
+        if not self.widths and not self.ratio:
+            return True
+        if len(shape) < _MATRIX:
+            return False
+        if self.widths and shape[1] not in self.widths:
+            return False
+        return not self.ratio or (shape[1] > 0 and shape[0] / shape[1] == self.ratio)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiserFamily:
-    """One family: its name in reports, its name for people, what denoises in it, and its marks, any of which tells."""
+    """A family: its name in output, its title for people, the component that denoises, and its signatures.
+
+    Any one of the signatures identifies the family.
+    """
 
     name: str
     title: str
     component: str
-    marks: tuple[Mark, ...]
+    signatures: tuple[FamilySignature, ...]
 
 
 @dataclass(slots=True)
-class _Kin:
-    """All modules whose names differ in numbers alone: the shapes that they have, and how many the first list has."""
+class ModuleGroup:
+    """The modules whose names differ only in numbers: their shapes, and the length of the list of blocks."""
 
     shapes: dict[Shape, None] = field(default_factory=dict)
     blocks: int = 0
 
+    def has_blocks(self, limits: tuple[int, int] | None) -> bool:
+        """Whether the number of blocks is within the limits; None allows any."""
+        return limits is None or limits[0] <= self.blocks <= limits[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Modules in short: the common spelling of their names, each with its shapes and count of blocks."""
+    """Modules in groups, by the common spelling of their names."""
 
-    kin: Mapping[str, _Kin]
+    groups: Mapping[str, ModuleGroup]
 
-    def find(self, mark: Mark) -> tuple[str, Shape] | None:
-        """The first name that bears the mark, with the shape that does; None when none does."""
-        if mark.without and any(re.search(mark.without, name) for name in self.kin):
+    def find(self, signature: FamilySignature) -> tuple[str, Shape] | None:
+        """The first name that matches the signature, with the shape that does; None when none does."""
+        if signature.without and self._has(signature.without):
             return None
-        if mark.needs and not any(re.search(mark.needs, name) for name in self.kin):
+        if signature.needs and not self._has(signature.needs):
             return None
-        for name, kin in self.kin.items():
-            counted = mark.blocks is None or mark.blocks[0] <= kin.blocks <= mark.blocks[1]
-            if counted and re.search(mark.pattern, name):
-                for shape in kin.shapes:
-                    if _bears(shape, mark):
-                        return name, shape
+        for name, group in self.groups.items():
+            if not group.has_blocks(signature.blocks) or not re.search(signature.pattern, name):
+                continue
+            for shape in group.shapes:
+                if signature.fits_shape(shape):
+                    return name, shape
         return None
 
-
-def _bears(shape: Shape, mark: Mark) -> bool:
-    if mark.widths and (len(shape) < _MATRIX or shape[1] not in mark.widths):
-        return False
-    return not mark.ratio or (len(shape) >= _MATRIX and shape[1] > 0 and shape[0] / shape[1] == mark.ratio)
+    def _has(self, pattern: str) -> bool:
+        return any(re.search(pattern, name) for name in self.groups)
 
 
 def outline(modules: Iterable[tuple[str, Shape]]) -> Outline:
-    """The outline of modules, given as name and weight shape; names may have dots or underscores."""
-    kin: dict[str, _Kin] = {}
+    """Group modules, given as name and weight shape; names can have dots or underscores."""
+    groups: dict[str, ModuleGroup] = {}
     for name, shape in modules:
         spelling = _NUMBER.sub("#", name).replace(".", "_")
-        found = kin.setdefault(spelling, _Kin())
-        found.shapes[shape] = None
-        if "#" in spelling:
-            number = _NUMBER.search(name)
-            found.blocks = max(found.blocks, int(number[0]) + 1 if number else 0)
-    return Outline(kin)
+        group = groups.setdefault(spelling, ModuleGroup())
+        group.shapes[shape] = None
+        number = _NUMBER.search(name) if "#" in spelling else None
+        if number is not None:
+            group.blocks = max(group.blocks, int(number[0]) + 1)
+    return Outline(groups)

@@ -1,1 +1,1 @@
-"""File formats: what a file holds, from its header."""
+"""Formats of weights files, and what a file contains according to its header."""

@@ -1,1 +1,1 @@
-"""What a weights file or folder is, told from headers and configurations alone."""
+"""Identify a weights file or folder from headers and configurations alone."""

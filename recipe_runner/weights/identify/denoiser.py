@@ -1,11 +1,13 @@
-"""UNets and transformers: alone, or as the heart of a whole single-file checkpoint."""
+"""Identify UNets and transformers: alone, or in a single-file checkpoint."""
 
 from __future__ import annotations
 
 import re
 
 from recipe_runner.canonical import Json
-from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint
+from recipe_runner.pipelines.family import FLUX1
+from recipe_runner.weights.checkpoint.checkpoint import Checkpoint, identify_checkpoint
+from recipe_runner.weights.families.denoiser_family import family_name
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Match, NotMine, Verdict
 
@@ -27,11 +29,18 @@ _DIFFUSERS = (
     r"^(?:single_)?transformer_blocks\.|\.attn\d?\.to_q\.|\.attention\.to_q\.|attention\.to_query|^(?:down|up)_blocks\."
 )
 _CHANNELS = {9: "inpainting", 8: "instruct-pix2pix", 5: "depth", 7: "upscaler"}
+_FLUX_CHANNELS = {384: "fill", 128: "control"}
+_VARIETIES = (
+    ("lcm", r"time_embedding\.cond_proj\.weight$|time_embed_cond"),
+    ("motion", r"motion_modules\."),
+    ("vace", r"(?:^|\.)vace_blocks\."),
+    ("image to video", r"blocks\.0\.(?:cross_attn\.k_img|attn2\.add_k_proj)\."),
+)
 _UNET_CHANNELS = r"(?:^|\.)(?:input_blocks\.0\.0|conv_in)\.weight$"
 
 
 def look_checkpoint(evidence: Evidence) -> Verdict:
-    """Whether the file is a single-file checkpoint: what denoises, and a VAE or text encoders with it."""
+    """Whether the file is a single-file checkpoint: a denoiser with a VAE or text encoders."""
     parts = _parts(evidence)
     if evidence.prefix == "" and not parts:
         return NotMine("no tensor has the prefix of a checkpoint's part (model.diffusion_model, first_stage_model, …)")
@@ -39,85 +48,108 @@ def look_checkpoint(evidence: Evidence) -> Verdict:
     if isinstance(inside, NotMine):
         return inside
     if not parts:
-        return NotMine(f"it holds a {inside.kind} and neither a VAE nor a text encoder")
-    checkpoint = identify_checkpoint(evidence.shapes)
+        return NotMine(f"it contains a {inside.kind}, but neither a VAE nor a text encoder")
+    own = sum(name.startswith(evidence.prefix) for name in evidence.shapes)
     notes = list(inside.notes)
-    details: dict[str, Json] = {**inside.details, "components": {inside.kind: _own(evidence), **parts}}
+    details: dict[str, Json] = {**inside.details, "components": {inside.kind: own, **parts}}
+    checkpoint = identify_checkpoint(evidence.shapes)
     if not isinstance(checkpoint, str):
-        if checkpoint.missing:
-            notes.append(f"it lacks {', '.join(checkpoint.missing)}")
-        if checkpoint.ema:
-            notes.append(f"{len(checkpoint.ema)} tensors are averaged copies (EMA)")
-        if checkpoint.foreign:
-            notes.append(f"{len(checkpoint.foreign)} tensors belong to no part, such as {checkpoint.foreign[0]}")
+        notes += _notes(checkpoint)
         if checkpoint.scheduler:
             details["scheduler"] = dict(checkpoint.scheduler)
     elif inside.family in ("sd1", "sd2", "sdxl", "sdxl-refiner"):
         notes.append(checkpoint)
     return Match(
         kind="checkpoint",
-        layout="ldm" if inside.kind == "unet" else "comfyui" if evidence.prefix else "original",
+        layout=_checkpoint_layout(evidence, inside.kind),
         family=inside.family,
         variety=inside.variety,
         details=details,
         notes=tuple(notes),
-        reason=f"it holds a {inside.kind}, {', '.join(parts)}; {inside.reason}",
+        reason=f"it contains a {inside.kind}, {', '.join(parts)}; {inside.reason}",
     )
 
 
+def _notes(checkpoint: Checkpoint) -> list[str]:
+    notes = []
+    if checkpoint.missing:
+        notes.append(f"it lacks {', '.join(checkpoint.missing)}")
+    if checkpoint.ema:
+        notes.append(f"{len(checkpoint.ema)} tensors are averaged copies (EMA)")
+    if checkpoint.foreign:
+        notes.append(f"{len(checkpoint.foreign)} tensors belong to no component, such as {checkpoint.foreign[0]}")
+    return notes
+
+
+def _checkpoint_layout(evidence: Evidence, kind: str) -> str:
+    if kind == "unet":
+        return "ldm"
+    return "comfyui" if evidence.prefix else "original"
+
+
 def _parts(evidence: Evidence) -> dict[str, int]:
-    """How many tensors each part beside the denoiser has."""
-    return {name: count for name, pattern in _PARTS if evidence.find(pattern) and (count := evidence.count(pattern))}
-
-
-def _own(evidence: Evidence) -> int:
-    return sum(name.startswith(evidence.prefix) for name in evidence.shapes)
+    """The number of tensors of each component beside the denoiser."""
+    counts: dict[str, int] = {}
+    for name, pattern in _PARTS:
+        if evidence.find(pattern):
+            counts[name] = evidence.count(pattern)
+    return counts
 
 
 def look_unet(evidence: Evidence) -> Verdict:
-    """Whether the file is a UNet alone."""
+    """Whether the file contains only a UNet."""
     return _alone(evidence, "unet")
 
 
 def look_transformer(evidence: Evidence) -> Verdict:
-    """Whether the file is a diffusion transformer alone."""
+    """Whether the file contains only a diffusion transformer."""
     return _alone(evidence, "transformer")
 
 
 def _alone(evidence: Evidence, kind: str) -> Verdict:
     found = _denoiser(evidence)
-    if isinstance(found, Match) and found.kind != kind:
-        return NotMine(f"what denoises in it is a {found.kind}")
+    if isinstance(found, NotMine):
+        return found
+    if found.kind != kind:
+        return NotMine(f"its denoiser is a {found.kind}")
     parts = _parts(evidence)
-    if isinstance(found, Match) and parts:
-        return NotMine(f"it holds {', '.join(parts)} beside a {found.kind}")
+    if parts:
+        return NotMine(f"it contains {', '.join(parts)} beside a {found.kind}")
     return found
 
 
 def _denoiser(evidence: Evidence) -> Match | NotMine:
-    if reason := _other(evidence):
-        return NotMine(reason)
-    unet, family = _unet(evidence), evidence.family
+    other = _other(evidence)
+    if other:
+        return NotMine(other)
+    unet = _unet(evidence)
+    if evidence.family is None:
+        return _of_no_family(evidence, unet)
+    family, reason = evidence.family.family, evidence.family.reason
     if unet is not None:
-        told = family.reason if family is not None else f"it has a UNet's blocks ({unet}), of no family known here"
-        return _match(evidence, "unet", told)
-    if family is None:
-        first = evidence.find(_TRANSFORMER)
-        if first is None or evidence.find(_PROJECTION) is None:
-            return NotMine("its names and shapes are of no denoiser known here")
-        return _match(evidence, "transformer", f"it has a transformer's blocks ({first}), of no family known here")
-    blockless = family.family.component == "unet" and family.family.name != "cascade"
-    if blockless or len(evidence.shapes) < _FEWEST_TENSORS:
-        lacks = "it has no UNet's blocks" if blockless else f"it holds {len(evidence.shapes)} tensors alone"
-        return NotMine(f"{family.reason}, but {lacks}")
-    return _match(evidence, family.family.component, family.reason)
+        return _match(evidence, "unet", reason)
+    if family.component == "unet" and family.name != "cascade":
+        return NotMine(f"{reason}, but it has no UNet blocks")
+    if len(evidence.shapes) < _FEWEST_TENSORS:
+        return NotMine(f"{reason}, but it contains only {len(evidence.shapes)} tensors")
+    return _match(evidence, family.component, reason)
+
+
+def _of_no_family(evidence: Evidence, unet: str | None) -> Match | NotMine:
+    """A denoiser whose family is unknown, from the names of its blocks."""
+    if unet is not None:
+        return _match(evidence, "unet", f"it has UNet blocks ({unet}) of an unknown family")
+    first = evidence.find(_TRANSFORMER)
+    if first is None or evidence.find(_PROJECTION) is None:
+        return NotMine("its names and shapes match no known denoiser")
+    return _match(evidence, "transformer", f"it has transformer blocks ({first}) of an unknown family")
 
 
 def _match(evidence: Evidence, kind: str, reason: str) -> Match:
     return Match(
         kind=kind,
         layout=_layout(evidence, kind),
-        family=None if evidence.family is None else evidence.family.family.name,
+        family=family_name(evidence.family),
         variety=_variety(evidence, kind),
         details=_details(evidence),
         reason=reason,
@@ -125,18 +157,17 @@ def _match(evidence: Evidence, kind: str, reason: str) -> Match:
 
 
 def _other(evidence: Evidence) -> str:
-    """Why the file is of something else beside a model; empty when nothing speaks for that."""
+    """Why the file is something other than a model; empty when nothing suggests that."""
     if evidence.factor is not None:
-        return f"{evidence.factor} is a factor of a LoRA, not a weight"
+        return f"{evidence.factor} is a LoRA factor, not a full weight"
     steering = evidence.find(
         r"^(?:control_model\.|controlnet_|control_layers\.|control_blocks\.|zero_convs\.|lora_controlnet|adapter\.body\.)"
     )
     if steering is not None:
-        return f"{steering} is of a network that steers a model, not of a model"
-    prefix = re.escape(evidence.prefix)
+        return f"{steering} belongs to a network that steers a model, not to a model"
     unet = _unet(evidence)
-    if unet is not None and not _whole_unet(evidence, prefix):
-        return f"{unet} is of a UNet's blocks, and its time embedding and last convolution are missing"
+    if unet is not None and not _whole_unet(evidence, re.escape(evidence.prefix)):
+        return f"{unet} belongs to UNet blocks, but the time embedding or the last convolution is missing"
     return ""
 
 
@@ -163,38 +194,30 @@ def _layout(evidence: Evidence, kind: str) -> str:
 
 def _variety(evidence: Evidence, kind: str) -> str:
     parts = []
-    channels = evidence.shape(_UNET_CHANNELS)[1:2] if kind == "unet" else ()
-    if channels and channels[0] in _CHANNELS:
-        parts.append(_CHANNELS[channels[0]])
-    if evidence.find(r"time_embedding\.cond_proj\.weight$|time_embed_cond"):
-        parts.append("lcm")
-    if evidence.find(r"motion_modules\."):
-        parts.append("motion")
-    if evidence.find(r"(?:^|\.)vace_blocks\."):
-        parts.append("vace")
-    if evidence.find(r"blocks\.0\.(?:cross_attn\.k_img|attn2\.add_k_proj)\."):
-        parts.append("image to video")
-    if evidence.family is not None and evidence.family.family.name == "flux1":
+    if kind == "unet":
+        parts.append(_CHANNELS.get(evidence.channels(_UNET_CHANNELS), ""))
+    parts += [name for name, pattern in _VARIETIES if evidence.find(pattern)]
+    if family_name(evidence.family) == FLUX1.name:
         parts += _flux(evidence)
-    if evidence.quantisation:
-        parts.append(evidence.quantisation)
-    return ", ".join(parts)
+    parts.append(evidence.quantisation)
+    return ", ".join(filter(None, parts))
 
 
 def _flux(evidence: Evidence) -> list[str]:
-    """What FLUX.1's input says: Fill reads a picture and mask beside the latents, Control another picture."""
-    entry = evidence.shape(r"(?:^|\.)(?:x_embedder|img_in)\.weight$")[1:2]
-    found = [{384: "fill", 128: "control"}[entry[0]]] if entry and entry[0] in (384, 128) else []
-    whole = entry and evidence.find(r"(?:^|\.)(?:time_in\.in_layer|time_text_embed\.timestep_embedder)\b")
+    """The varieties of FLUX.1: Fill also reads an image and a mask, Control another image, schnell no guidance."""
+    channels = evidence.channels(r"(?:^|\.)(?:x_embedder|img_in)\.weight$")
+    if not channels:
+        return []
+    found = [_FLUX_CHANNELS[channels]] if channels in _FLUX_CHANNELS else []
+    whole = evidence.find(r"(?:^|\.)(?:time_in\.in_layer|time_text_embed\.timestep_embedder)\b")
     if whole and not evidence.find(r"(?:^|\.)(?:guidance_in\.|time_text_embed\.guidance_embedder\.)"):
         found.append("schnell (no guidance)")
     return found
 
 
 def _details(evidence: Evidence) -> dict[str, Json]:
-    details: dict[str, Json] = {}
-    if channels := evidence.shape(_UNET_CHANNELS)[1:2]:
-        details["in_channels"] = channels[0]
-    if width := evidence.shape(r"attn2\.to_k\.weight$")[1:2]:
-        details["cross_attention_dim"] = width[0]
-    return details
+    details: dict[str, Json] = {
+        "in_channels": evidence.channels(_UNET_CHANNELS),
+        "cross_attention_dim": evidence.channels(r"attn2\.to_k\.weight$"),
+    }
+    return {name: value for name, value in details.items() if value}

@@ -1,19 +1,18 @@
-"""Textual inversions, judged by the module that places them."""
+"""Identify textual inversions, with the code that also loads them."""
 
 from __future__ import annotations
 
 import re
 
 from recipe_runner.canonical import Json
-from recipe_runner.pipelines.family import FLUX1, SD3, SDXL
+from recipe_runner.pipelines.family import FLUX1, SD1, SD2, SD3, SDXL
 from recipe_runner.weights.embedding import T5, Embedding, identify_embedding
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Broken, Match, NotMine, Verdict
-from recipe_runner.weights.modules import Shape
 
 _LAYOUTS = {"A1111": "a1111", "bare tensor": "bare"}
 _PER_ENCODER = "kohya"
-_FAMILIES = {768: "sd1", 1024: "sd2"}
+_FAMILIES = {model.text_width: model.name for model in (SD1, SD2)}
 _MOST_TENSORS = 32
 _NAMED = re.compile(r"<[^>\n]+>")
 _SIGNS = r"^emb_params$|^string_to_param(?:\.|$)|^<[^>\n]+>$"
@@ -23,21 +22,22 @@ def look(evidence: Evidence) -> Verdict:
     """Whether the file is a textual inversion."""
     contents = evidence.contents
     if len(evidence.shapes) > _MOST_TENSORS:
-        return NotMine(f"it holds {len(evidence.shapes)} tensors, and an embedding is one token's vectors")
+        return NotMine(f"it contains {len(evidence.shapes)} tensors, too many for the vectors of one token")
     name = contents.values.get("name")
-    found = identify_embedding(evidence.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None)
-    if isinstance(found, str):
-        if all(_NAMED.fullmatch(key) for key in evidence.shapes):
-            return _several(evidence)
-        marked = evidence.find(_SIGNS)
-        if marked is not None and len(evidence.shapes) == 1:
-            return Broken("textual_inversion", found)
-        return NotMine(found)
-    return _match(evidence, found)
+    if not isinstance(name, str):
+        name = None
+    found = identify_embedding(evidence.shapes, dtypes=contents.dtypes, name=name)
+    if not isinstance(found, str):
+        return _match(evidence, found)
+    if all(_NAMED.fullmatch(key) for key in evidence.shapes):
+        return _several(evidence)
+    if len(evidence.shapes) == 1 and evidence.find(_SIGNS) is not None:
+        return Broken("textual_inversion", found)
+    return NotMine(found)
 
 
 def _several(evidence: Evidence) -> Match:
-    """A file of several tokens in brackets, of which a recipe names one at a time."""
+    """A file of several tokens in angle brackets. A recipe chooses one of them."""
     widths = list(dict.fromkeys(shape[-1] for shape in evidence.shapes.values() if shape))
     details: dict[str, Json] = {"tokens": list[Json](evidence.shapes), "widths": list[Json](widths)}
     return Match(
@@ -50,26 +50,21 @@ def _several(evidence: Evidence) -> Match:
 
 
 def _match(evidence: Evidence, found: Embedding) -> Match:
-    family: str | None
     widths = [vectors.width for vectors in found.vectors]
-    counts = [vectors.count for vectors in found.vectors]
-    if len(found.vectors) > 1:
-        layout = _PER_ENCODER
-        third = any(vectors.component == T5 for vectors in found.vectors)
-        if not third:
-            family = SDXL.name
-        elif len(found.vectors) > 2:  # noqa: PLR2004 - two CLIP encoders and T5
-            family = SD3.name
-        else:
-            family = FLUX1.name
-    else:
-        layout = _LAYOUTS.get(found.layout, "diffusers")
-        family = _FAMILIES.get(widths[0])
-    details: dict[str, Json] = {"token": found.token, "vectors": max(counts), "widths": list[Json](widths)}
+    details: dict[str, Json] = {
+        "token": found.token,
+        "vectors": max(vectors.count for vectors in found.vectors),
+        "widths": list[Json](widths),
+    }
     for key in ("step", "sd_checkpoint_name"):
-        if (value := evidence.contents.values.get(key)) is not None:
+        value = evidence.contents.values.get(key)
+        if value is not None:
             details[key] = value
-    shapes = ", ".join(_written(vectors.shape) for vectors in found.vectors)
+    if len(found.vectors) > 1:
+        layout, family = _PER_ENCODER, _family_of_encoders(found)
+    else:
+        layout, family = _LAYOUTS.get(found.layout, "diffusers"), _FAMILIES.get(widths[0])
+    shapes = ", ".join("x".join(map(str, vectors.shape)) for vectors in found.vectors)
     return Match(
         kind="textual_inversion",
         layout=layout,
@@ -79,5 +74,9 @@ def _match(evidence: Evidence, found: Embedding) -> Match:
     )
 
 
-def _written(shape: Shape) -> str:
-    return "x".join(map(str, shape))
+def _family_of_encoders(found: Embedding) -> str:
+    """The family of a file with vectors for several text encoders."""
+    if not any(vectors.component == T5 for vectors in found.vectors):
+        return SDXL.name
+    has_two_clip = len(found.vectors) > 2  # noqa: PLR2004
+    return SD3.name if has_two_clip else FLUX1.name

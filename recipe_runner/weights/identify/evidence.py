@@ -1,4 +1,4 @@
-"""What the kinds look at: the tensors of a file or component, and the few questions that all ask of them."""
+"""The tensors of a file or component, with the queries that all kinds use to identify it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ from typing import Any
 
 from recipe_runner.weights.families.denoiser_family import FamilyFound, family_of
 from recipe_runner.weights.families.denoisers import outline
-from recipe_runner.weights.files.contents import Contents
+from recipe_runner.weights.files.contents import Contents, unwrapped
 from recipe_runner.weights.modules import Shape
 
 DENOISER_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")
-"""What single files put before the names of what denoises in them."""
+"""Prefixes of the denoiser's tensors in single files."""
 _DIGITS = re.compile(r"\d+")
 _FACTORS = (
     r"[._]lora[._](?:down|up|mid|A|B)\b|_lora\.(?:down|up)|\.lora_linear_layer\.|"
     r"^lora_(?:unet|te\d?|transformer)_|^lycoris_|\.processor\.(?:qkv|proj)_lora\d\.(?:down|up)\.weight$"
 )
-_QUANTISED = re.compile(
+_QUANTISATIONS = (
+    (r"quant_state\.bitsandbytes__nf4$", "bitsandbytes nf4"),
+    (r"quant_state\.bitsandbytes__fp4$", "bitsandbytes fp4"),
+    (r"\.SCB$", "bitsandbytes int8"),
+    (r"\.wscales$|\.smooth_factor$", "svdquant (nunchaku)"),
+    (r"\.comfy_quant$", "comfy quantisation"),
+    (r"^scaled_fp8$|\.scale_weight$|\.weight_scale$", "scaled fp8"),
+    (r"\.qweight$", "gptq or awq"),
+)
+_QUANTISED = (
     r"\.(?:absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.\w+|SCB|qweight|qzeros|scales|wscales|wzeros|"
     r"scale_weight|scale_input|weight_scale|input_scale|smooth_factor(?:_orig)?|comfy_quant)$|^scaled_fp8$"
 )
@@ -28,7 +37,7 @@ _QUANTISED = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The tensors to judge. `config` is the component's config.json where there is one; `name` the file's name."""
+    """The tensors to identify. `config` is the component's config.json, if there is one; `name` is the file name."""
 
     contents: Contents
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -36,45 +45,57 @@ class Evidence:
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
-        """Tensor name to shape; a training wrapper around all names is taken off."""
+        """Tensor name to shape, without a prefix that a training framework put before all names."""
         shapes = self.contents.shapes
         for wrapper in ("state_dict.", "params_ema.", "params.", "module.", "model_state_dict.", "weights."):
-            if shapes and sum(name.startswith(wrapper) for name in shapes) > len(shapes) * 0.9:
-                shapes = {name.removeprefix(wrapper): s for name, s in shapes.items() if name.startswith(wrapper)}
+            inner = unwrapped(shapes, wrapper)
+            if len(inner) > len(shapes) * 0.9:
+                shapes = inner
         return shapes
 
     @cached_property
     def text(self) -> str:
-        """All names, one a line, for searching them at once."""
+        """All names, one per line, to search them at once."""
         return "\n".join(self.shapes)
 
     @cached_property
     def _examples(self) -> str:
-        """Of names that differ in numbers alone the least and the greatest: a twentieth of the text tells as much."""
-        least: dict[str, tuple[int, str]] = {}
-        greatest: dict[str, tuple[int, str]] = {}
+        """The names to search, one per line: of names that differ only in numbers the first and the last.
+
+        They are a twentieth of all names and match the same patterns.
+        """
+        first: dict[str, tuple[int, str]] = {}
+        last: dict[str, tuple[int, str]] = {}
         for name in self.shapes:
-            kin, place = _DIGITS.sub("#", name), (len(name), name)
-            least[kin] = min(least.get(kin, place), place)
-            greatest[kin] = max(greatest.get(kin, place), place)
-        return "\n".join(dict.fromkeys(name for kin in least for name in (least[kin][1], greatest[kin][1])))
+            spelling, key = _DIGITS.sub("#", name), (len(name), name)
+            first[spelling] = min(first.get(spelling, key), key)
+            last[spelling] = max(last.get(spelling, key), key)
+        names: dict[str, None] = {}
+        for spelling, (_, name) in first.items():
+            names[name] = None
+            names[last[spelling][1]] = None
+        return "\n".join(names)
 
     def find(self, pattern: str) -> str | None:
-        """A name that contains a match of `pattern`; `^` and `$` are the ends of a name.
+        """A name that contains a match of `pattern`; `^` and `$` match the ends of a name.
 
-        Of names that differ in numbers alone only the one with the least and the one with the greatest are looked at.
+        Of names that differ only in numbers, only the first and the last are searched.
         """
         match = re.search(pattern, self._examples, re.MULTILINE)
         if match is None:
             return None
         start = self._examples.rfind("\n", 0, match.start()) + 1
-        end = self._examples.find("\n", match.start())
-        return self._examples[start : end if end >= 0 else None]
+        return self._examples[start:].partition("\n")[0]
 
     def shape(self, pattern: str) -> Shape:
-        """The shape of the first tensor that `find` finds; empty when there is none."""
+        """The shape of the tensor that `find` finds; empty when there is none."""
         name = self.find(pattern)
         return self.shapes[name] if name is not None else ()
+
+    def channels(self, pattern: str) -> int:
+        """The second dimension of the tensor that `find` finds, its input channels; 0 when there is none."""
+        shape = self.shape(pattern)
+        return shape[1] if len(shape) > 1 else 0
 
     def count(self, pattern: str) -> int:
         """How many names contain a match of `pattern`."""
@@ -82,17 +103,20 @@ class Evidence:
 
     @cached_property
     def factor(self) -> str | None:
-        """A tensor with the name of a LoRA's factor, or None."""
+        """A tensor with the name of a LoRA factor, or None."""
         return self.find(_FACTORS)
 
     @cached_property
     def prefix(self) -> str:
-        """What stands before the names of the denoiser in this file; empty when it stands alone or is none."""
-        return next((prefix for prefix in DENOISER_PREFIXES if f"\n{prefix}" in f"\n{self.text}"), "")
+        """The prefix of the denoiser's tensors in this file; empty when there is none."""
+        for prefix in DENOISER_PREFIXES:
+            if f"\n{prefix}" in f"\n{self.text}":
+                return prefix
+        return ""
 
     @cached_property
     def family(self) -> FamilyFound | None:
-        """The family that the names and shapes of whole weights show; None where they show none."""
+        """The family that the names and shapes of full weights identify, or None."""
         return family_of(outline(self._denoiser_modules()))
 
     def _denoiser_modules(self) -> Iterator[tuple[str, Shape]]:
@@ -102,24 +126,22 @@ class Evidence:
 
     @cached_property
     def quantisation(self) -> str:
-        """How the weights are quantised, in a word; empty when they are not known to be."""
-        dtypes = self.contents.dtypes.values()
-        for pattern, name in (
-            (r"quant_state\.bitsandbytes__nf4$", "bitsandbytes nf4"),
-            (r"quant_state\.bitsandbytes__fp4$", "bitsandbytes fp4"),
-            (r"\.SCB$", "bitsandbytes int8"),
-            (r"\.wscales$|\.smooth_factor$", "svdquant (nunchaku)"),
-            (r"\.comfy_quant$", "comfy quantisation"),
-            (r"^scaled_fp8$|\.scale_weight$|\.weight_scale$", "scaled fp8"),
-            (r"\.qweight$", "gptq or awq"),
-        ):
+        """How the weights are quantised; empty when they are not, or when it is unknown."""
+        for pattern, name in _QUANTISATIONS:
             if self.find(pattern):
                 return name
         if self.contents.format == "gguf":
-            kinds = [kind for kind in self.contents.dtype_counts() if kind not in ("F32", "F16", "BF16")]
-            return f"gguf {kinds[0]}" if kinds else ""
+            return self._gguf_quantisation()
+        dtypes = set(self.contents.dtypes.values())
         if any(dtype.startswith("F8") for dtype in dtypes):
             return "fp8"
-        if any(dtype in ("F4", "I8", "U8") for dtype in dtypes) and self.find(_QUANTISED.pattern):
+        if dtypes & {"F4", "I8", "U8"} and self.find(_QUANTISED):
             return "quantised"
+        return ""
+
+    def _gguf_quantisation(self) -> str:
+        """The most frequent quantised type of a GGUF file."""
+        for dtype in self.contents.dtype_counts():
+            if dtype not in ("F32", "F16", "BF16"):
+                return f"gguf {dtype}"
         return ""

@@ -1,4 +1,4 @@
-"""IP-Adapters, judged by the module that fits them; InstantX's for Flux, which is not applied, is named too."""
+"""Identify IP-Adapters, with the code that also loads them. InstantX's for Flux is identified but not supported."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ _MOST_SHOWN = 3
 def look(evidence: Evidence) -> Verdict:
     """Whether the file is an IP-Adapter."""
     if evidence.find(r"^(?:image_proj|ip_adapter|ip_adapter_proj_model)\.|ip_adapter_double_stream_") is None:
-        return NotMine("no tensor is an image projection's or an IP-Adapter's (image_proj.…, ip_adapter.…)")
+        return NotMine("no tensor belongs to an image projection or an IP-Adapter (image_proj.…, ip_adapter.…)")
     found = identify_ip_adapter(evidence.shapes)
     if found == OF_INSTANTX:
         return Match(kind="ip_adapter", layout="instantx", family=FLUX1.name, reason=found)
     if isinstance(found, str):
         return Broken("ip_adapter", found)
     if found.faults:
-        more = f" and {len(found.faults) - _MOST_SHOWN} more" if len(found.faults) > _MOST_SHOWN else ""
-        return Broken("ip_adapter", f"{found.name}: {'; '.join(found.faults[:_MOST_SHOWN])}{more}")
+        faults = "; ".join(found.faults[:_MOST_SHOWN])
+        if len(found.faults) > _MOST_SHOWN:
+            faults += f" and {len(found.faults) - _MOST_SHOWN} more"
+        return Broken("ip_adapter", f"{found.name}: {faults}")
     return _match(evidence, found)
 
 
@@ -43,7 +45,7 @@ def _match(evidence: Evidence, found: IpAdapterLayout) -> Match:
         details["bundled_lora_modules"] = len(found.lora)
     notes = []
     if found.variant == "plus" and "face" in evidence.name.lower():
-        notes.append("its name says Plus Face, which has the shapes of Plus")
+        notes.append("its name suggests Plus Face, which has the same shapes as Plus")
     return Match(
         kind="ip_adapter",
         layout=found.naming,

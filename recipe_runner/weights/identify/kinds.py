@@ -1,14 +1,13 @@
-"""The kinds of weights files: one small module each, asked in this order.
+"""The kinds of weights files, in the order in which they are tried.
 
-All are asked; the first match is what the file is, and every reason is kept.
+Every kind is tried; the first match decides, and the reasons of all are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from recipe_runner.weights.identify import control as steering
-from recipe_runner.weights.identify import denoiser, embedding, encoders, ip_adapter, lora, upscaler, vae
+from recipe_runner.weights.identify import control, denoiser, embedding, encoders, ip_adapter, lora, upscaler, vae
 from recipe_runner.weights.identify.evidence import Evidence
 from recipe_runner.weights.identify.verdict import Verdict
 
@@ -17,11 +16,11 @@ Look = Callable[[Evidence], Verdict]
 KINDS: Mapping[str, Look] = {
     "textual_inversion": embedding.look,
     "ip_adapter": ip_adapter.look,
-    "hypernetwork": steering.look_hypernetwork,
-    "controlnet": steering.look_controlnet,
-    "t2i_adapter": steering.look_t2i_adapter,
+    "hypernetwork": control.look_hypernetwork,
+    "controlnet": control.look_controlnet,
+    "t2i_adapter": control.look_t2i_adapter,
     "lora": lora.look,
-    "motion_adapter": steering.look_motion,
+    "motion_adapter": control.look_motion,
     "checkpoint": denoiser.look_checkpoint,
     "unet": denoiser.look_unet,
     "transformer": denoiser.look_transformer,

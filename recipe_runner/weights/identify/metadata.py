@@ -1,6 +1,6 @@
-"""What a trainer wrote into a file: `ss_*` of Kohya's scripts, `modelspec.*`, and the trigger words in them.
+"""The metadata that a trainer wrote into a file: Kohya's `ss_*`, `modelspec.*`, and the trigger words in them.
 
-It is shown and never believed: what a file is, its shapes tell.
+Metadata is only shown. It never decides what a file is, because it can be wrong.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _PHRASES = ("modelspec.trigger_phrase", "trigger_phrase", "trigger_word", "ss_tr
 
 
 def shown(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata, values of more than 500 characters (thumbnails, buckets, tag lists) cut short."""
+    """The metadata, with values of more than 500 characters (thumbnails, buckets, tag lists) cut short."""
     return {key: cut(value) for key, value in metadata.items()}
 
 
 def cut(text: str) -> str:
-    """Text of at most 500 characters and what was left out."""
+    """The first 500 characters of a text, and the length of a longer one."""
     if len(text) <= LONGEST_VALUE:
         return text
     return f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
 
 
 def trigger_words(metadata: Mapping[str, str]) -> list[str]:
-    """Words that the file was trained to answer to: stated phrases, then the data set's concepts and frequent tags."""
+    """Words that the file was trained on: stated phrases, then the concepts and frequent tags of the data set."""
     words: dict[str, None] = {}
     for key in _PHRASES:
         for word in metadata.get(key, "").split(","):
@@ -44,18 +44,20 @@ def trigger_words(metadata: Mapping[str, str]) -> list[str]:
 
 
 def _tags(metadata: Mapping[str, str]) -> list[str]:
-    """The most frequent captions' tags."""
+    """The most frequent tags of the captions."""
     counts: dict[str, int] = {}
     for tags in _tree(metadata, "ss_tag_frequency").values():
-        if isinstance(tags, dict):
-            for tag, count in tags.items():
-                if isinstance(count, int):
-                    counts[tag.strip()] = counts.get(tag.strip(), 0) + count
-    return sorted((tag for tag in counts if tag), key=lambda tag: -counts[tag])[:_MOST_WORDS]
+        if not isinstance(tags, dict):
+            continue
+        for tag, count in tags.items():
+            word = tag.strip()
+            if word and isinstance(count, int):
+                counts[word] = counts.get(word, 0) + count
+    return sorted(counts, key=lambda word: -counts[word])[:_MOST_WORDS]
 
 
 def _concepts(metadata: Mapping[str, str]) -> Iterator[str]:
-    """Names of the data set's folders without their repeats: Kohya's caption where a picture has none."""
+    """Names of the data set's folders without their repeats. Kohya uses them for images without a caption."""
     tagged = _tree(metadata, "ss_tag_frequency")
     for folder in _tree(metadata, "ss_dataset_dirs"):
         name = _REPEATS.sub("", folder).strip()

@@ -1,4 +1,4 @@
-"""What to do with a weights file that is of another kind than the recipe says."""
+"""Say what to do with a weights file of another kind than the recipe states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.contents import Contents
 
 _OTHER_KIND = ("E602", "E621", "E640")
-"""The problems that a file of another kind may be the reason of."""
+"""The problems that a file of another kind can cause."""
 _PLACES = {
     "lora": "a LoRA: use `kind: lora`",
     "lycoris": "a LyCORIS file: use `kind: lora`",
@@ -22,27 +22,28 @@ _PLACES = {
     "vae": "a VAE alone: name it under `base.components.vae`",
     "text_encoder": "a text encoder alone: name it under `base.components`",
     "image_encoder": "an image encoder: name it as `image_encoder` of an adapter of kind ip_adapter",
-    "controlnet": "a ControlNet, which recipes do not take",
-    "t2i_adapter": "a T2I-Adapter, which recipes do not take",
-    "hypernetwork": "a hypernetwork, which recipes do not take",
-    "motion_adapter": "a motion module, which recipes do not take",
-    "upscaler": "an upscaler, which recipes do not take",
+    "controlnet": "a ControlNet, which recipes do not support",
+    "t2i_adapter": "a T2I-Adapter, which recipes do not support",
+    "hypernetwork": "a hypernetwork, which recipes do not support",
+    "motion_adapter": "a motion module, which recipes do not support",
+    "upscaler": "an upscaler, which recipes do not support",
 }
 
 
 @contextmanager
 def said_instead(contents: Contents, kind: str) -> Iterator[None]:
-    """Where an error that leaves the block may be that the file is of another kind than `kind`, say which."""
+    """If the block raises because the file is of another kind than `kind`, say in the hint which kind it is."""
     try:
         yield
     except WeightsError as error:
         if error.problems[0].code not in _OTHER_KIND:
             raise
-        # Imported where something is wrong: a file that fits does not pay for it.
+        # Imported only here, so that a file without problems is read fast.
         from recipe_runner.weights.identify.identity import identify_contents  # noqa: PLC0415
 
         found = identify_contents("", contents).kind
         if found not in _PLACES or f"`kind: {kind}`" in _PLACES[found]:
             raise
         hint = f"this is {_PLACES[found]}"
-        raise type(error)(*(replace(problem, hint=hint) for problem in error.problems)).on(*error.about) from error
+        problems = [replace(problem, hint=hint) for problem in error.problems]
+        raise type(error)(*problems).on(*error.about) from error

@@ -1,4 +1,4 @@
-"""Upscalers and restorers: networks from picture to picture, as spandrel and ComfyUI load them."""
+"""Identify upscalers and restorers: networks from image to image, as spandrel and ComfyUI load them."""
 
 from __future__ import annotations
 
@@ -31,33 +31,44 @@ def look(evidence: Evidence) -> Verdict:
             return _match(evidence, name, first)
     if _is_compact(evidence):
         return _match(evidence, "Compact (SRVGGNet)", "body.0.weight")
-    return NotMine("it has the blocks of no upscaler known here (ESRGAN, SwinIR, HAT, DAT, Compact, …)")
+    return NotMine("it matches no known upscaler (ESRGAN, SwinIR, HAT, DAT, Compact, …)")
 
 
 def _is_compact(evidence: Evidence) -> bool:
-    """A row of convolutions and PReLUs, `body.0`, `body.1`, …, and nothing else."""
+    """Whether it is only a sequence of convolutions and PReLUs: `body.0`, `body.1`, …."""
     first, second = evidence.shapes.get("body.0.weight", ()), evidence.shapes.get("body.1.weight", ())
-    return len(first) == 4 and len(second) == 1 and all(name.startswith("body.") for name in evidence.shapes)  # noqa: PLR2004
+    if len(first) != 4 or len(second) != 1:  # noqa: PLR2004
+        return False
+    return all(name.startswith("body.") for name in evidence.shapes)
 
 
 def _match(evidence: Evidence, name: str, first: str) -> Match:
+    reason = f"{first} belongs to {name} blocks"
+    details: dict[str, Json] = {}
     scale = _scale(evidence, name)
-    details: dict[str, Json] = {"scale": scale} if scale else {}
-    reason = f"{first} is of {name}'s blocks" + (f"; it enlarges {scale} times" if scale else "")
+    if scale:
+        reason += f"; it enlarges {scale} times"
+        details["scale"] = scale
     return Match(kind="upscaler", layout="original", variety=name, details=details, reason=reason)
 
 
 def _scale(evidence: Evidence, name: str) -> int | None:
     if name == "ESRGAN":
-        if (entry := evidence.shape(r"^conv_first\.weight$")) and evidence.find(r"^conv_up2\.|^upconv2\."):
-            # Real-ESRGAN takes a picture folded by 2 or 4 into channels, and always enlarges it four times.
-            fold = math.isqrt(entry[1] // 3) if len(entry) > 1 else 1
-            return 4 // max(1, fold)
-        if last := evidence.find(r"^model\.1[03]?\.weight$|^model\.8\.weight$"):
-            return {"model.10.weight": 4, "model.8.weight": 4, "model.13.weight": 8}.get(last, 2)
-        return None
+        return _esrgan_scale(evidence)
     if name.startswith("Compact"):
         number = max(int(key.split(".")[1]) for key in evidence.shapes)
         shape = evidence.shapes.get(f"body.{number}.weight", (0,))
-        return math.isqrt(shape[0] // 3) if shape[0] else None
+        return math.isqrt(shape[0] // 3)
     return None
+
+
+def _esrgan_scale(evidence: Evidence) -> int | None:
+    entry = evidence.shape(r"^conv_first\.weight$")
+    if entry and evidence.find(r"^conv_up2\.|^upconv2\."):
+        # Real-ESRGAN folds an image by 1, 2 or 4 into channels, and always enlarges four times.
+        fold = math.isqrt(entry[1] // 3) if len(entry) > 1 else 1
+        return 4 // max(1, fold)
+    last = evidence.find(r"^model\.1[03]?\.weight$|^model\.8\.weight$")
+    if last is None:
+        return None
+    return {"model.10.weight": 4, "model.8.weight": 4, "model.13.weight": 8}.get(last, 2)

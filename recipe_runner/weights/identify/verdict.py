@@ -1,4 +1,4 @@
-"""What a kind answers when it is asked whether a file is its own: a match, no with the reason, or broken."""
+"""The verdict of one kind on a file: a match, not this kind, or broken."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Match:
 
     Attributes:
         kind: `checkpoint`, `lora`, …
-        reason: what showed it, in one sentence.
-        layout: whose way of naming tensors it is; empty where there is only one.
-        family: the model family, or None where the shapes do not tell it.
-        variety: what of its kind it is (`lokr`, `plus face`, `inpainting`); empty where there is but one.
-        details: what else the kind can say, as plain data.
-        notes: sentences for a person on what is unusual.
+        reason: the evidence, in one sentence.
+        layout: the convention that names the tensors, such as `kohya`; empty when there is only one.
+        family: the model family; None when the shapes do not identify it.
+        variety: the variety of the kind (`lokr`, `plus face`, `inpainting`); empty when there is only one.
+        details: more facts, as plain data.
+        notes: sentences about what is unusual.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class NotMine:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The file is of this kind and cannot be used, because of `reason`: no other kind will want it."""
+    """The file is of this kind but cannot be used, because of `reason`. No other kind matches it."""
 
     kind: str
     reason: str
