@@ -1,4 +1,4 @@
-"""What a class of diffusers or transformers is, by its name."""
+"""The kind and the family of a diffusers or transformers class, by its name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("Transformer", "transformer"), ("CLIPVision", "image_encoder"), ("SiglipVision", "image_encoder"),
     ("Dinov2", "image_encoder"), ("CLIPText", "text_encoder"), ("EncoderModel", "text_encoder"),
 )  # fmt: skip
-"""In this order: the first whose part is in the name says what it is."""
-
+"""Part of a class name, and the kind. The first that matches is the answer."""
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
     ("StableDiffusionXL", SDXL.name), ("StableDiffusion3", SD3.name),
@@ -26,17 +25,17 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("HiDream", "hidream"), ("Mochi", "mochi"), ("Cosmos", "cosmos"), ("Kolors", "kolors"),
     ("AutoencoderDC", "sana"),
 )  # fmt: skip
-"""Families by what the names of their classes begin with, or of autoencoders go on with; the first has it."""
+"""Start of a class name (after `AutoencoderKL`), and the family. The first that matches is the answer."""
 
 
 def family_of_class(name: str | None) -> str | None:
-    """The family that a class of diffusers is made for; None where several use it."""
+    """The family that a diffusers class is made for; None when several families use it."""
     plain = (name or "").removeprefix("AutoencoderKL")
     return next((family for part, family in _FAMILIES if plain.startswith(part)), None)
 
 
 def kind_of_class(name: str | None) -> str | None:
-    """The kind of component that a class is; None where its name does not tell."""
+    """The kind of component that a class is; None when its name does not say."""
     if name is None:
         return None
     return next((kind for part, kind in _CLASSES if part in name), None)

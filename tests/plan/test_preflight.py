@@ -138,7 +138,8 @@ def test_components_are_held_against_the_pipeline(folder: Path) -> None:
     (problem,) = told(folder, "base: {model: sdxl, components: {unet: {model: sd1, subfolder: unet}}}\n")
     assert problem.code == "E507"
     assert problem.message == (
-        "the text encoders and unet do not fit: the text encoders has 2048 features, unet has cross_attention_dim 768"
+        "the text encoders and unet do not fit: 2048 features from the text encoders, "
+        "but cross_attention_dim 768 in unet"
     )
 
 

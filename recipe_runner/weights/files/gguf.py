@@ -37,7 +37,7 @@ class GgufFile:
     values: Mapping[str, Any]
 
 
-class _Broken(Exception):
+class _BrokenGguf(Exception):
     """What is wrong with a header."""
 
 
@@ -49,14 +49,14 @@ def read_gguf(path: Path) -> GgufFile:
     """
     try:
         with path.open("rb") as file:
-            return _Reader(file).file()
+            return _GgufReader(file).file()
     except OSError as error:
         raise cannot_read(path, error) from error
-    except (_Broken, UnicodeDecodeError, struct.error) as error:
+    except (_BrokenGguf, UnicodeDecodeError, struct.error) as error:
         raise weights_error("E421", path, f"broken GGUF file: {error}", DOWNLOAD_AGAIN) from error
 
 
-class _Reader:
+class _GgufReader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._left = MAX_HEADER_BYTES
@@ -66,7 +66,7 @@ class _Reader:
         version = self._number("<I")
         if version not in _VERSIONS:
             message = f"its version is {version}; known versions are {' and '.join(map(str, _VERSIONS))}"
-            raise _Broken(message)
+            raise _BrokenGguf(message)
         tensor_count, value_count = self._number("<Q"), self._number("<Q")
         values: dict[str, Any] = {}
         for _ in range(value_count):
@@ -87,7 +87,7 @@ class _Reader:
         count = self._number("<I")
         if count > _MOST_DIMENSIONS:
             message = f"tensor {name[:80]!r} has {count} dimensions"
-            raise _Broken(message)
+            raise _BrokenGguf(message)
         shape = [self._number("<Q") for _ in range(count)]
         kind = self._number("<I")
         self._number("<Q")
@@ -97,11 +97,11 @@ class _Reader:
         self._left -= count
         if self._left < 0:
             message = f"its header is longer than {MAX_HEADER_BYTES} bytes"
-            raise _Broken(message)
+            raise _BrokenGguf(message)
         data = self._file.read(count)
         if len(data) < count:
             message = "it is cut short in its header"
-            raise _Broken(message)
+            raise _BrokenGguf(message)
         return data
 
     def _number(self, layout: str) -> Any:
@@ -117,11 +117,11 @@ class _Reader:
             return self._string()
         if kind != _ARRAY:
             message = f"a value has the unknown type {kind}"
-            raise _Broken(message)
+            raise _BrokenGguf(message)
         inner, count = self._number("<I"), self._number("<Q")
         if inner == _ARRAY:
             message = "a value is an array of arrays"
-            raise _Broken(message)
+            raise _BrokenGguf(message)
         if inner in _SCALARS and count > _LONGEST_LISTED:
             self._bytes(count * struct.calcsize(_SCALARS[inner]))
             return f"{count} numbers"

@@ -60,7 +60,7 @@ class Header:
         return {name: info.shape for name, info in self.tensors.items()}
 
 
-class _Broken(Exception):
+class _BrokenHeader(Exception):
     """What is wrong with a header."""
 
 
@@ -83,7 +83,7 @@ def read_header(path: Path) -> Header:
             header = parse_header(file.read(length), size)
     except OSError as error:
         raise cannot_read(path, error) from error
-    except _Broken as error:
+    except _BrokenHeader as error:
         raise weights_error("E410", path, f"broken safetensors file: {error}", DOWNLOAD_AGAIN) from error
     if known is not None:
         known[path] = header
@@ -111,12 +111,12 @@ def _header_length(prefix: bytes, size: int) -> int:
         return length
     if _REPLACEMENT in prefix:
         message = "it was converted as text, which destroys binary files"
-        raise _Broken(message)
+        raise _BrokenHeader(message)
     if length <= MAX_HEADER_BYTES:
         message = f"its header is {length} bytes long, but only {available} bytes follow: it is cut short"
-        raise _Broken(message)
+        raise _BrokenHeader(message)
     message = f"its header claims to be {length} bytes long; at most {MAX_HEADER_BYTES} bytes are read"
-    raise _Broken(message)
+    raise _BrokenHeader(message)
 
 
 def parse_header(text: bytes, size: int) -> Header:
@@ -125,7 +125,7 @@ def parse_header(text: bytes, size: int) -> Header:
     metadata = tree.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         message = "its metadata is not a mapping of strings to strings"
-        raise _Broken(message)
+        raise _BrokenHeader(message)
     tensors = {name: _tensor(name, entry) for name, entry in tree.items()}
     data_start = LENGTH_BYTES + len(text)
     _check_spans(tensors, size - data_start)
@@ -135,21 +135,21 @@ def parse_header(text: bytes, size: int) -> Header:
 def _json(text: bytes) -> dict[str, Any]:
     if _REPLACEMENT in text:
         message = "its header contains replacement characters (U+FFFD): it was converted as text"
-        raise _Broken(message)
+        raise _BrokenHeader(message)
     try:
         tree = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         message = f"its header is not UTF-8 (byte {error.start})"
-        raise _Broken(message) from error
+        raise _BrokenHeader(message) from error
     except RecursionError as error:
         message = "its header is nested too deeply"
-        raise _Broken(message) from error
+        raise _BrokenHeader(message) from error
     except ValueError as error:  # JSONDecodeError, and integers with thousands of digits
         message = f"its header is not JSON ({error})"
-        raise _Broken(message) from error
+        raise _BrokenHeader(message) from error
     if not isinstance(tree, dict):
         message = "its header is not a JSON object"
-        raise _Broken(message)
+        raise _BrokenHeader(message)
     return tree
 
 
@@ -161,20 +161,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, _ in pairs:
         if name in seen:
             message = f"its header has the key {name[:200]!r} twice"
-            raise _Broken(message)
+            raise _BrokenHeader(message)
         seen.add(name)
     return mapping
 
 
 def _no_constant(name: str) -> None:
     message = f"its header contains {name}"
-    raise _Broken(message)
+    raise _BrokenHeader(message)
 
 
 def _tensor(name: str, entry: object) -> TensorInfo:
     tensor = _valid_tensor(entry)
     if tensor is None:
-        raise _Broken(_fault(repr(name[:200]), entry))
+        raise _BrokenHeader(_fault(repr(name[:200]), entry))
     return tensor
 
 
@@ -244,17 +244,17 @@ def _check_spans(tensors: Mapping[str, TensorInfo], available: int) -> None:
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if info.start < reached:
             message = f"tensor {name[:200]!r} overlaps the previous tensor (it begins at {info.start}, not {reached})"
-            raise _Broken(message)
+            raise _BrokenHeader(message)
         if info.start > reached:
             message = f"there is a gap before tensor {name[:200]!r} (it begins at {info.start}, not {reached})"
-            raise _Broken(message)
+            raise _BrokenHeader(message)
         reached = info.end
     if reached > available:
         message = f"its tensors need {reached} bytes, but only {available} follow the header: it is cut short"
-        raise _Broken(message)
+        raise _BrokenHeader(message)
     if reached < available:
         message = (
             f"{available - reached} bytes at its end belong to no tensor: it was converted as text, or something was "
             "appended"
         )
-        raise _Broken(message)
+        raise _BrokenHeader(message)
