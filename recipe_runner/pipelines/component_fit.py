@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ComponentConfig:
     """A component: its class and its configuration. Values that the configuration lacks are not compared."""
 
     class_name: str
@@ -22,7 +22,7 @@ class Part:
         return None
 
 
-def misfits(parts: Mapping[str, Part]) -> Iterator[str]:
+def misfits(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
     """Yield a sentence for each pair of components whose widths differ.
 
     Latents and embeddings are compared with what the denoiser reads. Other architectures have checks of their own.
@@ -32,7 +32,7 @@ def misfits(parts: Mapping[str, Part]) -> Iterator[str]:
     yield from _joint(parts)
 
 
-def _latents(parts: Mapping[str, Part]) -> Iterator[str]:
+def _latents(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
     """The denoiser reads the latents of the VAE."""
     vae = parts.get("vae")
     channels = vae.number("latent_channels") if vae is not None else None
@@ -49,7 +49,7 @@ def _latents(parts: Mapping[str, Part]) -> Iterator[str]:
             yield _misfit("vae", f"{channels} latent channels", name, f"{read} input channels")
 
 
-def _text(parts: Mapping[str, Part]) -> Iterator[str]:
+def _text(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
     """A UNet reads the features of all CLIP encoders, concatenated."""
     unet = parts.get("unet")
     if unet is None or unet.config.get("encoder_hid_dim") is not None:
@@ -60,7 +60,7 @@ def _text(parts: Mapping[str, Part]) -> Iterator[str]:
         yield _misfit("the text encoders", f"{width} features", "unet", f"cross_attention_dim {read}")
 
 
-def _joint(parts: Mapping[str, Part]) -> Iterator[str]:
+def _joint(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
     """A transformer reads the features of T5, and the pooled features of all CLIP encoders."""
     transformer = parts.get("transformer")
     if transformer is None or "joint_attention_dim" not in transformer.config:
@@ -77,11 +77,11 @@ def _joint(parts: Mapping[str, Part]) -> Iterator[str]:
         yield _misfit("the text encoders", f"{width} pooled features", "transformer", f"pooled_projection_dim {read}")
 
 
-def _encoders(parts: Mapping[str, Part]) -> list[Part]:
+def _encoders(parts: Mapping[str, ComponentConfig]) -> list[ComponentConfig]:
     return [parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts]
 
 
-def _t5(parts: Mapping[str, Part]) -> Part | None:
+def _t5(parts: Mapping[str, ComponentConfig]) -> ComponentConfig | None:
     """The T5 encoder: the third text encoder, or the second of a pipeline with two."""
     if "text_encoder_3" in parts:
         return parts["text_encoder_3"]
@@ -91,7 +91,7 @@ def _t5(parts: Mapping[str, Part]) -> Part | None:
     return None
 
 
-def _sum(parts: Sequence[Part], name: str) -> int | None:
+def _sum(parts: Sequence[ComponentConfig], name: str) -> int | None:
     """The sum of one number over all components; None when there is no component, or one lacks the number."""
     numbers = [part.number(name) for part in parts]
     known = [number for number in numbers if number is not None]

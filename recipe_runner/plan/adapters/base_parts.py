@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recipe_runner.pipelines.component_classes import kind_of_class
-from recipe_runner.pipelines.component_fit import Part, misfits
+from recipe_runner.pipelines.component_fit import ComponentConfig, misfits
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.sources.source import Source
@@ -85,10 +85,10 @@ def index_classes(base: ResolvedBase) -> Mapping[str, str]:
     }
 
 
-def base_parts(base: ResolvedBase) -> dict[str, Part]:
+def base_parts(base: ResolvedBase) -> dict[str, ComponentConfig]:
     """Every component that has a configuration on this machine, replaced ones in the place of the base's own."""
     source = base.source if base.weight_name is None else base.config
-    parts: dict[str, Part] = {}
+    parts: dict[str, ComponentConfig] = {}
     for name, class_name in index_classes(base).items():
         if name not in base.components:
             _add(parts, name, class_name, _json(source, f"{name}/{_CONFIG}"))
@@ -104,13 +104,13 @@ def base_parts(base: ResolvedBase) -> dict[str, Part]:
     return parts
 
 
-def _add(parts: dict[str, Part], name: str, class_name: str, config: Mapping[str, Any]) -> None:
+def _add(parts: dict[str, ComponentConfig], name: str, class_name: str, config: Mapping[str, Any]) -> None:
     said = config.get("_class_name")
     architectures = config.get("architectures")
     if not isinstance(said, str) and isinstance(architectures, list) and architectures:
         said = str(architectures[0])
     if config:
-        parts[name] = Part(said if isinstance(said, str) else class_name, config)
+        parts[name] = ComponentConfig(said if isinstance(said, str) else class_name, config)
 
 
 def _json(source: object, name: str) -> Mapping[str, Any]:

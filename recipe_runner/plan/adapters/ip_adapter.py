@@ -22,7 +22,7 @@ from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.recipe.types.recipe import IpAdapter
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_weights
-from recipe_runner.weights.identify.other_kind import said_instead
+from recipe_runner.weights.identify.other_kind import suggest_other_kind
 from recipe_runner.weights.ip_adapter import (
     AttentionPlace,
     IpAdapterLayout,
@@ -128,7 +128,7 @@ def _lay_out(
         return None, None
     contents = read_weights(weights.path(weights.files[0].name), f"adapter {name}")
     shapes = contents.weights
-    with said_instead(contents, "ip_adapter"):
+    with suggest_other_kind(contents, "ip_adapter"):
         layout = read_ip_adapter(shapes, f"adapter {name}")
     if pipeline != "auto":
         check_family(layout, pipeline, f"adapter {name}")

@@ -18,7 +18,7 @@ from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.files.contents import read_weights
-from recipe_runner.weights.identify.other_kind import said_instead
+from recipe_runner.weights.identify.other_kind import suggest_other_kind
 from recipe_runner.weights.lora import LoraLayout, read_layout, require_alpha, require_floats, require_whole
 from recipe_runner.weights.lora.peft_config import CONFIG_NAME, WEIGHTS_STEM, with_config
 from recipe_runner.weights.lora.scales import expand_scales
@@ -112,7 +112,7 @@ def _lay_out(
     said = config.path(config.files[0].name) if config is not None else None
     metadata = with_config(contents.metadata, said)
     layout = read_layout(contents.weights, modules, target=lora.target, metadata=metadata)
-    with said_instead(contents, "lora"):
+    with suggest_other_kind(contents, "lora"):
         require_whole(layout, f"adapter {name}")
     require_alpha(layout, lora.alpha, f"adapter {name}")
     require_floats(layout, contents.not_floating(), f"adapter {name}")

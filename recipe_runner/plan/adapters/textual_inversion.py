@@ -21,7 +21,7 @@ from recipe_runner.weights.embedding import (
     token_of,
 )
 from recipe_runner.weights.files.contents import read_weights
-from recipe_runner.weights.identify.other_kind import said_instead
+from recipe_runner.weights.identify.other_kind import suggest_other_kind
 from recipe_runner.weights.modules import ModuleTable
 
 USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
@@ -76,5 +76,5 @@ def _embedding(source: AnySource, token: str | None, label: str) -> Embedding | 
     found = identify_embedding(
         contents.shapes, dtypes=contents.dtypes, name=name if isinstance(name, str) else None, token=token
     )
-    with said_instead(contents, "textual_inversion"):
+    with suggest_other_kind(contents, "textual_inversion"):
         return require_embedding(found, label)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.pipelines.component_fit import Part, misfits
+from recipe_runner.pipelines.component_fit import ComponentConfig, misfits
 from recipe_runner.problems.problem import WeightsError
 
 _VAE_CLASSES = ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL", "ConsistencyDecoderVAE")
@@ -93,8 +93,8 @@ def check_shapes(parts: Mapping[str, Any]) -> None:
                 raise WeightsError.of("E507", f"{names} do not fit: {said}")
 
 
-def _described(model: Any) -> Part | None:
+def _described(model: Any) -> ComponentConfig | None:
     config = getattr(model, "config", None)
     if config is None:
         return None
-    return Part(type(model).__name__, config.to_dict() if hasattr(config, "to_dict") else dict(config))
+    return ComponentConfig(type(model).__name__, config.to_dict() if hasattr(config, "to_dict") else dict(config))

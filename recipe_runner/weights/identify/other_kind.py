@@ -31,7 +31,7 @@ _PLACES = {
 
 
 @contextmanager
-def said_instead(contents: Contents, kind: str) -> Iterator[None]:
+def suggest_other_kind(contents: Contents, kind: str) -> Iterator[None]:
     """If the block raises because the file is of another kind than `kind`, say in the hint which kind it is."""
     try:
         yield
