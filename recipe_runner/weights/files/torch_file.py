@@ -48,7 +48,7 @@ _NUMPY = {"f4": "F32", "f2": "F16", "f8": "F64", "i8": "I64", "i4": "I32", "i2":
           "b1": "BOOL"}  # fmt: skip
 _PLAIN = frozenset({
     "collections.OrderedDict", "collections.defaultdict", "collections.Counter", "torch.Size",
-    "torch.device", "torch.Tensor",
+    "torch.device", "torch.Tensor", "torch._tensor._rebuild_from_type_v2",
     "torch.nn.parameter.Parameter", "torch.nn.modules.container.ParameterDict", "numpy.dtype", "numpy.ndarray",
     "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar", "_codecs.encode", "builtins.dict", "builtins.set", "__builtin__.set",
@@ -179,8 +179,6 @@ def _is_plain(name: Name) -> bool:
         return True
     if name.module == "torch._utils":
         return name.name.startswith("_rebuild")
-    if name.module == "torch._tensor":
-        return name.name == "_rebuild_from_type_v2"
     if name.module == "torch" and name.name in _DTYPES:
         return True
     return name.module in ("torch", "torch.storage", "torch.cuda") and name.name.endswith("Storage")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,12 +191,9 @@ def _one_variant(names: list[str]) -> list[str]:
         if name.count(".") == 1 and name not in sharded:
             return [name]
     if sharded:
-        return [name for name in sharded if _stem(name) == _stem(sharded[0])]
+        stem = sharded[0].partition("-0")[0]
+        return [name for name in sharded if name.partition("-0")[0] == stem]
     return names[:1]
-
-
-def _stem(name: str) -> str:
-    return name.partition("-0")[0]
 
 
 def _joined(parts: list[Contents]) -> Contents:
@@ -225,18 +222,24 @@ def _pipeline(path: Path) -> Identity:
     index = _json(path / "model_index.json")
     if not isinstance(index, Mapping):
         return _broken(path, str(index))
-    parts: dict[str, Identity] = {}
+    family: str | None = None
+    parts: list[Identity] = []
     components: dict[str, Json] = {}
     problems: list[str] = []
     folders = {entry.name for entry in path.iterdir() if entry.is_dir()}
     for name, class_name in _listed_components(index):
-        part = _component(path / name) if name in folders else None
+        if name not in folders:
+            problems.append(f"folder {name} is missing")
+            continue
+        part = _component(path / name)
         if part is None:
-            problems.append(_missing(path, name))
+            problems.append(f"{name} has no configuration")
             continue
         if part.broken:
             problems.append(f"{name}: {part.broken}")
-        parts[name] = part
+        if name in _DENOISERS:
+            family = family or part.family
+        parts.append(part)
         components[name] = {"class": class_name, "kind": part.kind, "tensor_count": part.tensor_count}
     class_name = index.get("_class_name")
     if not isinstance(class_name, str):
@@ -247,8 +250,8 @@ def _pipeline(path: Path) -> Identity:
         path=str(path),
         kind="pipeline",
         layout="diffusers",
-        family=_denoiser_family(parts) or family_of_class(class_name),
-        tensor_count=sum(part.tensor_count for part in parts.values()),
+        family=family or family_of_class(class_name),
+        tensor_count=sum(part.tensor_count for part in parts),
         broken="; ".join(problems),
         reasons=tuple(reasons),
         tree={
@@ -268,25 +271,11 @@ def _listed_components(index: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
             yield name, value[1]
 
 
-def _missing(path: Path, name: str) -> str:
-    if (path / name).is_dir():
-        return f"{name} has no configuration"
-    return f"folder {name} is missing"
-
-
-def _denoiser_family(parts: Mapping[str, Identity]) -> str | None:
-    """The family of the first denoiser that has one."""
-    for name, part in parts.items():
-        if name in _DENOISERS and part.family is not None:
-            return part.family
-    return None
-
-
-def _totals(parts: Mapping[str, Identity]) -> dict[str, Json]:
+def _totals(parts: Sequence[Identity]) -> dict[str, Json]:
     """Parameters and dtypes of all components together."""
     parameters = 0
     dtypes: dict[str, int] = {}
-    for part in parts.values():
+    for part in parts:
         own = part.tree.get("parameters")
         if isinstance(own, int):
             parameters += own

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.problems.problem import WeightsError
@@ -79,14 +79,17 @@ def identify_contents(
     """Identify tensors. `alphas` counts the values of their alpha tensors."""
     evidence = Evidence(contents, config or {}, Path(path).name)
     verdicts = _verdicts(evidence)
-    match = _first(verdicts, Match)
-    broken = None if match is not None else _first(verdicts, Broken)
+    match = next((verdict for verdict in verdicts.values() if isinstance(verdict, Match)), None)
+    broken = next((verdict for verdict in verdicts.values() if isinstance(verdict, Broken)), None)
     decisive = match or broken
+    family = layout = None
+    if match is not None:
+        family, layout, broken = match.family, match.layout or None, None
     return Identity(
         path=path,
         kind="unknown" if decisive is None else decisive.kind,
-        layout=None if match is None else match.layout or None,
-        family=None if match is None else match.family,
+        layout=layout,
+        family=family,
         tensor_count=len(contents.shapes),
         broken="" if broken is None else broken.reason,
         reasons=_reasons(verdicts, decisive),
@@ -98,16 +101,6 @@ def _verdicts(evidence: Evidence) -> dict[str, Verdict]:
     if not evidence.contents.shapes:
         return {"unknown": NotMine("it contains no tensors")}
     return {kind: look(evidence) for kind, look in KINDS.items()}
-
-
-_V = TypeVar("_V", Match, Broken)
-
-
-def _first(verdicts: Mapping[str, Verdict], wanted: type[_V]) -> _V | None:
-    for verdict in verdicts.values():
-        if isinstance(verdict, wanted):
-            return verdict
-    return None
 
 
 def _reasons(verdicts: Mapping[str, Verdict], decisive: Verdict | None) -> tuple[Reason, ...]:

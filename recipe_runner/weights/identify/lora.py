@@ -124,22 +124,25 @@ def _counted(values: Sequence[int]) -> dict[str, Json]:
 
 def _variety(evidence: Evidence, deltas: Sequence[Delta]) -> tuple[str, str]:
     """The variety of the factors in LyCORIS's terms, such as `loha + dora`, and the kind of the file."""
-    lycoris = _lycoris_parts(evidence)
-    parts = list(lycoris)
-    kind = "lycoris"
+    parts, kind = _lycoris_parts(evidence), "lycoris"
     plain = [delta for delta in deltas if "down" in delta.roles or "up" in delta.roles]
     if plain:
-        # A file with biases and norms beside plain factors is loaded as a LoRA.
-        name = _convolutions(plain) if set(lycoris) <= {"full", "norm"} else ""
-        if not lycoris and name != _TUCKER:
-            kind = "lora"
-        if name or lycoris:
-            parts.insert(0, name or "lora")
+        parts, kind = _beside_plain(plain, parts)
     if any("dora_scale" in delta.roles for delta in deltas):
         parts.append("dora")
     if evidence.find(r"motion_modules"):
         parts.append("motion")
     return " + ".join(parts), kind
+
+
+def _beside_plain(plain: Sequence[Delta], lycoris: list[str]) -> tuple[list[str], str]:
+    """The varieties and the kind of a file with plain LoRA factors and these LyCORIS ones."""
+    # Biases and norms do not change what the plain factors are called.
+    name = _convolutions(plain) if set(lycoris) <= {"full", "norm"} else ""
+    if lycoris:
+        return [name or "lora", *lycoris], "lycoris"
+    kind = "lycoris" if name == _TUCKER else "lora"
+    return [name] if name else [], kind
 
 
 def _convolutions(plain: Sequence[Delta]) -> str:
