@@ -36,28 +36,23 @@ def _latents(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
     """The denoiser reads the latents of the VAE."""
     vae = parts.get("vae")
     channels = vae.number("latent_channels") if vae is not None else None
-    if channels is None:
-        return
     for name in ("unet", "transformer"):
         part = parts.get(name)
-        if part is None:
+        if part is None or channels is None:
             continue
-        # Flux packs 2x2 latents into one token.
-        packed = 4 if "Flux" in part.class_name else 1
-        read = part.number("in_channels")
-        if read is not None and read != channels * packed:
-            yield _misfit("vae", f"{channels} latent channels", name, f"{read} input channels")
+        if "Flux" in part.class_name:
+            # Flux packs 2x2 latents into one token.
+            yield from _compare("vae", channels * 4, "packed latent channels", part, name, "in_channels")
+        else:
+            yield from _compare("vae", channels, "latent channels", part, name, "in_channels")
 
 
 def _text(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
     """A UNet reads the features of all CLIP encoders, concatenated."""
     unet = parts.get("unet")
-    if unet is None or unet.config.get("encoder_hid_dim") is not None:
-        return
-    width = _sum(_encoders(parts), "hidden_size")
-    read = unet.number("cross_attention_dim")
-    if width is not None and read is not None and read != width:
-        yield _misfit("the text encoders", f"{width} features", "unet", f"cross_attention_dim {read}")
+    if unet is not None and unet.config.get("encoder_hid_dim") is None:
+        width = _sum(_encoders(parts), "hidden_size")
+        yield from _compare("the text encoders", width, "features", unet, "unet", "cross_attention_dim")
 
 
 def _joint(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
@@ -65,30 +60,24 @@ def _joint(parts: Mapping[str, ComponentConfig]) -> Iterator[str]:
     transformer = parts.get("transformer")
     if transformer is None or "joint_attention_dim" not in transformer.config:
         return
-    t5 = _t5(parts)
-    width = t5.number("d_model") if t5 is not None else None
-    read = transformer.number("joint_attention_dim")
-    if width is not None and read is not None and read != width:
-        yield _misfit("the T5 encoder", f"{width} features", "transformer", f"joint_attention_dim {read}")
+    width = _sum(_t5(parts), "d_model")
+    yield from _compare("the T5 encoder", width, "features", transformer, "transformer", "joint_attention_dim")
     clip = [part for part in _encoders(parts) if "d_model" not in part.config]
     width = _sum(clip, "projection_dim" if len(clip) > 1 else "hidden_size")
-    read = transformer.number("pooled_projection_dim")
-    if width is not None and read is not None and read != width:
-        yield _misfit("the text encoders", f"{width} pooled features", "transformer", f"pooled_projection_dim {read}")
+    yield from _compare(
+        "the text encoders", width, "pooled features", transformer, "transformer", "pooled_projection_dim"
+    )
 
 
 def _encoders(parts: Mapping[str, ComponentConfig]) -> list[ComponentConfig]:
     return [parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts]
 
 
-def _t5(parts: Mapping[str, ComponentConfig]) -> ComponentConfig | None:
-    """The T5 encoder: the third text encoder, or the second of a pipeline with two."""
+def _t5(parts: Mapping[str, ComponentConfig]) -> list[ComponentConfig]:
+    """The T5 encoder, if any: the third text encoder, or the second of a pipeline with two."""
     if "text_encoder_3" in parts:
-        return parts["text_encoder_3"]
-    encoders = _encoders(parts)
-    if len(encoders) > 1 and "d_model" in encoders[1].config:
-        return encoders[1]
-    return None
+        return [parts["text_encoder_3"]]
+    return [part for part in _encoders(parts)[1:] if "d_model" in part.config]
 
 
 def _sum(parts: Sequence[ComponentConfig], name: str) -> int | None:
@@ -100,5 +89,8 @@ def _sum(parts: Sequence[ComponentConfig], name: str) -> int | None:
     return sum(known)
 
 
-def _misfit(left: str, gives: str, right: str, takes: str) -> str:
-    return f"{left} and {right} do not fit: {gives} from {left}, but {takes} in {right}"
+def _compare(source: str, width: int | None, unit: str, reader: ComponentConfig, name: str, key: str) -> Iterator[str]:
+    """Yield a sentence if both widths are known and differ: what `source` gives, and what `reader` takes as `key`."""
+    read = reader.number(key)
+    if width is not None and read is not None and width != read:
+        yield f"{source} and {name} do not fit: {width} {unit} from {source}, but {key} {read} in {name}"

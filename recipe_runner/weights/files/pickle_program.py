@@ -164,8 +164,7 @@ class _Machine:
     def _empty_dict(self, _: Any) -> None:
         self.stack.append({})
 
-    def _empty_set(self, _: Any) -> None:
-        self.stack.append([])
+    _empty_set = _empty_list
 
     def _tuple(self, _: Any) -> None:
         self.stack.append(tuple(self._since_mark()))
@@ -189,8 +188,7 @@ class _Machine:
     def _list(self, _: Any) -> None:
         self.stack.append(self._since_mark())
 
-    def _frozenset(self, _: Any) -> None:
-        self.stack.append(self._since_mark())
+    _frozenset = _list
 
     def _dict(self, _: Any) -> None:
         taken = self._since_mark()

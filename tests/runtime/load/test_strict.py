@@ -190,7 +190,7 @@ def test_a_vae_with_other_latent_channels_is_refused_before_sampling(sd15_folder
     (problem,) = refused(sd15_folder, components={"vae": vae_source(tmp_path, _vae(8))}).problems
     assert (problem.code, problem.message) == (
         "E507",
-        "vae and unet do not fit: 8 latent channels from vae, but 4 input channels in unet",
+        "vae and unet do not fit: 8 latent channels from vae, but in_channels 4 in unet",
     )
 
 
