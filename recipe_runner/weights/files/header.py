@@ -182,15 +182,14 @@ def _valid_tensor(entry: object) -> TensorInfo | None:
     """The tensor that an entry describes; None when anything is wrong with it."""
     if not isinstance(entry, dict) or len(entry) != len(_ENTRY_KEYS):
         return None
-    shape = entry.get("shape")
-    bits = _bits(entry.get("dtype"), shape)
+    bits = _bits(entry.get("dtype"), entry.get("shape"))
     span = _span(entry.get("data_offsets"))
     if bits is None or span is None:
         return None
     start, end = span
     if bits != (end - start) * 8:
         return None
-    return TensorInfo(entry["dtype"], tuple(shape), start, end)
+    return TensorInfo(entry["dtype"], tuple(entry["shape"]), start, end)
 
 
 def _bits(dtype: object, shape: object) -> int | None:

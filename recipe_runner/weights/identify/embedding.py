@@ -60,10 +60,9 @@ def _match(evidence: Evidence, found: Embedding) -> Match:
         value = evidence.contents.values.get(key)
         if value is not None:
             details[key] = value
+    layout, family = _LAYOUTS.get(found.layout, "diffusers"), _FAMILIES.get(widths[0])
     if len(found.vectors) > 1:
         layout, family = _PER_ENCODER, _family_of_encoders(found)
-    else:
-        layout, family = _LAYOUTS.get(found.layout, "diffusers"), _FAMILIES.get(widths[0])
     shapes = ", ".join("x".join(map(str, vectors.shape)) for vectors in found.vectors)
     return Match(
         kind="textual_inversion",
