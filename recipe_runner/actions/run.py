@@ -141,7 +141,7 @@ def _make(
 ) -> tuple[str, ...]:
     """Execute the graph for the missing images, in an order that loads and changes as little as possible."""
     from recipe_runner.graph.execute import execute  # noqa: PLC0415
-    from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
+    from recipe_runner.runtime.operations import PlanOperations  # noqa: PLC0415 - imports torch
 
     plan, started = prepared.plan, time.monotonic()
     wanted = {image.key: image for image in missing}
@@ -154,7 +154,7 @@ def _make(
     for warning in early:
         progress.say(f"warning: {warning}")
     with at(prepared.document.place(("runtime", "device"))):
-        workshop = Workshop(plan, progress.step, partial(gallery.add, on_image=progress.image), told)
+        workshop = PlanOperations(plan, progress.step, partial(gallery.add, on_image=progress.image), told)
     with workshop:
         gallery.begin(workshop.environment)
         try:

@@ -51,7 +51,7 @@ def _answer(place: Path) -> None:
 
 def _make(prepared: Prepared, wanted: list[str], place: Path, progress: Progress) -> dict[str, Any]:
     from recipe_runner.graph.execute import execute  # noqa: PLC0415
-    from recipe_runner.runtime.operations import Workshop  # noqa: PLC0415 - imports torch
+    from recipe_runner.runtime.operations import PlanOperations  # noqa: PLC0415 - imports torch
 
     plan = prepared.plan
     chosen = {image.key: image for image in plan.images if image.path in wanted}
@@ -65,7 +65,7 @@ def _make(prepared: Prepared, wanted: list[str], place: Path, progress: Progress
         pictures[key] = {"node_key": key, "pixel_sha256": picture.pixel_sha256, "file": name}
         progress.image(chosen[key].path)
 
-    with progress, Workshop(plan, progress.step, keep) as workshop:
+    with progress, PlanOperations(plan, progress.step, keep) as workshop:
         execute(plan.graph, in_order(plan, chosen), workshop.operations, workshop.timer)
         environment = workshop.environment
     sources = {

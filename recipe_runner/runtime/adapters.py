@@ -20,7 +20,7 @@ from recipe_runner.runtime.textual_inversion.state import Embeddings
 from recipe_runner.weights.ip_adapter import is_off
 
 
-class Part(Protocol):
+class AdapterPart(Protocol):
     """What one kind of adapter leaves in a pipeline. It begins with none, and passes over adapters of other kinds."""
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ class Part(Protocol):
             WeightsError: E6xx, when an adapter or its scale cannot be applied whole.
         """
 
-    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
+    def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are; {} for another kind."""
 
 
@@ -44,7 +44,11 @@ class Adapters:
         self.images = ImagePrompts(pipeline, modules, files, allow_pickle=allow_pickle)
         self._pipeline = pipeline
         self._marked: dict[str, _Marks] = {}
-        self._parts: tuple[Part, ...] = (loras, Embeddings(pipeline, loras, allow_pickle=allow_pickle), self.images)
+        self._parts: tuple[AdapterPart, ...] = (
+            loras,
+            Embeddings(pipeline, loras, allow_pickle=allow_pickle),
+            self.images,
+        )
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
         """Bring the components called `parts` to the state of `handle`.
@@ -62,7 +66,7 @@ class Adapters:
                 _mark(getattr(self._pipeline, name))
                 self._marked[name] = marks
 
-    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
+    def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
         found: dict[str, tuple[int, int]] = {}
         each: list[ResolvedAdapter] = [adapter]
@@ -70,7 +74,7 @@ class Adapters:
             each.append(adapter.bundled_lora())
         for part in self._parts:
             for one in each:
-                for component, (landed, count) in part.landing(one).items():
+                for component, (landed, count) in part.tensor_counts(one).items():
                     held = found.get(component, (0, 0))
                     found[component] = held[0] + landed, held[1] + count
         return found

@@ -169,11 +169,11 @@ class LivePipeline:
         if self._base is not None:
             self._base.check_files()
 
-    def landing(self, handle: ModelHandle) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+    def tensor_counts(self, handle: ModelHandle) -> Mapping[str, Mapping[str, tuple[int, int]]]:
         """Of each adapter and component, how many of the file's tensors landed and how many there are for it."""
         with self._operation("loading"):
             self._require_base(handle.base)
-            return {adapter.name: self._held_adapters.landing(adapter) for adapter in handle.adapters}
+            return {adapter.name: self._held_adapters.tensor_counts(adapter) for adapter in handle.adapters}
 
     def describe(self) -> Mapping[str, Json]:
         """The environment, for a manifest: versions, device, threads, determinism switches."""

@@ -61,7 +61,7 @@ class Timer:
         """Values are freed by the executor."""
 
 
-class Workshop:
+class PlanOperations:
     """A live pipeline and the operations that use it, for the nodes of one plan; use it as a context manager."""
 
     def __init__(

@@ -133,7 +133,7 @@ def main() -> None:
                 image(scales[1], 1)
                 bench.measure(f"{kind} at work", scales[1], partial(image, scales[1]))
         for kind in KINDS:
-            landed = live.landing(handle(base, first[kind]))[first[kind].name]
+            landed = live.tensor_counts(handle(base, first[kind]))[first[kind].name]
             print(f"{kind}: {', '.join(f'{tensors} tensors in the {part}' for part, (tensors, _) in landed.items())}")
         bench.print_ratios()
 

@@ -19,7 +19,7 @@ from recipe_runner.plan.resolved import (
     ResolvedMerge,
     ResolvedTextualInversion,
 )
-from recipe_runner.runtime.operations import Workshop
+from recipe_runner.runtime.operations import PlanOperations
 from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 if TYPE_CHECKING:
@@ -79,5 +79,5 @@ def test_every_kind_of_adapter_is_added_by_an_operation_of_its_own() -> None:
 
 def test_the_runtime_carries_out_each_operation() -> None:
     made = replace(plan(), recipe=make.recipe(device="cpu"))
-    with Workshop(made, lambda *_: None, lambda *_: None) as workshop:
+    with PlanOperations(made, lambda *_: None, lambda *_: None) as workshop:
         assert workshop.operations.keys() == OPERATIONS.keys()

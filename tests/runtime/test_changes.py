@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recipe_runner.runtime.lora.deltas import Difference
+from recipe_runner.runtime.lora.deltas import WeightDelta
 
 ONES = torch.ones(3)
 
@@ -22,7 +22,7 @@ ONES = torch.ones(3)
 def test_a_bias_of_the_factors_is_scaled_by_alpha_over_rank_and_others_are_not(
     tensors: dict[str, torch.Tensor], expected: float
 ) -> None:
-    change = Difference("module", "lora", tensors, factor=0.25)
+    change = WeightDelta("module", "lora", tensors, factor=0.25)
     assert change.changes_bias
     assert change.of_weight(torch.ones(3, 4)) is None
     made = change.of_bias(torch.device("cpu"))
@@ -31,7 +31,7 @@ def test_a_bias_of_the_factors_is_scaled_by_alpha_over_rank_and_others_are_not(
 
 
 def test_a_bias_of_a_fused_projection_is_cut_for_its_module() -> None:
-    change = Difference("module", "lora", {"up_bias": torch.arange(6.0)}, factor=0.5, rows=((4, 6), (0, 1)))
+    change = WeightDelta("module", "lora", {"up_bias": torch.arange(6.0)}, factor=0.5, rows=((4, 6), (0, 1)))
     made = change.of_bias(torch.device("cpu"))
     assert made is not None
     assert made.tolist() == [2.0, 2.5, 0.0]
@@ -45,7 +45,7 @@ def test_a_dora_leaves_what_is_zero_at_zero(axis: int, magnitude: float) -> None
     weight.select(axis, 1).zero_()
     (up if axis == 0 else down).select(axis, 1).zero_()
     tensors = {"down": down, "up": up, "dora_scale": torch.full((weight.shape[axis],), magnitude)}
-    made = Difference("module", "lora", tensors, factor=1.0, dora_axis=axis).of_weight(weight)
+    made = WeightDelta("module", "lora", tensors, factor=1.0, dora_axis=axis).of_weight(weight)
     assert made is not None
     assert bool(made.isfinite().all())
     assert made.select(axis, 1).tolist() == [0.0] * weight.shape[1 - axis]

@@ -91,7 +91,7 @@ def test_a_plan_foretells_what_lands(name: str, folder: Path) -> None:
     live = LivePipeline("cpu", "strict", 1)
     wanted = handle(base_model(folder / "model", allow_pickle=True), resolved)
     live.require(wanted)
-    assert live.landing(wanted) == {"x": {part: (number, number) for part, number in expected.items()}}
+    assert live.tensor_counts(wanted) == {"x": {part: (number, number) for part, number in expected.items()}}
 
 
 def test_ranks_that_do_not_merge_are_told_while_planning_at_their_line(folder: Path) -> None:

@@ -21,7 +21,7 @@ from recipe_runner.plan.resolved import ResolvedMerge
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.ip_adapter import file as ip_adapter_file
 from recipe_runner.runtime.ip_adapter import state as image_prompts_part
-from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair, ImageConditioning
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.lora import state as loras_part
 from recipe_runner.runtime.lora.tuners import Tuners
@@ -110,7 +110,7 @@ def model_of(name: str) -> Callable[..., ResolvedAdapter]:
 def shown(name: str) -> ImageConditioning:
     """Random embeddings for an IP-Adapter, and random negative ones."""
     generator = torch.Generator().manual_seed(len(name))
-    return ImageConditioning(Pair(*(torch.randn(SHOWN[name], generator=generator) / 4 for _ in range(2))))
+    return ImageConditioning(EmbeddingPair(*(torch.randn(SHOWN[name], generator=generator) / 4 for _ in range(2))))
 
 
 @pytest.fixture(scope="session")

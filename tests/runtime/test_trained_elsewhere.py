@@ -19,7 +19,7 @@ from support.plain import plain_pipeline
 import recipe_runner
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.lora.deltas import Factor
+from recipe_runner.runtime.lora.deltas import LowRankDelta
 from recipe_runner.runtime.lora.file import Translated, translate
 from recipe_runner.runtime.lora.tuners import Tuners
 
@@ -150,7 +150,7 @@ def test_the_scalar_of_old_lycoris_multiplies_the_delta(case: kinds.Make, tmp_pa
     found: list[Any] = []
     for name in ("old", "new"):
         (change,) = read(model, tmp_path / f"{name}.safetensors").parts["unet"]
-        whole = change.whole() if isinstance(change, Factor) else change
+        whole = change.whole() if isinstance(change, LowRankDelta) else change
         found.append(whole.of_weight(model.linear.weight))
     assert error(found[0], found[1]) < 1e-6
 
@@ -166,7 +166,7 @@ def test_a_glora_of_the_first_lycoris_is_the_same_with_its_pairs_turned(tmp_path
         for number, file in enumerate((tensors, turned)):
             save_file(file, tmp_path / f"{number}.safetensors")
             (change,) = read(model, tmp_path / f"{number}.safetensors").parts["unet"]
-            assert not isinstance(change, Factor)
+            assert not isinstance(change, LowRankDelta)
             found.append(change.of_weight(model.get_submodule(module).weight))  # type: ignore[arg-type]
         assert torch.equal(found[-1], found[-2])
 

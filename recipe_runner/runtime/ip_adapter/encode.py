@@ -23,7 +23,7 @@ from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 
 @dataclass(frozen=True)
-class Pair:
+class EmbeddingPair:
     """Embeddings of n images, [1, n, features] or [1, n, patches, features], and those that guidance steers away from.
 
     `negative` is None where there are none, and images cannot be guided. It has n images too, or one for all (Flux).
@@ -40,8 +40,8 @@ class ImageConditioning:
     `embeds` goes through the image projection; `clip` is FaceID Plus's second input, the hidden states of the faces.
     """
 
-    embeds: Pair
-    clip: Pair | None = None
+    embeds: EmbeddingPair
+    clip: EmbeddingPair | None = None
 
 
 def encode_image(prompt: ResolvedImagePrompt, encoders: ImageEncoders, finder: FaceFinder) -> ImageConditioning:
@@ -69,15 +69,15 @@ def encode_image(prompt: ResolvedImagePrompt, encoders: ImageEncoders, finder: F
     return ImageConditioning(encoded)
 
 
-def _encoded(prompt: ResolvedImagePrompt, pictures: list[Image.Image], encoders: ImageEncoders) -> Pair | None:
+def _encoded(prompt: ResolvedImagePrompt, pictures: list[Image.Image], encoders: ImageEncoders) -> EmbeddingPair | None:
     features = prompt.require_shown().features
     if features is None or prompt.encoder is None:
         return None
     embeds, negative = encoders.encode(prompt.encoder, pictures, features, allow_pickle=prompt.allow_pickle)
-    return Pair(embeds[None], negative[None])
+    return EmbeddingPair(embeds[None], negative[None])
 
 
-def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: ImagePromptShape) -> Pair:
+def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: ImagePromptShape) -> EmbeddingPair:
     """The embeddings of every file as one, whatever leading dimensions each has."""
     dimensions = 4 if shown.patches else 3
     positives, negatives = [], []
@@ -90,8 +90,8 @@ def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: ImagePromptShape) 
         negatives += [whole[:-1]] if len(whole) > 1 else []
     joined = torch.cat(positives, dim=1)
     if negatives:
-        return Pair(joined, torch.cat(negatives, dim=1))
-    return Pair(joined, torch.zeros_like(joined) if shown.negative else None)
+        return EmbeddingPair(joined, torch.cat(negatives, dim=1))
+    return EmbeddingPair(joined, torch.zeros_like(joined) if shown.negative else None)
 
 
 def _array(source: Source) -> torch.Tensor:

@@ -9,12 +9,12 @@ import torch
 from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 
-from recipe_runner.runtime.ip_adapter.encode import Pair
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair
 from recipe_runner.runtime.ip_adapter.projection import Built, filled, numbered
 from recipe_runner.weights.ip_adapter import IpAdapterLayout
 
 
-class FluxSeat:
+class FluxBackend:
     """A transformer of Flux: a processor for each double block, and the projections as `encoder_hid_proj`."""
 
     def projection(self, layout: IpAdapterLayout) -> Any:
@@ -33,20 +33,20 @@ class FluxSeat:
                 made.to_v_ip[index] = torch.nn.Linear(features, width)
         return filled(made, numbered(layers))
 
-    def sit(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
+    def attach(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
         """Put the projections into the transformer, which has no such attribute without them."""
         denoiser.encoder_hid_proj = MultiIPAdapterImageProjection(list(projections))
 
-        def leave() -> None:
+        def detach() -> None:
             del denoiser.encoder_hid_proj
 
-        return leave
+        return detach
 
     def scale(self, processor: Any, scales: Sequence[float]) -> None:
         """Set the scale of each IP-Adapter in an attention."""
         processor.scale = list(scales)
 
-    def arguments(self, shown: Sequence[Sequence[Pair]], like: Any, *, guided: bool) -> dict[str, Any]:
+    def arguments(self, shown: Sequence[Sequence[EmbeddingPair]], like: Any, *, guided: bool) -> dict[str, Any]:
         """[n, images, features] of a batch for each IP-Adapter; the negative ones go through the transformer apart."""
         positive = [_whole([pair.positive for pair in pairs], like) for pairs in shown]
         # Without them the call would encode a black picture, with an encoder that the pipeline does not have.
@@ -54,7 +54,7 @@ class FluxSeat:
         return {"ip_adapter_image_embeds": positive, "negative_ip_adapter_image_embeds": negative}
 
 
-def _negative(pair: Pair) -> torch.Tensor:
+def _negative(pair: EmbeddingPair) -> torch.Tensor:
     if pair.negative is None:
         message = "BUG: an image prompt of Flux without a negative one"
         raise AssertionError(message)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.runtime.ip_adapter.encode import Pair
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile
 from recipe_runner.weights.ip_adapter import AttentionPlace, IpAdapterLayout
 
@@ -79,7 +79,7 @@ def numbered(layers: Sequence[Layers]) -> Layers:
     return found
 
 
-def joined(pairs: Sequence[Pair], like: Any, *, guided: bool) -> torch.Tensor:
+def joined(pairs: Sequence[EmbeddingPair], like: Any, *, guided: bool) -> torch.Tensor:
     """[n, …] of a batch, or [2n, …] with the negative ones first, on the device and in the data type of a denoiser."""
     parts = [pair.positive for pair in pairs]
     if guided:

@@ -9,12 +9,12 @@ import torch
 from diffusers.models.attention_processor import SD3IPAdapterJointAttnProcessor2_0
 from diffusers.models.embeddings import IPAdapterTimeImageProjection
 
-from recipe_runner.runtime.ip_adapter.encode import Pair
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair
 from recipe_runner.runtime.ip_adapter.projection import Built, filled, joined
 from recipe_runner.weights.ip_adapter import IpAdapterLayout
 
 
-class Sd3Seat:
+class Sd3Backend:
     """A transformer of Stable Diffusion 3: a processor for each attention, and the one projection as `image_proj`."""
 
     def projection(self, layout: IpAdapterLayout) -> Any:
@@ -48,21 +48,21 @@ class Sd3Seat:
             )
         return filled(made, layers)
 
-    def sit(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
+    def attach(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
         """Put the projection into the transformer, which has no such attribute without it."""
         (projection,) = projections
         denoiser.image_proj = _Shown(projection)
 
-        def leave() -> None:
+        def detach() -> None:
             del denoiser.image_proj
 
-        return leave
+        return detach
 
     def scale(self, processor: Any, scales: Sequence[float]) -> None:
         """Set the scale of the IP-Adapter in an attention."""
         (processor.scale,) = scales
 
-    def arguments(self, shown: Sequence[Sequence[Pair]], like: Any, *, guided: bool) -> dict[str, Any]:
+    def arguments(self, shown: Sequence[Sequence[EmbeddingPair]], like: Any, *, guided: bool) -> dict[str, Any]:
         """[n, images, patches, features] of a batch, or [2n, …] with the negative ones first."""
         (pairs,) = shown
         return {"ip_adapter_image_embeds": joined(pairs, like, guided=guided)}

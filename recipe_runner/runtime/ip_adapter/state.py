@@ -14,8 +14,8 @@ from recipe_runner.canonical import Json, digest
 from recipe_runner.images.read import read_picture
 from recipe_runner.plan.resolved import ModelHandle, ResolvedAdapter, ResolvedIpAdapter
 from recipe_runner.problems.problem import WeightsError, at
-from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
-from recipe_runner.runtime.ip_adapter.families import Seat, seat_of
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair, ImageConditioning
+from recipe_runner.runtime.ip_adapter.families import IpAdapterBackend, backend_of
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile, IpAdapterFiles
 from recipe_runner.runtime.ip_adapter.projection import Built, build, joined
 from recipe_runner.runtime.load.file_guard import unchanged
@@ -47,7 +47,7 @@ class ImagePrompts:
 
     Several are one joint state, as diffusers loads them: each attention gets a processor with the layers of all, in the
     handle's order. An adapter at scale 0 everywhere is not part of it. What differs by the pipeline's family is its
-    seat's part.
+    backend's part.
     """
 
     def __init__(self, pipeline: Any, modules: ModuleTable, files: IpAdapterFiles, *, allow_pickle: bool) -> None:
@@ -55,9 +55,11 @@ class ImagePrompts:
         self._pipeline = pipeline
         self._files = files
         self._allow_pickle = allow_pickle
-        self._seat = seat_of(pipeline)
-        self._modules: Modules = {} if self._seat is None else modules.get(self._seat[0].component, {})
-        self._places: tuple[AttentionPlace, ...] = () if self._seat is None else self._seat[0].places(self._modules)
+        self._backend = backend_of(pipeline)
+        self._modules: Modules = {} if self._backend is None else modules.get(self._backend[0].component, {})
+        self._places: tuple[AttentionPlace, ...] = (
+            () if self._backend is None else self._backend[0].places(self._modules)
+        )
         self._fitted: dict[str, None] = {}
         self._built: Lru[_Instance, Built] = Lru(MOST_BUILT)
         self._expanded: Lru[str, dict[str, float]] = Lru(MOST_EXPANDED)
@@ -65,7 +67,7 @@ class ImagePrompts:
         self._scales: _Scales = ()
         self._processors: dict[str, Any] = {}
         self._originals: dict[str, Any] = {}
-        self._leave: Callable[[], None] | None = None
+        self._detach: Callable[[], None] | None = None
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
         """Bring the denoiser to the state of `handle`, where `parts` names it.
@@ -79,7 +81,7 @@ class ImagePrompts:
             with at(adapter.origin):
                 label = f"adapter {adapter.name}"
                 check_abilities(self._family, masks=len(adapter.masks), adapters=count, label=label)
-        if self._seat is None or self._family.component not in parts:
+        if self._backend is None or self._family.component not in parts:
             return
         instances = _instances(wanted)
         built = [
@@ -94,7 +96,7 @@ class ImagePrompts:
         self._scale(wanted)
         self._built.trim(len(instances))
 
-    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
+    def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are; a LoRA's are not here."""
         if not isinstance(adapter, ResolvedIpAdapter):
             return {}
@@ -151,11 +153,11 @@ class ImagePrompts:
                     projection.clip_embeds, projection.shortcut = None, False
 
     @property
-    def _held(self) -> tuple[AdapterFamily, Seat]:
-        if self._seat is None:
+    def _held(self) -> tuple[AdapterFamily, IpAdapterBackend]:
+        if self._backend is None:
             message = f"BUG: IP-Adapters are not applied to {type(self._pipeline).__name__}"
             raise AssertionError(message)
-        return self._seat
+        return self._backend
 
     @property
     def _family(self) -> AdapterFamily:
@@ -165,7 +167,9 @@ class ImagePrompts:
     def _denoiser(self) -> Any:
         return getattr(self._pipeline, self._family.component)
 
-    def _pairs(self, adapter: ResolvedIpAdapter, pairs: Sequence[Pair], *, guided: bool) -> Sequence[Pair]:
+    def _pairs(
+        self, adapter: ResolvedIpAdapter, pairs: Sequence[EmbeddingPair], *, guided: bool
+    ) -> Sequence[EmbeddingPair]:
         if guided and any(pair.negative is None for pair in pairs):
             hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
             raise WeightsError.of("E646", f"adapter {adapter.name}: guidance needs the negative embedding too", hint)
@@ -185,33 +189,33 @@ class ImagePrompts:
         return file
 
     def _build(self, adapter: ResolvedIpAdapter) -> Built:
-        denoiser, seat = self._denoiser, self._held[1]
+        denoiser, backend = self._denoiser, self._held[1]
         file = self._fit(adapter)
-        built = build(file, self._places, seat.projection, denoiser.device, denoiser.dtype)
+        built = build(file, self._places, backend.projection, denoiser.device, denoiser.dtype)
         count = len(file.layout.projection) + sum(map(len, file.layout.layers.values()))
         if built.landed != count:
             raise WeightsError.of("E606", f"adapter {adapter.name}: {built.landed} of {count} tensors landed")
         return built
 
     def _put(self, built: Sequence[Built]) -> None:
-        denoiser, seat = self._denoiser, self._held[1]
-        self._leave = seat.sit(denoiser, [each.projection for each in built])
+        denoiser, backend = self._denoiser, self._held[1]
+        self._detach = backend.attach(denoiser, [each.projection for each in built])
         for module in (place.module for place in self._places if place.acts):
             attention = denoiser.get_submodule(module)
             self._originals[module] = attention.processor
-            self._processors[module] = seat.processor(built, module)
+            self._processors[module] = backend.processor(built, module)
             attention.set_processor(self._processors[module])
 
     def _restore(self) -> None:
         """Put back the very processors that the base came with."""
-        if self._leave is None:
+        if self._detach is None:
             return
-        self._leave()
+        self._detach()
         for module, original in self._originals.items():
             attention = self._denoiser.get_submodule(module)
             del attention.processor
             attention.processor = original
-        self._originals, self._processors, self._leave = {}, {}, None
+        self._originals, self._processors, self._detach = {}, {}, None
 
     def _scale(self, adapters: Sequence[ResolvedIpAdapter]) -> None:
         scales = [self._expand(each, each.scale) for each in adapters]
@@ -241,7 +245,7 @@ def _instances(adapters: Sequence[ResolvedIpAdapter]) -> tuple[_Instance, ...]:
 
 
 def _mask_arguments(
-    adapters: Sequence[ResolvedIpAdapter], embeds: Sequence[Sequence[Pair]], size: tuple[int, int]
+    adapters: Sequence[ResolvedIpAdapter], embeds: Sequence[Sequence[EmbeddingPair]], size: tuple[int, int]
 ) -> dict[str, Any]:
     if not any(adapter.masks for adapter in adapters):
         return {}

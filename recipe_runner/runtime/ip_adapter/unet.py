@@ -17,12 +17,12 @@ from diffusers.models.embeddings import (
 )
 
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.runtime.ip_adapter.encode import Pair
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair
 from recipe_runner.runtime.ip_adapter.projection import Built, filled, joined, numbered
 from recipe_runner.weights.ip_adapter import IpAdapterLayout
 
 
-class UNetSeat:
+class UNetBackend:
     """A UNet: a processor for each cross-attention, and the projections as `encoder_hid_proj`."""
 
     def projection(self, layout: IpAdapterLayout) -> Any:
@@ -69,7 +69,7 @@ class UNetSeat:
             made = IPAdapterAttnProcessor2_0(width, features, [each.layout.tokens for each in built], 1.0)
         return filled(made, numbered([each.layers[module] for each in built]))
 
-    def sit(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
+    def attach(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
         """Put the projections into a UNet.
 
         Raises:
@@ -80,7 +80,7 @@ class UNetSeat:
             raise WeightsError.of("E642", message, "IP-Adapters are for UNets that read text alone")
         before = denoiser.config.encoder_hid_dim_type
 
-        def leave() -> None:
+        def detach() -> None:
             denoiser.config.encoder_hid_dim_type = before
             # Assigning None to a module's name would leave the name among the modules.
             del denoiser.encoder_hid_proj
@@ -88,12 +88,12 @@ class UNetSeat:
 
         denoiser.encoder_hid_proj = MultiIPAdapterImageProjection(list(projections))
         denoiser.config.encoder_hid_dim_type = "ip_image_proj"
-        return leave
+        return detach
 
     def scale(self, processor: Any, scales: Sequence[float]) -> None:
         """Set the scale of each IP-Adapter in an attention."""
         processor.scale = list(scales)
 
-    def arguments(self, shown: Sequence[Sequence[Pair]], like: Any, *, guided: bool) -> dict[str, Any]:
+    def arguments(self, shown: Sequence[Sequence[EmbeddingPair]], like: Any, *, guided: bool) -> dict[str, Any]:
         """[n, …] of a batch for each IP-Adapter, or [2n, …] with the negative ones first."""
         return {"ip_adapter_image_embeds": [joined(pairs, like, guided=guided) for pairs in shown]}

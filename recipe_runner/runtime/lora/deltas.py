@@ -16,7 +16,7 @@ from recipe_runner.weights.lora import DeltaKind, Rows
 
 
 @dataclass(frozen=True, eq=False)
-class Factor:
+class LowRankDelta:
     """The low-rank difference of one module: scale * alpha / rank * up @ down, reshaped to the module's weight.
 
     `down` is [rank, in] and `up` [out, rank]; of a convolution [rank, in, kh, kw] and [out, rank, 1, 1]; of an
@@ -38,14 +38,14 @@ class Factor:
         """Memory that its tensors take."""
         return self.down.nbytes + self.up.nbytes
 
-    def whole(self) -> Difference:
+    def whole(self) -> WeightDelta:
         """The same difference, for a module of a class that peft has no layer for."""
         tensors = {"down": self.down, "up": self.up}
-        return Difference(self.module, "lora", tensors, self.alpha / self.rank)
+        return WeightDelta(self.module, "lora", tensors, self.alpha / self.rank)
 
 
 @dataclass(frozen=True, eq=False)
-class Difference:
+class WeightDelta:
     """A difference of one module's weight, bias or both, as a file states it.
 
     Attributes:
@@ -116,7 +116,7 @@ class Difference:
         return rows if self.rows is None else torch.cat([rows[first:last] for first, last in self.rows])
 
 
-Change = Factor | Difference
+Change = LowRankDelta | WeightDelta
 
 _OF_BIAS = ("up_bias", "diff_b", "b_norm")
 

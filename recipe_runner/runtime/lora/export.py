@@ -12,7 +12,7 @@ from safetensors.torch import save
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.base import load_base
-from recipe_runner.runtime.lora.deltas import Factor
+from recipe_runner.runtime.lora.deltas import LowRankDelta
 from recipe_runner.runtime.lora.file import Translated, module_shapes, translate
 from recipe_runner.runtime.lora.low_rank import NoLowRank, low_rank
 from recipe_runner.runtime.lora.merge import merge
@@ -22,7 +22,7 @@ _TABLE = re.compile(r"(?:^|\.)(?:\w*embeddings?|shared|embed_tokens)$")
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedAdapter:
     """A safetensors file's bytes, and how many tensors it holds for each component."""
 
     content: bytes
@@ -36,7 +36,7 @@ def export_adapter(
     *,
     allow_pickle: bool,
     component: str | None = None,
-) -> Exported:
+) -> ExportedAdapter:
     """The adapter at scale 1 as a file for `load_lora_weights`, or of one component for `load_lora_adapter`.
 
     Args:
@@ -76,7 +76,7 @@ def export_adapter(
                 hint = "diffusers' layout holds pairs of factors; keep the file as it is"
                 raise WeightsError.of("E635", message, hint) from cause
             tensors[f"{place}.lora_A.weight"], tensors[f"{place}.lora_B.weight"] = factor.down, _baked(factor)
-    return Exported(
+    return ExportedAdapter(
         content=save(_in_one_type(tensors), metadata={"format": "pt"}),
         tensors={part: 2 * len(changes) for part, changes in parts.items()},
     )
@@ -89,7 +89,7 @@ def _translated(adapter: ResolvedLora | ResolvedMerge, modules: ModuleTable, *, 
     return merge(adapter, members, modules)
 
 
-def _baked(factor: Factor) -> torch.Tensor:
+def _baked(factor: LowRankDelta) -> torch.Tensor:
     """The upper factor times alpha / rank: diffusers takes alpha as the rank where a file states none."""
     up = factor.up.double() * (factor.alpha / factor.rank)
     kept = up.to(factor.up.dtype)

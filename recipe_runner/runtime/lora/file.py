@@ -13,7 +13,7 @@ from recipe_runner.plan.resolved import ResolvedLora
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
 from recipe_runner.runtime.load.tensors import read_tensors, require_finite
-from recipe_runner.runtime.lora.deltas import Change, Difference, Factor, tucker_down
+from recipe_runner.runtime.lora.deltas import Change, LowRankDelta, WeightDelta, tucker_down
 from recipe_runner.runtime.textual_inversion.file import vectors_of
 from recipe_runner.weights.files.formats import identify_format
 from recipe_runner.weights.files.header import read_header
@@ -112,7 +112,7 @@ def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: flo
         roles = {role: tensor for role, tensor in roles.items() if role in _BIASES}
         if not roles:
             return
-    yield Difference(module.module, module.kind, roles, factor, module.rows, module.dora_axis)
+    yield WeightDelta(module.module, module.kind, roles, factor, module.rows, module.dora_axis)
 
 
 def _require_side(module: LoraModule, roles: Mapping[str, torch.Tensor]) -> None:
@@ -126,7 +126,7 @@ def _require_side(module: LoraModule, roles: Mapping[str, torch.Tensor]) -> None
         raise WeightsError.of("E601", message, "use a file made for this base")
 
 
-def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> Factor:
+def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> LowRankDelta:
     down, up = roles["down"], roles["up"]
     if "mid" in roles:
         down = tucker_down({role: tensor.double() for role, tensor in roles.items()}).float()
@@ -135,7 +135,7 @@ def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float)
         up = torch.cat([up[first:last] for first, last in module.rows])
     down = down.reshape(module.rank, *module.shape[1:])
     up = up.reshape(module.shape[0], module.rank, *(1 for _ in module.shape[2:]))
-    return Factor(module.module, down, up, alpha)
+    return LowRankDelta(module.module, down, up, alpha)
 
 
 def _alpha(module: LoraModule, roles: Mapping[str, torch.Tensor], given: float | None) -> float:

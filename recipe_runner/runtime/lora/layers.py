@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners import lora
 
-from recipe_runner.runtime.lora.deltas import Factor
+from recipe_runner.runtime.lora.deltas import LowRankDelta
 
 _WRAPPERS = (
     (torch.nn.Embedding, lora.Embedding),
@@ -46,7 +46,7 @@ class Layers:
         self._modules: dict[str, tuple[str, ...]] = {}
         self._parents: dict[str, tuple[torch.nn.Module, str]] = {}
 
-    def add(self, name: str, factors: Sequence[Factor]) -> None:
+    def add(self, name: str, factors: Sequence[LowRankDelta]) -> None:
         """Load an adapter, inactive. `name` is one that peft takes (no dots) and not loaded yet."""
         self._modules[name] = tuple(factor.module for factor in factors)
         if factors:
@@ -63,7 +63,7 @@ class Layers:
             _fill(layer, name, factor, base.weight)
             self._layers[factor.module] = layer.eval()
 
-    def holds(self, name: str, factor: Factor) -> bool:
+    def holds(self, name: str, factor: LowRankDelta) -> bool:
         """Whether `factor` stands whole in the adapter called `name`: tensor for tensor, value for value."""
         return factor.module in self._layers and _equal(self._layers[factor.module], name, factor)
 
@@ -112,12 +112,12 @@ class Layers:
         setattr(owner, name, layer)
 
 
-def _wrap(base: torch.nn.Module, name: str, config: LoraConfig, factor: Factor) -> Any:
+def _wrap(base: torch.nn.Module, name: str, config: LoraConfig, factor: LowRankDelta) -> Any:
     wrapper = next(wrapper for kind, wrapper in _WRAPPERS if isinstance(base, kind))
     return wrapper(base, name, config=config, r=factor.rank, lora_alpha=factor.alpha)
 
 
-def _fill(layer: Any, name: str, factor: Factor, weight: torch.Tensor) -> None:
+def _fill(layer: Any, name: str, factor: LowRankDelta, weight: torch.Tensor) -> None:
     # A copy on the base's device and of its data type, as diffusers' loaders make; the cached tensors stay as they are.
     first, second = (
         torch.nn.Parameter(tensor.to(weight.device, weight.dtype, copy=True), requires_grad=False)
@@ -129,12 +129,12 @@ def _fill(layer: Any, name: str, factor: Factor, weight: torch.Tensor) -> None:
         layer.lora_A[name].weight, layer.lora_B[name].weight = first, second
 
 
-def _as_held(layer: Any, name: str, factor: Factor) -> tuple[torch.Tensor, torch.Tensor]:
+def _as_held(layer: Any, name: str, factor: LowRankDelta) -> tuple[torch.Tensor, torch.Tensor]:
     # peft's embedding layer computes (B @ A).T, from A [rank, rows] and B [features, rank].
     return (factor.up.T, factor.down.T) if name in layer.lora_embedding_A else (factor.down, factor.up)
 
 
-def _equal(layer: Any, name: str, factor: Factor) -> bool:
+def _equal(layer: Any, name: str, factor: LowRankDelta) -> bool:
     if name in layer.lora_embedding_A:
         held = layer.lora_embedding_A[name], layer.lora_embedding_B[name]
     elif name in layer.lora_A:

@@ -11,7 +11,15 @@ from collections.abc import Iterator
 
 import torch
 
-from recipe_runner.runtime.lora.deltas import Change, Difference, Factor, kron, loha_factor, lokr_block, lokr_factor
+from recipe_runner.runtime.lora.deltas import (
+    Change,
+    LowRankDelta,
+    WeightDelta,
+    kron,
+    loha_factor,
+    lokr_block,
+    lokr_factor,
+)
 from recipe_runner.runtime.lora.deltas_of_base import Roles
 from recipe_runner.weights.modules import Shape
 
@@ -23,13 +31,13 @@ class NoLowRank(Exception):
     """Why a difference is no pair of factors of low rank."""
 
 
-def low_rank(change: Change, shape: Shape) -> Factor:
+def low_rank(change: Change, shape: Shape) -> LowRankDelta:
     """`change`, of a module whose weight has `shape`, as a pair of factors: itself where it is one.
 
     Raises:
         NoLowRank: with the reason in words.
     """
-    if isinstance(change, Factor):
+    if isinstance(change, LowRankDelta):
         return change
     what = _other(change)
     if what:
@@ -42,7 +50,7 @@ def low_rank(change: Change, shape: Shape) -> Factor:
         raise NoLowRank(reason)
     if change.rows is not None:
         up = torch.cat([up[first:last] for first, last in change.rows])
-    return Factor(
+    return LowRankDelta(
         change.module,
         down.reshape(rank, *shape[1:]),
         up.reshape(shape[0], rank, *(1 for _ in shape[2:])),
@@ -60,7 +68,7 @@ _REASONS = {
 }
 
 
-def _other(change: Difference) -> str:
+def _other(change: WeightDelta) -> str:
     if change.changes_bias:
         return "it changes a bias"
     if change.dora_axis is not None:

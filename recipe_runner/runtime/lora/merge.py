@@ -18,12 +18,12 @@ import torch
 from peft.utils import merge_utils
 
 from recipe_runner.plan.resolved import ResolvedMerge
-from recipe_runner.runtime.lora.deltas import Change, Factor
+from recipe_runner.runtime.lora.deltas import Change, LowRankDelta
 from recipe_runner.runtime.lora.file import Translated
 from recipe_runner.weights.lora import SAME_RANK, expand_scales, merged_layout
 from recipe_runner.weights.modules import ModuleTable
 
-_Parts = Sequence[tuple[Factor, float]]
+_Parts = Sequence[tuple[LowRankDelta, float]]
 """The factors of one module, each with its weight."""
 _Task = Callable[[list[torch.Tensor], torch.Tensor], torch.Tensor]
 
@@ -42,13 +42,13 @@ def merge(model: ResolvedMerge, members: Sequence[Translated], modules: ModuleTa
         model.svd_rank,
         label=f"adapter {model.name}",
     )
-    found: dict[tuple[str, str], list[tuple[Factor, float]]] = {}
+    found: dict[tuple[str, str], list[tuple[LowRankDelta, float]]] = {}
     scaled = [member.scale for member in model.members]
     for name, member, weight, scale in zip(names, members, model.weights, scaled, strict=True):
         scales = expand_scales(scale, member.layout, modules, label=f"adapter {name}")
         for component, changes in member.parts.items():
             for factor in changes:
-                if not isinstance(factor, Factor):
+                if not isinstance(factor, LowRankDelta):
                     message = f"BUG: a merge of a whole difference of {factor.module}"
                     raise AssertionError(message)  # noqa: TRY004 - the layout lets none through
                 place = component, factor.module
@@ -67,7 +67,7 @@ def merge(model: ResolvedMerge, members: Sequence[Translated], modules: ModuleTa
     return Translated({component: tuple(changes) for component, changes in parts.items()}, layout, {})
 
 
-def _merge(module: str, parts: _Parts, method: str, task: _Task, rank: int) -> Factor:
+def _merge(module: str, parts: _Parts, method: str, task: _Task, rank: int) -> LowRankDelta:
     downs, ups = [factor.down.float() for factor, _ in parts], [factor.up.float() for factor, _ in parts]
     scales = [weight * factor.alpha / factor.rank for factor, weight in parts]
     if method == "cat":
@@ -91,7 +91,7 @@ def _merge(module: str, parts: _Parts, method: str, task: _Task, rank: int) -> F
         # The nearest pair of factors of that rank; values that are not there are zeros.
         down = right[:rank].reshape(-1, *downs[0].shape[1:])
         up = (left * values)[:, :rank].reshape(ups[0].shape[0], -1, *ups[0].shape[2:])
-    return Factor(module, down.contiguous(), up.contiguous(), float(down.shape[0]))
+    return LowRankDelta(module, down.contiguous(), up.contiguous(), float(down.shape[0]))
 
 
 def _svd_of_sum(

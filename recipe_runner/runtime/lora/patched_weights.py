@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.runtime.lora.deltas import Difference
+from recipe_runner.runtime.lora.deltas import WeightDelta
 from recipe_runner.runtime.lora.layers import own_module
-from recipe_runner.runtime.lora.tensor_cache import Kept, Tensors
+from recipe_runner.runtime.lora.tensor_cache import TensorCache, Tensors
 
 MOST_KEPT_BYTES = 1 << 30
 """Memory that deltas and changed weights of one model may take that are kept for the next change of scale."""
@@ -32,18 +32,18 @@ class Patches:
     def __init__(self, model: torch.nn.Module) -> None:
         """Begin with the model as it is."""
         self._model = model
-        self._differences: dict[str, dict[str, list[Difference]]] = {}
+        self._differences: dict[str, dict[str, list[WeightDelta]]] = {}
         self._standing: dict[str, _State] = {}
         self._own: dict[str, _Own] = {}
-        self._kept = Kept(MOST_KEPT_BYTES)
+        self._kept = TensorCache(MOST_KEPT_BYTES)
 
-    def add(self, name: str, differences: Sequence[Difference]) -> None:
+    def add(self, name: str, differences: Sequence[WeightDelta]) -> None:
         """Load an adapter, inactive.
 
         Raises:
             WeightsError: E631, when a module has no bias that a difference could be added to.
         """
-        found: dict[str, list[Difference]] = {}
+        found: dict[str, list[WeightDelta]] = {}
         for difference in differences:
             module: Any = own_module(self._model, difference.module)
             if difference.changes_bias and "bias" not in module._parameters:  # noqa: SLF001 - it may be there as None
@@ -52,7 +52,7 @@ class Patches:
             found.setdefault(difference.module, []).append(difference)
         self._differences[name] = found
 
-    def holds(self, name: str, difference: Difference) -> bool:
+    def holds(self, name: str, difference: WeightDelta) -> bool:
         """Whether `difference` is loaded in the adapter called `name`."""
         return any(held is difference for held in self._differences.get(name, {}).get(difference.module, ()))
 
@@ -96,7 +96,7 @@ class Patches:
         new_weight, new_bias = self._kept.get(tuple(part for pair in scaled for part in pair), changed)
         self._put(own, weight if new_weight is None else new_weight, bias if new_bias is None else new_bias)
 
-    def _delta(self, difference: Difference, weight: torch.Tensor) -> Tensors:
+    def _delta(self, difference: WeightDelta, weight: torch.Tensor) -> Tensors:
         def made() -> Tensors:
             dtype = torch.promote_types(weight.dtype, torch.float32)
             found = difference.of_weight(weight), difference.of_bias(weight.device)

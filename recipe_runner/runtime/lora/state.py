@@ -61,7 +61,7 @@ class Loras:
                 self._change(part, [(name, translated, scales) for name, translated, scales, _ in wanted])
                 self._states[part] = state
 
-    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
+    def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of the adapter's file that landed, and those that there are."""
         if not isinstance(adapter, _Model):
             return {}

@@ -13,7 +13,7 @@ Key = tuple[Hashable, ...]
 Tensors = tuple[torch.Tensor | None, ...]
 
 
-class Kept:
+class TensorCache:
     """Computed tensors by what they are made of, at most so many bytes of them.
 
     Room is made in rounds, such as one change of an adapter's scale over all modules: what was asked for in this round

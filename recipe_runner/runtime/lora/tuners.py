@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from recipe_runner.runtime.lora.deltas import Change, Difference, Factor
+from recipe_runner.runtime.lora.deltas import Change, LowRankDelta, WeightDelta
 from recipe_runner.runtime.lora.layers import Layers, own_module, takes_layer
 from recipe_runner.runtime.lora.patched_weights import Patches
 
@@ -42,15 +42,15 @@ class Tuners:
             WeightsError: E631, when a module has no bias that a difference could be added to.
         """
         kept = tuple(self._as_applied(change) for change in changes)
-        self._layers.add(name, [change for change in kept if isinstance(change, Factor)])
-        self._patches.add(name, [change for change in kept if isinstance(change, Difference)])
+        self._layers.add(name, [change for change in kept if isinstance(change, LowRankDelta)])
+        self._patches.add(name, [change for change in kept if isinstance(change, WeightDelta)])
         self._changes[name] = kept
         self._sizes_bytes[name] = sum(change.size_bytes for change in kept)
 
     def holds(self, name: str) -> int:
         """How many of the changes of the adapter called `name` stand whole, tensor for tensor, value for value."""
         return sum(
-            self._layers.holds(name, change) if isinstance(change, Factor) else self._patches.holds(name, change)
+            self._layers.holds(name, change) if isinstance(change, LowRankDelta) else self._patches.holds(name, change)
             for change in self._changes[name]
         )
 
@@ -69,6 +69,6 @@ class Tuners:
         del self._changes[name], self._sizes_bytes[name]
 
     def _as_applied(self, change: Change) -> Change:
-        if isinstance(change, Factor) and not takes_layer(own_module(self._model, change.module)):
+        if isinstance(change, LowRankDelta) and not takes_layer(own_module(self._model, change.module)):
             return change.whole()
         return change

@@ -10,7 +10,7 @@ from recipe_runner.problems.place import NOWHERE
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of
 from recipe_runner.recipe.learned_tokens import same_token, uses
-from recipe_runner.runtime.textual_inversion.tokenizer import Reading, Rewritten
+from recipe_runner.runtime.textual_inversion.tokenizer import LearnedTokenizer, Rewritten
 
 
 def prompt_warnings(
@@ -63,7 +63,7 @@ def _lost(tokenizer: Any, text: str, window: int) -> str:
     # The last token of the window is the end mark; so is the last of the whole.
     if not exact:
         return f"`{str(tokenizer.decode(encoded.input_ids[window - 1 : -1])).strip()}`"
-    written = tokenizer.rewrite(text) if isinstance(tokenizer, Reading) else Rewritten(text)
+    written = tokenizer.rewrite(text) if isinstance(tokenizer, LearnedTokenizer) else Rewritten(text)
     begins = [start for start, _ in encoded.offset_mapping[1:-1]]
     lost = f"`{rest_of(text, written.original(begins[window - 2]))}`"
     cut = written.learned(begins[window - 2])
@@ -81,11 +81,11 @@ def _not_learned(pipeline: Any, number: str) -> list[str]:
         return []
     readers = [getattr(pipeline, f"tokenizer{other}", None) for other in ("", "_2", "_3")]
     own = getattr(pipeline, f"tokenizer{number}")
-    known = [same_token(token) for token in own.tokens] if isinstance(own, Reading) else []
+    known = [same_token(token) for token in own.tokens] if isinstance(own, LearnedTokenizer) else []
     return [
         token
         for reader in readers
-        if isinstance(reader, Reading)
+        if isinstance(reader, LearnedTokenizer)
         for token in reader.tokens
         if same_token(token) not in known and token not in reader.alone
     ]

@@ -14,7 +14,7 @@ from recipe_runner.runtime.lora.file import module_shapes
 from recipe_runner.runtime.lora.state import Loras
 from recipe_runner.runtime.lru import Lru
 from recipe_runner.runtime.textual_inversion.file import Learned, read_learned
-from recipe_runner.runtime.textual_inversion.vocabulary import Vocabulary, Word
+from recipe_runner.runtime.textual_inversion.vocabulary import LearnedToken, Vocabulary
 from recipe_runner.weights.embedding import token_width
 
 MOST_READ = 64
@@ -45,8 +45,8 @@ class Embeddings:
         Raises:
             WeightsError: E620 to E625, when a token cannot be applied whole, or two adapters have one.
         """
-        wanted: dict[str, list[Word]] = {part: [] for part in self._vocabularies}
-        taken: dict[tuple[str, str], tuple[str, Word]] = {}
+        wanted: dict[str, list[LearnedToken]] = {part: [] for part in self._vocabularies}
+        taken: dict[tuple[str, str], tuple[str, LearnedToken]] = {}
         for adapter in handle.adapters:
             for part, word in self._words(adapter):
                 owner, known = taken.setdefault((part, same_token(word.token)), (adapter.name, word))
@@ -66,21 +66,21 @@ class Embeddings:
                 self._vocabularies[part].become(words)
                 self._states[part] = state
 
-    def landing(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
+    def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
         """By component: tensors of a textual inversion that landed, and those that there are; {} for another kind."""
         if not isinstance(adapter, ResolvedTextualInversion):
             return {}
         return dict.fromkeys(self._learned(adapter).vectors, (1, 1))
 
-    def _words(self, adapter: ResolvedAdapter) -> Iterator[tuple[str, Word]]:
+    def _words(self, adapter: ResolvedAdapter) -> Iterator[tuple[str, LearnedToken]]:
         if isinstance(adapter, ResolvedLora):
             for token, vectors in self._loras.learned(adapter).items():
                 for part, tensor in vectors.items():
-                    yield part, Word((adapter.source.digest, token), token, tensor, adapter.target is not None)
+                    yield part, LearnedToken((adapter.source.digest, token), token, tensor, adapter.target is not None)
         elif isinstance(adapter, ResolvedTextualInversion):
             learned = self._learned(adapter)
             for part, tensor in learned.vectors.items():
-                yield part, Word((adapter.source.digest, ""), learned.token, tensor, adapter.target is not None)
+                yield part, LearnedToken((adapter.source.digest, ""), learned.token, tensor, adapter.target is not None)
 
     def _learned(self, adapter: ResolvedTextualInversion) -> Learned:
         def read() -> Learned:

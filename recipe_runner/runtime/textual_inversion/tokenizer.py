@@ -38,7 +38,7 @@ class Rewritten:
         return max(piece for piece in self.pieces if piece[0] <= position)
 
 
-class Reading:
+class LearnedTokenizer:
     """Mixed into a copy of a tokenizer. Vectors are added tokens of the copy; which of them make a token, changes.
 
     diffusers' way, added tokens with the learned token's own name and a rewriting that looks for them in the tokenized
@@ -98,4 +98,4 @@ def reading_copy(tokenizer: Any) -> Any:
 
 
 def _reading_class(tokenizer: type[Any]) -> type[Any]:
-    return type(tokenizer.__name__, (Reading, tokenizer), {})
+    return type(tokenizer.__name__, (LearnedTokenizer, tokenizer), {})

@@ -17,7 +17,7 @@ from recipe_runner.runtime.textual_inversion.tokenizer import reading_copy
 
 
 @dataclass(frozen=True)
-class Word:
+class LearnedToken:
     """A learned token and its vectors [number, width], on the CPU. `key` says what they are, whatever they are called.
 
     `alone` is true where the recipe says that it is for one encoder only.
@@ -46,7 +46,7 @@ class Vocabulary:
         self._table = torch.empty(0)
         self._proved: set[tuple[tuple[str, str], str]] = set()
 
-    def become(self, words: Sequence[Word]) -> None:
+    def become(self, words: Sequence[LearnedToken]) -> None:
         """Know exactly these words, whose tokens differ.
 
         Raises:
@@ -100,7 +100,7 @@ class Vocabulary:
         own = self._table[(-1 - ids).clamp(min=0)].to(rows)
         return arguments, {**named, "inputs_embeds": torch.where(learned[..., None], own, rows)}
 
-    def _prove(self, word: Word) -> None:
+    def _prove(self, word: LearnedToken) -> None:
         """The tokenizer reads the word as its vectors, and the encoder's first layer gets them, value for value."""
         numbers = self._reader.tokens[word.token]
         own = self._table[numbers.start : numbers.stop]

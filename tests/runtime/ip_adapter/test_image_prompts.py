@@ -24,7 +24,7 @@ from recipe_runner.plan.resolved import ResolvedComponent, ResolvedImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.ip_adapter import state as part
-from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair, ImageConditioning
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile
 from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
 from recipe_runner.runtime.live import LivePipeline
@@ -77,7 +77,7 @@ def shown(folder: Path) -> dict[str, ImageConditioning]:
         for name in ("look", "other", "plus", "full")
     }
     face = torch.randn(1, 1, 512, generator=torch.Generator().manual_seed(1)) / 20
-    return {**found, "face": ImageConditioning(Pair(face, torch.zeros_like(face)))}
+    return {**found, "face": ImageConditioning(EmbeddingPair(face, torch.zeros_like(face)))}
 
 
 def picture(
@@ -214,11 +214,11 @@ def test_a_face_s_lora_goes_when_the_adapter_does(
 def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: ResolvedBase, adapters: dict[str, Any]) -> None:
     live = LivePipeline("cpu", "strict", 1)
     for name in ("look", "plus", "full", "face"):
-        landing = live.landing(handle(base, adapters[name]))[name]
+        tensor_counts = live.tensor_counts(handle(base, adapters[name]))[name]
         layout = live._files.read(adapters[name].source, name, allow_pickle=False).layout
-        assert {part: count for part, (count, _) in landing.items()} == layout.tensor_counts()
-        assert all(landed == count for landed, count in landing.values())
-        assert sum(count for _, count in landing.values()) == layout.tensor_count
+        assert {part: count for part, (count, _) in tensor_counts.items()} == layout.tensor_counts()
+        assert all(landed == count for landed, count in tensor_counts.values())
+        assert sum(count for _, count in tensor_counts.values()) == layout.tensor_count
 
 
 def test_a_tensor_that_did_not_land_stops_the_run(

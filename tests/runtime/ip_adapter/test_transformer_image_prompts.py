@@ -28,7 +28,7 @@ from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, Siglip
 from recipe_runner.plan.resolved import ResolvedComponent, ResolvedImagePrompt
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.ip_adapter import state as part
-from recipe_runner.runtime.ip_adapter.encode import ImageConditioning, Pair
+from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair, ImageConditioning
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.weights.ip_adapter import ImagePromptShape
 
@@ -90,7 +90,9 @@ def shown(family: str, seed: int = 1, images: int = 1) -> ImageConditioning:
     """Random embeddings of so many images, and random negative ones."""
     generator = torch.Generator().manual_seed(seed)
     shape = (1, images, *ONE[family][2:])
-    return ImageConditioning(Pair(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)))
+    return ImageConditioning(
+        EmbeddingPair(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+    )
 
 
 def picture(live: LivePipeline, family: str, base: ResolvedBase, adapters: dict[str, Any], **scales: Any) -> Any:
@@ -171,11 +173,11 @@ def test_scale_zero_everywhere_is_the_base_and_touches_nothing(
 def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: ResolvedBase, adapters: dict[str, Any]) -> None:
     live = LivePipeline("cpu", "strict", 1)
     for name in ("look", "other"):
-        landing = live.landing(handle(base, adapters[name]))[name]
+        tensor_counts = live.tensor_counts(handle(base, adapters[name]))[name]
         layout = live._files.read(adapters[name].source, name, allow_pickle=False).layout
-        assert {part: count for part, (count, _) in landing.items()} == layout.tensor_counts()
-        assert all(landed == count for landed, count in landing.values())
-        assert sum(count for _, count in landing.values()) == layout.tensor_count
+        assert {part: count for part, (count, _) in tensor_counts.items()} == layout.tensor_counts()
+        assert all(landed == count for landed, count in tensor_counts.values())
+        assert sum(count for _, count in tensor_counts.values()) == layout.tensor_count
 
 
 def test_parameters_are_marked_as_diffusers_marks_them(
@@ -218,12 +220,12 @@ def test_several_images_of_one_adapter(family: str, base: ResolvedBase, adapters
     one, two = shown(family), shown(family, images=2)
     negative = one.embeds.negative
     assert negative is not None
-    twice = Pair(one.embeds.positive.repeat_interleave(2, 1), negative.repeat_interleave(2, 1))
+    twice = EmbeddingPair(one.embeds.positive.repeat_interleave(2, 1), negative.repeat_interleave(2, 1))
     different = (latents(two) - latents(one)).abs().max()
     # In Flux the same image twice is that image; in Stable Diffusion 3 it weighs more beside the picture's own tokens.
     if family == "flux":
         assert (latents(ImageConditioning(twice)) - latents(one)).abs().max() < different / 1000
-    swapped = Pair(
+    swapped = EmbeddingPair(
         two.embeds.positive.flip(1), two.embeds.negative.flip(1) if two.embeds.negative is not None else None
     )
     assert (latents(ImageConditioning(swapped)) - latents(two)).abs().max() < different / 1000
@@ -266,7 +268,7 @@ def test_a_file_of_another_family_is_refused(folder: Path, family: str, base: Re
 def test_flux_s_guidance_needs_a_negative_prompt_and_then_a_negative_embedding(folder: Path) -> None:
     base, look = base_model(folder / "flux"), ip_adapter_model(folder / "flux-look.safetensors", "look")
     live = LivePipeline("cpu", "strict", 1)
-    positive = ImageConditioning(Pair(shown("flux").embeds.positive, None))
+    positive = ImageConditioning(EmbeddingPair(shown("flux").embeds.positive, None))
     our_picture(live, handle(base, look), {"prompt": "a bear"}, 3, images=[positive], **SAMPLING["flux"])
     with pytest.raises(RecipeRunnerError) as caught:
         our_picture(live, handle(base, look), PROMPT, 3, images=[positive], **SAMPLING["flux"])

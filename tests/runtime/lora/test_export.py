@@ -18,7 +18,7 @@ from recipe_runner.plan.resolved import ResolvedMerge
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.lora.deltas import Difference
+from recipe_runner.runtime.lora.deltas import WeightDelta
 from recipe_runner.runtime.lora.export import export_adapter
 from recipe_runner.runtime.lora.file import translate
 from recipe_runner.runtime.lora.low_rank import NoLowRank, low_rank
@@ -128,7 +128,7 @@ def test_what_has_no_low_rank_form_says_why(make: kinds.Make, reason: str) -> No
     _, made = kinds.file_of({"long": make}, Wide(), 1)
     roles: Any = made["long"]
     kind: Any = "full" if "diff" in roles else "lora" if "dora_scale" in roles else "lokr"
-    change = Difference("long", kind, roles, 1.0, dora_axis=0 if "dora_scale" in roles else None)
+    change = WeightDelta("long", kind, roles, 1.0, dora_axis=0 if "dora_scale" in roles else None)
     with pytest.raises(NoLowRank, match=reason):
         low_rank(change, (40, 96))
 

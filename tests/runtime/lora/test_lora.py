@@ -59,7 +59,7 @@ def test_a_number_as_scale_equals_set_adapters(
     assert np.array_equal(our_picture(live, handle(base), "a bear", 3, **STEPS, **size), untouched)
     assert np.array_equal(expected, untouched) == (scale == 0)
     counts = {part: sum(key.startswith(part + ".") for key in tensors) for part in parts}
-    assert live.landing(wanted) == {"style": {part: (count, count) for part, count in counts.items()}}
+    assert live.tensor_counts(wanted) == {"style": {part: (count, count) for part, count in counts.items()}}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -177,7 +177,7 @@ def test_a_target_takes_its_component_only(sd15_folder: Path, tmp_path: Path) ->
     live = LivePipeline("cpu", "strict", 1)
     wanted = handle(base_model(sd15_folder), lora_model(tmp_path / "a.safetensors", target="unet"))
     assert np.array_equal(our_picture(live, wanted, "a bear", 3, **STEPS), expected)
-    assert list(live.landing(wanted)["style"]) == ["unet"]
+    assert list(live.tensor_counts(wanted)["style"]) == ["unet"]
 
 
 def test_a_text_only_handle_leaves_the_denoiser_alone(sd15_folder: Path, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_pickled_lora_needs_leave(sd15_folder: Path, tmp_path: Path) -> None:
     assert refused(sd15_folder, tmp_path / "a.bin").problems[0].code == "E406"
     base = base_model(sd15_folder, allow_pickle=True)
     live = LivePipeline("cpu", "strict", 1)
-    assert live.landing(handle(base, lora_model(tmp_path / "a.bin")))["style"]["unet"][0] > 0
+    assert live.tensor_counts(handle(base, lora_model(tmp_path / "a.bin")))["style"]["unet"][0] > 0
 
 
 @pytest.mark.parametrize(("part", "target"), [("unet", None), ("text_encoder", None), ("unet", "unet")])
@@ -242,7 +242,7 @@ def test_a_pickled_list_is_up_and_down_in_turn(
     listed = handle(base, lora_model(tmp_path / "lora_weight.pt", target=target))
     expected = our_picture(live, handle(base, lora_model(tmp_path / "named.safetensors")), "a bear", 3, **STEPS)
     assert np.array_equal(our_picture(live, listed, "a bear", 3, **STEPS), expected)
-    assert live.landing(listed) == {"style": {part: (2 * len(numbered), 2 * len(numbered))}}
+    assert live.tensor_counts(listed) == {"style": {part: (2 * len(numbered), 2 * len(numbered))}}
 
 
 def numbered_modules(part: str, pipeline: Any) -> list[str]:

@@ -19,7 +19,7 @@ from support.plain import our_picture, plain_pipeline
 from recipe_runner.plan.resolved import ResolvedMerge
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
-from recipe_runner.runtime.lora.deltas import Factor
+from recipe_runner.runtime.lora.deltas import LowRankDelta
 from recipe_runner.runtime.lora.file import Translated, translate
 from recipe_runner.runtime.lora.merge import merge, module_seed
 
@@ -85,7 +85,7 @@ def ours(model: torch.nn.Module, made: Factors, alpha: float, folder: Path, meth
 
 
 def delta(factor: Any) -> torch.Tensor:
-    assert isinstance(factor, Factor)
+    assert isinstance(factor, LowRankDelta)
     assert factor.alpha == factor.rank
     return factor.up.flatten(1) @ factor.down.flatten(1)
 
@@ -213,7 +213,7 @@ def test_a_merge_acts_and_leaves_as_a_lora_does(sd15_folder: Path, tmp_path: Pat
     assert np.abs(found.astype(int) - apart).max() <= 1
     assert not np.array_equal(found, untouched)
     assert np.array_equal(our_picture(live, handle(base, merged, m=0.0), "a bear", 1, **settings), untouched)
-    counts = live.landing(handle(base, merged))["m"]
-    assert {part: sum(live.landing(handle(base, each))[each.name][part][0] for each in members) for part in counts} == {
-        part: landed for part, (landed, _) in counts.items()
-    }
+    counts = live.tensor_counts(handle(base, merged))["m"]
+    assert {
+        part: sum(live.tensor_counts(handle(base, each))[each.name][part][0] for each in members) for part in counts
+    } == {part: landed for part, (landed, _) in counts.items()}

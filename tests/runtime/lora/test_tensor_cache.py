@@ -11,14 +11,14 @@ from support import lycoris as kinds
 from support.tuned import loaded, translated
 
 from recipe_runner.runtime.lora import patched_weights as patches
-from recipe_runner.runtime.lora.tensor_cache import Kept
+from recipe_runner.runtime.lora.tensor_cache import TensorCache
 from recipe_runner.runtime.lora.tuners import Tuners
 
 HUNDRED = 25
 """Numbers of a float32 tensor of a hundred bytes."""
 
 
-def ask(kept: Kept, *names: str) -> list[str]:
+def ask(kept: TensorCache, *names: str) -> list[str]:
     """Ask for a hundred bytes under each name; the names that had to be made."""
     made = []
 
@@ -32,7 +32,7 @@ def ask(kept: Kept, *names: str) -> list[str]:
 
 
 def test_what_was_made_is_given_again_and_what_was_unused_longest_leaves() -> None:
-    kept = Kept(300)
+    kept = TensorCache(300)
     assert ask(kept, "a", "b", "c", "a") == ["a", "b", "c"]
     kept.begin_round()
     assert ask(kept, "a", "d") == ["d"]
@@ -44,7 +44,7 @@ def test_what_was_made_is_given_again_and_what_was_unused_longest_leaves() -> No
 
 
 def test_a_round_that_asks_for_more_than_there_is_room_for_finds_part_of_it_each_time() -> None:
-    kept = Kept(250)
+    kept = TensorCache(250)
     for made in (["a", "b", "c", "d"], ["c", "d"], ["c", "d"]):
         kept.begin_round()
         assert ask(kept, "a", "b", "c", "d") == made
@@ -52,7 +52,7 @@ def test_a_round_that_asks_for_more_than_there_is_room_for_finds_part_of_it_each
 
 
 def test_what_is_forgotten_is_made_anew() -> None:
-    kept = Kept(300)
+    kept = TensorCache(300)
     ask(kept, "a", "b")
     kept.forget({"a"})
     assert kept.size_bytes == 100

@@ -298,7 +298,7 @@ def test_the_plan_says_what_lands(sdxl_folder: Path, tmp_path: Path) -> None:
     one_key(tmp_path / "second.safetensors", "<second>", vectors(3))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        "recipe: 1\nname: landing\nbase: {model: model}\nadapters:\n"
+        "recipe: 1\nname: tensor_counts\nbase: {model: model}\nadapters:\n"
         "  both: {kind: textual_inversion, model: both.safetensors, token: <both>}\n"
         "  second: {kind: textual_inversion, model: second.safetensors, target: text_encoder_2}\n"
         "prompts: [{prompt: <both> <second>}]\nsampling: {num_inference_steps: 1}\nruntime: {device: cpu, threads: 1}\n"
@@ -310,7 +310,7 @@ def test_the_plan_says_what_lands(sdxl_folder: Path, tmp_path: Path) -> None:
         embedding_model(tmp_path / "both.safetensors", "both", token="<both>"),  # noqa: S106
         embedding_model(tmp_path / "second.safetensors", "second", target="text_encoder_2"),
     )
-    landed = live().landing(handle(base_model(tmp_path / "model"), *models))
+    landed = live().tensor_counts(handle(base_model(tmp_path / "model"), *models))
     assert {name: {part: count for part, (count, _) in parts.items()} for name, parts in landed.items()} == planned
     assert all(count == total for parts in landed.values() for count, total in parts.values())
     manifest = json.loads(
@@ -354,7 +354,7 @@ def test_a_lora_brings_its_tokens_along(sd15_folder: Path, tmp_path: Path) -> No
     # At scale 0 the base is the base wherever no token is used.
     without = our_picture(pipeline, handle(base), "a bear", 1, **STEPS)
     assert np.array_equal(our_picture(pipeline, handle(base, lora, style=0.0), "a bear", 1, **STEPS), without)
-    assert pipeline.landing(handle(base, lora))["style"]["text_encoder"] == (14, 14)
+    assert pipeline.tensor_counts(handle(base, lora))["style"]["text_encoder"] == (14, 14)
 
 
 def test_one_lora_file_under_two_names_brings_one_token(sd15_folder: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_every_vector_of_a_real_file_reaches_the_encoder(
     model = embedding_model(path, token=token)
     adapters = Adapters(pipeline, allow_pickle=True)
     adapters.reconcile(handle(BASE, model), ("text_encoder",))
-    assert adapters.landing(model) == {"text_encoder": (1, 1)}
+    assert adapters.tensor_counts(model) == {"text_encoder": (1, 1)}
     got = first_layer(pipeline, f"a {written}, photo")
     expected = vectors_of(path)
     assert expected.shape == (count, 768)
@@ -91,7 +91,7 @@ def test_all_real_files_work_at_once(pipeline: Any) -> None:
     adapters = Adapters(pipeline, allow_pickle=True)
     adapters.reconcile(handle(BASE, *models), ("text_encoder",))
     # Its two tokens are among those of the text encoder; 386 tensors in all.
-    assert adapters.landing(models[-1]) == {"text_encoder": (98, 98), "unet": (288, 288)}
+    assert adapters.tensor_counts(models[-1]) == {"text_encoder": (98, 98), "unet": (288, 288)}
     disney = load_file(folder / "lora-cloneofsimo-disney.safetensors")
     expected = [
         *vectors_of(folder / "ti-EasyNegative-a1111.safetensors"),
