@@ -1,4 +1,4 @@
-"""encode_image: pictures and embedding files to the tensors that an IP-Adapter reads."""
+"""encode_image: from images and embedding files to the tensors that an IP-Adapter reads."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from recipe_runner.weights.ip_adapter import ImagePromptShape
 
 @dataclass(frozen=True)
 class EmbeddingPair:
-    """Embeddings of n images, [1, n, features] or [1, n, patches, features], and those that guidance steers away from.
+    """Embeddings of n images, [1, n, features] or [1, n, patches, features], and negative ones for guidance.
 
-    `negative` is None where there are none, and images cannot be guided. It has n images too, or one for all (Flux).
+    `negative` is None if they are missing, so that guidance is impossible. It has n images too, or one for all (Flux).
     """
 
     positive: torch.Tensor
@@ -35,7 +35,7 @@ class EmbeddingPair:
 
 @dataclass(frozen=True)
 class ImageConditioning:
-    """What an IP-Adapter is shown, encoded: on the device or the CPU, never changed in place.
+    """The encoded image prompt of an IP-Adapter: on the device or the CPU, never changed in place.
 
     `embeds` goes through the image projection; `clip` is FaceID Plus's second input, the hidden states of the faces.
     """
@@ -45,7 +45,7 @@ class ImageConditioning:
 
 
 def encode_image(prompt: ResolvedImagePrompt, encoders: ImageEncoders, finder: FaceFinder) -> ImageConditioning:
-    """Encode what `prompt` shows.
+    """Encode the images and embeddings of `prompt`.
 
     Raises:
         RecipeRunnerError: E508 a file changed, E5xx the encoder cannot be loaded, E64x, E65x something does not fit.
@@ -53,52 +53,62 @@ def encode_image(prompt: ResolvedImagePrompt, encoders: ImageEncoders, finder: F
     sources = [source.require_found() for source in prompt.pictures]
     if prompt.faces is not None:
         faces = finder.find(sources, prompt.faces.require_found())
-        pictures = [face.picture for face in faces]
+        images = [face.picture for face in faces]
         given = [(prompt.name, torch.stack([face.embedding for face in faces]))]
     else:
         embeds = [source.require_found() for source in prompt.embeds]
         with unchanged(*sources, *embeds):
-            pictures = [read_picture(_path(source), source.address) for source in sources]
+            images = [read_picture(_path(source), source.address) for source in sources]
             given = [(source.address, _array(source)) for source in embeds]
-    encoded = _encoded(prompt, pictures, encoders)
+    encoded = _encoded(prompt, images, encoders)
     if given:
         return ImageConditioning(_joined(given, prompt.require_shown()), encoded)
     if encoded is None:
-        message = f"BUG: adapter {prompt.name} is shown nothing"
+        message = f"BUG: adapter {prompt.name} has neither images nor embeddings"
         raise AssertionError(message)
     return ImageConditioning(encoded)
 
 
-def _encoded(prompt: ResolvedImagePrompt, pictures: list[Image.Image], encoders: ImageEncoders) -> EmbeddingPair | None:
+def _encoded(prompt: ResolvedImagePrompt, images: list[Image.Image], encoders: ImageEncoders) -> EmbeddingPair | None:
     features = prompt.require_shown().features
     if features is None or prompt.encoder is None:
         return None
-    embeds, negative = encoders.encode(prompt.encoder, pictures, features, allow_pickle=prompt.allow_pickle)
+    embeds, negative = encoders.encode(prompt.encoder, images, features, allow_pickle=prompt.allow_pickle)
     return EmbeddingPair(embeds[None], negative[None])
 
 
 def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: ImagePromptShape) -> EmbeddingPair:
-    """The embeddings of every file as one, whatever leading dimensions each has."""
-    dimensions = 4 if shown.patches else 3
+    """The embeddings of every file as one pair; the tensors may have fewer leading dimensions than it."""
     positives, negatives = [], []
     for name, tensor in given:
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError.of("E646", f"{name}: the embedding has numbers that are not finite")
-        one = tensor.unsqueeze(1) if shown.paired and tensor.ndim == dimensions - 1 else tensor
-        whole = one.reshape(*(1 for _ in range(dimensions - one.ndim)), *one.shape)
+        whole = _with_all_dimensions(tensor, shown)
         positives.append(whole[-1:])
-        negatives += [whole[:-1]] if len(whole) > 1 else []
-    joined = torch.cat(positives, dim=1)
+        if len(whole) > 1:
+            negatives.append(whole[:-1])
+    positive = torch.cat(positives, dim=1)
     if negatives:
-        return EmbeddingPair(joined, torch.cat(negatives, dim=1))
-    return EmbeddingPair(joined, torch.zeros_like(joined) if shown.negative else None)
+        return EmbeddingPair(positive, torch.cat(negatives, dim=1))
+    if shown.negative:
+        return EmbeddingPair(positive, torch.zeros_like(positive))
+    return EmbeddingPair(positive, None)
+
+
+def _with_all_dimensions(tensor: torch.Tensor, shown: ImagePromptShape) -> torch.Tensor:
+    dimensions = 3
+    if shown.patches:
+        dimensions = 4
+    if shown.paired and tensor.ndim == dimensions - 1:
+        tensor = tensor.unsqueeze(1)
+    return tensor.reshape(*[1] * (dimensions - tensor.ndim), *tensor.shape)
 
 
 def _array(source: Source) -> torch.Tensor:
     path = _path(source)
     embeds_shape(path, source.address)
     if identify_format(path) == "numpy":
-        # Not mapped: a file that is overwritten must not change what was read.
+        # Not mapped: overwriting the file must not change the array.
         return torch.from_numpy(read_array(path, source.address, mapped=False)).float()
     (tensor,) = read_tensors(path, allow_pickle=False).values()
     return tensor.float()

@@ -1,4 +1,4 @@
-"""Faces in pictures, found by insightface (the optional extra `faceid`). Its models are not part of any package."""
+"""Find faces in images with insightface (the optional extra `faceid`). Its models are not part of any package."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ from recipe_runner.sources.face_models import PACK
 from recipe_runner.sources.source import Source
 
 CROP = 224
-"""Height and width of a face cut out for FaceID Plus."""
+"""Height and width of a face crop for FaceID Plus."""
 MOST_KEPT = 64
-"""Faces that are remembered: those of a sweep are found once."""
+"""Faces that are cached, so that a sweep finds each once."""
 _DETECTION = (640, 640)
 _TASKS = ("detection", "recognition")
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face: its embedding [512] of length 1, and the face cut out and turned upright."""
+    """A face: its embedding [512] of length 1, and its crop turned upright."""
 
     embedding: torch.Tensor
     picture: Image.Image
 
 
 class FaceFinder:
-    """insightface with its models, loaded for the first picture. Always on the CPU, since 2.0 with one thread."""
+    """insightface with its models, loaded for the first image. Always on the CPU, since 2.0 with one thread."""
 
     def __init__(self) -> None:
         """Nothing is loaded yet."""
         self._loaded: _Loaded | None = None
         self._found: Lru[tuple[str, str], Face] = Lru(MOST_KEPT)
 
-    def find(self, pictures: Sequence[Source], models: Source) -> list[Face]:
-        """The one face of each picture, by the steps of diffusers' guide.
+    def find(self, images: Sequence[Source], models: Source) -> list[Face]:
+        """The one face of each image, by the steps of diffusers' guide.
 
         Raises:
-            OperationFailed: E651 insightface or its models cannot be loaded; E652 a picture shows no face, or several.
-            RecipeRunnerError: E508 a file changed, E648 a picture cannot be read.
+            OperationFailed: E651 insightface or its models cannot be loaded; E652 an image has no face, or several.
+            RecipeRunnerError: E508 a file changed, E648 an image cannot be read.
         """
-        return [self._face(picture, models) for picture in pictures]
+        return [self._face(image, models) for image in images]
 
     def clear(self) -> None:
-        """Let the models and every face go."""
+        """Drop the models and every face."""
         self._loaded = None
         self._found.clear()
 
@@ -69,8 +69,8 @@ class FaceFinder:
         if self._loaded is None or self._loaded.digest != models.digest:
             self._loaded = _load(models)
         with unchanged(source):
-            picture = read_picture(source.path(source.files[0].name), source.address)
-        return self._loaded.face(picture, source.address)
+            image = read_picture(source.path(source.files[0].name), source.address)
+        return self._loaded.face(image, source.address)
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,16 @@ class _Loaded:
     analysis: Any
     align: Any
 
-    def face(self, picture: Image.Image, name: str) -> Face:
-        # insightface reads blue, green, red. The guide gives the image encoder the crop in that order too, as the
-        # adapter's authors do (https://huggingface.co/h94/IP-Adapter-FaceID), and so it stays.
-        pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
+    def face(self, image: Image.Image, name: str) -> Face:
+        # insightface reads blue, green, red. diffusers' guide gives the image encoder the crop in that order too, as
+        # the adapter's authors do (https://huggingface.co/h94/IP-Adapter-FaceID).
+        pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])
         with _silent():
-            # It cannot shrink what would be less than a pixel high or wide.
-            thin = min(picture.size) * max(_DETECTION) < max(picture.size)
-            faces = [] if thin else self.analysis.get(pixels)
-            # It reads a model again for the first picture.
+            faces: Sequence[Any] = []
+            # insightface fails if an image shrinks to less than a pixel in height or width.
+            if min(image.size) * max(_DETECTION) >= max(image.size):
+                faces = self.analysis.get(pixels)
+            # insightface reads a model again for the first image.
             self.watch.check()
             if len(faces) != 1:
                 raise _not_one(name, faces)
@@ -100,23 +101,27 @@ class _Loaded:
 def _not_one(name: str, faces: Sequence[Any]) -> OperationFailed:
     otherwise = "or give the embedding as `image_embeds`"
     if not faces:
-        hint = f"show the face upright with some room around it, {otherwise}"
-        return OperationFailed.of("E652", f"{name}: no face is seen in the picture, and one is wanted", hint)
+        return OperationFailed.of(
+            "E652",
+            f"{name}: no face found in the image, expected one",
+            f"show the face upright with some room around it, {otherwise}",
+        )
     places = some([_place(face.bbox) for face in faces])
-    hint = f"cut the picture so that it shows the one face with some room around it, {otherwise}"
     return OperationFailed.of(
-        "E652", f"{name}: {len(faces)} faces are seen in the picture, and one is wanted ({places})", hint
+        "E652",
+        f"{name}: {len(faces)} faces found in the image, expected one ({places})",
+        f"crop the image to one face with some room around it, {otherwise}",
     )
 
 
 def _place(box: Any) -> str:
-    left, top, right, bottom = (round(float(number)) for number in box)
+    left, top, right, bottom = map(round, map(float, box))
     return f"{right - left}x{bottom - top} pixels at {left},{top}"
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    # Before version 2 it prints what it does, and standard output is for results.
+    # insightface prints its progress before version 2, but standard output is for results.
     with quiet(), redirect_stdout(io.StringIO()):
         yield
 
@@ -128,17 +133,17 @@ def _load(models: Source) -> _Loaded:
 
 
 def _read_models(folder: Path) -> tuple[Any, Any]:
-    """Insightface's analysis with the models in a folder, and its module that cuts faces out."""
-    # Before version 1 it imports a library that asks the network for a newer one.
+    """Insightface's analysis with the models in a folder, and its module that crops faces."""
+    # Before version 1 insightface imports a library that checks online for updates.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         with _silent():
             application = import_module("insightface.app")
             align = import_module("insightface.utils.face_align")
             options = import_module("onnxruntime").SessionOptions()
-            # How the work is shared among threads may decide the last bits.
+            # The distribution of work among threads can change the last bits.
             options.intra_op_num_threads = 1
-            # Told the folder itself, it looks for no other and downloads none.
+            # With the path of a folder, insightface neither searches nor downloads models.
             analysis = application.FaceAnalysis(
                 name=str(folder.absolute()),
                 allowed_modules=list(_TASKS),
@@ -147,26 +152,28 @@ def _read_models(folder: Path) -> tuple[Any, Any]:
             )
             analysis.prepare(ctx_id=-1, det_size=_DETECTION)
     except ImportError as cause:
-        hint = "what is installed of the extra `faceid` is broken; OpenCV's wheel needs libGL of the system"
+        hint = "the installation of the extra `faceid` is broken; OpenCV's wheel needs the system's libGL"
         raise OperationFailed.of("E651", f"insightface cannot be imported: {cause}", hint) from cause
     except AssertionError as cause:
         raise _unusable(folder, "there is no model for detection") from cause
     except _rejections() as cause:
         raise _unusable(folder, f"a model cannot be read: {str(cause).splitlines()[0]}") from cause
-    lacking = [task for task in _TASKS if task not in analysis.models]
-    if lacking:
-        raise _unusable(folder, f"there is no model for {lacking[0]}")
+    for task in _TASKS:
+        if task not in analysis.models:
+            raise _unusable(folder, f"there is no model for {task}")
     return analysis, align
 
 
 def _rejections() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises of a file that is broken or cut short; these have no base of their own."""
+    """The exceptions of onnxruntime for a broken or truncated file; they have no base class of their own."""
     raised = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     return raised.InvalidProtobuf, raised.InvalidGraph, raised.InvalidArgument, raised.Fail
 
 
 def _unusable(folder: Path, what: str) -> OperationFailed:
-    hint = (
-        f"unpack {PACK}.zip of insightface's releases there again: det_10g.onnx finds faces, w600k_r50.onnx knows them"
+    return OperationFailed.of(
+        "E651",
+        f"{folder}: {what}",
+        f"unpack {PACK}.zip of insightface's releases there again: det_10g.onnx detects faces, w600k_r50.onnx "
+        "recognises them",
     )
-    return OperationFailed.of("E651", f"{folder}: {what}", hint)

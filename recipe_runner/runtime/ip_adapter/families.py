@@ -1,4 +1,4 @@
-"""Where the denoiser of each family takes IP-Adapters: the modules, as diffusers' mixins put them in their places.
+"""How the denoisers of each family hold IP-Adapters: the same modules in the same places as by diffusers' mixins.
 
 The table has a row for each family of `recipe_runner.weights.ip_adapter`.
 """
@@ -24,18 +24,18 @@ class IpAdapterBackend(Protocol):
         """The image projection of a file, of diffusers' class, without values."""
 
     def processor(self, built: Sequence[Built], module: str) -> Any:
-        """The processor of the attention called `module`, with the layers of several IP-Adapters in this order."""
+        """The processor of the attention called `module`, with the layers of all IP-Adapters in this order."""
 
     def attach(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
-        """Put the projections into a denoiser that has none; what is returned takes them out, and leaves nothing."""
+        """Attach the projections to a denoiser without any; the function that it returns detaches them completely."""
 
     def scale(self, processor: Any, scales: Sequence[float]) -> None:
         """Set the scale of each IP-Adapter in an attention."""
 
     def arguments(self, shown: Sequence[Sequence[EmbeddingPair]], like: Any, *, guided: bool) -> dict[str, Any]:
-        """Arguments of the pipeline's call: for each IP-Adapter what each image of a batch is shown.
+        """Arguments of the pipeline's call, from the embeddings for each IP-Adapter and each image of a batch.
 
-        `like` is the denoiser, whose device and data type count. None of it is repeated for a batch: it is whole.
+        They have the device and data type of `like`, the denoiser, and already cover the whole batch.
         """
 
 
@@ -44,6 +44,8 @@ BACKENDS: Mapping[str, IpAdapterBackend] = {UNET.name: UNetBackend(), FLUX.name:
 
 
 def backend_of(pipeline: Any) -> tuple[AdapterFamily, IpAdapterBackend] | None:
-    """The family of a pipeline and its row; None where IP-Adapters are not applied to it."""
+    """The family of a pipeline and its backend; None if IP-Adapters are not supported for it."""
     family = family_of_pipeline(type(pipeline).__name__)
-    return None if family is None else (family, BACKENDS[family.name])
+    if family is None:
+        return None
+    return family, BACKENDS[family.name]

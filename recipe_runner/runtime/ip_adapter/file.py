@@ -1,4 +1,4 @@
-"""Read IP-Adapter files: each tensor to the parameter it fills, so that every tensor of the file is used."""
+"""Read IP-Adapter files: the parameter that each tensor fills, so that every tensor of the file is used."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from recipe_runner.runtime.load.file_guard import unchanged
-from recipe_runner.runtime.load.tensors import read_tensors, require_finite
+from recipe_runner.runtime.load.tensors import read_tensors, require_finite, shapes_of
 from recipe_runner.runtime.lru import Lru
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, read_ip_adapter
 
 MOST_READ = 4
-"""Files kept on the CPU, so that an adapter that comes back is not read again."""
+"""Files kept on the CPU, so that an adapter that is used again is not read again."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,28 @@ class IpAdapterFile:
 
 
 class IpAdapterFiles:
-    """IP-Adapter files that were read, by their contents."""
+    """A cache of IP-Adapter files by their digests."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """An empty cache."""
         self._read: Lru[str, IpAdapterFile] = Lru(MOST_READ)
 
     def read(self, source: Source, label: str, *, allow_pickle: bool) -> IpAdapterFile:
         """The file of `source`, whole. `label` names the adapter in messages.
 
         Raises:
-            WeightsError: E4xx, E508, E607 when it cannot be read; E625, E640, E641 when it is no whole IP-Adapter.
+            WeightsError: E4xx, E508, E607 when it cannot be read; E625, E640, E641 when it is not a whole IP-Adapter.
         """
         return self._read.get(source.digest, lambda: _read_file(source, label, allow_pickle=allow_pickle))
 
     def clear(self) -> None:
-        """Let every file go."""
+        """Drop every file."""
         self._read.clear()
 
 
 def _read_file(source: Source, label: str, *, allow_pickle: bool) -> IpAdapterFile:
     with unchanged(source):
         tensors = read_tensors(source.path(source.files[0].name), allow_pickle=allow_pickle)
-        layout = read_ip_adapter({key: tuple(tensor.shape) for key, tensor in tensors.items()}, label)
+        layout = read_ip_adapter(shapes_of(tensors), label)
         require_finite(tensors, label)
     return IpAdapterFile(layout, tensors)

@@ -23,18 +23,18 @@ class FluxBackend:
 
     def processor(self, built: Sequence[Built], module: str) -> Any:
         """The processor of a double block's attention."""
-        layers = [each.layers[module] for each in built]
+        layers = [adapter.layers[module] for adapter in built]
         with torch.device("meta"):
-            made = FluxIPAdapterAttnProcessor(1, 1, [each.layout.tokens for each in built], 1.0)
-            # The class has one width of image tokens for all; here each adapter has its own.
-            for index, each in enumerate(layers):
-                width, features = each["to_k_ip.weight"].shape
+            made = FluxIPAdapterAttnProcessor(1, 1, [adapter.layout.tokens for adapter in built], 1.0)
+            # The class has one width of image tokens for all adapters; here each has its own.
+            for index, layer in enumerate(layers):
+                width, features = layer["to_k_ip.weight"].shape
                 made.to_k_ip[index] = torch.nn.Linear(features, width)
                 made.to_v_ip[index] = torch.nn.Linear(features, width)
         return filled(made, numbered(layers))
 
     def attach(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
-        """Put the projections into the transformer, which has no such attribute without them."""
+        """Attach the projections to the transformer, which has no such attribute without them."""
         denoiser.encoder_hid_proj = MultiIPAdapterImageProjection(list(projections))
 
         def detach() -> None:
@@ -47,22 +47,24 @@ class FluxBackend:
         processor.scale = list(scales)
 
     def arguments(self, shown: Sequence[Sequence[EmbeddingPair]], like: Any, *, guided: bool) -> dict[str, Any]:
-        """[n, images, features] of a batch for each IP-Adapter; the negative ones go through the transformer apart."""
-        positive = [_whole([pair.positive for pair in pairs], like) for pairs in shown]
-        # Without them the call would encode a black picture, with an encoder that the pipeline does not have.
-        negative = [_whole([_negative(pair) for pair in pairs], like) for pairs in shown] if guided else positive
+        """[n, images, features] of a batch for each IP-Adapter; the transformer gets the negative ones separately."""
+        positive = [_batch([pair.positive for pair in pairs], like) for pairs in shown]
+        # Without negative embeddings the call would encode a black image, with an encoder that the pipeline lacks.
+        negative = positive
+        if guided:
+            negative = [_negative_batch(pairs, like) for pairs in shown]
         return {"ip_adapter_image_embeds": positive, "negative_ip_adapter_image_embeds": negative}
 
 
-def _negative(pair: EmbeddingPair) -> torch.Tensor:
-    if pair.negative is None:
-        message = "BUG: an image prompt of Flux without a negative one"
+def _negative_batch(pairs: Sequence[EmbeddingPair], like: Any) -> torch.Tensor:
+    parts = [pair.negative for pair in pairs if pair.negative is not None]
+    if len(parts) != len(pairs):
+        message = "BUG: an image prompt of Flux without a negative embedding"
         raise AssertionError(message)
-    return pair.negative
+    return _batch(parts, like)
 
 
-def _whole(parts: Sequence[torch.Tensor], like: Any) -> torch.Tensor:
+def _batch(parts: Sequence[torch.Tensor], like: Any) -> torch.Tensor:
     count = max(part.shape[1] for part in parts)
-    # A negative embedding is one for all images, or one for each; as often as wanted it weighs the same.
-    spread = [part if part.shape[1] == count else part.expand(-1, count, -1) for part in parts]
-    return torch.cat([part.to(like.device, like.dtype) for part in spread])
+    # A negative embedding is one for all images, or one for each; repeating it does not change its weight.
+    return torch.cat([part.expand(-1, count, -1).to(like.device, like.dtype) for part in parts])

@@ -1,4 +1,4 @@
-"""encode_image: what an image encoder makes of pictures, computed once and used for many images."""
+"""encode_image: embeddings of images by an image encoder, computed once and used for many images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TEXT = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
 
 @dataclass(frozen=True)
 class _Sort:
-    """A class of image encoder, the name of its preprocessor's, and what makes one for a size in pixels."""
+    """A class of image encoder, the name of its preprocessor class, and the preprocessor's settings for a size."""
 
     model: type[Any]
     processor: str
@@ -58,33 +58,33 @@ class ImageEncoders:
     """The image encoders on one device."""
 
     def __init__(self, device: torch.device) -> None:
-        """None is loaded yet."""
+        """Nothing is loaded yet."""
         self._device = device
         self._loaded: Lru[tuple[object, ...], _Encoder] = Lru(MOST_LOADED)
 
     def encode(
-        self, component: ResolvedComponent, pictures: Sequence[Image.Image], features: Features, *, allow_pickle: bool
+        self, component: ResolvedComponent, images: Sequence[Image.Image], features: Features, *, allow_pickle: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings of `pictures`, and their counterparts for classifier-free guidance.
+        """Embeddings of `images`, and their counterparts for classifier-free guidance.
 
-        The steps are those of the pipelines' own `encode_image`, in one batch as there. [n, features] for the projected
-        embedding, whose counterpart is zeros, for Flux that of one black picture; [n, patches, features] for hidden
-        states, whose counterpart are those of pixels that are zero, for Stable Diffusion 3 zeros.
+        The steps are those of the pipelines' own `encode_image`, in one batch as there. Projected embeddings are
+        [n, features]; their counterpart is zeros, or the embedding of one black image for Flux. Hidden states are
+        [n, patches, features]; their counterpart is those of pixels that are zero, or zeros for Stable Diffusion 3.
 
         Raises:
-            WeightsError: E5xx, the encoder cannot be loaded whole, or was overwritten until now; E644, its
-                preprocessing does not fit it.
+            WeightsError: E5xx, the encoder cannot be loaded whole, or its file changed since; E644, its preprocessing
+                does not fit it.
         """
         encoder = self._encoder(component, READINGS[features].encoder, allow_pickle=allow_pickle)
-        found = self._encoded(encoder, pictures, features)
+        found = self._encoded(encoder, images, features)
         encoder.watch.check()
         return found
 
     def _encoded(
-        self, encoder: _Encoder, pictures: Sequence[Image.Image], features: Features
+        self, encoder: _Encoder, images: Sequence[Image.Image], features: Features
     ) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad(), quiet():
-            pixels = self._pixels(encoder, pictures)
+            pixels = self._pixels(encoder, images)
             if not READINGS[features].patches:
                 embeds = encoder.model(pixels).image_embeds
                 if READINGS[features].zeros:
@@ -96,18 +96,21 @@ class ImageEncoders:
                 return states, torch.zeros_like(states)
             return states, encoder.model(torch.zeros_like(pixels), output_hidden_states=True).hidden_states[-2]
 
-    def _pixels(self, encoder: _Encoder, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    def _pixels(self, encoder: _Encoder, images: Sequence[Image.Image]) -> torch.Tensor:
         """[n, 3, size, size] of the encoder's own size."""
-        pixels: torch.Tensor = encoder.processor(list(pictures), return_tensors="pt").pixel_values
+        pixels: torch.Tensor = encoder.processor(list(images), return_tensors="pt").pixel_values
         size = encoder.model.config.image_size
         if tuple(pixels.shape[-2:]) != (size, size):
             height, width = pixels.shape[-2:]
-            message = f"the image encoder reads {size}x{size} pixels, and its {_PREPROCESSOR} makes {width}x{height}"
-            raise WeightsError.of("E644", message, "name the folder of an encoder whose preprocessing is its own")
+            raise WeightsError.of(
+                "E644",
+                f"the image encoder reads {size}x{size} pixels, but its {_PREPROCESSOR} makes {width}x{height}",
+                f"name the folder of an encoder with its own {_PREPROCESSOR}",
+            )
         return pixels.to(device=self._device, dtype=encoder.model.dtype)
 
     def clear(self) -> None:
-        """Let every encoder go."""
+        """Drop every encoder."""
         self._loaded.clear()
 
     def _encoder(self, component: ResolvedComponent, sort: str, *, allow_pickle: bool) -> _Encoder:
@@ -117,9 +120,11 @@ class ImageEncoders:
     def _load(self, component: ResolvedComponent, sort: str, *, allow_pickle: bool) -> _Encoder:
         source = component.source.require_found()
         files = PartFiles(source, component.subfolder or "")
-        wholes = {reading.whole for reading in READINGS.values() if reading.encoder == sort}
+        beside: tuple[str, ...] = ()
+        if _is_whole_model(stated_class(files), sort):
+            beside = _TEXT
         with unchanged(source) as (watch,), quiet():
-            # Importing it says which backend it falls back to; the manifest says so too.
+            # Importing the class logs which backend it falls back to; the manifest records it.
             processor_class = getattr(transformers, _SORTS[sort].processor)
             model = load_part(
                 "image_encoder",
@@ -128,7 +133,7 @@ class ImageEncoders:
                 dtype=component.dtype,
                 variant=component.variant,
                 allow_pickle=allow_pickle,
-                beside=_TEXT if stated_class(files) in wholes else (),
+                beside=beside,
             )
             if _PREPROCESSOR in files.names:
                 processor = load_part(
@@ -144,3 +149,8 @@ class ImageEncoders:
         model.to(self._device)
         align(model)
         return _Encoder(model, processor, watch)
+
+
+def _is_whole_model(stated: str | None, sort: str) -> bool:
+    """Whether the class that a folder states is a whole model, which holds an image encoder of this class."""
+    return any(reading.whole == stated and reading.encoder == sort for reading in READINGS.values())

@@ -1,4 +1,4 @@
-"""An IP-Adapter on the device: its image projection, and the layers that it brings to each attention."""
+"""An IP-Adapter on the device: its image projection, and its layers for each attention."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from recipe_runner.runtime.ip_adapter.file import IpAdapterFile
 from recipe_runner.weights.ip_adapter import AttentionPlace, IpAdapterLayout
 
 Layers = Mapping[str, torch.Tensor]
-"""What an attention's processor is filled with, by parameter."""
+"""Values of an attention's processor, by parameter."""
 
 
 @dataclass(frozen=True)
 class Built:
     """An IP-Adapter on the device, in the denoiser's data type: the projection, and layers by attention module.
 
-    `landed` counts the file's tensors whose every value stands in one of them.
+    `applied` counts the file's tensors of which the projection or a layer holds every value.
     """
 
     layout: IpAdapterLayout
     projection: Any
     layers: Mapping[str, Layers]
-    landed: int
+    applied: int
 
 
 def build(
@@ -36,35 +36,39 @@ def build(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Built:
-    """The modules for a file that was fitted to `places`, the denoiser's attentions."""
-    state = {name: tensor.to(device, dtype) for name, tensor in file.projection().items()}
+    """The modules for a file that fits `places`, the denoiser's attentions."""
+
+    def cast(tensors: Mapping[str, torch.Tensor]) -> Layers:
+        return {name: tensor.to(device, dtype) for name, tensor in tensors.items()}
+
     with torch.device("meta"):
         projection = projection_of(file.layout)
-    projection.load_state_dict(state, strict=True, assign=True)
-    layers = {
-        place.module: {name: tensor.to(device, dtype) for name, tensor in file.attention(place.number).items()}
-        for place in places
-        if place.acts
-    }
-    held = dict(projection.state_dict())
-    landed = sum(
-        all(
-            torch.equal(held[name], part.to(device, dtype))
-            for name, part in zip(names, file.tensors[key].chunk(len(names)), strict=True)
-        )
-        for key, names in file.layout.projection.items()
-    )
-    landed += sum(
-        torch.equal(layers[place.module][name], file.tensors[key].to(device, dtype))
-        for place in places
-        if place.acts
-        for name, key in file.layout.layers[place.number].items()
-    )
-    return Built(file.layout, projection.eval(), layers, landed)
+    projection.load_state_dict(cast(file.projection()), strict=True, assign=True)
+    layers = {}
+    applied = _applied_to_projection(projection.state_dict(), file)
+    for place in places:
+        if place.acts:
+            layer = layers[place.module] = cast(file.attention(place.number))
+            for name, key in file.layout.layers[place.number].items():
+                applied += _holds(layer[name], file.tensors[key])
+    return Built(file.layout, projection.eval(), layers, applied)
+
+
+def _applied_to_projection(held: Mapping[str, torch.Tensor], file: IpAdapterFile) -> int:
+    """How many tensors of the file the projection's parameters hold, each by the parameters of its chunks."""
+    applied = 0
+    for key, names in file.layout.projection.items():
+        chunks = file.tensors[key].chunk(len(names))
+        applied += all(map(_holds, map(held.__getitem__, names), chunks))
+    return applied
+
+
+def _holds(held: torch.Tensor, tensor: torch.Tensor) -> bool:
+    return torch.equal(held, tensor.to(held.device, held.dtype))
 
 
 def filled(processor: Any, layers: Layers) -> Any:
-    """A processor with these values, whole."""
+    """A processor, of which `layers` fill every parameter."""
     processor.load_state_dict(dict(layers), strict=True, assign=True)
     return processor.eval()
 
@@ -83,5 +87,6 @@ def joined(pairs: Sequence[EmbeddingPair], like: Any, *, guided: bool) -> torch.
     """[n, …] of a batch, or [2n, …] with the negative ones first, on the device and in the data type of a denoiser."""
     parts = [pair.positive for pair in pairs]
     if guided:
-        parts = [*(pair.negative for pair in pairs if pair.negative is not None), *parts]
+        negative = [pair.negative for pair in pairs if pair.negative is not None]
+        parts = [*negative, *parts]
     return torch.cat([part.to(like.device, like.dtype) for part in parts])

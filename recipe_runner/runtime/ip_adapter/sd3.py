@@ -15,7 +15,7 @@ from recipe_runner.weights.ip_adapter import IpAdapterLayout
 
 
 class Sd3Backend:
-    """A transformer of Stable Diffusion 3: a processor for each attention, and the one projection as `image_proj`."""
+    """A transformer of Stable Diffusion 3: a processor for each attention, and one projection as `image_proj`."""
 
     def projection(self, layout: IpAdapterLayout) -> Any:
         """The image projection of a file, without values."""
@@ -35,7 +35,7 @@ class Sd3Backend:
         )
 
     def processor(self, built: Sequence[Built], module: str) -> Any:
-        """The processor of an attention; there is one IP-Adapter."""
+        """The processor of an attention, for one IP-Adapter."""
         (one,) = built
         layers = one.layers[module]
         width, features = layers["to_k_ip.weight"].shape
@@ -49,9 +49,9 @@ class Sd3Backend:
         return filled(made, layers)
 
     def attach(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
-        """Put the projection into the transformer, which has no such attribute without it."""
+        """Attach the projection to the transformer, which has no such attribute without it."""
         (projection,) = projections
-        denoiser.image_proj = _Shown(projection)
+        denoiser.image_proj = _BatchProjection(projection)
 
         def detach() -> None:
             del denoiser.image_proj
@@ -68,10 +68,10 @@ class Sd3Backend:
         return {"ip_adapter_image_embeds": joined(pairs, like, guided=guided)}
 
 
-class _Shown(torch.nn.Module):
+class _BatchProjection(torch.nn.Module):
     """The projection, for any number of images, and for the half of a guided batch that skip-layer guidance runs.
 
-    diffusers' own call shows it images without a dimension for their number, and the whole of a guided batch always.
+    diffusers' own call passes images without a dimension for their number, and always a whole guided batch.
     """
 
     def __init__(self, projection: torch.nn.Module) -> None:
@@ -81,12 +81,13 @@ class _Shown(torch.nn.Module):
     def forward(self, embeds: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Image tokens [batch, images x tokens, features] and the timesteps' embeddings [batch, width].
 
-        `embeds` is [batch, images, patches, features]; of what is longer than the `timestep`s, the end counts, where
-        the positive embeddings stand.
+        `embeds` is [batch, images, patches, features]. If it is longer than `timestep`, only its end is used, which has
+        the positive embeddings.
         """
         batch = len(timestep)
         shown = embeds[len(embeds) - batch :]
         images = shown.shape[1]
-        times = timestep if images == 1 else timestep.repeat_interleave(images)
-        tokens, embedded = self.projection(shown.flatten(0, 1), times)
+        if images > 1:
+            timestep = timestep.repeat_interleave(images)
+        tokens, embedded = self.projection(shown.flatten(0, 1), timestep)
         return tokens.reshape(batch, -1, tokens.shape[-1]), embedded[::images]

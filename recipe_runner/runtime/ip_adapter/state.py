@@ -1,7 +1,8 @@
-"""The IP-Adapters that a pipeline holds, and the steps from the state it is in to the state a handle asks for."""
+"""The IP-Adapters of a pipeline, and the steps from its current state to the state that a handle describes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from recipe_runner.runtime.ip_adapter.families import IpAdapterBackend, backend_
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFile, IpAdapterFiles
 from recipe_runner.runtime.ip_adapter.projection import Built, build, joined
 from recipe_runner.runtime.load.file_guard import unchanged
+from recipe_runner.runtime.load.tensors import shapes_of
 from recipe_runner.runtime.lru import Lru
 from recipe_runner.weights.ip_adapter import (
     AdapterFamily,
@@ -33,44 +35,45 @@ from recipe_runner.weights.ip_adapter import (
 from recipe_runner.weights.modules import Modules, ModuleTable
 
 MOST_BUILT = 4
-"""IP-Adapters kept on the device at once; those unused longest leave first."""
+"""IP-Adapters kept on the device at once; the least recently used leave first."""
 MOST_EXPANDED = 256
-"""Scales that were spread over the attentions, kept so that a sweep does it once."""
+"""Scales expanded over the attentions, kept so that a sweep expands each once."""
 
-_Scales = tuple[tuple[float, ...], ...]
 _Instance = tuple[str, int]
-"""The contents of a file, and how many adapters before have the same: each has a projection of its own."""
+"""A file's digest, and how many adapters before have the same file: each adapter has its own projection."""
 
 
 class ImagePrompts:
-    """The IP-Adapters of one loaded pipeline. It begins with none.
+    """The IP-Adapters of one loaded pipeline.
 
-    Several are one joint state, as diffusers loads them: each attention gets a processor with the layers of all, in the
-    handle's order. An adapter at scale 0 everywhere is not part of it. What differs by the pipeline's family is its
-    backend's part.
+    Several adapters share one state, as diffusers loads them: each attention gets a processor with the layers of all,
+    in the handle's order. An adapter at scale 0 everywhere is not part of it. The backend does what depends on the
+    pipeline's family.
     """
 
     def __init__(self, pipeline: Any, modules: ModuleTable, files: IpAdapterFiles, *, allow_pickle: bool) -> None:
-        """Take over `pipeline`, whose components are as their files left them; `modules` are theirs."""
+        """Manage `pipeline`, which has no adapters yet; `modules` are those of its components."""
         self._pipeline = pipeline
         self._files = files
         self._allow_pickle = allow_pickle
         self._backend = backend_of(pipeline)
-        self._modules: Modules = {} if self._backend is None else modules.get(self._backend[0].component, {})
-        self._places: tuple[AttentionPlace, ...] = (
-            () if self._backend is None else self._backend[0].places(self._modules)
-        )
+        self._modules: Modules = {}
+        self._places: tuple[AttentionPlace, ...] = ()
+        if self._backend is not None:
+            family, _ = self._backend
+            self._modules = modules.get(family.component, {})
+            self._places = family.places(self._modules)
         self._fitted: dict[str, None] = {}
         self._built: Lru[_Instance, Built] = Lru(MOST_BUILT)
         self._expanded: Lru[str, dict[str, float]] = Lru(MOST_EXPANDED)
-        self._standing: tuple[_Instance, ...] = ()
-        self._scales: _Scales = ()
+        self._attached: tuple[_Instance, ...] = ()
+        self._scales: dict[str, tuple[float, ...]] = {}
         self._processors: dict[str, Any] = {}
         self._originals: dict[str, Any] = {}
         self._detach: Callable[[], None] | None = None
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
-        """Bring the denoiser to the state of `handle`, where `parts` names it.
+        """Bring the denoiser to the state of `handle`, if `parts` names it.
 
         Raises:
             WeightsError: E4xx, E606 to E613, E640 to E642, E649, E656 when an adapter cannot be applied whole.
@@ -84,20 +87,19 @@ class ImagePrompts:
         if self._backend is None or self._family.component not in parts:
             return
         instances = _instances(wanted)
-        built = [
-            self._built.hold(instance, partial(self._build, adapter))
-            for adapter, instance in zip(wanted, instances, strict=True)
-        ]
-        if instances != self._standing:
+        built = []
+        for adapter, instance in zip(wanted, instances, strict=True):
+            built.append(self._built.hold(instance, partial(self._build, adapter)))
+        if instances != self._attached:
             self._restore()
             if built:
                 self._put(built)
-            self._standing, self._scales = instances, ()
+            self._attached, self._scales = instances, {}
         self._scale(wanted)
         self._built.trim(len(instances))
 
     def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
-        """By component: tensors of the adapter's file that landed, and those that there are; a LoRA's are not here."""
+        """By component: the applied tensors of the adapter's file, and all that it has; without a bundled LoRA."""
         if not isinstance(adapter, ResolvedIpAdapter):
             return {}
         layout = self._fit(adapter).layout
@@ -117,32 +119,28 @@ class ImagePrompts:
         *,
         guided: bool,
     ) -> Iterator[dict[str, Any]]:
-        """Arguments of the pipeline's call for a batch, of which each member is shown `images`, one for each adapter.
+        """Arguments of the pipeline's call for a batch. `images` are, for each member, the images for each adapter.
 
         `size` is height and width in pixels. While the block runs, FaceID Plus's projections hold the faces' hidden
         states.
         """
         adapters = active(handle)
-        if any(len(member) != len(adapters) for member in images):
-            message = f"BUG: {[len(member) for member in images]} image prompts for {len(adapters)} IP-Adapters"
-            raise AssertionError(message)
+        for member in images:
+            if len(member) != len(adapters):
+                message = f"BUG: {len(member)} image prompts for {len(adapters)} IP-Adapters"
+                raise AssertionError(message)
         if not adapters:
             yield {}
             return
-        shown = [[member[index] for member in images] for index in range(len(adapters))]
-        embeds = [
-            self._pairs(adapter, [each.embeds for each in one], guided=guided)
-            for adapter, one in zip(adapters, shown, strict=True)
-        ]
+        by_adapter = list(zip(*images, strict=True))
+        embeds = []
+        for adapter, shown in zip(adapters, by_adapter, strict=True):
+            embeds.append(_guidable(adapter, [each.embeds for each in shown], guided=guided))
         projections = [self._built[instance].projection for instance in _instances(adapters)]
         try:
-            for adapter, projection, one in zip(adapters, projections, shown, strict=True):
-                clip = [each.clip for each in one if each.clip is not None]
-                if clip:
-                    pairs = self._pairs(adapter, clip, guided=guided)
-                    projection.clip_embeds = joined(pairs, self._denoiser, guided=guided)
-                    projection.shortcut = adapter.shortcut
-            # The call would repeat the embeddings for each prompt of a batch, as if all were shown the same.
+            for adapter, projection, shown in zip(adapters, projections, by_adapter, strict=True):
+                self._show_faces(adapter, projection, shown, guided=guided)
+            # The call would repeat the embeddings for each prompt of a batch, as if every image had the same ones.
             self._pipeline.prepare_ip_adapter_image_embeds = lambda _image, embeds, *_: embeds
             arguments = self._held[1].arguments(embeds, self._denoiser, guided=guided)
             yield {**arguments, **_mask_arguments(adapters, embeds, size)}
@@ -152,10 +150,20 @@ class ImagePrompts:
                 if hasattr(projection, "clip_embeds"):
                     projection.clip_embeds, projection.shortcut = None, False
 
+    def _show_faces(
+        self, adapter: ResolvedIpAdapter, projection: Any, shown: Sequence[ImageConditioning], *, guided: bool
+    ) -> None:
+        """Give FaceID Plus's projection its second input; other adapters have none."""
+        clip = [each.clip for each in shown if each.clip is not None]
+        if clip:
+            pairs = _guidable(adapter, clip, guided=guided)
+            projection.clip_embeds = joined(pairs, self._denoiser, guided=guided)
+            projection.shortcut = adapter.shortcut
+
     @property
     def _held(self) -> tuple[AdapterFamily, IpAdapterBackend]:
         if self._backend is None:
-            message = f"BUG: IP-Adapters are not applied to {type(self._pipeline).__name__}"
+            message = f"BUG: {type(self._pipeline).__name__} has no backend for IP-Adapters"
             raise AssertionError(message)
         return self._backend
 
@@ -167,14 +175,6 @@ class ImagePrompts:
     def _denoiser(self) -> Any:
         return getattr(self._pipeline, self._family.component)
 
-    def _pairs(
-        self, adapter: ResolvedIpAdapter, pairs: Sequence[EmbeddingPair], *, guided: bool
-    ) -> Sequence[EmbeddingPair]:
-        if guided and any(pair.negative is None for pair in pairs):
-            hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
-            raise WeightsError.of("E646", f"adapter {adapter.name}: guidance needs the negative embedding too", hint)
-        return pairs
-
     def _fit(self, adapter: ResolvedIpAdapter) -> IpAdapterFile:
         label = f"adapter {adapter.name}"
         with at(adapter.origin):
@@ -183,8 +183,7 @@ class ImagePrompts:
                 pipeline = type(self._pipeline).__name__
                 check_pipeline(pipeline, type(getattr(self._pipeline, "vae", None)).__name__, label)
                 check_family(file.layout, pipeline, label)
-                shapes = {key: tuple(tensor.shape) for key, tensor in file.tensors.items()}
-                fit_ip_adapter(file.layout, shapes, self._modules, label)
+                fit_ip_adapter(file.layout, shapes_of(file.tensors), self._modules, label)
                 self._fitted[adapter.source.digest] = None
         return file
 
@@ -193,21 +192,23 @@ class ImagePrompts:
         file = self._fit(adapter)
         built = build(file, self._places, backend.projection, denoiser.device, denoiser.dtype)
         count = len(file.layout.projection) + sum(map(len, file.layout.layers.values()))
-        if built.landed != count:
-            raise WeightsError.of("E606", f"adapter {adapter.name}: {built.landed} of {count} tensors landed")
+        if built.applied != count:
+            raise WeightsError.of("E606", f"adapter {adapter.name}: {built.applied} of {count} tensors were applied")
         return built
 
     def _put(self, built: Sequence[Built]) -> None:
         denoiser, backend = self._denoiser, self._held[1]
         self._detach = backend.attach(denoiser, [each.projection for each in built])
-        for module in (place.module for place in self._places if place.acts):
-            attention = denoiser.get_submodule(module)
-            self._originals[module] = attention.processor
-            self._processors[module] = backend.processor(built, module)
-            attention.set_processor(self._processors[module])
+        for place in self._places:
+            if place.acts:
+                module = place.module
+                attention = denoiser.get_submodule(module)
+                self._originals[module] = attention.processor
+                self._processors[module] = backend.processor(built, module)
+                attention.set_processor(self._processors[module])
 
     def _restore(self) -> None:
-        """Put back the very processors that the base came with."""
+        """Restore the processors of the base, the same objects."""
         if self._detach is None:
             return
         self._detach()
@@ -218,12 +219,14 @@ class ImagePrompts:
         self._originals, self._processors, self._detach = {}, {}, None
 
     def _scale(self, adapters: Sequence[ResolvedIpAdapter]) -> None:
-        scales = [self._expand(each, each.scale) for each in adapters]
-        state = tuple(tuple(each[module] for module in self._processors) for each in scales)
-        if state != self._scales:
-            for module, made in self._processors.items():
-                self._held[1].scale(made, [each[module] for each in scales])
-            self._scales = state
+        scales = [self._expand(adapter, adapter.scale) for adapter in adapters]
+        by_module = {}
+        for module in self._processors:
+            by_module[module] = tuple(scale[module] for scale in scales)
+        if by_module != self._scales:
+            for module, processor in self._processors.items():
+                self._held[1].scale(processor, by_module[module])
+            self._scales = by_module
 
     def _expand(self, adapter: ResolvedIpAdapter, scale: Json) -> dict[str, float]:
         label = f"adapter {adapter.name}"
@@ -233,15 +236,31 @@ class ImagePrompts:
             )
 
 
+def _guidable(adapter: ResolvedIpAdapter, pairs: Sequence[EmbeddingPair], *, guided: bool) -> Sequence[EmbeddingPair]:
+    """These pairs, each of which has the negative embedding that guidance needs."""
+    for pair in pairs:
+        if guided and pair.negative is None:
+            raise WeightsError.of(
+                "E646",
+                f"adapter {adapter.name}: guidance needs the negative embedding too",
+                "save [2n, …] with the negative embeddings first, as `prepare_ip_adapter_image_embeds` returns it",
+            )
+    return pairs
+
+
 def active(handle: ModelHandle) -> list[ResolvedIpAdapter]:
     """The IP-Adapters of a handle that are not at scale 0 everywhere, in order."""
-    adapters = [each for each in handle.adapters if isinstance(each, ResolvedIpAdapter)]
-    return [each for each in adapters if not is_off(each.scale)]
+    adapters = [adapter for adapter in handle.adapters if isinstance(adapter, ResolvedIpAdapter)]
+    return [adapter for adapter in adapters if not is_off(adapter.scale)]
 
 
 def _instances(adapters: Sequence[ResolvedIpAdapter]) -> tuple[_Instance, ...]:
-    digests = [adapter.source.digest for adapter in adapters]
-    return tuple((digest, digests[:index].count(digest)) for index, digest in enumerate(digests))
+    counts: Counter[str] = Counter()
+    found = []
+    for adapter in adapters:
+        found.append((adapter.source.digest, counts[adapter.source.digest]))
+        counts[adapter.source.digest] += 1
+    return tuple(found)
 
 
 def _mask_arguments(
@@ -249,22 +268,25 @@ def _mask_arguments(
 ) -> dict[str, Any]:
     if not any(adapter.masks for adapter in adapters):
         return {}
-    masks = []
-    for adapter, pairs in zip(adapters, embeds, strict=True):
-        count = pairs[0].positive.shape[1]
-        if adapter.masks and len(adapter.masks) != count:
-            message = f"adapter {adapter.name}: {len(adapter.masks)} masks for {count} images"
-            raise WeightsError.of("E647", message, "give one mask for each image, in the same order")
-        masks.append(_masks(adapter, size) if adapter.masks else None)
+    masks = [_masks(adapter, pairs, size) for adapter, pairs in zip(adapters, embeds, strict=True)]
     return {"cross_attention_kwargs": {"ip_adapter_masks": masks}}
 
 
-def _masks(adapter: ResolvedIpAdapter, size: tuple[int, int]) -> torch.Tensor:
-    """[1, images, height, width] of zeros and ones, as the guide makes it with IPAdapterMaskProcessor."""
-    pictures = []
+def _masks(adapter: ResolvedIpAdapter, pairs: Sequence[EmbeddingPair], size: tuple[int, int]) -> torch.Tensor | None:
+    """[1, images, height, width] of zeros and ones, as diffusers' guide makes it with IPAdapterMaskProcessor."""
+    if not adapter.masks:
+        return None
+    count = pairs[0].positive.shape[1]
+    if len(adapter.masks) != count:
+        raise WeightsError.of(
+            "E647",
+            f"adapter {adapter.name}: {len(adapter.masks)} masks for {count} images",
+            "give one mask for each image, in the same order",
+        )
+    images = []
     for mask in adapter.masks:
         source = mask.require_found()
         with unchanged(source):
-            pictures.append(read_picture(source.path(source.files[0].name), source.address))
-    masks: torch.Tensor = IPAdapterMaskProcessor().preprocess(pictures, height=size[0], width=size[1])
+            images.append(read_picture(source.path(source.files[0].name), source.address))
+    masks: torch.Tensor = IPAdapterMaskProcessor().preprocess(images, height=size[0], width=size[1])
     return masks.reshape(1, masks.shape[0], *masks.shape[2:])

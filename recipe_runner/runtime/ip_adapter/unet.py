@@ -66,23 +66,26 @@ class UNetBackend:
         """The processor of a cross-attention."""
         width, features = built[0].layers[module]["to_k_ip.weight"].shape
         with torch.device("meta"):
-            made = IPAdapterAttnProcessor2_0(width, features, [each.layout.tokens for each in built], 1.0)
-        return filled(made, numbered([each.layers[module] for each in built]))
+            made = IPAdapterAttnProcessor2_0(width, features, [adapter.layout.tokens for adapter in built], 1.0)
+        return filled(made, numbered([adapter.layers[module] for adapter in built]))
 
     def attach(self, denoiser: Any, projections: Sequence[Any]) -> Callable[[], None]:
-        """Put the projections into a UNet.
+        """Attach the projections to a UNet.
 
         Raises:
             WeightsError: E642 it has one of its own.
         """
         if denoiser.encoder_hid_proj is not None:
-            message = f"the UNet has a projection of its own ({denoiser.config.encoder_hid_dim_type})"
-            raise WeightsError.of("E642", message, "IP-Adapters are for UNets that read text alone")
+            raise WeightsError.of(
+                "E642",
+                f"the UNet has a projection of its own ({denoiser.config.encoder_hid_dim_type})",
+                "IP-Adapters are for UNets that read only text",
+            )
         before = denoiser.config.encoder_hid_dim_type
 
         def detach() -> None:
             denoiser.config.encoder_hid_dim_type = before
-            # Assigning None to a module's name would leave the name among the modules.
+            # Assigning None to a module's attribute would keep its name among the modules.
             del denoiser.encoder_hid_proj
             denoiser.encoder_hid_proj = None
 

@@ -1,9 +1,9 @@
-"""From the tensors of a one-file checkpoint to the parameters of one component, by diffusers' own conversions."""
+"""Convert the tensors of a single-file checkpoint to the parameters of one component, with diffusers' converters."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
     "text_encoder_3": ("text_encoders.t5xxl.",),
 }
-"""Where a component lies in a checkpoint."""
+"""Prefixes of a component's tensors in a checkpoint."""
 _GUIDANCE = "model.diffusion_model.time_embed.cond_proj.weight"
 _T5_PREFIX = "text_encoders.t5xxl.transformer."
 _POSITIONS = "embeddings.position_embedding.weight"
@@ -44,10 +44,10 @@ def empty_model(name: str, cls: type[Any], config: Path) -> Any:
 
 
 def component_tensors(name: str, model: Any, config: Path, checkpoint: Tensors) -> dict[str, torch.Tensor]:
-    """The tensors of `checkpoint` that are `model`'s, under its parameters' names.
+    """The tensors of `checkpoint` that belong to `model`, named after its parameters.
 
     Raises:
-        WeightsError: E516, when the checkpoint has nothing for this component.
+        WeightsError: E516, when the checkpoint does not hold this component.
     """
     wanted = model.state_dict().keys()
     if wanted <= checkpoint.keys():
@@ -62,67 +62,88 @@ def component_tensors(name: str, model: Any, config: Path, checkpoint: Tensors) 
         raise WeightsError.of(
             "E516",
             f"{name}: the checkpoint has no {type(model).__name__}",
-            f"name another with `base.components.{name}`",
+            f"set `base.components.{name}` to a model that has one",
         )
     return found
 
 
 def _converted_model(model: Any, config: Path, checkpoint: Tensors) -> dict[str, torch.Tensor]:
-    for class_name, functions in SINGLE_FILE_LOADABLE_CLASSES.items():
-        if any(cls.__name__ == class_name for cls in type(model).__mro__):
-            convert = functions["checkpoint_mapping_fn"]
-            break
-    else:
-        raise WeightsError.of(
-            "E516", f"a {type(model).__name__} cannot be read from a single file", "use the model's folder"
-        )
+    convert = _converter(type(model))
     tensors = dict(checkpoint)
     if "input_blocks.0.0.weight" in tensors:
-        # A UNet alone, without the prefix that it has in a checkpoint; the converter finds nothing else.
+        # A UNet alone, without its prefix in a checkpoint; the converter only reads tensors with the prefix.
         tensors = {f"{PREFIXES['unet'][0]}{key}": tensor for key, tensor in tensors.items()}
-    given = {"config": type(model).load_config(str(config)), "checkpoint": tensors}
-    taken = inspect.signature(convert).parameters
-    open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    arguments: dict[str, Any] = {"checkpoint": tensors}
+    if _takes_config(convert):
+        arguments["config"] = type(model).load_config(str(config))
     try:
-        found = dict(convert(**{key: value for key, value in given.items() if open_ended or key in taken}))
+        found = dict(convert(**arguments))
     except (KeyError, IndexError, ValueError, RuntimeError) as cause:
         raise WeightsError.of(
             "E516",
             f"the checkpoint does not hold a {type(model).__name__} of this configuration "
             f"({type(cause).__name__}: {cause})",
-            "the file is of another architecture, or incomplete; set base.config to the folder of its own",
+            "the file has another architecture, or is incomplete; set base.config to its model's configuration folder",
         ) from cause
-    if (guidance := tensors.get(_GUIDANCE)) is not None:
-        # Of latent consistency models; diffusers' converter leaves it out.
-        found["time_embedding.cond_proj.weight"] = guidance
+    if _GUIDANCE in tensors:
+        # Latent consistency models have it; diffusers' converter leaves it out.
+        found["time_embedding.cond_proj.weight"] = tensors[_GUIDANCE]
     return found
 
 
+def _converter(cls: type[Any]) -> Callable[..., Mapping[str, torch.Tensor]]:
+    """The converter of diffusers for the class `cls`, or for a base of it."""
+    names = {each.__name__ for each in cls.__mro__}
+    for class_name, functions in SINGLE_FILE_LOADABLE_CLASSES.items():
+        if class_name in names:
+            convert: Callable[..., Mapping[str, torch.Tensor]] = functions["checkpoint_mapping_fn"]
+            return convert
+    raise WeightsError.of("E516", f"a {cls.__name__} cannot be read from a single file", "use the model's folder")
+
+
+def _takes_config(convert: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(convert).parameters
+    return "config" in parameters or "kwargs" in parameters
+
+
 def standard(checkpoint: Tensors) -> dict[str, torch.Tensor]:
-    """The tensors under the original code's names, whichever program saved them."""
-    return {
-        standard_name(key): tensor.T.contiguous() if is_transposed(key) else tensor
-        for key, tensor in checkpoint.items()
-    }
+    """The tensors under the original code's names, independent of the program that saved them."""
+    found = {}
+    for key, tensor in checkpoint.items():
+        found[standard_name(key)] = tensor
+        if is_transposed(key):
+            found[standard_name(key)] = tensor.T.contiguous()
+    return found
 
 
 def _converted_clip(name: str, model: Any, checkpoint: Tensors) -> dict[str, torch.Tensor]:
-    flat = not hasattr(model, "text_model")
-    inner = model if flat else model.text_model
+    inner = getattr(model, "text_model", model)
     width = inner.embeddings.position_embedding.weight.shape[-1]
-    found: dict[str, torch.Tensor] = {}
-    for start in ("", *PREFIXES.get(name, ())):
-        prefix, fused = (f"{start}transformer.", f"{start}model.") if start else ("", "")
+    found = _find_clip(name, model, checkpoint, width)
+    if inner is model:
+        return {key.removeprefix("text_model."): value for key, value in found.items()}
+    return found
+
+
+def _find_clip(name: str, model: Any, checkpoint: Tensors, width: int) -> dict[str, torch.Tensor]:
+    for start, prefix, fused in _clip_prefixes(name):
         if _is_wide(checkpoint.get(f"{prefix}text_model.{_POSITIONS}"), width):
             found = {key.removeprefix(prefix): value for key, value in checkpoint.items() if key.startswith(prefix)}
             if start == "text_encoders.clip_l.":
-                # The trainers leave this identity out (diffusers does the same).
+                # Trainers leave this identity matrix out (diffusers adds it too).
                 found.setdefault("text_projection.weight", torch.eye(width))
-            break
+            return found
         if _is_wide(checkpoint.get(f"{fused}{_OPEN_POSITIONS}"), width):
-            found = ldm.convert_open_clip_checkpoint(model, dict(checkpoint), prefix=fused)
-            break
-    return {key.removeprefix("text_model."): value for key, value in found.items()} if flat else found
+            converted: dict[str, torch.Tensor] = ldm.convert_open_clip_checkpoint(model, dict(checkpoint), prefix=fused)
+            return converted
+    return {}
+
+
+def _clip_prefixes(name: str) -> Iterator[tuple[str, str, str]]:
+    """Where a CLIP encoder may be in a checkpoint: the start of its names, then transformers' and OpenCLIP's prefix."""
+    yield "", "", ""
+    for start in PREFIXES.get(name, ()):
+        yield start, f"{start}transformer.", f"{start}model."
 
 
 def _is_wide(positions: torch.Tensor | None, width: int) -> bool:

@@ -1,4 +1,4 @@
-"""Weights are mapped from their files: a file overwritten in place changes the model that was loaded from it."""
+"""Detect changed files. Weights are mapped from their files, so overwriting a file in place changes a loaded model."""
 
 from __future__ import annotations
 
@@ -26,44 +26,49 @@ class Watch:
     def begin(cls, source: Source) -> Watch:
         """Look at the files of `source` before they are read.
 
-        Digests are remembered by what the file system says of a file, so this reads a large file once at most.
+        Digests are cached by the file's size, inode and times, so this reads a large file at most once.
 
         Raises:
-            WeightsError: E508, when a file is gone or is no longer the one that its digest was taken of.
+            WeightsError: E508, when a file is missing or no longer has the digest that the plan states.
         """
-        watch = cls(source, tuple(_stamp(source.path(file.name)) for file in source.files))
-        moved = [
-            file.name
-            for file, stamp in zip(source.files, watch.stamps, strict=True)
-            if stamp is None or stamp[1] != file.size or file_sha256(source.path(file.name)) != file.sha256
-        ]
-        if moved:
-            raise _changed(source, moved)
-        return watch
+        stamps = _stamps(source)
+        changed = []
+        for file, stamp in zip(source.files, stamps, strict=True):
+            if stamp is None or stamp[1] != file.size or file_sha256(source.path(file.name)) != file.sha256:
+                changed.append(file.name)
+        if changed:
+            raise _changed(source, changed)
+        return cls(source, stamps)
 
     def check(self) -> None:
-        """Look again: what was loaded is what was hashed only while nothing has moved.
+        """Look again: only while no file changes, what was loaded is what was hashed.
 
         Raises:
             WeightsError: E508, naming the files that were replaced, rewritten or removed.
         """
-        now = [_stamp(self.source.path(file.name)) for file in self.source.files]
-        moved = [file.name for file, was, is_ in zip(self.source.files, self.stamps, now, strict=True) if was != is_]
-        if moved:
-            raise _changed(self.source, moved)
+        changed = []
+        for file, before, now in zip(self.source.files, self.stamps, _stamps(self.source), strict=True):
+            if before != now:
+                changed.append(file.name)
+        if changed:
+            raise _changed(self.source, changed)
 
 
 @contextmanager
 def unchanged(*sources: Source) -> Iterator[tuple[Watch, ...]]:
-    """Read files of `sources` in a block; the watches of each serve what reads them again later.
+    """Read files of `sources` in a block. The watches that it gives can check the files again later.
 
     Raises:
-        WeightsError: E508, when a file changed before the block, or in it.
+        WeightsError: E508, when a file changed before or during the block.
     """
-    watches = tuple(Watch.begin(source) for source in sources)
+    watches = tuple(map(Watch.begin, sources))
     yield watches
     for watch in watches:
         watch.check()
+
+
+def _stamps(source: Source) -> tuple[_Stamp | None, ...]:
+    return tuple(_stamp(source.path(file.name)) for file in source.files)
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -1,7 +1,7 @@
-"""The files of one part of a model, as the library that loads it gets to see them: those that were hashed, no other.
+"""The files of one component of a model, shown to the library that loads it: only the files that were hashed.
 
-Loaders choose by rules of their own among what lies in a folder. In a folder of links to just the files of a source
-there is nothing to choose: what is loaded is what the source's digest says.
+Loaders choose among the files of a folder by their own rules. A folder of links to exactly the files of a source leaves
+no choice: the loader reads what the source's digest describes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recipe_runner.sources.source import Source
 
 @dataclass(frozen=True)
 class PartFiles:
-    """The files of `source` that lie in its folder `folder` itself (`` for its root)."""
+    """The files of `source` directly in its folder `folder` (`` for its root)."""
 
     source: Source
     folder: str
@@ -27,18 +27,23 @@ class PartFiles:
     @property
     def names(self) -> list[str]:
         """Their names in the folder."""
-        prefix = f"{self.folder}/" if self.folder else ""
-        inner = [file.name.removeprefix(prefix) for file in self.source.files if file.name.startswith(prefix)]
-        return [name for name in inner if "/" not in name]
+        found = []
+        for file in self.source.files:
+            folder, _, name = file.name.rpartition("/")
+            if folder == self.folder:
+                found.append(name)
+        return found
 
     @property
     def shown(self) -> str:
         """The folder for a message."""
-        return f"{self.source.address}/{self.folder}" if self.folder else self.source.address
+        if self.folder:
+            return f"{self.source.address}/{self.folder}"
+        return self.source.address
 
     def path(self, name: str) -> Path:
-        """Where the file called `name` lies."""
-        return self.source.path(f"{self.folder}/{name}" if self.folder else name)
+        """The path of the file called `name`."""
+        return self.source.path("/".join(filter(None, (self.folder, name))))
 
     @contextmanager
     def linked(self) -> Iterator[Path]:

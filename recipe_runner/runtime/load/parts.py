@@ -14,7 +14,7 @@ from recipe_runner.pipelines.library_classes import Kind
 from recipe_runner.problems.problem import RecipeRunnerError, WeightsError
 from recipe_runner.problems.wording import some
 from recipe_runner.runtime.load.part_files import PartFiles
-from recipe_runner.runtime.load.strict import check_report, check_shards, check_whole
+from recipe_runner.runtime.load.strict import check_report, check_shards, check_whole, shape_text
 from recipe_runner.sources.component_class import declared_class
 from recipe_runner.sources.component_files import weights_files
 from recipe_runner.weights.files.header import read_header
@@ -50,11 +50,11 @@ def load_part(
 ) -> Any:
     """The component `name` of class `cls` from its files: a model with all its parameters, a tokenizer, a scheduler.
 
-    `beside` are beginnings of the names of tensors that belong to another part, of a file that holds several.
+    `beside` are prefixes of tensors that belong to another component in the same file.
 
     Raises:
-        WeightsError: E501 to E504 when file and model do not match, E513 when the part cannot be loaded at all,
-            E514 when the class makes something else than it is, E406 when its weights are pickled and pickles are not
+        WeightsError: E501 to E504 when file and model do not match, E513 when the component cannot be loaded at all,
+            E514 when the class makes an object of another class, E406 when its weights are pickled and pickles are not
             allowed.
         RecordError: E801 the folder for temporary files cannot be written.
     """
@@ -65,7 +65,7 @@ def load_part(
             )
         loaded = _loaded(name, cls, part, folder, local_files_only=True)
     if isinstance(loaded, torch.nn.Module):
-        # Its weights would have been read by the class's own rules, and not strictly.
+        # Its weights were loaded by the class's own rules, and not strictly.
         raise WeightsError.of(
             "E514", f"{name}: {cls.__name__} picks the class {type(loaded).__name__}", "name that class"
         )
@@ -83,12 +83,15 @@ def _load_model(
     allow_pickle: bool,
     beside: tuple[str, ...],
 ) -> Any:
-    kind: Kind = "diffusers_model" if issubclass(cls, ModelMixin) else "transformers_model"
+    kind: Kind = "transformers_model"
+    if issubclass(cls, ModelMixin):
+        kind = "diffusers_model"
     files = weights_files(folder, part.shown, kind, variant, allow_pickle=allow_pickle)
     if files is None:
-        raise WeightsError.of(
-            "E513", f"{name}: there are no weights{f' of variant {variant}' if variant else ''} in its folder"
-        )
+        wanted = "weights"
+        if variant:
+            wanted = f"weights of variant {variant}"
+        raise WeightsError.of("E513", f"{name}: no {wanted} in its folder")
     model, report = _loaded(
         name,
         cls,
@@ -103,14 +106,17 @@ def _load_model(
     others = [key for key in report["unexpected_keys"] if not str(key).startswith(beside)]
     check_report(name, {**report, "unexpected_keys": others})
     if len(files) > 1 and issubclass(cls, ModelMixin) and files[-1].endswith(".safetensors"):
-        # An index and its shards.
-        check_shards(name, model, (key for file in files[1:] for key in read_header(folder / file).tensors))
+        # The first file is the index of the shards.
+        keys: list[str] = []
+        for file in files[1:]:
+            keys.extend(read_header(folder / file).tensors)
+        check_shards(name, model, keys)
     check_whole(name, model)
     return model.eval()
 
 
 def stated_class(part: PartFiles) -> str | None:
-    """The class that a component's own config.json names; None when it names none."""
+    """The class that a component's config.json names, or None."""
     for file in ("config.json", "scheduler_config.json"):
         if file in part.names:
             return declared_class(json.loads(part.path(file).read_bytes()))
@@ -123,31 +129,34 @@ def _loaded(name: str, cls: type[Any], part: PartFiles, folder: Path, **settings
     except RecipeRunnerError:
         raise
     except _LOADER_ERRORS as cause:
-        said = str(cause).replace(str(folder), part.shown)
-        code = "E503" if _about_shapes(said) else "E513"
-        shown = said.strip().splitlines()[0][:300] if said.strip() else "no reason given"
-        if _REPORTED in shown and not issubclass(cls, ModelMixin) and (wrong := _misshaped(cls, folder)):
-            shown = f"{len(wrong)} parameters have another shape: {some(wrong)}"
-        raise WeightsError.of(code, f"{name}: {cls.__name__} cannot be loaded: {shown}") from cause
+        message = str(cause).replace(str(folder), part.shown).strip()
+        code = "E513"
+        if _is_about_shapes(message):
+            code = "E503"
+        reason = "no reason given"
+        if message:
+            reason = message.splitlines()[0][:300]
+        if _REPORTED in reason and not issubclass(cls, ModelMixin):
+            mismatched = _mismatched(cls, folder)
+            if mismatched:
+                reason = f"{len(mismatched)} parameters have another shape: {some(mismatched)}"
+        raise WeightsError.of(code, f"{name}: {cls.__name__} cannot be loaded: {reason}") from cause
 
 
-def _misshaped(cls: type[Any], folder: Path) -> list[str]:
-    """What transformers says of shapes in its log alone: the parameters of the safetensors files that differ."""
+def _mismatched(cls: type[Any], folder: Path) -> list[str]:
+    """Parameters with another shape in the safetensors files, which transformers reports in its log only."""
     with torch.device("meta"):
         model = cls(cls.config_class.from_pretrained(str(folder), local_files_only=True))
-    # Files written before transformers 5 have the prefix that it took away.
+    # Files written before transformers 5 have a prefix that it removed.
     wanted = {name.removeprefix(TEXT_MODEL): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {
-        name.removeprefix(TEXT_MODEL): shape
-        for path in sorted(folder.glob("*.safetensors"))
-        for name, shape in read_header(path).shapes.items()
-    }
-    return [
-        f"{name} ({'x'.join(map(str, shape))} instead of {'x'.join(map(str, wanted[name]))})"
-        for name, shape in found.items()
-        if name in wanted and wanted[name] != shape
-    ]
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        for key, shape in read_header(path).shapes.items():
+            name = key.removeprefix(TEXT_MODEL)
+            if name in wanted and wanted[name] != shape:
+                found[name] = f"{name} ({shape_text(shape)} instead of {shape_text(wanted[name])})"
+    return list(found.values())
 
 
-def _about_shapes(text: str) -> bool:
-    return "expected shape" in text or "ignore_mismatched_sizes" in text or "size mismatch" in text
+def _is_about_shapes(message: str) -> bool:
+    return "expected shape" in message or _REPORTED in message or "size mismatch" in message

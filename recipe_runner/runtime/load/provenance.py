@@ -1,4 +1,4 @@
-"""Follow tensors through a conversion, to know which tensors of a file each converted one was made from."""
+"""Track tensors through a conversion, to know from which tensors of a file each converted one is computed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 class _Followed(torch.Tensor):
-    """A tensor that remembers the names of the tensors it was made from; slices, joins and copies inherit them."""
+    """A tensor with the names of the tensors that it is computed from; slices, joins and copies inherit them."""
 
     origins: tuple[str, ...] = ()
 
@@ -18,15 +18,16 @@ class _Followed(torch.Tensor):
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = super().__torch_function__(function, types, args, kwargs or {})  # type: ignore[no-untyped-call]
-        read = _followed((*args, *(kwargs or {}).values()))
-        names = tuple(dict.fromkeys(name for each in read for name in each.origins))
-        for each in _followed((result,)):
-            each.origins = names
+        names: dict[str, None] = {}
+        for tensor in _followed((*args, *(kwargs or {}).values())):
+            names.update(dict.fromkeys(tensor.origins))
+        for tensor in _followed((result,)):
+            tensor.origins = tuple(names)
         return result
 
 
 def follow(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors (no copies), each of which remembers its name through what is made of it."""
+    """The same tensors (no copies), whose names pass on to every tensor that is computed from them."""
     found: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         followed = tensor.as_subclass(_Followed)
@@ -36,13 +37,17 @@ def follow(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def origins(tensor: torch.Tensor) -> tuple[str, ...]:
-    """Names of the followed tensors that `tensor` was made from; empty when it was made from none."""
-    return tensor.origins if isinstance(tensor, _Followed) else ()
+    """Names of the followed tensors that `tensor` is computed from; empty if there are none."""
+    if isinstance(tensor, _Followed):
+        return tensor.origins
+    return ()
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself, no longer followed."""
-    return tensor.as_subclass(torch.Tensor) if isinstance(tensor, _Followed) else tensor
+    if isinstance(tensor, _Followed):
+        return tensor.as_subclass(torch.Tensor)
+    return tensor
 
 
 def _followed(values: Iterable[Any]) -> Iterator[_Followed]:

@@ -1,12 +1,12 @@
-"""One-file checkpoints, taken apart offline: every parameter comes from the file, every tensor of it is accounted for.
+"""Load single-file checkpoints offline: the file fills every parameter, and every tensor of the file is used.
 
-diffusers looks up configurations on the Hub when none is given, leaves what is missing empty and ignores what is too
-much. Here the configuration is a local folder and nothing is left over.
+diffusers looks up a missing configuration on the Hub, leaves missing parameters empty and ignores extra tensors. Here
+the configuration is a local folder, and a missing or an extra tensor is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ def load_checkpoint(model: ResolvedBase, wanted: Mapping[str, tuple[str, str]]) 
     Tokenizers and the scheduler come from its configuration folder.
 
     Raises:
-        WeightsError: E501 to E503 when a component and the file do not match, E502 for tensors that belong to no
-            component, E513 without a configuration, E516 when the file lacks a component.
+        WeightsError: E501 to E503 when a component and the file do not match, E502 for tensors that do not belong to a
+            component, E513 without a configuration, E516 when the file does not hold a component.
     """
     if model.config is None or model.weight_name is None:
         raise WeightsError.of(
@@ -57,19 +57,18 @@ def load_checkpoint(model: ResolvedBase, wanted: Mapping[str, tuple[str, str]]) 
             empty = empty_model(name, cls, config)
             own = component_tensors(name, empty, config, checkpoint)
         parts[name] = _filled(name, empty, own, model.dtype, used)
-    replaced = tuple(prefix for name in model.components for prefix in PREFIXES.get(name, ()))
-    left = [key for key in _left(tensors, used) if not key.startswith(replaced)]
-    if left:
+    unused = _unused(tensors, used, _prefixes(model.components))
+    if unused:
         raise WeightsError.of(
             "E502",
-            f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no component: {some(left)}",
-            "the file is of another architecture; set base.config to the folder of its own",
+            f"{file.name}: {len(unused)} of its {len(tensors)} tensors do not belong to a component: {some(unused)}",
+            "the file has another architecture; set base.config to its model's configuration folder",
         )
     return parts
 
 
 def load_part_file(name: str, cls: type[Any], file: Path, config: PartFiles, *, dtype: str, allow_pickle: bool) -> Any:
-    """The component `name`, of class `cls`, from its own weights file and the config.json among the files `config`.
+    """The component `name`, of class `cls`, from a weights file and the config.json among the files `config`.
 
     Raises:
         WeightsError: E501 to E503, E513, E516, as for a whole checkpoint.
@@ -80,38 +79,35 @@ def load_part_file(name: str, cls: type[Any], file: Path, config: PartFiles, *, 
         converted = component_tensors(name, empty, folder, standard(follow(tensors)))
     used: dict[str, None] = {}
     part = _filled(name, empty, converted, dtype, used)
-    own = PREFIXES.get(name, ())
-    others = tuple(prefix for prefixes in PREFIXES.values() for prefix in prefixes if prefix not in own)
-    # Of a whole checkpoint this part is taken.
-    left = [key for key in _left(tensors, used) if not key.startswith(others)]
-    if left:
-        message = f"{file.name}: {len(left)} of its {len(tensors)} tensors belong to no parameter: {some(left)}"
-        raise WeightsError.of("E502", message)
+    # The file may be a whole checkpoint, of which only this component is used.
+    others = tuple(prefix for prefix in _prefixes(PREFIXES) if prefix not in PREFIXES.get(name, ()))
+    unused = _unused(tensors, used, others)
+    if unused:
+        raise WeightsError.of(
+            "E502",
+            f"{file.name}: {len(unused)} of its {len(tensors)} tensors do not belong to a parameter: {some(unused)}",
+        )
     return part
 
 
-def _left(tensors: Mapping[str, torch.Tensor], used: Mapping[str, None]) -> list[str]:
-    """Tensors that went into no component and are no leftovers."""
-    return [key for key in tensors if key not in used and not is_leftover(key)]
+def _prefixes(names: Iterable[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    for name in names:
+        found.extend(PREFIXES.get(name, ()))
+    return tuple(found)
+
+
+def _unused(tensors: Mapping[str, torch.Tensor], used: Mapping[str, None], others: tuple[str, ...]) -> list[str]:
+    """Tensors that are not used, except harmless leftovers and those with a prefix of `others`."""
+    unused = [key for key in tensors if key not in used and not key.startswith(others)]
+    return [key for key in unused if not is_leftover(key)]
 
 
 def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: str, used: dict[str, None]) -> Any:
-    """Fill the empty `model`, cast it, and note in `used` which of the file's tensors went into it."""
+    """Fill the empty `model`, cast it, and add to `used` the names of the file's tensors that it is made from."""
     wanted = model.state_dict()
     own = {key: tensor for key, tensor in tensors.items() if key in wanted}
-    mismatched = [
-        (key, tuple(tensor.shape), tuple(wanted[key].shape))
-        for key, tensor in own.items()
-        if tensor.shape != wanted[key].shape
-    ]
-    if mismatched:
-        check_report(name, {"missing_keys": (), "unexpected_keys": (), "mismatched_keys": mismatched})
-    whole = [key for key, tensor in own.items() if wanted[key].is_floating_point() and not tensor.is_floating_point()]
-    if whole:
-        hint = "the weights are quantised in a way that is not read: use the file in half precision"
-        raise WeightsError.of(
-            "E513", f"{name}: {len(whole)} parameters are stored as whole numbers: {some(whole)}", hint
-        )
+    _check_tensors(name, own, wanted)
     model.load_state_dict({key: plain(tensor) for key, tensor in own.items()}, strict=False, assign=True)
     if hasattr(model, "tie_weights"):
         model.tie_weights()
@@ -122,11 +118,30 @@ def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: s
     return _cast(model, DTYPES[dtype]).eval()
 
 
+def _check_tensors(name: str, own: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    """Raise E503 for tensors of another shape than their parameters, E513 for whole numbers instead of floats."""
+    mismatched = []
+    whole = []
+    for key, tensor in own.items():
+        if tensor.shape != wanted[key].shape:
+            mismatched.append((key, tuple(tensor.shape), tuple(wanted[key].shape)))
+        if wanted[key].is_floating_point() and not tensor.is_floating_point():
+            whole.append(key)
+    if mismatched:
+        check_report(name, {"missing_keys": (), "unexpected_keys": (), "mismatched_keys": mismatched})
+    if whole:
+        raise WeightsError.of(
+            "E513",
+            f"{name}: {len(whole)} parameters are stored as whole numbers: {some(whole)}",
+            "this quantisation is not supported: use the file in half precision",
+        )
+
+
 def _cast(model: Any, dtype: torch.dtype) -> Any:
     model.to(dtype)
-    kept = getattr(model, "_keep_in_fp32_modules", None) or ()
+    kept = set(getattr(model, "_keep_in_fp32_modules", None) or ())
     if dtype == torch.float16:
         for key, parameter in model.named_parameters():
-            if any(module in key.split(".") for module in kept):
+            if kept.intersection(key.split(".")):
                 parameter.data = parameter.data.to(torch.float32)
     return model

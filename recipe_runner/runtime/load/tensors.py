@@ -12,81 +12,115 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from recipe_runner.problems.problem import WeightsError
+from recipe_runner.problems.problem import RecipeRunnerError, WeightsError
 from recipe_runner.weights.files.formats import require_weights
 from recipe_runner.weights.files.torch_file import INERT, read_torch_file
+from recipe_runner.weights.modules import Shape
 
 ALIGNMENT_BYTES = 64
-"""Where torch's own memory for a tensor begins: at a multiple of this.
+"""torch allocates a tensor's memory at a multiple of this.
 
-On a CPU a matrix product of one row takes another kernel, with other last bits, for a weight that is not aligned. 16
-bytes are enough where that was measured (MKL on an AMD EPYC, float32); 64 is what MKL's manual asks for equal results.
+On a CPU the matrix product of one row uses another kernel, with other last bits, for a weight that is not aligned. 16
+bytes were enough when measured (MKL on an AMD EPYC, float32); MKL's manual asks for 64 for equal results.
 """
+_NOT_WEIGHTS = (str, int, float, type(None))
 
 
 class _Inert(dict[Any, Any]):
-    """Stands for whatever a training framework left beside the weights: it takes what it is given, and does nothing."""
+    """Replaces an object that a training framework saved beside the weights: takes all arguments, and does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
     def __setstate__(self, _: Any) -> None:
-        """Let the state go."""
+        """Ignore the state."""
 
 
 _FOREIGN = re.compile(r"(?:Unsupported (?:global|class)|Tried to instantiate class)\W+(?:GLOBAL )?([\w.]+)")
-"""What of its long message torch's unpickler says it met, and would have run code for."""
+"""Finds in the long message of torch's unpickler the name whose code it refused to run."""
 
 
 def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict[str, torch.Tensor]:
     """The tensors of the file at `path` by name, on the CPU.
 
-    `copies` False leaves the tensors of a safetensors file mapped from it: they change when it is overwritten, and are
-    not aligned. All others are.
-    A pickled file is read with `weights_only`, so that nothing in it runs.
+    With `copies` False the tensors of a safetensors file stay mapped from it: they change when the file is overwritten,
+    and may be unaligned. All others are aligned copies.
+    A pickled file is read with `weights_only`, so that it cannot run code.
 
     Raises:
-        WeightsError: E401, E406, E411, E412 when it may not be read; E607 when it is broken or holds other things.
+        WeightsError: E401, E406, E411, E412 when it may not be read; E607 when it is broken or holds other values.
     """
     if require_weights(path, allow_pickle=allow_pickle) == "safetensors":
-        try:
-            tensors = load_file(path)
-            return {name: tensor.clone() for name, tensor in tensors.items()} if copies else tensors
-        except (SafetensorError, OSError) as cause:
-            raise WeightsError.of("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
+        tensors = _read_safetensors(path)
+        if not copies:
+            return tensors
+        return {name: tensor.clone() for name, tensor in tensors.items()}
     tree = read_pickle(path)
-    while isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
-        # Training frameworks put the weights beside the optimizer's state.
-        tree = tree["state_dict"]
-    if isinstance(tree, dict):
-        # Numbers and texts beside the weights, such as a training step, say nothing that is applied. An alpha does.
-        tree = {
-            name: value
-            for name, value in tree.items()
-            if not isinstance(value, (str, int, float, type(None))) or str(name).endswith(".alpha")
-        }
-    if isinstance(tree, dict) and tree and all(isinstance(part, dict) for part in tree.values()):
-        # IP-Adapters are pickled in two parts, whose names a safetensors file has as prefixes.
-        tree = {f"{part}.{name}": value for part, inner in tree.items() for name, value in inner.items()}
     if isinstance(tree, list):
         # The first versions of cloneofsimo's trainer wrote the factors without any names.
-        tree = {str(number): value for number, value in enumerate(tree)}
-    if not isinstance(tree, dict):
+        tree = numbered_dict(tree)
+    elif isinstance(tree, dict):
+        tree = _flattened(tree)
+    else:
         raise WeightsError.of(
             "E607", f"{path.name} holds a value of type {type(tree).__name__}, not a mapping of names to tensors"
         )
+    found = {}
     for name, value in tree.items():
         if not isinstance(value, torch.Tensor):
-            what = f"its {name!r:.80} is of type {type(value).__name__}"
-            raise WeightsError.of("E607", f"{path.name} is not a mapping of names to tensors: {what}")
-    return {str(name): _aligned(value) for name, value in tree.items()}
+            raise WeightsError.of(
+                "E607",
+                f"{path.name} is not a mapping of names to tensors: its {name!r:.80} is of type {type(value).__name__}",
+            )
+        found[str(name)] = _aligned(value)
+    return found
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as cause:
+        raise WeightsError.of("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
+
+
+def _flattened(tree: dict[Any, Any]) -> dict[Any, Any]:
+    """The weights of a pickled mapping, with the names that a safetensors file has."""
+    while isinstance(tree.get("state_dict"), dict):
+        # Training frameworks save the weights beside the optimizer's state.
+        tree = tree["state_dict"]
+    # Numbers and texts beside the weights, such as a training step, are not applied. An alpha is.
+    alphas = {name: value for name, value in tree.items() if str(name).endswith(".alpha")}
+    weights = without_values(tree) | alphas
+    if not all(isinstance(part, dict) for part in weights.values()):
+        return weights
+    # IP-Adapters are pickled in two parts, whose names are prefixes in a safetensors file.
+    found = {}
+    for part, inner in weights.items():
+        for name, value in inner.items():
+            found[f"{part}.{name}"] = value
+    return found
+
+
+def numbered_dict(values: Sequence[Any]) -> dict[str, Any]:
+    """The values of a sequence by their positions as text: `0`, `1`, …."""
+    return {str(number): value for number, value in enumerate(values)}
+
+
+def without_values(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """`tree` without numbers and texts, such as a training step, which are not applied."""
+    return {name: value for name, value in tree.items() if not isinstance(value, _NOT_WEIGHTS)}
+
+
+def shapes_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, Shape]:
+    """The shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def align(*models: torch.nn.Module) -> None:
-    """Copy what lies unaligned in the CPU's memory, so that bits do not depend on where in a file a parameter is.
+    """Copy unaligned tensors in the CPU's memory, so that bits do not depend on where in a file a parameter is.
 
-    A loader leaves parameters mapped at whatever offset the file's header leaves. Those that are aligned stay mapped.
-    To be called once models are on their device: what moves to another one is copied anyway.
+    A loader leaves parameters mapped at the offset that follows from the file's header. Aligned ones stay mapped. Call
+    this once models are on their device: what moves to another device is copied anyway.
     """
     for model in models:
         for tensor in (*model.parameters(), *model.buffers()):
@@ -95,36 +129,47 @@ def align(*models: torch.nn.Module) -> None:
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.clone() if tensor.data_ptr() % ALIGNMENT_BYTES else tensor
+    if tensor.data_ptr() % ALIGNMENT_BYTES:
+        return tensor.clone()
+    return tensor
 
 
 def require_finite(tensors: Mapping[str, torch.Tensor], label: str) -> None:
-    """Refuse an adapter's tensors that would spoil every image. `label` names it in messages: `adapter style`.
+    """Raise for an adapter's tensors that would break every image. `label` names it in messages: `adapter style`.
 
     Raises:
         WeightsError: E625 a number is NaN or infinite.
     """
-    # A sum is finite where every number is; in float64 it does not overflow for anything that a file of weights holds.
+    # A sum of finite numbers is finite: in float64 no tensor of a weights file overflows.
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.sum(dtype=torch.float64).isfinite()):
-            hint = "the file is spoilt or its training failed: use another"
-            raise WeightsError.of("E625", f"{label}: {name} has numbers that are not finite", hint)
+            raise not_finite(label, name)
+
+
+def not_finite(*where: str) -> RecipeRunnerError:
+    """The E625 error: what `where` names, from the outer to the inner, has NaN or infinite numbers."""
+    return WeightsError.of(
+        "E625",
+        f"{': '.join(where)} has numbers that are not finite",
+        "the file is corrupt or its training diverged: use another",
+    )
 
 
 def read_pickle(path: Path, classes: Sequence[Any] = ()) -> Any:
-    """What the pickled file at `path` holds, which the caller allowed, read with `weights_only`: nothing in it runs.
+    """The value in the pickled file at `path`, read with `weights_only`: it cannot run code. The caller allows pickles.
 
-    `classes` are taken beside what torch takes: containers of tensors that only hold what the file says.
+    `classes` are allowed in addition to torch's own: containers of tensors that only hold values of the file.
 
     Raises:
-        WeightsError: E607 when it is broken or holds other things.
+        WeightsError: E607 when it is broken or holds objects of other classes.
     """
     try:
-        beside = [(_Inert, name) for name in read_torch_file(path).names if INERT.fullmatch(name)]
-        with torch.serialization.safe_globals([*classes, *beside]):
+        inert = [(_Inert, name) for name in read_torch_file(path).names if INERT.fullmatch(name)]
+        with torch.serialization.safe_globals([*classes, *inert]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as cause:
-        said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        if foreign := _FOREIGN.search(str(cause)):
-            said = f"it holds a {foreign[1]}, which is no plain tensor"
-        raise WeightsError.of("E607", f"{path.name} cannot be read with weights_only: {said}") from cause
+        reason, *_ = [*str(cause).splitlines(), type(cause).__name__]
+        foreign = _FOREIGN.search(str(cause))
+        if foreign is not None:
+            reason = f"it holds a {foreign[1]}, which is not a plain tensor"
+        raise WeightsError.of("E607", f"{path.name} cannot be read with weights_only: {reason}") from cause

@@ -1,6 +1,6 @@
-"""Kinds whose difference is made of the base's own weight: GLoRA, IA3, OFT and BOFT, as LyCORIS defines them.
+"""Kinds whose delta is computed from the base's own weight: GLoRA, IA3, OFT and BOFT, as LyCORIS defines them.
 
-Each function takes the roles and the weight [out, in, ...] in float64, and returns what is added to it at scale 1.
+Each function takes the roles and the weight [out, in, ...] in float64, and returns the weight's delta at scale 1.
 Sources: LyCORIS `modules/glora.py`, `modules/ia3.py`, `functional/diag_oft.py`, `functional/boft.py`.
 """
 
@@ -24,8 +24,8 @@ def glora(roles: Roles, weight: torch.Tensor) -> torch.Tensor:
 
 
 def ia3(roles: Roles, weight: torch.Tensor) -> torch.Tensor:
-    """W times a number per input, where `on_input` says so, or per output."""
-    axis = 1 if float(roles["on_input"]) else 0
+    """W times a number per input, if `on_input` is set, else per output."""
+    axis = int(bool(float(roles["on_input"])))
     sizes = [1] * weight.ndim
     sizes[axis] = weight.shape[axis]
     return weight * roles["scaling"].reshape(sizes)
@@ -34,15 +34,16 @@ def ia3(roles: Roles, weight: torch.Tensor) -> torch.Tensor:
 def oft(roles: Roles, weight: torch.Tensor) -> torch.Tensor:
     """R W - W with R orthogonal: one rotation of blocks of outputs (OFT), or several in butterfly order (BOFT)."""
     blocks = roles["oft_blocks"]
-    turn = _cayley(blocks, float(roles["alpha"]) * weight.shape[0] if "alpha" in roles else 0.0)
-    turned = _blockwise(turn, weight) if blocks.ndim == 3 else _butterfly(turn, weight)  # noqa: PLR2004
+    constraint = float(roles.get("alpha", 0.0)) * weight.shape[0]
+    turn = _cayley(blocks, constraint)
+    turned = _TURNS[blocks.ndim](turn, weight)
     if "rescale" in roles:
-        turned = turned * roles["rescale"].reshape(-1, *(1 for _ in weight.shape[1:]))
+        turned = turned * roles["rescale"].reshape(-1, *[1] * (weight.ndim - 1))
     return turned - weight
 
 
 def _cayley(blocks: torch.Tensor, constraint: float) -> torch.Tensor:
-    """(1 + Q) (1 - Q)^-1 of the skew part Q of each block, all of them shortened to the constraint together."""
+    """(1 + Q) (1 - Q)^-1 of the skew part Q of each block; together they are scaled down to the constraint."""
     skew = blocks - blocks.transpose(-1, -2)
     length = float(skew.norm()) + 1e-8
     if 0 < constraint < length:
@@ -69,3 +70,7 @@ def _butterfly(turn: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         mixed = torch.einsum("bij,bjc->bic", blocks, mixed)
         flat = mixed.reshape(-1, stride, 2, columns).transpose(1, 2).reshape(-1, columns)
     return flat.reshape(weight.shape)
+
+
+_TURNS = {3: _blockwise, 4: _butterfly}
+"""How blocks are applied, by the number of their dimensions."""

@@ -12,11 +12,11 @@ from safetensors.torch import save
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.base import load_base
-from recipe_runner.runtime.lora.deltas import LowRankDelta
+from recipe_runner.runtime.lora.deltas import Change, LowRankDelta
 from recipe_runner.runtime.lora.file import Translated, module_shapes, translate
 from recipe_runner.runtime.lora.low_rank import NoLowRank, low_rank
 from recipe_runner.runtime.lora.merge import merge
-from recipe_runner.weights.modules import ModuleTable
+from recipe_runner.weights.modules import ModuleTable, Shape
 
 _TABLE = re.compile(r"(?:^|\.)(?:\w*embeddings?|shared|embed_tokens)$")
 
@@ -41,14 +41,14 @@ def export_adapter(
 
     Args:
         adapter: a LoRA, or a merge of several.
-        base: what it is laid out on; loaded only where headers do not tell its modules.
-        modules: the base's modules, as far as headers tell them.
+        base: the base that it is for; loaded only if `modules` is None.
+        modules: the base's modules, if the headers of its files list them.
         allow_pickle: whether a pickled file may be read.
         component: write this component only, its keys without prefix, as `save_lora_adapter` does.
 
     Raises:
-        WeightsError: E6xx it cannot be applied whole, E633 nothing is for the component, E635 a part of it has no exact
-            low-rank form.
+        WeightsError: E6xx it cannot be applied whole, E633 it does not change the component, E635 a part of it has no
+            exact low-rank form.
     """
     if modules is None:
         modules = module_shapes(load_base(base, torch.device("cpu")).pipeline)
@@ -61,25 +61,34 @@ def export_adapter(
         raise WeightsError.of(
             "E635", f"{label}: it brings learned tokens ({', '.join(tokens)}), which the layout cannot hold"
         )
-    parts = {part: found.parts[part] for part in found.parts if component in (None, part)}
     tensors: dict[str, torch.Tensor] = {}
-    for part, changes in parts.items():
+    counts: dict[str, int] = {}
+    for part, changes in found.parts.items():
+        if component is not None and part != component:
+            continue
+        prefix = f"{part}."
+        if component is not None:
+            prefix = ""
+        counts[part] = 2 * len(changes)
         for change in changes:
-            place = change.module if component is not None else f"{part}.{change.module}"
             try:
-                if _TABLE.search(change.module):
-                    reason = "it is for an embedding table, which diffusers' loaders leave out"
-                    raise NoLowRank(reason)  # noqa: TRY301 - told with the others
-                factor = low_rank(change, modules[part][change.module])
+                delta = _exportable(change, modules[part][change.module])
             except NoLowRank as cause:
-                message = f"{label} is not exported: {part} {change.module}: {cause}"
-                hint = "diffusers' layout holds pairs of factors; keep the file as it is"
-                raise WeightsError.of("E635", message, hint) from cause
-            tensors[f"{place}.lora_A.weight"], tensors[f"{place}.lora_B.weight"] = factor.down, _baked(factor)
-    return ExportedAdapter(
-        content=save(_in_one_type(tensors), metadata={"format": "pt"}),
-        tensors={part: 2 * len(changes) for part, changes in parts.items()},
-    )
+                raise WeightsError.of(
+                    "E635",
+                    f"{label} is not exported: {part} {change.module}: {cause}",
+                    "diffusers' layout holds pairs of factors; keep the file as it is",
+                ) from cause
+            place = f"{prefix}{change.module}"
+            tensors[f"{place}.lora_A.weight"], tensors[f"{place}.lora_B.weight"] = delta.down, _baked(delta)
+    return ExportedAdapter(content=save(_in_one_type(tensors), metadata={"format": "pt"}), tensors=counts)
+
+
+def _exportable(change: Change, shape: Shape) -> LowRankDelta:
+    if _TABLE.search(change.module):
+        reason = "it is for an embedding table, which diffusers' loaders leave out"
+        raise NoLowRank(reason)
+    return low_rank(change, shape)
 
 
 def _translated(adapter: ResolvedLora | ResolvedMerge, modules: ModuleTable, *, allow_pickle: bool) -> Translated:
@@ -89,16 +98,18 @@ def _translated(adapter: ResolvedLora | ResolvedMerge, modules: ModuleTable, *, 
     return merge(adapter, members, modules)
 
 
-def _baked(factor: LowRankDelta) -> torch.Tensor:
-    """The upper factor times alpha / rank: diffusers takes alpha as the rank where a file states none."""
-    up = factor.up.double() * (factor.alpha / factor.rank)
-    kept = up.to(factor.up.dtype)
-    return kept if torch.equal(kept.double(), up) else up.float()
+def _baked(delta: LowRankDelta) -> torch.Tensor:
+    """The upper factor times alpha / rank: diffusers assumes that alpha is the rank if a file does not state it."""
+    up = delta.up.double() * (delta.alpha / delta.rank)
+    narrow = up.to(delta.up.dtype)
+    if torch.equal(narrow.double(), up):
+        return narrow
+    return up.float()
 
 
 def _in_one_type(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """All tensors in their own data type when they share one, else in float32."""
-    types = {tensor.dtype for tensor in tensors.values()}
-    dtype = types.pop() if len(types) == 1 else torch.float32
-    dtype = torch.float32 if dtype == torch.float64 else dtype
+    dtype, *others = {tensor.dtype for tensor in tensors.values()}
+    if others or dtype == torch.float64:
+        dtype = torch.float32
     return {key: tensor.to(dtype).contiguous() for key, tensor in tensors.items()}

@@ -1,9 +1,10 @@
-"""LoRA and LyCORIS adapters: from a file's tensors to what each module gets, so that every tensor of it is used."""
+"""Read LoRA and LyCORIS adapters: the change of each module from a file's tensors, all of which are used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from recipe_runner.plan.resolved import ResolvedLora
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.family import DENOISER_PARTS, TEXT_PARTS, present_parts
-from recipe_runner.runtime.load.tensors import read_tensors, require_finite
-from recipe_runner.runtime.lora.deltas import Change, LowRankDelta, WeightDelta, tucker_down
+from recipe_runner.runtime.load.tensors import read_tensors, require_finite, shapes_of
+from recipe_runner.runtime.lora.deltas import Change, LowRankDelta, WeightDelta, own_rows, tucker_down
 from recipe_runner.runtime.textual_inversion.file import vectors_of
 from recipe_runner.weights.files.formats import identify_format
 from recipe_runner.weights.files.header import read_header
@@ -28,9 +29,9 @@ _BIASES = {"up_bias", "diff_b"}
 
 @dataclass(frozen=True)
 class Translated:
-    """An adapter, ready to be put into a pipeline: the changes to each component, and what the file's layout says.
+    """An adapter that is ready to apply: the changes of each component, and the file's layout.
 
-    `tokens` are the learned tokens that it brings along: token to text encoder to vectors [number, width].
+    `tokens` are the learned tokens in its file: token to text encoder to vectors [number, width].
     """
 
     parts: Mapping[str, tuple[Change, ...]]
@@ -40,7 +41,7 @@ class Translated:
     @property
     def size_bytes(self) -> int:
         """Memory that its tensors take."""
-        return sum(change.size_bytes for changes in self.parts.values() for change in changes)
+        return sum(change.size_bytes for change in chain.from_iterable(self.parts.values()))
 
 
 def translate(adapter: ResolvedLora, modules: Mapping[str, Mapping[str, Shape]], *, allow_pickle: bool) -> Translated:
@@ -48,18 +49,18 @@ def translate(adapter: ResolvedLora, modules: Mapping[str, Mapping[str, Shape]],
 
     Args:
         adapter: the adapter.
-        modules: of each component the names and weight shapes of its modules, as they are without adapters.
+        modules: the names and weight shapes of each component's modules without adapters.
         allow_pickle: whether a pickled file may be read.
 
     Raises:
-        WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when it does not land whole; E609, E632
-            for an alpha given to a file that states its own or needs none; E616 for weights that are no floats;
-            E625 for numbers that are not finite.
+        WeightsError: E4xx, E607 when the file cannot be read; E601, E602, E605 when a tensor of it cannot be applied;
+            E609, E632 for an alpha given to a file that states its own or needs none; E616 for weights that are not
+            floats; E625 for numbers that are not finite.
     """
     path = adapter.path
     tensors = read_tensors(path, allow_pickle=allow_pickle)
     label = f"adapter {adapter.name}"
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    shapes = shapes_of(tensors)
     if adapter.bundled:
         layout = bundled_lora(shapes, modules["unet"], label)
     else:
@@ -71,9 +72,8 @@ def translate(adapter: ResolvedLora, modules: Mapping[str, Mapping[str, Shape]],
     parts: dict[str, list[Change]] = {}
     for module in layout.modules:
         parts.setdefault(module.component, []).extend(_changes(module, tensors, adapter.alpha))
-    return Translated(
-        {part: tuple(changes) for part, changes in parts.items()}, layout, _tokens(label, layout, tensors)
-    )
+    tokens = _tokens(label, layout, tensors)
+    return Translated({part: tuple(changes) for part, changes in parts.items()}, layout, tokens)
 
 
 def _tokens(label: str, layout: LoraLayout, tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
@@ -85,67 +85,81 @@ def _tokens(label: str, layout: LoraLayout, tensors: Mapping[str, torch.Tensor])
 
 
 def module_shapes(pipeline: Any) -> dict[str, dict[str, Shape]]:
-    """The weight shape of every module with a weight, of each component that LoRAs are made for."""
-    return {
-        part: {
-            name: tuple(module.weight.shape)
-            for name, module in getattr(pipeline, part).named_modules()
-            if isinstance(getattr(module, "weight", None), torch.Tensor)
-        }
-        for part in present_parts(pipeline, TUNED_PARTS)
-    }
+    """The weight shape of every module with a weight, for each component that LoRAs can change."""
+    found: dict[str, dict[str, Shape]] = {}
+    for part in present_parts(pipeline, TUNED_PARTS):
+        shapes = found[part] = {}
+        for name, module in getattr(pipeline, part).named_modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, torch.Tensor):
+                shapes[name] = tuple(weight.shape)
+    return found
 
 
 def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: float | None) -> Iterator[Change]:
+    roles = _roles(module, tensors)
+    if module.kind == "ia3":
+        _require_side(module, roles)
+    scalar = float(roles.pop("scalar", 1.0))
+    alpha = _alpha(module, roles, given) * scalar
+    if module.kind == "lora" and "dora_scale" not in roles:
+        yield _low_rank(module, roles, alpha)
+        roles = {role: tensor for role, tensor in roles.items() if role in _BIASES}
+        if not roles:
+            return
+    factor = scalar
+    if module.rank:
+        factor = alpha / module.rank
+    yield WeightDelta(module.module, module.kind, roles, factor, module.rows, module.dora_axis)
+
+
+def _roles(module: LoraModule, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     roles = {role: tensors[key] for role, key in module.tensors.items()}
     if "rows_up" in roles:
         roles |= {"up": roles.pop("rows_down").T, "down": roles.pop("rows_up").T}
     if "lora_magnitude_vector" in roles:
         roles["dora_scale"] = roles.pop("lora_magnitude_vector")
-    if module.kind == "ia3":
-        _require_side(module, roles)
-    scalar = float(roles.pop("scalar", 1.0))
-    alpha = _alpha(module, roles, given) * scalar
-    factor = alpha / module.rank if module.rank else scalar
-    if module.kind == "lora" and "dora_scale" not in roles:
-        yield _factor(module, roles, alpha)
-        roles = {role: tensor for role, tensor in roles.items() if role in _BIASES}
-        if not roles:
-            return
-    yield WeightDelta(module.module, module.kind, roles, factor, module.rows, module.dora_axis)
+    return roles
 
 
 def _require_side(module: LoraModule, roles: Mapping[str, torch.Tensor]) -> None:
-    # Which side it is for is a number in the file, which planning does not read.
-    side, count = ("inputs", module.shape[1]) if float(roles["on_input"]) else ("outputs", module.shape[0])
-    if roles["scaling"].numel() != count:
+    # Whether it scales inputs or outputs is a number in the file, which planning does not read.
+    side, axis = "outputs", 0
+    if float(roles["on_input"]):
+        side, axis = "inputs", 1
+    found, wanted = roles["scaling"].numel(), module.shape[axis]
+    if found != wanted:
         key = module.tensors["scaling"]
-        message = (
-            f"{key} holds {roles['scaling'].numel()} numbers, and {module.component} {module.module} has {count} {side}"
+        raise WeightsError.of(
+            "E601",
+            f"{key} holds {found} numbers, but {module.component} {module.module} has {wanted} {side}",
+            "use a file made for this base",
         )
-        raise WeightsError.of("E601", message, "use a file made for this base")
 
 
-def _factor(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> LowRankDelta:
+def _low_rank(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> LowRankDelta:
     down, up = roles["down"], roles["up"]
     if "mid" in roles:
         down = tucker_down({role: tensor.double() for role, tensor in roles.items()}).float()
     if module.rows is not None:
-        # The file has one tensor for several modules (a fused projection); this one gets its own outputs.
-        up = torch.cat([up[first:last] for first, last in module.rows])
-    down = down.reshape(module.rank, *module.shape[1:])
-    up = up.reshape(module.shape[0], module.rank, *(1 for _ in module.shape[2:]))
-    return LowRankDelta(module.module, down, up, alpha)
+        up = own_rows(up, module.rows)
+    return LowRankDelta.shaped(module.module, down, up, alpha, module.shape)
 
 
 def _alpha(module: LoraModule, roles: Mapping[str, torch.Tensor], given: float | None) -> float:
     if module.alpha is not None:
         return module.alpha
+    if "alpha" in roles:
+        given = float(roles["alpha"])
     # Trainers write 0 for "as large as the rank".
-    return (float(roles["alpha"]) if "alpha" in roles else given) or float(module.rank)
+    return given or float(module.rank)
 
 
 def _metadata(path: Path, adapter: ResolvedLora) -> Mapping[str, str]:
-    config = None if adapter.config is None else adapter.config.require_found()
-    own = read_header(path).metadata if identify_format(path) == "safetensors" else {}
-    return with_config(own, None if config is None else config.path(config.files[0].name))
+    own: Mapping[str, str] = {}
+    if identify_format(path) == "safetensors":
+        own = read_header(path).metadata
+    if adapter.config is None:
+        return with_config(own, None)
+    config = adapter.config.require_found()
+    return with_config(own, config.path(config.files[0].name))

@@ -1,13 +1,13 @@
-"""Put whole differences on a model's weights and biases, and put the base's own back, the very same objects.
+"""Replace a model's weights and biases by changed ones, and restore the base's own: the same objects as before.
 
-Nothing is ever added to a weight in place and taken off again, which would not give the same bits. A changed weight is
-a new tensor beside the base's own, so a model takes as much memory again as the modules that are changed, and more for
-what is kept between images.
+A weight is never changed in place: subtracting a delta again would not restore the same bits. A changed weight is a new
+tensor beside the base's own, so changed modules take twice their memory, and the cache between images takes more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -18,109 +18,135 @@ from recipe_runner.runtime.lora.layers import own_module
 from recipe_runner.runtime.lora.tensor_cache import TensorCache, Tensors
 
 MOST_KEPT_BYTES = 1 << 30
-"""Memory that deltas and changed weights of one model may take that are kept for the next change of scale."""
+"""Memory for the deltas and changed weights of one model that are kept for the next change of scale."""
 
 _State = tuple[tuple[str, float], ...]
-"""The adapters at work on a module, in order, each at its scale."""
+"""The active adapters of a module, in order, each at its scale."""
 _Own = tuple[Any, torch.nn.Parameter, torch.nn.Parameter | None]
 """A module with its own weight and bias."""
 
 
 class Patches:
-    """The whole differences of one model, by module name."""
+    """The whole weight deltas of one model, by module name."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         """Begin with the model as it is."""
         self._model = model
-        self._differences: dict[str, dict[str, list[WeightDelta]]] = {}
-        self._standing: dict[str, _State] = {}
+        self._deltas: dict[str, dict[str, list[WeightDelta]]] = {}
+        self._active: dict[str, _State] = {}
         self._own: dict[str, _Own] = {}
-        self._kept = TensorCache(MOST_KEPT_BYTES)
+        self._cache = TensorCache(MOST_KEPT_BYTES)
 
-    def add(self, name: str, differences: Sequence[WeightDelta]) -> None:
+    def add(self, name: str, deltas: Sequence[WeightDelta]) -> None:
         """Load an adapter, inactive.
 
         Raises:
-            WeightsError: E631, when a module has no bias that a difference could be added to.
+            WeightsError: E631, when the adapter changes the bias of a module without one.
         """
         found: dict[str, list[WeightDelta]] = {}
-        for difference in differences:
-            module: Any = own_module(self._model, difference.module)
-            if difference.changes_bias and "bias" not in module._parameters:  # noqa: SLF001 - it may be there as None
-                what = f"{difference.module} is a {type(module).__name__}, which has no bias"
-                raise WeightsError.of("E631", f"{what}, and the adapter has a difference for one")
-            found.setdefault(difference.module, []).append(difference)
-        self._differences[name] = found
+        for delta in deltas:
+            module: Any = own_module(self._model, delta.module)
+            if delta.changes_bias and "bias" not in module._parameters:  # noqa: SLF001 - the bias may be None
+                raise WeightsError.of(
+                    "E631",
+                    f"{delta.module} is a {type(module).__name__}, which has no bias, but the adapter changes its bias",
+                )
+            found.setdefault(delta.module, []).append(delta)
+        self._deltas[name] = found
 
-    def holds(self, name: str, difference: WeightDelta) -> bool:
-        """Whether `difference` is loaded in the adapter called `name`."""
-        return any(held is difference for held in self._differences.get(name, {}).get(difference.module, ()))
+    def holds(self, name: str, delta: WeightDelta) -> bool:
+        """Whether the adapter called `name` holds `delta`."""
+        return delta in self._deltas.get(name, {}).get(delta.module, ())
 
     def activate(self, wanted: Sequence[tuple[str, Mapping[str, float]]]) -> None:
-        """Make exactly these adapters work, in this order, each at its scale per module; 0 or absent is off."""
+        """Activate exactly these adapters, in this order, each at its scale per module; 0 or absent is off."""
         states: dict[str, list[tuple[str, float]]] = {}
         for name, scales in wanted:
-            for module in self._differences.get(name, ()):
+            for module in self._deltas.get(name, ()):
                 if scales.get(module, 0.0):
                     states.setdefault(module, []).append((name, scales[module]))
-        for module in [module for module in self._standing if module not in states]:
+        for module in self._active.keys() - states.keys():
             self._put(*self._own[module])
-            del self._standing[module]
-        self._kept.begin_round()
+            del self._active[module]
+        self._cache.begin_round()
         with torch.no_grad():
             for module, state in states.items():
-                if self._standing.get(module) != tuple(state):
+                if self._active.get(module) != tuple(state):
                     self._patch(module, tuple(state))
-                    self._standing[module] = tuple(state)
+                    self._active[module] = tuple(state)
 
     def remove(self, name: str) -> None:
-        """Unload an adapter that is not at work."""
-        gone = {each for differences in self._differences.pop(name, {}).values() for each in differences}
-        self._kept.forget(gone)
+        """Unload an inactive adapter."""
+        gone = chain.from_iterable(self._deltas.pop(name, {}).values())
+        self._cache.forget(set(gone))
 
     def _patch(self, module: str, state: _State) -> None:
         if module not in self._own:
             found: Any = own_module(self._model, module)
             self._own[module] = found, found.weight, getattr(found, "bias", None)
         own, weight, bias = self._own[module]
-        scaled = [(each, scale) for name, scale in state for each in self._differences[name][module]]
+        scaled: list[tuple[WeightDelta, float]] = []
+        for name, scale in state:
+            scaled.extend((delta, scale) for delta in self._deltas[name][module])
 
         def changed() -> Tensors:
-            deltas = [(scale, self._delta(each, weight)) for each, scale in scaled]
-            return (
-                _sum(weight, weight, [(scale, of_weight) for scale, (of_weight, _) in deltas]),
-                _sum(bias, weight, [(scale, of_bias) for scale, (_, of_bias) in deltas]),
-            )
+            of_weight, of_bias = [], []
+            for delta, scale in scaled:
+                weight_delta, bias_delta = self._delta(delta, weight)
+                of_weight.append((scale, weight_delta))
+                of_bias.append((scale, bias_delta))
+            return _sum(weight, weight, of_weight), _sum(bias, weight, of_bias)
 
-        # Keys hold the differences themselves: what is kept is never that of others which came to have their names.
-        new_weight, new_bias = self._kept.get(tuple(part for pair in scaled for part in pair), changed)
-        self._put(own, weight if new_weight is None else new_weight, bias if new_bias is None else new_bias)
+        # The key holds the deltas themselves: another adapter of the same name, loaded later, has others.
+        new_weight, new_bias = self._cache.get(tuple(chain.from_iterable(scaled)), changed)
+        if new_weight is None:
+            new_weight = weight
+        if new_bias is None:
+            new_bias = bias
+        self._put(own, new_weight, new_bias)
 
-    def _delta(self, difference: WeightDelta, weight: torch.Tensor) -> Tensors:
+    def _delta(self, delta: WeightDelta, weight: torch.Tensor) -> Tensors:
         def made() -> Tensors:
             dtype = torch.promote_types(weight.dtype, torch.float32)
-            found = difference.of_weight(weight), difference.of_bias(weight.device)
-            return tuple(None if delta is None else delta.to(dtype) for delta in found)
+            return _cast(delta.of_weight(weight), dtype), _cast(delta.of_bias(weight.device), dtype)
 
-        return self._kept.get((difference,), made)
+        return self._cache.get((delta,), made)
 
     @staticmethod
     def _put(module: Any, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        # Set as attributes they would cost ten times as much, for checks of what is known.
+        # Setting attributes would take ten times as long, for checks that are not needed here.
         parameters = module._parameters  # noqa: SLF001
-        # A parameter is marked as the one that it takes the place of.
+        # A parameter gets the `requires_grad` of the one that it replaces.
         marked = parameters["weight"].requires_grad
         for name, tensor in (("weight", weight), ("bias", bias)):
-            if parameters.get(name) is not tensor:
-                parameters[name] = None if tensor is None else tensor.requires_grad_(marked)
+            if parameters.get(name) is tensor:
+                continue
+            if tensor is not None:
+                tensor.requires_grad_(marked)
+            parameters[name] = tensor
+
+
+def _cast(delta: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    if delta is None:
+        return None
+    return delta.to(dtype)
 
 
 def _sum(base: torch.Tensor | None, like: torch.Tensor, deltas: Sequence[tuple[float, torch.Tensor | None]]) -> Any:
-    """A parameter of `base` (None counts as zeros) and all deltas at their scales; None when there are none."""
-    found = [(scale, delta) for scale, delta in deltas if delta is not None]
-    if not found:
-        return None
-    total = torch.zeros_like(found[0][1]) if base is None else base.to(found[0][1].dtype)
-    for scale, delta in found:
+    """A parameter of `base` (None counts as zeros) plus all deltas at their scales; None without any delta."""
+    total = None
+    for scale, delta in deltas:
+        if delta is None:
+            continue
+        if total is None:
+            total = _start(base, delta)
         total = torch.add(total, delta, alpha=scale)
+    if total is None:
+        return None
     return torch.nn.Parameter(total.to(like.dtype), requires_grad=False)
+
+
+def _start(base: torch.Tensor | None, delta: torch.Tensor) -> torch.Tensor:
+    if base is None:
+        return torch.zeros_like(delta)
+    return base.to(delta.dtype)

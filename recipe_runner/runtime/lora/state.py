@@ -1,4 +1,4 @@
-"""The LoRAs that a pipeline holds, and the steps from the state it is in to the state a handle asks for."""
+"""The LoRAs of a pipeline, and the steps from its current state to the state that a handle describes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
 
 MOST_LOADED = 8
-"""Adapters kept in a component at once; those unused longest leave first."""
+"""Adapters loaded in a component at once; the least recently used leave first."""
 MOST_TRANSLATED = 16
-"""Translated adapter files kept on the CPU, so that an adapter that comes back is not read again."""
+"""Translated adapter files kept on the CPU, so that an adapter that is used again is not read again."""
 MOST_BYTES = 4 << 30
-"""Memory that kept adapters' tensors may take in a component, and translated files' on the CPU."""
+"""Memory for the tensors of idle adapters in a component, and for those of translated files on the CPU."""
 MOST_EXPANDED = 256
-"""Scales that were spread over an adapter's modules, kept so that a sweep does it once."""
+"""Scales expanded over an adapter's modules, kept so that a sweep expands each once."""
 
 _Scales = dict[str, dict[str, float]]
 _Identity = tuple[object, ...]
@@ -34,10 +34,10 @@ _Model = ResolvedLora | ResolvedMerge
 
 
 class Loras:
-    """The LoRA and LyCORIS adapters of one loaded pipeline, and merges of them. It begins with none."""
+    """The LoRA and LyCORIS adapters of one loaded pipeline, and merges of them."""
 
     def __init__(self, pipeline: Any, modules: ModuleTable, *, allow_pickle: bool) -> None:
-        """Take over `pipeline`, whose components are as their files left them; `modules` are theirs."""
+        """Manage `pipeline`, which has no adapters yet; `modules` are those of its components."""
         self._allow_pickle = allow_pickle
         self._shapes = modules
         self._tuners = {part: Tuners(getattr(pipeline, part)) for part in present_parts(pipeline, TUNED_PARTS)}
@@ -46,60 +46,55 @@ class Loras:
         )
         self._names: dict[tuple[_Identity, int], str] = {}
         self._expanded: Lru[tuple[_Identity, str], _Scales] = Lru(MOST_EXPANDED)
-        self._states: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._states: dict[str, list[tuple[str, str]]] = {}
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
-        """Bring `parts` to the state of `handle`: load what is missing, then set which adapters work, at which scale.
+        """Bring `parts` to the state of `handle`: load missing adapters, then activate and scale those of the handle.
 
         Raises:
             WeightsError: E601 to E613, when an adapter or its scale cannot be applied whole.
         """
-        wanted = [(name, self._translate(adapter), *self._scales(adapter)) for name, adapter in self._instances(handle)]
-        state = tuple((name, said) for name, _, _, said in wanted)
+        wanted: list[tuple[str, Translated, _Scales]] = []
+        state: list[tuple[str, str]] = []
+        for name, adapter in self._instances(handle):
+            scale = digest(adapter.scale)
+            wanted.append((name, self._translate(adapter), self._scales(adapter, scale)))
+            state.append((name, scale))
         for part in parts:
-            if part in self._tuners and self._states.get(part, ()) != state:
-                self._change(part, [(name, translated, scales) for name, translated, scales, _ in wanted])
+            if part in self._tuners and self._states.get(part, []) != state:
+                self._change(part, wanted)
                 self._states[part] = state
 
     def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
-        """By component: tensors of the adapter's file that landed, and those that there are."""
+        """By component: the applied tensors of the adapter's file, and all that it has for it."""
         if not isinstance(adapter, _Model):
             return {}
         layout = self._translate(adapter).layout
         return {part: (count, count) for part, count in layout.tensor_counts().items()}
 
     def learned(self, adapter: ResolvedLora) -> Mapping[str, Mapping[str, torch.Tensor]]:
-        """The learned tokens that the adapter's file brings along: token to text encoder to vectors [number, width]."""
+        """The learned tokens in the adapter's file: token to text encoder to vectors [number, width]."""
         return self._translate(adapter).tokens
 
     def _change(self, part: str, wanted: Sequence[tuple[str, Translated, _Scales]]) -> None:
         tuners = self._tuners[part]
-        # An adapter at scale 0 is the same, bit for bit, as one that is not there.
-        active = [
-            (name, translated, scales[part])
-            for name, translated, scales in wanted
-            if any(scales.get(part, {}).values())
-        ]
-        for name, translated, _ in active:
-            if name in tuners.names:
-                continue
-            changes = translated.parts[part]
-            tuners.add(name, changes)
-            landed = tuners.holds(name)
-            if landed != len(changes):
-                raise WeightsError.of("E606", f"{part}: {landed} of {len(changes)} changes of an adapter landed")
-        tuners.activate([(name, scales) for name, _, scales in active])
-        busy = [name for name, _, _ in active]
-        idle = [name for name in tuners.names if name not in busy]
+        active: dict[str, Mapping[str, float]] = {}
+        for name, translated, scales in wanted:
+            own = scales.get(part, {})
+            # An adapter at scale 0 gives the same bits as no adapter.
+            if any(own.values()):
+                _load(tuners, part, name, translated)
+                active[name] = own
+        tuners.activate(list(active.items()))
+        idle = [name for name in tuners.names if name not in active]
         for name in idle:
             if len(tuners.names) <= MOST_LOADED and tuners.size_bytes <= MOST_BYTES:
                 break
             tuners.remove(name)
 
-    def _scales(self, adapter: _Model) -> tuple[_Scales, str]:
-        """The adapter's scale for every module, by component, and a digest of what the recipe says."""
-        said = digest(adapter.scale)
-        return self._expanded.get((_identity(adapter), said), lambda: self._expand(adapter)), said
+    def _scales(self, adapter: _Model, scale: str) -> _Scales:
+        """The adapter's scale for every module, by component; `scale` is the digest of its scale in the recipe."""
+        return self._expanded.get((_identity(adapter), scale), lambda: self._expand(adapter))
 
     def _expand(self, adapter: _Model) -> _Scales:
         layout = self._translate(adapter).layout
@@ -110,7 +105,7 @@ class Loras:
         return found
 
     def _instances(self, handle: ModelHandle) -> list[tuple[str, _Model]]:
-        # One file used under two names is two adapters: two sums of rounded numbers are not one.
+        # One file under two names is two adapters: adding rounded numbers twice is not adding their double once.
         counts: dict[_Identity, int] = {}
         found = []
         for adapter in handle.adapters:
@@ -124,24 +119,30 @@ class Loras:
 
     def _translate(self, adapter: _Model) -> Translated:
         with at(adapter.origin):
-            return self._translated.get(
-                _identity(adapter),
-                lambda: self._merge(adapter) if isinstance(adapter, ResolvedMerge) else self._read(adapter),
-            )
+            return self._translated.get(_identity(adapter), lambda: self._make(adapter))
 
-    def _read(self, adapter: ResolvedLora) -> Translated:
+    def _make(self, adapter: _Model) -> Translated:
+        if isinstance(adapter, ResolvedMerge):
+            return merge(adapter, list(map(self._translate, adapter.members)), self._shapes)
         with unchanged(*(source.require_found() for source in adapter.sources.values())):
             return translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
 
-    def _merge(self, adapter: ResolvedMerge) -> Translated:
-        members = [self._translate(member) for member in adapter.members]
-        return merge(adapter, members, self._shapes)
+
+def _load(tuners: Tuners, part: str, name: str, translated: Translated) -> None:
+    """Load an adapter unless it is loaded, and prove that it is loaded whole."""
+    if name in tuners.names:
+        return
+    changes = translated.parts[part]
+    tuners.add(name, changes)
+    applied = tuners.holds(name)
+    if applied != len(changes):
+        raise WeightsError.of("E606", f"{part}: {applied} of {len(changes)} changes of an adapter were applied")
 
 
 def _identity(adapter: _Model) -> _Identity:
-    # What the adapter is, wherever it stands in a handle and whatever it is called.
-    said = digest(adapter.constants())
+    # The adapter itself, independent of its name and its place in a handle.
+    constants = digest(adapter.constants())
     if isinstance(adapter, ResolvedMerge):
-        return said, *map(_identity, adapter.members)
+        return constants, *map(_identity, adapter.members)
     files = tuple(source.digest for source in adapter.sources.values())
-    return said, adapter.file_name, adapter.bundled, files
+    return constants, adapter.file_name, adapter.bundled, files

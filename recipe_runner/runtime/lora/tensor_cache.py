@@ -1,4 +1,4 @@
-"""Tensors that are dear to compute and will be asked for again, kept while there is room for them."""
+"""A byte-bounded cache of computed tensors."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from collections.abc import Set as AbstractSet
 import torch
 
 Key = tuple[Hashable, ...]
-"""What tensors are made of."""
+"""What tensors are computed from."""
 Tensors = tuple[torch.Tensor | None, ...]
 
 
 class TensorCache:
-    """Computed tensors by what they are made of, at most so many bytes of them.
+    """Computed tensors by what they are computed from, at most `most_bytes` of them.
 
-    Room is made in rounds, such as one change of an adapter's scale over all modules: what was asked for in this round
-    stays, and of the rest what was unused longest leaves first. A round that asks for more than there is room for then
-    still finds the same part of it next time; by age alone, each tensor would push out the one that is asked for next.
+    Tensors are evicted in rounds, such as one change of an adapter's scale over all modules: those used in the current
+    round stay, and of the others the least recently used leave first. If a round needs more than fits, the next one
+    still finds the same part of it; by age alone, each tensor would evict the one that is needed next.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        """Begin with none; `most_bytes` is the memory that all may take."""
+        """An empty cache; `most_bytes` limits the memory of all tensors."""
         self._most_bytes = most_bytes
         self._tensors: OrderedDict[Key, Tensors] = OrderedDict()
         self._rounds: dict[Key, int] = {}
         self._round = 0
         self.size_bytes = 0
-        """Memory that all of them take."""
+        """Memory of all tensors."""
 
     def begin_round(self) -> None:
-        """Let what was asked for until now leave when room is needed."""
+        """Begin a round: from now on the tensors of earlier rounds may be evicted."""
         self._round += 1
 
     def get(self, key: Key, make: Callable[[], Tensors]) -> Tensors:
-        """What is kept under `key`, or what `make` makes."""
+        """The tensors under `key`, else those that `make` computes."""
         found = self._tensors.get(key)
         if found is None:
             found = make()
@@ -48,12 +48,13 @@ class TensorCache:
         return found
 
     def forget(self, gone: AbstractSet[Hashable]) -> None:
-        """Give up whatever is made of something of `gone`."""
-        for key in [key for key in self._tensors if not gone.isdisjoint(key)]:
-            self._drop(key)
+        """Drop all tensors that are computed from a member of `gone`."""
+        for key in tuple(self._tensors):
+            if not gone.isdisjoint(key):
+                self._drop(key)
 
     def _has_room(self, size_bytes: int) -> bool:
-        """Whether so much more may be kept, once what was unused longest has left."""
+        """Whether so many bytes more fit, after evicting the least recently used tensors of earlier rounds."""
         while self.size_bytes + size_bytes > self._most_bytes:
             oldest = next(iter(self._tensors), None)
             if oldest is None or self._rounds[oldest] == self._round:

@@ -1,4 +1,4 @@
-"""The adapters of one model: loaded, switched and scaled, and taken out so that nothing of them remains."""
+"""The LoRA and LyCORIS adapters of one model: load, switch, scale and remove them completely."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from recipe_runner.runtime.lora.patched_weights import Patches
 
 
 class Tuners:
-    """What adapters change in one model (a UNet, a transformer, a text encoder), by adapter and module name.
+    """The changes of one model (a UNet, a transformer, a text encoder), by adapter and module name.
 
-    Pairs of factors are peft's layers, whole differences are new weights; both may be on one module.
+    Low-rank deltas become peft's layers, whole deltas new weights; one module may have both.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
-        """Begin with the model as it is."""
+        """A model without adapters."""
         self._model = model
         self._layers = Layers(model)
         self._patches = Patches(model)
@@ -27,43 +27,52 @@ class Tuners:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The adapters that are loaded, active or not, in the order they came."""
+        """The loaded adapters, active or not, in the order of loading."""
         return tuple(self._changes)
 
     @property
     def size_bytes(self) -> int:
-        """Memory that the tensors of all loaded adapters take."""
+        """Memory of the tensors of all loaded adapters."""
         return sum(self._sizes_bytes.values())
 
     def add(self, name: str, changes: Sequence[Change]) -> None:
-        """Load an adapter, inactive. `name` is one that peft takes (no dots) and not loaded yet.
+        """Load an adapter, inactive. peft must accept its `name` (no dots), and it must not be loaded yet.
 
         Raises:
-            WeightsError: E631, when a module has no bias that a difference could be added to.
+            WeightsError: E631, when the adapter changes the bias of a module without one.
         """
-        kept = tuple(self._as_applied(change) for change in changes)
-        self._layers.add(name, [change for change in kept if isinstance(change, LowRankDelta)])
-        self._patches.add(name, [change for change in kept if isinstance(change, WeightDelta)])
-        self._changes[name] = kept
-        self._sizes_bytes[name] = sum(change.size_bytes for change in kept)
+        low_rank: list[LowRankDelta] = []
+        whole: list[WeightDelta] = []
+        applied = tuple(map(self._as_applied, changes))
+        for change in applied:
+            if isinstance(change, LowRankDelta):
+                low_rank.append(change)
+            else:
+                whole.append(change)
+        self._layers.add(name, low_rank)
+        self._patches.add(name, whole)
+        self._changes[name] = applied
+        self._sizes_bytes[name] = sum(change.size_bytes for change in applied)
 
     def holds(self, name: str) -> int:
-        """How many of the changes of the adapter called `name` stand whole, tensor for tensor, value for value."""
-        return sum(
-            self._layers.holds(name, change) if isinstance(change, LowRankDelta) else self._patches.holds(name, change)
-            for change in self._changes[name]
-        )
+        """How many changes of the adapter called `name` the model holds whole: tensor for tensor, value for value."""
+        return sum(self._holds(name, change) for change in self._changes[name])
+
+    def _holds(self, name: str, change: Change) -> bool:
+        if isinstance(change, LowRankDelta):
+            return self._layers.holds(name, change)
+        return self._patches.holds(name, change)
 
     def activate(self, wanted: Sequence[tuple[str, Mapping[str, float]]]) -> None:
-        """Make exactly these adapters work, in this order, each at its scale per module; 0 or absent is off.
+        """Activate exactly these adapters, in this order, each at its scale per module; 0 or absent is off.
 
-        All differences are sums: order decides no more than the last bits.
+        Deltas are added up, so the order affects only the last bits.
         """
         self._layers.activate(wanted)
         self._patches.activate(wanted)
 
     def remove(self, name: str) -> None:
-        """Unload an adapter that is not at work."""
+        """Unload an inactive adapter."""
         self._layers.remove(name)
         self._patches.remove(name)
         del self._changes[name], self._sizes_bytes[name]

@@ -10,7 +10,14 @@ import torch
 
 from recipe_runner.plan.resolved import ResolvedTextualInversion
 from recipe_runner.problems.problem import WeightsError
-from recipe_runner.runtime.load.tensors import read_pickle, read_tensors
+from recipe_runner.runtime.load.tensors import (
+    not_finite,
+    numbered_dict,
+    read_pickle,
+    read_tensors,
+    shapes_of,
+    without_values,
+)
 from recipe_runner.weights.embedding import BARE, identify_embedding, place_embedding, require_embedding, token_of
 from recipe_runner.weights.files.formats import require_weights
 from recipe_runner.weights.modules import ModuleTable
@@ -36,8 +43,8 @@ def read_learned(adapter: ResolvedTextualInversion, modules: ModuleTable, *, all
         allow_pickle: whether a pickled file may be read.
 
     Raises:
-        WeightsError: E4xx, E607 the file cannot be read; E620 to E623, E625 it has no token, is no embedding, does not
-            fit, or holds numbers that are not finite.
+        WeightsError: E4xx, E607 the file cannot be read; E620 to E623, E625 it has no token, is not an embedding, does
+            not fit, or holds numbers that are not finite.
     """
     path = adapter.path
     label = f"adapter {adapter.name}"
@@ -48,8 +55,8 @@ def read_learned(adapter: ResolvedTextualInversion, modules: ModuleTable, *, all
         tensors, name = _unpacked(read_pickle(path, (torch.nn.ParameterDict,)), label)
     embedding = require_embedding(
         identify_embedding(
-            {key: tuple(tensor.shape) for key, tensor in tensors.items()},
-            dtypes={key: "F" if tensor.is_floating_point() else str(tensor.dtype) for key, tensor in tensors.items()},
+            shapes_of(tensors),
+            dtypes={key: _dtype(tensor) for key, tensor in tensors.items()},
             name=name,
             token=adapter.token,
         ),
@@ -57,10 +64,17 @@ def read_learned(adapter: ResolvedTextualInversion, modules: ModuleTable, *, all
     )
     token = adapter.token or token_of(embedding, adapter.file_name, label)
     placed = place_embedding(embedding, modules, target=adapter.target, label=label)
-    vectors = {
-        part: vectors_of(tensors[place.key], f"{label}: `{token}` of the {part}") for part, place in placed.items()
-    }
+    vectors = {}
+    for part, place in placed.items():
+        vectors[part] = vectors_of(tensors[place.key], f"{label}: `{token}` of the {part}")
     return Learned(token, vectors)
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    """The tensor's data type as `identify_embedding` takes it: `F` for any floating-point type."""
+    if tensor.is_floating_point():
+        return "F"
+    return str(tensor.dtype)
 
 
 def vectors_of(tensor: torch.Tensor, label: str) -> torch.Tensor:
@@ -69,11 +83,11 @@ def vectors_of(tensor: torch.Tensor, label: str) -> torch.Tensor:
     Raises:
         WeightsError: E625 they are not finite.
     """
-    wide = tensor.float() if tensor.itemsize < _FLOAT32_BYTES else tensor
-    if not bool(torch.isfinite(wide).all()):
-        hint = "the file is spoilt or its training failed: use another"
-        raise WeightsError.of("E625", f"{label} has numbers that are not finite", hint)
-    return wide.reshape(-1, wide.shape[-1])
+    if tensor.itemsize < _FLOAT32_BYTES:
+        tensor = tensor.float()
+    if not bool(torch.isfinite(tensor).all()):
+        raise not_finite(label)
+    return tensor.reshape(-1, tensor.shape[-1])
 
 
 def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | None]:
@@ -81,22 +95,35 @@ def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | Non
     if isinstance(tree, torch.Tensor):
         return {BARE: tree}, None
     if isinstance(tree, (list, tuple)):
-        tree = {str(number): value for number, value in enumerate(tree)}
+        tree = numbered_dict(tree)
     if not isinstance(tree, dict):
-        message = f"{label}: the file is no textual inversion: it is a {type(tree).__name__}, not one token's tensor"
-        raise WeightsError.of("E621", message, "save the vectors as one tensor [number, width] named after the token")
-    name = tree.get("name")
+        raise WeightsError.of(
+            "E621",
+            f"{label}: the file is not a textual inversion: it is a {type(tree).__name__}, not one token's tensor",
+            "save the vectors as one tensor [number, width] named after the token",
+        )
+    values, prefix = tree, ""
     if _PICKLED in tree:
-        held = tree[_PICKLED]
-        # A ParameterDict of any age keeps its members here.
-        held = vars(held)["_parameters"] if isinstance(held, torch.nn.ParameterDict) else held
-        tensors = {f"{_PICKLED}.{key}": value for key, value in held.items()} if isinstance(held, dict) else {}
-    else:
-        tensors = {str(key): value for key, value in tree.items()}
-    # Numbers and texts beside the vectors, such as a training step, say nothing that is applied.
-    tensors = {key: value for key, value in tensors.items() if not isinstance(value, (str, int, float, type(None)))}
-    foreign = [key for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
-    if foreign:
-        message = f"{label}: the file is no textual inversion: {foreign[0]} holds no tensor"
-        raise WeightsError.of("E621", message, "use the file of one learned token")
-    return {key: value.detach() for key, value in tensors.items()}, name if isinstance(name, str) else None
+        values, prefix = _members(tree[_PICKLED]), f"{_PICKLED}."
+    tensors = {}
+    for key, value in without_values(values).items():
+        if not isinstance(value, torch.Tensor):
+            raise WeightsError.of(
+                "E621",
+                f"{label}: the file is not a textual inversion: {prefix}{key} does not hold a tensor",
+                "use the file of one learned token",
+            )
+        tensors[f"{prefix}{key}"] = value.detach()
+    name = tree.get("name")
+    if not isinstance(name, str):
+        name = None
+    return tensors, name
+
+
+def _members(held: Any) -> Mapping[str, Any]:
+    if isinstance(held, torch.nn.ParameterDict):
+        # Every version of ParameterDict keeps its members here.
+        held = vars(held)["_parameters"]
+    if isinstance(held, dict):
+        return held
+    return {}

@@ -130,14 +130,14 @@ def test_not_one_face_is_told_before_anything_is_made(folder: Path) -> None:
     write_face(folder / "bob.png", at=())
     problem = refusal(folder)
     assert (problem.code, problem.line) == ("E652", 6)
-    assert problem.message == "bob.png: no face is seen in the picture, and one is wanted"
+    assert problem.message == "bob.png: no face found in the image, expected one"
     assert not list(folder.glob("runs/faces/*/images/*"))
     write_face(folder / "bob.png", at=[(40, 40), (120, 90)])
     assert refusal(folder).message == (
-        "bob.png: 2 faces are seen in the picture, and one is wanted (40x40 pixels at 103,72, 40x40 pixels at 23,23)"
+        "bob.png: 2 faces found in the image, expected one (40x40 pixels at 103,72, 40x40 pixels at 23,23)"
     )
     Image.new("RGB", (2000, 1), (255, 0, 0)).save(folder / "bob.png")
-    assert refusal(folder).message.startswith("bob.png: no face is seen")
+    assert refusal(folder).message.startswith("bob.png: no face found")
     # A prompt that is not asked for is nobody's trouble.
     recipe_runner.run_recipe(folder / "recipe.yaml", ["prompts[1].images.face=anna.png"], runs=folder / "runs")
 

@@ -75,7 +75,7 @@ def test_a_missing_parameter_is_named(file: str, folder: Path) -> None:
 def test_a_tensor_too_many_is_named(file: str, folder: Path) -> None:
     change(folder / file, lambda tensors: tensors.update({"extra.weight": torch.zeros(2)}))
     (problem,) = refused(folder).problems
-    assert (problem.code, problem.message.endswith("belong to no parameter: extra.weight")) == ("E502", True)
+    assert (problem.code, problem.message.endswith("do not belong to a parameter: extra.weight")) == ("E502", True)
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_a_pipeline_class_that_does_not_match_the_folder(
 
 def test_a_class_that_diffusers_does_not_have(sd15_folder: Path) -> None:
     (problem,) = refused(sd15_folder, pipeline="StableDifusionPipeline").problems
-    assert (problem.code, problem.hint) == ("E514", "did you mean StableDiffusionPipeline?")
+    assert (problem.code, problem.hint) == ("E514", "Did you mean `StableDiffusionPipeline`?")
 
 
 def test_a_variant_that_a_component_lacks(folder: Path) -> None:
     for file in (UNET, VAE):
         (folder / file).rename((folder / file).with_suffix(".fp16.safetensors"))
     (problem,) = refused(folder, variant="fp16").problems
-    assert problem.message == "text_encoder: there are no weights of variant fp16 in its folder"
+    assert problem.message == "text_encoder: no weights of variant fp16 in its folder"
     (folder / TEXT).rename((folder / TEXT).with_suffix(".fp16.safetensors"))
     live = LivePipeline("cpu", "strict", 1)
     assert live.require(handle(base_model(folder, variant="fp16"))).unet.conv_in.weight.dtype == torch.float32

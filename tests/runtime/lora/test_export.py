@@ -121,7 +121,7 @@ def test_low_rank_forms_are_the_differences_themselves(make: kinds.Make, rank: d
     [
         (kinds.full, "it changes a bias"),
         (kinds.dora(kinds.lora, 0), "it is a DoRA, whose difference depends on the base's weight"),
-        (kinds.lokr("whole", "whole"), "it is a LoKr whose low-rank form would have rank 48, and the module 40"),
+        (kinds.lokr("whole", "whole"), "it is a LoKr whose low-rank form would have rank 48, but the module has 40"),
     ],
 )
 def test_what_has_no_low_rank_form_says_why(make: kinds.Make, reason: str) -> None:

@@ -87,7 +87,7 @@ def test_a_weight_comes_back_as_it_was_whatever_there_is_room_for(
 def test_an_adapter_that_leaves_takes_with_it_what_was_kept_of_it(tmp_path: Path) -> None:
     model = kinds.Small()
     tuners: Tuners = loaded(model, x=lokr(tmp_path, model, 1), y=lokr(tmp_path, model, 2))
-    kept = tuners._patches._kept
+    kept = tuners._patches._cache
     tuners.activate([("x", {"linear": 1.0})])
     alone = kept.size_bytes
     tuners.activate([("x", {"linear": 1.0}), ("y", {"linear": 1.0})])

@@ -235,7 +235,7 @@ def refused(base: Path, *adapters: ResolvedAdapter) -> Any:
     [
         ([torch.ones(32), torch.ones(32)], "E621", "it holds 2 tensors (0, 1)"),
         (5, "E621", "it is a int, not one token's tensor"),
-        ({"string_to_param": {"*": [3]}}, "E621", "string_to_param.* holds no tensor"),
+        ({"string_to_param": {"*": [3]}}, "E621", "string_to_param.* does not hold a tensor"),
         ({"<a>": torch.ones(32), "<b>": torch.ones(32)}, "E621", "it holds 2 tensors"),
         ({"<a>": torch.ones(32, dtype=torch.int64)}, "E621", "<a> holds torch.int64, not floating point numbers"),
         ({"<a>": torch.full((2, 32), torch.nan)}, "E625", "`<t>` of the text_encoder has numbers that are not finite"),
