@@ -1,9 +1,9 @@
-"""The only package that imports torch, diffusers, transformers and peft: it makes model handles real."""
+"""The only package that imports torch, diffusers, transformers and peft: it loads and runs what a plan describes."""
 
 from __future__ import annotations
 
 import os
 
-# Read by these libraries when they are imported. What a user must know of their remarks is checked, and said, here.
+# The libraries read these when they are imported. This package itself checks and reports what a user must know.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -1,4 +1,4 @@
-"""The adapters of one pipeline, of every kind: each kind has a part that brings its own share to a handle's state."""
+"""The adapters of one pipeline: each kind of adapter has a part that applies its own adapters of a handle."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from recipe_runner.weights.ip_adapter import is_off
 
 
 class AdapterPart(Protocol):
-    """What one kind of adapter leaves in a pipeline. It begins with none, and passes over adapters of other kinds."""
+    """The adapters of one kind in a pipeline; it ignores those of other kinds."""
 
     def reconcile(self, handle: ModelHandle, parts: Sequence[str]) -> None:
-        """Bring the pipeline's components called `parts` to the state of `handle`; what goes leaves nothing behind.
+        """Bring the pipeline's components called `parts` to the state of `handle`; removed adapters leave no trace.
 
         Raises:
             WeightsError: E6xx, when an adapter or its scale cannot be applied whole.
         """
 
     def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
-        """By component: tensors of the adapter's file that landed, and those that there are; {} for another kind."""
+        """By component: the applied tensors of the adapter's file, and all that it has; {} for another kind."""
 
 
 class Adapters:
-    """The adapters of one loaded pipeline. It begins with none."""
+    """The adapters of one loaded pipeline."""
 
     def __init__(self, pipeline: Any, *, allow_pickle: bool, files: IpAdapterFiles | None = None) -> None:
-        """Take over `pipeline`, whose components are as their files left them; `files` are those read already."""
+        """Manage `pipeline`, which has no adapters yet; `files` is a cache of IP-Adapter files."""
         modules, files = module_shapes(pipeline), files or IpAdapterFiles()
         loras = Loras(pipeline, modules, allow_pickle=allow_pickle)
         self.images = ImagePrompts(pipeline, modules, files, allow_pickle=allow_pickle)
@@ -61,62 +61,64 @@ class Adapters:
             part.reconcile(whole, parts)
         marks = _marks(whole)
         for name in present_parts(self._pipeline, tuple(parts)):
-            # Without adapters the components are as their files left them.
-            if self._marked.get(name, ()) != marks:
+            # Without adapters the components stay as they were loaded.
+            if self._marked.get(name, []) != marks:
                 _mark(getattr(self._pipeline, name))
                 self._marked[name] = marks
 
     def tensor_counts(self, adapter: ResolvedAdapter) -> Mapping[str, tuple[int, int]]:
-        """By component: tensors of the adapter's file that landed, and those that there are."""
+        """By component: the applied tensors of the adapter's file, and all that it has."""
         found: dict[str, tuple[int, int]] = {}
-        each: list[ResolvedAdapter] = [adapter]
-        if isinstance(adapter, ResolvedIpAdapter) and self.images.has_lora(adapter):
-            each.append(adapter.bundled_lora())
         for part in self._parts:
-            for one in each:
-                for component, (landed, count) in part.tensor_counts(one).items():
-                    held = found.get(component, (0, 0))
-                    found[component] = held[0] + landed, held[1] + count
+            for each in self._with_lora(adapter):
+                for component, (applied, count) in part.tensor_counts(each).items():
+                    earlier = found.get(component, (0, 0))
+                    found[component] = earlier[0] + applied, earlier[1] + count
         return found
 
+    def _with_lora(self, adapter: ResolvedAdapter) -> tuple[ResolvedAdapter, ...]:
+        """The adapter, and the LoRA in its file if it is a FaceID adapter."""
+        if isinstance(adapter, ResolvedIpAdapter) and self.images.has_lora(adapter):
+            return adapter, adapter.bundled_lora()
+        return (adapter,)
+
     def _with_bundled(self, handle: ModelHandle) -> ModelHandle:
-        """The handle with the LoRAs inside FaceID files beside them, at scale 1: they are part of the adapter."""
+        """The handle with the LoRAs inside FaceID files at scale 1, because they are part of the adapter."""
         adapters: list[ResolvedAdapter] = []
         for adapter in handle.adapters:
-            adapters.append(adapter)
-            if not isinstance(adapter, ResolvedIpAdapter) or is_off(adapter.scale):
-                continue
-            if self.images.has_lora(adapter):
-                adapters.append(adapter.bundled_lora())
+            if isinstance(adapter, ResolvedIpAdapter) and is_off(adapter.scale):
+                adapters.append(adapter)
+            else:
+                adapters.extend(self._with_lora(adapter))
         return replace(handle, adapters=tuple(adapters))
 
 
-_Marks = tuple[ResolvedAdapter, ...]
-"""What decides which parameters are in a model: its adapters, with only whether the scale of each is 0."""
+_Marks = list[ResolvedAdapter]
+"""The adapters of a model, with scales reduced to whether they are 0: they determine its parameters."""
 
 
 def _marks(handle: ModelHandle) -> _Marks:
-    # Learned tokens bring no parameters.
-    return tuple(
-        replace(adapter, scale=_nonzero(adapter.scale))
-        for adapter in handle.adapters
-        if not isinstance(adapter, ResolvedTextualInversion)
-    )
+    marks: _Marks = []
+    for adapter in handle.adapters:
+        # Learned tokens add no parameters.
+        if not isinstance(adapter, ResolvedTextualInversion):
+            marks.append(replace(adapter, scale=_nonzero(adapter.scale)))
+    return marks
 
 
 def _nonzero(scale: Json) -> Json:
     if isinstance(scale, Mapping):
         return {name: _nonzero(part) for name, part in scale.items()}
     if isinstance(scale, (list, tuple)):
-        return [_nonzero(part) for part in scale]
+        return list(map(_nonzero, scale))
     return bool(scale)
 
 
 def _mark(model: torch.nn.Module) -> None:
-    """Say which parameters are to be trained as diffusers leaves it: the factors of LoRAs if there are any, else all.
+    """Set `requires_grad` as diffusers does: for the factors of LoRAs if there are any, else for all parameters.
 
-    torch multiplies a view of a tensor, such as one image among several, by another kernel with other last bits where
-    the weight is not to be trained.
+    torch multiplies a view of a tensor, such as one image of a batch, with another kernel and other last bits if the
+    weight does not require a gradient.
     """
     tuned = any(isinstance(module, BaseTunerLayer) for module in model.modules())
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""decode: from latents to pictures, by the same steps as the pipelines themselves."""
+"""decode: from latents to images, by the same steps as the pipelines themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Problem, ...]]:
-    """The pictures of `latents`, and warnings (W752 where a safety checker blackened one).
+    """The images of `latents`, and warnings (W752 if the safety checker made one black).
 
     Raises:
         OperationFailed: E705 when the decoder's output is not finite.
@@ -35,20 +35,18 @@ def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Proble
         keep = [True] * len(images)
         if latents.family is not None and latents.family.checks_safety:
             images, flagged = pipeline.run_safety_checker(images, images.device, pipeline.unet.dtype)
-            keep = keep if flagged is None else [not bool(each) for each in flagged]
+            if flagged is not None:
+                keep = [not flag for flag in flagged]
         watermark = getattr(pipeline, "watermark", None)
         if watermark is not None:
             images = watermark.apply_watermark(images)
-        pictures = _rounded(pipeline.image_processor.postprocess(images, output_type="np", do_denormalize=keep))
-    black = [index + 1 for index, kept in enumerate(keep) if not kept]
+        decoded = _rounded(pipeline.image_processor.postprocess(images, output_type="np", do_denormalize=keep))
+    black = [str(number) for number, kept in enumerate(keep, 1) if not kept]
     if not black:
-        return pictures, ()
-    message = f"the model's safety checker made picture {', '.join(map(str, black))} black"
-    return pictures, (
-        Problem.warning(
-            NOWHERE, "W752", message, "another seed may pass; `base.components.safety_checker: null` leaves it out"
-        ),
-    )
+        return decoded, ()
+    message = f"the model's safety checker made image {', '.join(black)} black"
+    hint = "try another seed, or leave the checker out with `base.components.safety_checker: null`"
+    return decoded, (Problem.warning(NOWHERE, "W752", message, hint),)
 
 
 def _decoded(pipeline: Any, latents: Latents, value: torch.Tensor) -> Any:
@@ -63,7 +61,7 @@ def _decoded(pipeline: Any, latents: Latents, value: torch.Tensor) -> Any:
         if family is not None and family.packed:
             unpack = pipeline._unpack_latents  # noqa: SLF001 - the pipeline's own step
             value = unpack(value, latents.height, latents.width, pipeline.vae_scale_factor)
-        # The pipelines leave this cast out and fail when the VAE has a data type of its own.
+        # The pipelines do not cast, and fail if the VAE has another data type.
         value = _unscaled(value.to(_input_dtype(vae)), config, family)
         return vae.decode(value, return_dict=False)[0]
     finally:
@@ -72,9 +70,11 @@ def _decoded(pipeline: Any, latents: Latents, value: torch.Tensor) -> Any:
 
 
 def _input_dtype(vae: Any) -> Any:
-    # After upcasting, some layers may stay in half precision; the first layer that reads the latents decides.
+    # After upcasting, some layers may stay in half precision; the type of the first layer that reads latents counts.
     first = getattr(vae, "post_quant_conv", None)
-    return next(first.parameters()).dtype if first is not None else vae.dtype
+    if first is None:
+        return vae.dtype
+    return next(first.parameters()).dtype
 
 
 def _unscaled(value: Any, config: Any, family: PipelineFamily | None) -> Any:
@@ -89,6 +89,8 @@ def _unscaled(value: Any, config: Any, family: PipelineFamily | None) -> Any:
 
 
 def _rounded(images: Any) -> list[Picture]:
-    # As diffusers' numpy_to_pil: halves go to even.
-    pictures = (np.asarray(images) * 255).round().astype(np.uint8)
-    return [np.repeat(each, 3, axis=2) if each.shape[2] == 1 else each for each in pictures]
+    # As diffusers' numpy_to_pil: halves round to even.
+    pixels = (np.asarray(images) * 255).round().astype(np.uint8)
+    if pixels.shape[3] == 1:
+        pixels = np.repeat(pixels, 3, axis=3)
+    return list(pixels)

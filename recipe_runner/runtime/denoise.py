@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from recipe_runner.pipelines.family import PipelineFamily
 from recipe_runner.pipelines.guidance import is_guided as guided_call
 from recipe_runner.pipelines.table import call_value
 from recipe_runner.problems.problem import OperationFailed
+from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.family import family_of
 from recipe_runner.runtime.load.schedulers import fresh_scheduler
@@ -32,14 +33,14 @@ _OURS = (
     "num_images_per_prompt",
     "callback_on_step_end",
 )
-"""Arguments of the call that this package supplies."""
+"""Arguments of the call that this package passes itself."""
 
 
 @dataclass(frozen=True)
 class Latents:
     """Images before decoding. `value` is [n, channels, h, w] latents, or [n, tokens, channels] packed.
 
-    Without a `family` it is the decoded images, float [n, H, W, 3] in 0..1.
+    Without a `family` it is decoded images, float [n, H, W, 3] in 0..1.
     `height` and `width` are in pixels.
     """
 
@@ -60,8 +61,8 @@ def denoise(
 ) -> Latents:
     """Denoise one image for each conditioning and seed, as one batch.
 
-    The noise of each image comes from a fresh generator on the CPU, so it is the same on every device. `scheduler`
-    is the pristine one; the call uses a copy. `more` are arguments of the call that stand for image prompts.
+    The noise of each image comes from a fresh generator on the CPU, so it is the same on every device. The call uses a
+    copy of `scheduler`. `more` are arguments of the call for image prompts.
 
     Raises:
         OperationFailed: E706 for an argument that the call does not take, E705 when the latents are not finite.
@@ -69,22 +70,22 @@ def denoise(
     family = family_of(pipeline)
     check_sampling(pipeline, sampling)
     pipeline.scheduler = fresh_scheduler(scheduler, seeds[0])
-    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     height, width = call_size(pipeline, sampling)
     arguments = {
         **{name: call_value(name, value) for name, value in sampling.items()},
         **_joined(pipeline, family, conditionings),
         **(more or {}),
-        "generator": generators[0] if len(seeds) == 1 else generators,
-        "output_type": "latent" if family else "np",
+        "generator": _generator(seeds),
+        "output_type": "np",
         "return_dict": True,
     }
     if family is not None:
-        # Their embeddings are made; these two only say how.
+        arguments["output_type"] = "latent"
+        # The text is already encoded with it.
         arguments.pop("clip_skip", None)
     takes = inspect.signature(type(pipeline).__call__).parameters
     for name, value in arguments.items():
-        # JSON has no tuples, and pipelines add them up (SDXL's `crops_coords_top_left`).
+        # JSON has no tuples, and pipelines concatenate them (SDXL's `crops_coords_top_left`).
         if isinstance(value, list) and name in takes and "tuple" in str(takes[name].annotation).lower():
             arguments[name] = tuple(value)
     if "callback_on_step_end" in takes:
@@ -95,15 +96,20 @@ def denoise(
     return Latents(value, family, height, width)
 
 
+def _generator(seeds: Sequence[int]) -> torch.Generator | list[torch.Generator]:
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    if len(generators) == 1:
+        return generators[0]
+    return generators
+
+
 def check_sampling(pipeline: Any, sampling: Mapping[str, Json]) -> None:
     """Raise E706 unless the pipeline's call takes every argument of `sampling`."""
-    known = [
-        name for name in inspect.signature(type(pipeline).__call__).parameters if name not in ("self", "kwargs", *_OURS)
-    ]
+    parameters = inspect.signature(type(pipeline).__call__).parameters
+    known = [name for name in parameters if name not in ("self", "kwargs", *_OURS)]
     for name in sampling:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+            hint = did_you_mean(name, known, "It takes")
             raise OperationFailed.of("E706", f"{type(pipeline).__name__} takes no argument `{name}`", hint)
 
 
@@ -114,21 +120,24 @@ def call_size(pipeline: Any, sampling: Mapping[str, Any]) -> tuple[int, int]:
 
 def is_guided(pipeline: Any, sampling: Mapping[str, Any], conditionings: Sequence[Conditioning]) -> bool:
     """Whether a call uses classifier-free guidance."""
-    texts = {name.removesuffix("_embeds") for each in conditionings for name in each.arguments}
+    names = chain.from_iterable(conditioning.arguments for conditioning in conditionings)
+    texts = {name.removesuffix("_embeds") for name in names}
     config = getattr(getattr(pipeline, "unet", None), "config", None)
     is_distilled = getattr(config, "time_cond_proj_dim", None) is not None
     return guided_call(type(pipeline).__name__, sampling, texts, is_distilled=is_distilled)
 
 
 def image_size(pipeline: Any, family: PipelineFamily | None, sampling: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width in pixels: those asked for, else the model's own."""
+    """Height and width in pixels: those of `sampling`, else the model's own."""
     if family is None:
         return int(sampling.get("height") or 0), int(sampling.get("width") or 0)
     if family.size_from_denoiser:
         size = pipeline.unet.config.sample_size
-        rows, columns = (size, size) if isinstance(size, int) else (size[0], size[1])
+        rows = columns = size
+        if not isinstance(size, int):
+            rows, columns = size
         if not sampling.get("height") or not sampling.get("width"):
-            # This pipeline takes its own size unless both are given.
+            # This pipeline uses its own size unless both are given.
             return rows * pipeline.vae_scale_factor, columns * pipeline.vae_scale_factor
     else:
         rows = columns = pipeline.default_sample_size
@@ -138,23 +147,30 @@ def image_size(pipeline: Any, family: PipelineFamily | None, sampling: Mapping[s
 
 
 def _joined(pipeline: Any, family: PipelineFamily | None, conditionings: Sequence[Conditioning]) -> dict[str, Any]:
+    """The arguments of all conditionings as those of one batch."""
     if family is None:
-        if len(conditionings) == 1:
-            return dict(conditionings[0].arguments)
-        names = list(dict.fromkeys(name for each in conditionings for name in each.arguments))
-        return {
-            name: [each.arguments.get(name, "") for each in conditionings]
-            if "prompt" in name
-            else conditionings[0].arguments[name]
-            for name in names
-        }
+        return _joined_texts(conditionings)
     denoiser = getattr(pipeline, family.denoiser)
-    # A text encoder may have a data type of its own. A model's `device` and `dtype` look through all its modules.
+    # A text encoder may have another data type. A model's `device` and `dtype` search all its modules.
     first = next(parameter for parameter in denoiser.parameters() if parameter.is_floating_point())
-    return {
-        name: torch.cat([each.arguments[name] for each in conditionings]).to(first.device, first.dtype)
-        for name in conditionings[0].arguments
-    }
+    found = {}
+    for name in conditionings[0].arguments:
+        parts = [conditioning.arguments[name] for conditioning in conditionings]
+        found[name] = torch.cat(parts).to(first.device, first.dtype)
+    return found
+
+
+def _joined_texts(conditionings: Sequence[Conditioning]) -> dict[str, Any]:
+    first = conditionings[0].arguments
+    if len(conditionings) == 1:
+        return dict(first)
+    found = {}
+    for name in chain.from_iterable(conditioning.arguments for conditioning in conditionings):
+        if "prompt" in name:
+            found[name] = [conditioning.arguments.get(name, "") for conditioning in conditionings]
+        else:
+            found[name] = first[name]
+    return found
 
 
 def _callback(on_step: OnStep | None) -> Callable[..., dict[str, Any]]:
@@ -167,8 +183,10 @@ def _callback(on_step: OnStep | None) -> Callable[..., dict[str, Any]]:
 
 
 def _check_finite(value: Any) -> None:
-    finite = torch.isfinite(value).all() if isinstance(value, torch.Tensor) else np.isfinite(value).all()
-    if not bool(finite):
+    isfinite: Any = np.isfinite
+    if isinstance(value, torch.Tensor):
+        isfinite = torch.isfinite
+    if not bool(isfinite(value).all()):
         raise OperationFailed.of(
             "E705",
             "denoising gave numbers that are not finite",

@@ -1,4 +1,4 @@
-"""Which pipelines' steps are known: a pipeline of no known family is called from prompt to image in one step."""
+"""The family of a pipeline. A pipeline of an unknown family is called from prompt to image in one step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ DENOISER_PARTS = ("unet", "transformer", "transformer_2")
 
 
 def family_of(pipeline: Any) -> PipelineFamily | None:
-    """The family of a pipeline; None when its steps, or those of its VAE, are not known."""
-    is_known = isinstance(getattr(pipeline, "vae", None), _DECODERS)
-    return PIPELINE_FAMILIES.get(type(pipeline).__name__) if is_known else None
+    """The family of a pipeline; None if its steps, or those of its VAE, are unknown."""
+    if not isinstance(getattr(pipeline, "vae", None), _DECODERS):
+        return None
+    return PIPELINE_FAMILIES.get(type(pipeline).__name__)
 
 
 def present_parts(pipeline: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `names` that the pipeline has and that are not null, in order."""
+    """The components among `names` that the pipeline has, in order."""
     return tuple(name for name in names if getattr(pipeline, name, None) is not None)

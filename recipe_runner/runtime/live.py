@@ -1,10 +1,10 @@
-"""The live pipeline: one base on one device, brought from the state it is in to the state a handle asks for."""
+"""The live pipeline: one base on one device, which moves from its current state to the state of a handle."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,17 +36,17 @@ _PARTS = {"text": TEXT_PARTS, "denoiser": DENOISER_PARTS, "all": (*DENOISER_PART
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pictures, uint8 [H, W, 3] each, and what the user should know about them."""
+    """Images, uint8 [H, W, 3] each, and warnings about them."""
 
     pictures: tuple[Picture, ...]
     warnings: tuple[Problem, ...] = ()
 
 
 class LivePipeline:
-    """A pipeline that is reconciled: it holds one base and moves between adapter states by the fewest changes.
+    """A pipeline with one base that moves between adapter states with the fewest changes.
 
-    After any sequence of handles an image is bit-identical to the one a fresh pipeline makes. On any failure the
-    pipeline is thrown away, and the next operation begins from the files. Not for use by two threads at once.
+    After any sequence of handles an image has the same bits as from a fresh pipeline. After any failure the pipeline is
+    discarded, and the next operation loads it from the files. Not for use by two threads at once.
     """
 
     def __init__(self, device: str = "auto", level: Level = "strict", threads: int | None = None) -> None:
@@ -55,10 +55,10 @@ class LivePipeline:
         Args:
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             level: reproducibility level.
-            threads: CPU threads of torch; None leaves torch's own number.
+            threads: CPU threads of torch; None keeps torch's own number.
 
         Raises:
-            OperationFailed: E701 when there is no such device, E702 when strict determinism comes too late.
+            OperationFailed: E701 when the device is missing, E702 when CUDA started before level strict was set up.
         """
         prepare_cuda(level)
         self.device = choose_device(device)
@@ -71,10 +71,10 @@ class LivePipeline:
         self._files = IpAdapterFiles()
 
     def require(self, handle: ModelHandle, scope: Scope = "all") -> Any:
-        """The diffusers pipeline in the state of `handle`, as far as `scope` reaches.
+        """The diffusers pipeline with the components of `scope` in the state of `handle`.
 
-        `text` leaves the denoiser's adapters as they are, `denoiser` the text encoders'. Every adapter's file is read
-        and matched whatever the scope.
+        `text` keeps the denoiser's adapters as they are, `denoiser` those of the text encoders. Every adapter's file is
+        read and matched in every scope.
 
         Raises:
             WeightsError: E5xx when the base, E6xx when an adapter cannot be applied whole and exactly.
@@ -91,9 +91,9 @@ class LivePipeline:
         clip_skip: int | None = None,
         max_sequence_length: int | None = None,
     ) -> Conditioning:
-        """encode_prompt: what the text encoders make of a prompt (`prompt`, `prompt_2`, `negative_prompt`, …).
+        """encode_prompt: the embeddings of a prompt (`prompt`, `prompt_2`, `negative_prompt`, …).
 
-        `guided` says whether images of it use classifier-free guidance; if not, negative prompts are not encoded.
+        `guided` says whether its images use classifier-free guidance; if not, negative prompts are not encoded.
         """
         with self._operation(ENCODE_PROMPT.name):
             pipeline = self._reconciled(handle, "text")
@@ -102,7 +102,7 @@ class LivePipeline:
             )
 
     def encode_image(self, prompt: ResolvedImagePrompt) -> ImageConditioning:
-        """encode_image: what an IP-Adapter is shown, as it reads it. It depends on no base.
+        """encode_image: the encoded image prompt of an IP-Adapter. It does not depend on the base.
 
         Raises:
             RecipeRunnerError: E5xx, E64x, E65x, as `runtime.encode_image`.
@@ -111,15 +111,15 @@ class LivePipeline:
             return encode_image(prompt, self._encoders, self._finder)
 
     def find_faces(self, prompt: ResolvedImagePrompt) -> None:
-        """Look for the faces that `prompt` shows, where insightface has to: before anything is loaded for them.
+        """Find the faces in the images of `prompt`, if it needs faces, before any model is loaded for them.
 
         Raises:
             RecipeRunnerError: E508, E648, E651, E652, as `runtime.faces`.
         """
         if prompt.faces is not None:
             with self._operation(ENCODE_IMAGE.name):
-                pictures = [source.require_found() for source in prompt.pictures]
-                self._finder.find(pictures, prompt.faces.require_found())
+                images = [source.require_found() for source in prompt.pictures]
+                self._finder.find(images, prompt.faces.require_found())
 
     def denoise(
         self,
@@ -131,9 +131,9 @@ class LivePipeline:
         *,
         images: Sequence[Sequence[ImageConditioning]] = (),
     ) -> Latents:
-        """denoise: latents for each conditioning and seed, in one batch (of one, but at level fast).
+        """denoise: latents for each conditioning and seed, in one batch (of one image, except at level fast).
 
-        `images` are, for each of them, what each IP-Adapter of the handle that is not at scale 0 is shown.
+        `images` are, for each of them, the image prompts of those IP-Adapters of the handle that are not at scale 0.
 
         Raises:
             OperationFailed: E703 memory, E705 not finite, E706 an argument the call does not take, E708 unseeded noise.
@@ -144,7 +144,7 @@ class LivePipeline:
         with self._operation(DENOISE.name, seed=seeds[0]):
             pipeline = self._reconciled(handle, "denoiser")
             if family_of(pipeline) is None:
-                # Its call encodes as well.
+                # The call of such a pipeline encodes the prompt too.
                 pipeline = self._reconciled(handle, "all")
             size, guided = call_size(pipeline, sampling), is_guided(pipeline, sampling, conditionings)
             shown = images or [()] * len(seeds)
@@ -152,10 +152,10 @@ class LivePipeline:
                 return denoise(pipeline, self._held.scheduler, conditionings, seeds, sampling, on_step, more)
 
     def decode(self, handle: ModelHandle, latents: Latents) -> Decoded:
-        """decode: the pictures of `latents`. No file that the pipeline was made from may have changed until then.
+        """decode: the images of `latents`. The files of the pipeline must not have changed until then.
 
         Raises:
-            WeightsError: E508, when a weights file was overwritten while the image was made.
+            WeightsError: E508, when a weights file changed while the image was made.
             OperationFailed: E703 memory, E705 not finite.
         """
         with self._operation(DECODE.name):
@@ -165,12 +165,12 @@ class LivePipeline:
             return Decoded(tuple(pictures), warnings)
 
     def check_files(self) -> None:
-        """Raise E508 when a file that the base was loaded from has changed since (adapters are copied, not mapped)."""
+        """Raise E508 if a file of the base has changed since it was loaded (adapters are copied, not mapped)."""
         if self._base is not None:
             self._base.check_files()
 
     def tensor_counts(self, handle: ModelHandle) -> Mapping[str, Mapping[str, tuple[int, int]]]:
-        """Of each adapter and component, how many of the file's tensors landed and how many there are for it."""
+        """By adapter and component: the applied tensors of the adapter's file, and all that it has for it."""
         with self._operation("loading"):
             self._require_base(handle.base)
             return {adapter.name: self._held_adapters.tensor_counts(adapter) for adapter in handle.adapters}
@@ -180,19 +180,19 @@ class LivePipeline:
         return describe_environment(self.device, self.level, self.threads)
 
     def close(self) -> None:
-        """Throw the pipeline away and give its memory back."""
+        """Discard the pipeline and free its memory."""
         self._encoders.clear()
         self._finder.clear()
         self._files.clear()
-        self._let_base_go()
+        self._drop_base()
 
-    def _let_base_go(self) -> None:
+    def _drop_base(self) -> None:
         held = self._base is not None
         self._base = None
         self._adapters = None
         if not held:
             return
-        # A model may be part of a reference cycle; its memory is wanted now.
+        # A model may be part of a reference cycle, and its memory is needed now.
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -213,21 +213,19 @@ class LivePipeline:
 
     @contextmanager
     def _operation(self, name: str, seed: int | None = None) -> Iterator[None]:
-        # At level strict, noise that the seed does not decide is refused; at the others the global generator is
-        # seeded for the image, which is the most that can be done for it.
-        strict = self.level == "strict"
         try:
-            with (
-                boundary(name),
-                quiet(),
-                reproducible(self.level, self.threads),
-                global_rng_kept(self.device, seed=None if strict else seed, refuse=strict and seed is not None),
-            ):
+            with boundary(name), quiet(), reproducible(self.level, self.threads), self._global_rng(seed):
                 yield
         except BaseException:
-            # Half-changed state is never used again; KeyboardInterrupt may come at any line.
+            # A partly changed state is never used again; KeyboardInterrupt can occur at any line.
             self.close()
             raise
+
+    def _global_rng(self, seed: int | None) -> AbstractContextManager[None]:
+        """Treat noise from the global generator: level strict refuses it, the other levels seed it for the image."""
+        if self.level == "strict":
+            return global_rng_kept(self.device, refuse=seed is not None)
+        return global_rng_kept(self.device, seed=seed)
 
     def _reconciled(self, handle: ModelHandle, scope: Scope) -> Any:
         base = self._require_base(handle.base)
@@ -239,8 +237,8 @@ class LivePipeline:
             if self._base.model != model:
                 self._base.change_scheduler(model)
             return self._base
-        self._let_base_go()
-        # It is loaded where it is first needed, for a prompt, but what fails is the base.
+        self._drop_base()
+        # A prompt is the first to need the base, but errors are those of the base.
         with at(model.origin), boundary(LOAD_BASE.name), quiet():
             self._base = load_base(model, self.device)
         self._adapters = Adapters(self._base.pipeline, allow_pickle=model.allow_pickle, files=self._files)

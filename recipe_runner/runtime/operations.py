@@ -1,4 +1,4 @@
-"""The operations of the build graph, carried out by a live pipeline."""
+"""The operations of the build graph, executed by a live pipeline."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from recipe_runner.runtime.ip_adapter.state import active
 from recipe_runner.runtime.live import LivePipeline
 
 Keep = Callable[[str, NDArray[np.uint8]], None]
-"""Takes the node key and the pixels [H, W, 3] of a picture that is to be kept."""
+"""Takes the node key and the pixels [H, W, 3] of an image to save."""
 
 
 class Timer:
     """An observer that adds up the seconds of each operation."""
 
     def __init__(self) -> None:
-        """Nothing has run."""
+        """No operation has run."""
         self.seconds: dict[str, float] = {}
         self._started = 0.0
 
     def started(self, node: Node) -> None:
-        """Begin."""
+        """Start the clock."""
         del node
         self._started = time.monotonic()
 
     def finished(self, node: Node) -> None:
-        """Add what it took."""
+        """Add the seconds since the start."""
         seconds = time.monotonic() - self._started
         self.seconds[node.operation] = self.seconds.get(node.operation, 0.0) + seconds
 
@@ -65,22 +65,22 @@ class PlanOperations:
     """A live pipeline and the operations that use it, for the nodes of one plan; use it as a context manager."""
 
     def __init__(
-        self, plan: Plan, on_step: Callable[[int, int], None], keep: Keep, told: Sequence[Problem] = ()
+        self, plan: Plan, on_step: Callable[[int, int], None], keep: Keep, reported: Sequence[Problem] = ()
     ) -> None:
-        """Choose the device; weights are loaded by the first operation that needs them.
+        """Choose the device; the first operation that needs weights loads them.
 
-        `keep` gets the key of each node that saves a picture, and the picture. `told` are warnings that were told
-        already.
+        `keep` gets the key of each node that saves an image, and the image. `reported` are warnings that the user has
+        already seen.
 
         Raises:
-            OperationFailed: E701 when there is no such device.
+            OperationFailed: E701 when the device is missing.
         """
         recipe = plan.recipe
         self._plan = plan
         self._on_step = on_step
         self._keep = keep
         self._live = LivePipeline(recipe.device, cast("Level", recipe.reproducibility), recipe.threads)
-        self._told = {(problem.code, problem.message) for problem in told}
+        self._reported = {(problem.code, problem.message) for problem in reported}
         self._warnings: dict[str, None] = {}
         self.timer = Timer()
         self.environment: Mapping[str, Json] = self._live.describe()
@@ -96,25 +96,25 @@ class PlanOperations:
         }
 
     def __enter__(self) -> Self:
-        """Nothing to prepare."""
+        """The operations themselves."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the pipeline go."""
+        """Close the pipeline."""
         self._live.close()
 
     @property
     def warnings(self) -> list[str]:
-        """What was worth a warning, each once, in the order in which it came up."""
+        """The warnings of the operations, each once, in the order of their first occurrence."""
         return list(self._warnings)
 
     def find_faces(self, nodes: Iterable[Node]) -> None:
-        """Look for the faces of every image prompt among `nodes`, before a weight is loaded for a picture without one.
+        """Find the faces of every image prompt among `nodes`, so that an image without a face fails before loading.
 
         Raises:
-            RecipeRunnerError: as `LivePipeline.find_faces`, at the place in the recipe that shows the picture.
+            RecipeRunnerError: as `LivePipeline.find_faces`, at the image's place in the recipe.
         """
         for node in nodes:
             shown = self._plan.image_prompts.get(node.key)
@@ -133,7 +133,9 @@ class PlanOperations:
     def _set_scales(self, node: Node, inputs: Mapping[str, Any]) -> ModelHandle:
         model: ModelHandle = inputs["model"]
         scales = cast("list[Json]", node.constants["scales"])
-        scaled = [replace(adapter, scale=scale) for adapter, scale in zip(model.adapters, scales, strict=True)]
+        scaled = []
+        for adapter, scale in zip(model.adapters, scales, strict=True):
+            scaled.append(replace(adapter, scale=scale))
         return replace(model, adapters=tuple(scaled))
 
     def _encode_prompt(self, node: Node, inputs: Mapping[str, Any]) -> Conditioning:
@@ -154,9 +156,11 @@ class PlanOperations:
 
     def _denoise(self, node: Node, inputs: Mapping[str, Any]) -> Any:
         seeds = cast("list[int]", node.constants["seeds"])
-        conditionings = [inputs[f"conditioning.{number}"] for number in range(len(seeds))]
         sampling = cast("Mapping[str, Json]", node.constants["sampling"])
-        images = [_images(inputs, number) for number in range(len(seeds))]
+        conditionings, images = [], []
+        for number in range(len(seeds)):
+            conditionings.append(inputs[f"conditioning.{number}"])
+            images.append(_images(inputs, number))
         model: ModelHandle = inputs["model"]
         latents = self._live.denoise(model, conditionings, seeds, sampling, self._on_step, images=images)
         for adapter in active(model):
@@ -165,7 +169,7 @@ class PlanOperations:
         return latents
 
     def _decode(self, node: Node, inputs: Mapping[str, Any]) -> NDArray[np.uint8]:
-        # One at a time also from a batch: decoding a batch at once gives other bits than decoding its members.
+        # One at a time also from a batch: decoding a whole batch gives other bits than decoding its members.
         index = cast("int", node.constants["index"])
         latents: Latents = inputs["latents"]
         decoded = self._live.decode(inputs["model"], replace(latents, value=latents.value[index : index + 1]))
@@ -177,12 +181,12 @@ class PlanOperations:
 
     def _warn(self, node: Node, problems: tuple[Problem, ...]) -> None:
         for problem in problems:
-            if (problem.code, problem.message) not in self._told:
+            if (problem.code, problem.message) not in self._reported:
                 warning = problem.moved_to(node.origin).one_line()
                 self._warnings[warning] = None
 
 
 def _images(inputs: Mapping[str, Any], member: int) -> list[ImageConditioning]:
-    """What each IP-Adapter is shown for a member of a batch, in the adapters' order."""
+    """The encoded image prompt of each IP-Adapter for a member of a batch, in the adapters' order."""
     prefix = f"image.{member}."
     return [value for name, value in inputs.items() if name.startswith(prefix)]

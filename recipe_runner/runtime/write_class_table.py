@@ -1,8 +1,8 @@
-"""The shipped table of component classes, `recipe_runner/data/classes.json`, written from the installed libraries.
+"""Write the shipped table of component classes, `recipe_runner/pipelines/classes.json`, from the installed libraries.
 
-`python -m recipe_runner.runtime.write_class_table` writes it; a test proves it current. It lists every concrete model,
-tokenizer, processor and scheduler that a model folder may name: a class that picks another one by what a file says
-(AutoModel), a pipeline or a base class is not in it.
+`python -m recipe_runner.runtime.write_class_table` writes it; a test proves that it is current. It lists every concrete
+model, tokenizer, processor and scheduler that a model folder can name, without pipelines, base classes and classes that
+choose another one by the contents of a file (AutoModel).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recipe_runner.sources.base_folder import PIPELINE_MODULES
 
 FILE = Path(__file__).parents[1] / "pipelines" / "classes.json"
 
-# By the end of the name, the longer end first: a class that needs a package that is not installed is a placeholder.
+# By the end of the name, because a class of a package that is not installed is only a placeholder.
 _ENDINGS: dict[str, Kind] = {
     "Scheduler": "scheduler",
     "Tokenizer": "tokenizer",
@@ -34,22 +34,23 @@ _ENDINGS: dict[str, Kind] = {
     "Guidance": "guider",
 }
 _BACKENDS = ("TokenizersBackend",)
-"""Tokenizers whose names end otherwise."""
+"""Tokenizers whose names end differently."""
 _ABSTRACT = ("Auto", "Base", "PreTrainedTokenizer")
 _NO_COMPONENTS = ("PreTrainedModel", "PretrainedModel", "Mixin", "Config", "LogitsProcessor")
 _NOT_ALWAYS_INSTALLED: dict[str, dict[Kind, str]] = {
     "kolors": {"tokenizer": "ChatGLMTokenizer", "transformers_model": "ChatGLMModel"},
 }
-"""Classes of modules that need more packages than this table should."""
+"""Classes of modules that need more packages than this program."""
 _ADDED = ("T5GemmaEncoder",)
-"""Classes that diffusers adds to transformers, in some orders of imports."""
+"""Classes that diffusers adds to transformers, depending on the order of imports."""
 
 
 def make_classes() -> dict[str, Any]:
-    """The whole table, its names sorted: the same bytes from the same versions."""
-    homes = {"diffusers": diffusers, "transformers": transformers}
-    modules = {name: getattr(diffusers.pipelines, name, None) for name in sorted(PIPELINE_MODULES)}
-    found = {name: _kinds(home) for name, home in {**homes, **modules}.items()} | _NOT_ALWAYS_INSTALLED
+    """The whole table, with sorted names: the same bytes from the same versions."""
+    found = {"diffusers": _kinds(diffusers), "transformers": _kinds(transformers, _ADDED)}
+    for name in sorted(PIPELINE_MODULES):
+        found[name] = _kinds(getattr(diffusers.pipelines, name, None))
+    found.update(_NOT_ALWAYS_INSTALLED)
     return {
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
@@ -57,34 +58,42 @@ def make_classes() -> dict[str, Any]:
     }
 
 
-def _kinds(home: Any) -> dict[Kind, str]:
+def _kinds(home: Any, added: tuple[str, ...] = ()) -> dict[Kind, str]:
     names: dict[Kind, list[str]] = {}
-    for name in sorted({*dir(home), *(_ADDED if home is transformers else ())}):
-        if name[:1].isupper() and (kind := _kind(home, name)) is not None:
+    for name in sorted({*dir(home), *added}):
+        if not name[:1].isupper():
+            continue
+        kind = _kind(home, name)
+        if kind is not None:
             names.setdefault(kind, []).append(name)
     return {kind: " ".join(names[kind]) for kind in sorted(names)}
 
 
 def _kind(home: Any, name: str) -> Kind | None:
-    # transformers makes the names of fast classes up when they are asked for; `class_kind` does the same.
+    # transformers creates the names of fast classes on request, and so does `class_kind`.
     fast = name.endswith("Fast") and hasattr(home, name.removesuffix("Fast")) and name != "PreTrainedTokenizerFast"
     value = getattr(home, name, None)
     if name in _ADDED:
         return "transformers_model"
     if fast or name.endswith(_NO_COMPONENTS) or not isinstance(value, type):
         return None
-    if issubclass(value, (ModelMixin, PreTrainedModel)):
-        return "diffusers_model" if issubclass(value, ModelMixin) else "transformers_model"
+    if issubclass(value, ModelMixin):
+        return "diffusers_model"
+    if issubclass(value, PreTrainedModel):
+        return "transformers_model"
     return _kind_by_name(home, name)
 
 
 def _kind_by_name(home: Any, name: str) -> Kind | None:
     if name in _BACKENDS:
         return "tokenizer"
-    abstract = name.startswith(_ABSTRACT) and name != "PreTrainedTokenizerFast"
-    found = None if abstract else next((kind for end, kind in _ENDINGS.items() if name.endswith(end)), None)
-    # What diffusers calls a processor is no part of a model's folder.
-    return found if home is transformers or found in ("scheduler", "guider") else None
+    if name.startswith(_ABSTRACT) and name != "PreTrainedTokenizerFast":
+        return None
+    for end, kind in _ENDINGS.items():
+        # A model's folder never holds what diffusers calls a processor.
+        if name.endswith(end) and (home is transformers or kind in ("scheduler", "guider")):
+            return kind
+    return None
 
 
 def classes_text() -> str:

@@ -1,7 +1,7 @@
-"""The shipped table of diffusers' classes, `recipe_runner/pipelines/diffusers.json`, written from diffusers itself.
+"""Write the shipped table of diffusers' classes, `recipe_runner/pipelines/diffusers.json`, from diffusers itself.
 
-`python -m recipe_runner.runtime.write_table` writes it; a test proves it current. `recipe_runner.pipelines.table` reads
-it, so that a recipe can be checked in a twentieth of the time that importing diffusers takes.
+`python -m recipe_runner.runtime.write_table` writes it; a test proves that it is current. It is read by
+`recipe_runner.pipelines.table`, so that checking a recipe takes a twentieth of the time of importing diffusers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import math
 import types
 import typing
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,13 @@ from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 Table = dict[str, Any]
 FILE = Path(__file__).parents[1] / "pipelines" / "diffusers.json"
 
-# What a pipeline that makes something other than images from text takes, or is called.
+# Arguments and words in the names of pipelines that do not make images from text.
 _OTHER_INPUTS = {
     "num_frames", "frames", "video_length", "video", "control_video", "audio_length_in_s", "audio_end_in_s", "image",
     "images", "control_image", "mask_image", "gligen_images", "image_embeds",
 }  # fmt: skip
 _OTHER_NAMES = ("Prior", "Audio", "Video", "Music", "Control", "Inpaint", "ShapE")
+_SCALARS = (bool, int, float, str)
 _MIXINS = {
     "textual_inversion": (TextualInversionLoaderMixin,),
     "ip_adapter": (IPAdapterMixin, FluxIPAdapterMixin, SD3IPAdapterMixin),
@@ -42,22 +45,25 @@ _MIXINS = {
 
 
 def make_table() -> Table:
-    """The whole table, its names sorted: the same bytes from the same version of diffusers."""
-    classes = {name: getattr(diffusers, name) for name in sorted(dir(diffusers)) if not name.startswith("_")}
-    known = {name: value for name, value in classes.items() if inspect.isclass(value)}
-    pipelines = {
-        name: value
-        for name, value in known.items()
-        if issubclass(value, diffusers.DiffusionPipeline) and not hasattr(value, "_backends")
-    }
-    schedulers = {name: value for name, value in known.items() if _is_scheduler(value)}
+    """The whole table, with sorted names: the same bytes from the same version of diffusers."""
+    pipelines, others, schedulers = {}, [], {}
+    for name in sorted(dir(diffusers)):
+        if name.startswith("_"):
+            continue
+        value = getattr(diffusers, name)
+        if not inspect.isclass(value):
+            continue
+        if _draws_from_text(value):
+            pipelines[name] = _pipeline(value)
+        elif name.endswith("Pipeline"):
+            others.append(name)
+        if _is_scheduler(value):
+            schedulers[name] = _scheduler(value)
     return {
         "diffusers": diffusers.__version__,
-        "pipelines": {name: _pipeline(value) for name, value in pipelines.items() if _draws_from_text(value)},
-        "other_pipelines": sorted(
-            name for name, value in known.items() if name.endswith("Pipeline") and not _draws_from_text(value)
-        ),
-        "schedulers": {name: _scheduler(value) for name, value in schedulers.items()},
+        "pipelines": pipelines,
+        "other_pipelines": others,
+        "schedulers": schedulers,
     }
 
 
@@ -75,12 +81,20 @@ def _draws_from_text(value: type) -> bool:
     if any(word in value.__name__ for word in _OTHER_NAMES):
         return False
     parameters = _parameters(value.__call__)
-    if not {"prompt", "height", "width"} <= set(parameters) or "num_frames" in parameters:
+    if not {"prompt", "height", "width"} <= parameters.keys() or "num_frames" in parameters:
         return False
-    needed = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
-    # Those that AutoPipelineForText2Image makes may take an image too, and draw without one.
-    ours = value in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
-    return needed <= {"prompt"} and (ours or not _OTHER_INPUTS & set(parameters))
+    if not {"prompt"}.issuperset(_required(parameters)):
+        return False
+    # Pipelines of AutoPipelineForText2Image may take an image too, and draw without one.
+    return value in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values() or _OTHER_INPUTS.isdisjoint(parameters)
+
+
+def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    return [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+
+
+def _defaults(parameters: Mapping[str, inspect.Parameter]) -> Table:
+    return {name: _default(parameter) for name, parameter in parameters.items()}
 
 
 def _parameters(function: Any) -> dict[str, inspect.Parameter]:
@@ -92,22 +106,28 @@ def _parameters(function: Any) -> dict[str, inspect.Parameter]:
 def _pipeline(value: type[Any]) -> Table:
     parameters = _parameters(value.__call__)
     return {
-        "parameters": {name: _default(parameter) for name, parameter in parameters.items()},
-        "required": [name for name, parameter in parameters.items() if parameter.default is parameter.empty],
+        "parameters": _defaults(parameters),
+        "required": _required(parameters),
         "components": _components(value),
         "mixins": {name: issubclass(value, mixins) for name, mixins in _MIXINS.items()},
-        "lora": list(value._lora_loadable_modules) if issubclass(value, LoraBaseMixin) else [],  # noqa: SLF001
+        "lora": _lora_modules(value),
     }
 
 
+def _lora_modules(value: type[Any]) -> list[str]:
+    if issubclass(value, LoraBaseMixin):
+        return list(value._lora_loadable_modules)  # noqa: SLF001
+    return []
+
+
 def _default(parameter: inspect.Parameter) -> Any:
-    """The default as JSON has it; null where there is none, or none that JSON can say."""
+    """The default as JSON; null if it is missing or JSON cannot express it."""
     default = parameter.default
     if isinstance(default, float) and not math.isfinite(default):
         return None
-    if isinstance(default, (bool, int, float, str)):
+    if isinstance(default, _SCALARS):
         return default
-    if isinstance(default, (list, tuple)) and all(isinstance(item, (bool, int, float, str)) for item in default):
+    if isinstance(default, (list, tuple)) and all(isinstance(item, _SCALARS) for item in default):
         return list(default)
     return None
 
@@ -126,26 +146,28 @@ def _components(value: type[Any]) -> Table:
 def _hints(function: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
-    except (NameError, TypeError):  # a class that an optional library would have brought
+    except (NameError, TypeError):  # a class of an optional library that is not installed
         return {}
 
 
 def _class_names(annotation: Any) -> list[str]:
     if isinstance(annotation, str):
-        return [part.strip() for part in annotation.split("|") if part.strip() not in ("None", "")]
+        names = map(str.strip, annotation.split("|"))
+        return [name for name in names if name not in ("None", "")]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [name for argument in typing.get_args(annotation) for name in _class_names(argument)]
+        return list(chain.from_iterable(map(_class_names, typing.get_args(annotation))))
+    if annotation is inspect.Parameter.empty:
+        return []
     if inspect.isclass(annotation) and annotation.__module__ != "builtins":
-        # Without torchvision, transformers gives the processors of Pillow for the same names.
-        return [] if annotation is inspect.Parameter.empty else [annotation.__name__.removesuffix("Pil")]
+        # Without torchvision, transformers has the processors of Pillow under the same names.
+        return [annotation.__name__.removesuffix("Pil")]
     return []
 
 
 def _scheduler(value: type[Any]) -> Table:
-    step = _parameters(value.step) if hasattr(value, "step") else {}
     return {
-        "config": {name: _default(parameter) for name, parameter in _parameters(value.__init__).items()},
-        "generator": "generator" in step,
+        "config": _defaults(_parameters(value.__init__)),
+        "generator": hasattr(value, "step") and "generator" in _parameters(value.step),
         "compatibles": sorted(str(getattr(member, "name", member)) for member in value._compatibles),  # noqa: SLF001
     }
 

@@ -1,4 +1,4 @@
-"""The switches of torch that decide whether equal inputs make equal bits."""
+"""torch's switches that determine whether equal inputs give equal bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Level = Literal["strict", "seeded", "fast"]
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 WORKSPACES = (":4096:8", ":16:8")
-"""Values under which cuBLAS keeps to one summation order (CUDA documentation, "Results reproducibility")."""
+"""Values with which cuBLAS uses one order of summation (CUDA documentation, "Results reproducibility")."""
 
 _Switch = tuple[str, Callable[[], Any], Callable[[Any], None], Any, Any]
 
@@ -36,13 +36,13 @@ def _switches() -> tuple[_Switch, ...]:
             True,
             False,
         ),
-        # With deterministic algorithms torch would fill all memory that it takes with NaN first: a help in finding bugs
-        # of kernels, at a twentieth of the time of a small image.
+        # With deterministic algorithms torch fills new memory with NaN by default, which helps to find bugs of kernels
+        # and takes a twentieth of the time of a small image.
         ("fill_uninitialized_memory", *_attribute(torch.utils.deterministic, "fill_uninitialized_memory"), False, True),
         ("cudnn_deterministic", *_attribute(cudnn, "deterministic"), True, False),
         ("cudnn_benchmark", *_attribute(cudnn, "benchmark"), False, False),
         ("matmul_precision", *_attribute(matmul, "fp32_precision"), "ieee", "none"),
-        # torch leaves TF32 on for convolutions unless told otherwise; diffusers' own helper forgets it.
+        # torch uses TF32 for convolutions by default, and diffusers' own helper does not switch it off.
         ("convolution_precision", *_attribute(cudnn.conv, "fp32_precision"), "ieee", "tf32"),
         ("fp16_reduced_reduction", *_attribute(matmul, "allow_fp16_reduced_precision_reduction"), False, True),
         ("bf16_reduced_reduction", *_attribute(matmul, "allow_bf16_reduced_precision_reduction"), False, True),
@@ -50,17 +50,17 @@ def _switches() -> tuple[_Switch, ...]:
 
 
 def prepare_cuda(level: Level) -> None:
-    """Fix cuBLAS's workspace, which it reads when CUDA starts. Call before anything touches a CUDA device.
+    """Set cuBLAS's workspace for level strict. cuBLAS reads it when CUDA starts, so call this before using a device.
 
     Raises:
-        OperationFailed: E702, when CUDA runs already without it and the level is strict.
+        OperationFailed: E702, when CUDA has already started without it and the level is strict.
     """
     if level != "strict" or os.environ.get(WORKSPACE) in WORKSPACES:
         return
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         raise OperationFailed.of(
             "E702",
-            f"CUDA was started without {WORKSPACE}, so level strict cannot be kept",
+            f"CUDA started without {WORKSPACE}, which level strict requires",
             f"set the environment variable {WORKSPACE}={WORKSPACES[0]} before the program starts",
         )
     os.environ[WORKSPACE] = WORKSPACES[0]
@@ -68,9 +68,9 @@ def prepare_cuda(level: Level) -> None:
 
 @contextmanager
 def reproducible(level: Level, threads: int | None = None) -> Iterator[None]:
-    """Run a block under the switches of `level` and with `threads` CPU threads, then put back what was set before.
+    """Run a block with the switches of `level` and `threads` CPU threads, then restore the earlier values.
 
-    Every switch is set at every level, so that one run's level never leaks into the next of the same process.
+    Every level sets every switch, so that the level of one run does not affect the next run of the process.
     """
     switches = _switches()
     before = [read() for _, read, *_ in switches]
@@ -92,5 +92,5 @@ def reproducible(level: Level, threads: int | None = None) -> Iterator[None]:
 
 
 def read_switches() -> dict[str, bool | str]:
-    """The switches as they stand now, by name."""
+    """The current values of the switches, by name."""
     return {name: read() for name, read, *_ in _switches()}

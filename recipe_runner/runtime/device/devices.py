@@ -1,4 +1,4 @@
-"""Which device to run on."""
+"""Choose the device to run on."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from recipe_runner.problems.problem import OperationFailed
 
 def present_devices() -> tuple[str, ...]:
     """The devices of this machine, best first: `cuda:0`, `cuda:1`, …, `cpu`."""
-    return (*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu")
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return (*cuda, "cpu")
 
 
 def choose_device(wanted: str) -> torch.device:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        OperationFailed: E701, when this machine has no such device.
+        OperationFailed: E701, when this machine does not have the device.
     """
     present = present_devices()
-    name = present[0] if wanted == "auto" else "cuda:0" if wanted == "cuda" else wanted
+    name = {"auto": present[0], "cuda": "cuda:0"}.get(wanted, wanted)
     if name not in present:
         raise OperationFailed.of(
             "E701",
@@ -30,7 +31,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The maker's name of a CUDA device, the instruction set torch uses of the CPU."""
+    """The product name of a CUDA device, or the CPU's instruction set that torch uses."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"cpu {torch.backends.cpu.get_cpu_capability()}"

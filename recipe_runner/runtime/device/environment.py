@@ -1,4 +1,4 @@
-"""What the images were made with: versions, device, threads, switches; and keeping third-party chatter quiet."""
+"""Describe the environment of a run (versions, device, threads, switches), and silence third-party libraries."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ PACKAGES = (
     "opencv-python-headless",
     "scikit-image",
 )
-"""Distributions that can change a pixel. torchvision decides which image processor transformers uses; the last six find
+"""Distributions that can change a pixel. With torchvision, transformers uses another image processor; the last six find
 faces."""
 
 
 def describe_environment(device: torch.device, level: Level, threads: int | None = None) -> Mapping[str, Json]:
-    """Everything about this machine and process that may change an image's bits; no host name, no path, no time."""
+    """Everything about this machine and process that can change an image's bits; no host name, path or time."""
     with reproducible(level, threads):
         switches: Mapping[str, Json] = {
             **read_switches(),
             "attention_backend": os.environ.get("DIFFUSERS_ATTN_BACKEND", "native"),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            # Read by CUDA only, and set for the whole process by whichever run came first.
+            # Only CUDA reads it, and the first run sets it for the whole process.
             "cublas_workspace": os.environ.get(WORKSPACE) if device.type == "cuda" else None,
             "image_processor": "torchvision" if transformers.utils.is_torchvision_available() else "pillow",
             "mkldnn": _mkldnn(),
@@ -69,7 +69,7 @@ def _versions(device: torch.device) -> dict[str, str]:
             known = version(package)
         except PackageNotFoundError:
             continue
-        # None, whatever its type says, where the package's metadata cannot be read.
+        # Despite its type, it is None if the package's metadata cannot be read.
         if known:
             found[package] = known
     if device.type == "cuda":
@@ -87,24 +87,24 @@ _NOWHERE = logging.NullHandler()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back progress bars, log lines and warnings of the libraries while a block runs.
+    """Suppress progress bars, log lines and warnings of the libraries while a block runs.
 
-    What a user must know of them is checked, and said, by this package itself.
+    This package itself checks and reports what a user must know of them.
     """
     loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "peft", "accelerate")]
-    heard = [(logger.handlers, logger.propagate) for logger in loggers]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
     bars = diffusers.utils.logging.is_progress_bar_enabled(), transformers.utils.logging.is_progress_bar_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for logger in loggers:
-                # A change of level would empty what every logger of the process remembers, at a cost of milliseconds.
+                # Changing the level would clear the caches of all loggers of the process, which takes milliseconds.
                 logger.handlers, logger.propagate = [_NOWHERE], False
             diffusers.utils.logging.disable_progress_bar()
             transformers.utils.logging.disable_progress_bar()
             yield
         finally:
-            for logger, (handlers, propagate) in zip(loggers, heard, strict=True):
+            for logger, (handlers, propagate) in zip(loggers, before, strict=True):
                 logger.handlers, logger.propagate = handlers, propagate
             if bars[0]:
                 diffusers.utils.logging.enable_progress_bar()

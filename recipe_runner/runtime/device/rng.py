@@ -1,4 +1,4 @@
-"""The global random generators are left as they were found; a seeded image never depends on them."""
+"""Keep the state of the global random generators; a seeded image never depends on them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from recipe_runner.problems.problem import OperationFailed
 
 @contextmanager
 def global_rng_kept(device: torch.device, *, seed: int | None = None, refuse: bool = False) -> Iterator[None]:
-    """Run a block, then put torch's global generators (CPU and `device`) back.
+    """Run a block, then restore the state of torch's global generators (CPU and `device`).
 
     Args:
-        device: the device whose generator is kept, beside the CPU's.
-        seed: what they are seeded with for the block, so that noise drawn from them follows the image's seed.
-        refuse: raise when the block drew from them.
+        device: the device whose generator is restored, in addition to the CPU's.
+        seed: the seed of both for the block, so that noise drawn from them follows the image's seed.
+        refuse: raise if the block drew from them.
 
     Raises:
         OperationFailed: E708, when `refuse` and the block drew from a global generator.
@@ -36,7 +36,7 @@ def global_rng_kept(device: torch.device, *, seed: int | None = None, refuse: bo
     if refuse and drawn:
         raise OperationFailed.of(
             "E708",
-            "noise was drawn that the image's seed does not decide (from torch's global generator)",
+            "the pipeline drew noise from torch's global generator, which does not depend on the image's seed",
             "use another scheduler (or its deterministic setting), or runtime.reproducibility: seeded",
         )
 

@@ -1,4 +1,4 @@
-"""Make one picture twice, from the files each time, and compare bits."""
+"""Make one image twice, each time from the files, and compare the bits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = 4
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """Whether the two pictures have the same bits; `model` says what made them, `seconds` how long both took."""
+    """Whether the two images have the same bits, the model that made them, and the seconds for both."""
 
     identical: bool
     model: str
@@ -36,15 +36,15 @@ class SelfTest:
 
 
 def selftest(device: str = "auto", model: Path | None = None) -> SelfTest:
-    """Make one picture at level strict in two pipelines, one after the other, and compare them.
+    """Make one image at level strict in two pipelines, one after the other, and compare them.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        model: a Stable Diffusion folder; without one, a tiny model with random weights is made in a temporary folder.
+        model: a Stable Diffusion folder; None makes a tiny model with random weights in a temporary folder.
 
     Raises:
         OperationFailed: E7xx, when the device is missing or fails.
-        WeightsError: E5xx, when the folder is not whole.
+        WeightsError: E5xx, when the folder is incomplete.
     """
     if model is not None:
         return _compared(device, model, f"the model in {model.name}")
@@ -57,30 +57,31 @@ def selftest(device: str = "auto", model: Path | None = None) -> SelfTest:
 
 
 def _compared(device: str, folder: Path, name: str) -> SelfTest:
+    paths = filter(Path.is_file, sorted(folder.rglob("*")))
     files = tuple(
         SourceFile(name=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=file_sha256(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        for path in paths
     )
     pipeline = json.loads((folder / INDEX).read_bytes())["_class_name"]
-    base = ResolvedBase(source=Source(address=name, root=folder, files=files), pipeline=pipeline)
+    handle = ModelHandle(base=ResolvedBase(source=Source(address=name, root=folder, files=files), pipeline=pipeline))
     started = time.monotonic()
-    first, second = (_picture(device, ModelHandle(base=base)) for _ in range(2))
+    first, second = _image(device, handle), _image(device, handle)
     return SelfTest(np.array_equal(first, second), name, time.monotonic() - started)
 
 
-def _picture(device: str, handle: ModelHandle) -> Picture:
+def _image(device: str, handle: ModelHandle) -> Picture:
     live = LivePipeline(device, "strict")
     conditioning = live.encode(handle, {"prompt": PROMPT})
     latents = live.denoise(handle, [conditioning], [0], {"num_inference_steps": STEPS})
-    picture = live.decode(handle, latents).pictures[0]
+    image = live.decode(handle, latents).pictures[0]
     live.close()
-    return picture
+    return image
 
 
 def _write_random_model(folder: Path) -> None:
-    pieces = [chr(code) + end for end in ("", "</w>") for code in range(ord("!"), ord("~") + 1)]
-    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    characters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    ends = [f"{character}</w>" for character in characters]
+    pieces = [*characters, *ends, "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
     with quiet(), torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""Which words of a prompt an encoder does not read: those past the end of its window, and tokens it has not learned."""
+"""Warn of words that a text encoder does not read: those past the end of its window, and tokens without vectors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from recipe_runner.problems.wording import rest_of
 from recipe_runner.recipe.learned_tokens import same_token, uses
 from recipe_runner.runtime.textual_inversion.tokenizer import LearnedTokenizer, Rewritten
 
+_NUMBERS = ("", "_2", "_3")
+
 
 def prompt_warnings(
     pipeline: Any, given: Mapping[str, str], *, guided: bool, max_sequence_length: int | None
 ) -> tuple[Problem, ...]:
-    """A warning for each prompt of which an encoder misses something, with the words as the user wrote them."""
+    """A warning for each prompt that an encoder does not read completely, with the words as the user wrote them."""
     found: list[Problem] = []
     for number, name, text in _read(pipeline, given, guided=guided):
         encoder = f"text encoder{number.replace('_', ' ')}"
@@ -29,20 +31,22 @@ def prompt_warnings(
         for token in _not_learned(pipeline, number):
             if uses(text, [token]):
                 message = f"{name}: {encoder} has no vectors for `{token}` and reads it as plain text"
-                found.append(
-                    Problem.warning(NOWHERE, "W753", message, "use a file with vectors for every text encoder")
-                )
+                hint = "use a file with vectors for every text encoder"
+                found.append(Problem.warning(NOWHERE, "W753", message, hint))
     return tuple(found)
 
 
 def _read(pipeline: Any, given: Mapping[str, str], *, guided: bool) -> Iterator[tuple[str, str, str]]:
-    """Of each encoder (`""`, `_2`, `_3`) the prompts that it reads, with their names."""
-    for number in ("", "_2", "_3"):
+    """The prompts that each encoder (`""`, `_2`, `_3`) reads, with their names."""
+    names = ["prompt"]
+    if guided:
+        names.append("negative_prompt")
+    for number in _NUMBERS:
         if getattr(pipeline, f"tokenizer{number}", None) is None:
             continue
         if getattr(pipeline, f"text_encoder{number}", None) is None:
             continue
-        for name in ("prompt", "negative_prompt") if guided else ("prompt",):
+        for name in names:
             text = given.get(f"{name}{number}") or given.get(name)
             if text:
                 yield number, name, text
@@ -55,37 +59,48 @@ def _window(pipeline: Any, tokenizer: Any, max_sequence_length: int | None) -> i
 
 
 def _lost(tokenizer: Any, text: str, window: int) -> str:
-    """What stands past the window, in quotes; nothing when all of `text` is read."""
-    exact = bool(getattr(tokenizer, "is_fast", False))
-    encoded = tokenizer(text, padding=False, truncation=False, **({"return_offsets_mapping": True} if exact else {}))
+    """The part of `text` past the window, in quotes; empty when the encoder reads all of it."""
+    # The last token of the window is the end mark, and so is the last of all tokens.
+    if not getattr(tokenizer, "is_fast", False):
+        ids = tokenizer(text, padding=False, truncation=False).input_ids
+        if len(ids) <= window:
+            return ""
+        return f"`{str(tokenizer.decode(ids[window - 1 : -1])).strip()}`"
+    encoded = tokenizer(text, padding=False, truncation=False, return_offsets_mapping=True)
     if len(encoded.input_ids) <= window:
         return ""
-    # The last token of the window is the end mark; so is the last of the whole.
-    if not exact:
-        return f"`{str(tokenizer.decode(encoded.input_ids[window - 1 : -1])).strip()}`"
-    written = tokenizer.rewrite(text) if isinstance(tokenizer, LearnedTokenizer) else Rewritten(text)
+    written = Rewritten(text)
+    if isinstance(tokenizer, LearnedTokenizer):
+        written = tokenizer.rewrite(text)
     begins = [start for start, _ in encoded.offset_mapping[1:-1]]
     lost = f"`{rest_of(text, written.original(begins[window - 2]))}`"
     cut = written.learned(begins[window - 2])
     if cut is None:
         return lost
-    vectors = [written.learned(begin) == cut for begin in begins]
-    read = sum(vectors[: window - 2])
-    return f"{lost} (of `{text[cut.start : cut.stop]}` it reads {read} of {sum(vectors)} vectors)" if read else lost
+    is_cut = [written.learned(begin) == cut for begin in begins]
+    read = sum(is_cut[: window - 2])
+    if not read:
+        return lost
+    return f"{lost} (of `{text[cut.start : cut.stop]}` it reads {read} of {sum(is_cut)} vectors)"
 
 
 def _not_learned(pipeline: Any, number: str) -> list[str]:
-    """Tokens that another CLIP encoder has learned and this one has not, unless the recipe wants it so."""
+    """Tokens that another CLIP encoder has learned and this one has not, except those meant for one encoder only."""
     encoder = getattr(pipeline, f"text_encoder{number}")
     if not hasattr(getattr(encoder, "text_model", encoder), "embeddings"):
         return []
-    readers = [getattr(pipeline, f"tokenizer{other}", None) for other in ("", "_2", "_3")]
-    own = getattr(pipeline, f"tokenizer{number}")
-    known = [same_token(token) for token in own.tokens] if isinstance(own, LearnedTokenizer) else []
-    return [
-        token
-        for reader in readers
-        if isinstance(reader, LearnedTokenizer)
-        for token in reader.tokens
-        if same_token(token) not in known and token not in reader.alone
-    ]
+    known = {same_token(token) for token in _learned(pipeline, number)}
+    found = []
+    for other in _NUMBERS:
+        for token, alone in _learned(pipeline, other).items():
+            if not alone and same_token(token) not in known:
+                found.append(token)
+    return found
+
+
+def _learned(pipeline: Any, number: str) -> dict[str, bool]:
+    """The learned tokens of an encoder, and whether each is meant for this encoder only."""
+    tokenizer = getattr(pipeline, f"tokenizer{number}", None)
+    if not isinstance(tokenizer, LearnedTokenizer):
+        return {}
+    return {token: token in tokenizer.alone for token in tokenizer.tokens}

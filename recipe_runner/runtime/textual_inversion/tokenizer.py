@@ -1,4 +1,4 @@
-"""A tokenizer that reads learned tokens: a copy of the base's, which itself stays as it is."""
+"""A tokenizer that reads learned tokens: a copy of the base's tokenizer, which does not change."""
 
 from __future__ import annotations
 
@@ -13,36 +13,45 @@ from transformers import AddedToken
 from recipe_runner.recipe.learned_tokens import occurrences
 
 _MARK = "\uffff"
-"""Begins and ends what stands for a vector in a prompt, its number: no character, by Unicode's own account."""
+"""Encloses the number of a vector in a prompt: Unicode defines this code point as not a character."""
 _FORGED = re.compile(rf"{_MARK}(?=\d)")
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A prompt with every learned token written as its vectors. `pieces` say where what was copied comes from."""
+    """A prompt with every learned token written as its vectors.
+
+    `pieces` are (start in `text`, start in the prompt, whether it is copied from the prompt), in order.
+    """
 
     text: str
     pieces: tuple[tuple[int, int, bool], ...] = ((0, 0, True),)
 
     def original(self, position: int) -> int:
-        """The place in the user's prompt of a place in `text`; within a learned token, of its beginning."""
+        """The position in the user's prompt of a position in `text`; within a learned token, the token's start."""
         begins, came_from, copied = self._piece(position)
-        return came_from + (position - begins if copied else 0)
+        if copied:
+            return came_from + position - begins
+        return came_from
 
     def learned(self, position: int) -> range | None:
-        """The places in the user's prompt of the learned token that stands at a place in `text`, if one does."""
+        """The range in the user's prompt of the learned token at a position in `text`, if there is one."""
         piece = self._piece(position)
-        return None if piece[2] else range(piece[1], self.pieces[self.pieces.index(piece) + 1][1])
+        _, start, copied = piece
+        if copied:
+            return None
+        _, end, _ = self.pieces[self.pieces.index(piece) + 1]
+        return range(start, end)
 
     def _piece(self, position: int) -> tuple[int, int, bool]:
         return max(piece for piece in self.pieces if piece[0] <= position)
 
 
 class LearnedTokenizer:
-    """Mixed into a copy of a tokenizer. Vectors are added tokens of the copy; which of them make a token, changes.
+    """Mixed into a copy of a tokenizer. Vectors are added tokens of the copy; which vectors make a token can change.
 
-    diffusers' way, added tokens with the learned token's own name and a rewriting that looks for them in the tokenized
-    prompt, misses tokens with capitals and confuses those that begin alike.
+    diffusers adds tokens with the learned token's own name, and searches the tokenized prompt for them. That misses
+    tokens with capitals and confuses tokens that begin alike.
     """
 
     first: int
@@ -50,13 +59,13 @@ class LearnedTokenizer:
     vectors: int
     """How many vectors there are."""
     tokens: Mapping[str, range]
-    """The learned tokens and the vectors that each is."""
+    """The learned tokens and the vectors of each."""
     alone: Collection[str]
     """Tokens that are meant for this tokenizer's encoder only."""
 
     def add_vectors(self: Any, count: int) -> None:
-        """Have at least `count` added tokens, with ids that follow each other."""
-        new = [f"{_MARK}{number}{_MARK}" for number in range(self.vectors, count)]
+        """Add tokens until there are `count`, with consecutive ids."""
+        new = _vector_texts(range(self.vectors, count))
         if not new:
             return
         self.add_tokens([AddedToken(text, normalized=False) for text in new])
@@ -70,27 +79,33 @@ class LearnedTokenizer:
 
     def rewrite(self, text: str) -> Rewritten:
         """`text` with the vectors of each learned token in its place."""
-        # CLIP's tokenizer parts a mark and a digit anyway; apart, they are no vector that a prompt could make up.
+        # CLIP's tokenizer splits a mark and a digit anyway; with a space between them a prompt cannot forge a vector.
         text = _FORGED.sub(f"{_MARK} ", text)
         written, pieces, done = "", [(0, 0, True)], 0
         for found in occurrences(text, self.tokens):
             written += text[done : found.start]
             pieces.append((len(written), found.start, False))
-            written += "".join(f"{_MARK}{number}{_MARK}" for number in self.tokens[found.token])
+            written += "".join(_vector_texts(self.tokens[found.token]))
             done = found.end
             pieces.append((len(written), done, True))
         return Rewritten(written + text[done:], tuple(pieces))
 
     def _encode_plus(self, text: Any, *arguments: Any, **named: Any) -> Any:
-        # All of a tokenizer's ways to read text end here.
+        # Every method of a tokenizer that reads text calls this one.
         return super()._encode_plus(self._rewritten(text), *arguments, **named)  # type: ignore[misc]
 
     def _rewritten(self, text: Any) -> Any:
-        return self.rewrite(text).text if isinstance(text, str) else [self._rewritten(each) for each in text]
+        if isinstance(text, str):
+            return self.rewrite(text).text
+        return list(map(self._rewritten, text))
+
+
+def _vector_texts(numbers: range) -> list[str]:
+    return [f"{_MARK}{number}{_MARK}" for number in numbers]
 
 
 def reading_copy(tokenizer: Any) -> Any:
-    """A copy of `tokenizer` that reads learned tokens; it knows none yet."""
+    """A copy of `tokenizer` that can read learned tokens; it has none yet."""
     reader = copy.deepcopy(tokenizer)
     reader.__class__ = _reading_class(type(tokenizer))
     reader.first, reader.vectors, reader.tokens, reader.alone = len(tokenizer), 0, {}, ()

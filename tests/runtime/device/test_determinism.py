@@ -160,7 +160,7 @@ def test_numbers_that_are_not_finite_stop_the_image(part: str, name: str, sd15_f
 
 
 @pytest.mark.parametrize(
-    ("argument", "hint"), [("num_inference_step", "did you mean num_inference_steps?"), ("generator", None)]
+    ("argument", "hint"), [("num_inference_step", "Did you mean `num_inference_steps`?"), ("generator", None)]
 )
 def test_an_argument_that_the_call_does_not_take(argument: str, hint: str | None, sd15_folder: Path) -> None:
     live, wanted = LivePipeline("cpu", "strict", 1), handle(base_model(sd15_folder))

@@ -214,11 +214,11 @@ def test_a_face_s_lora_goes_when_the_adapter_does(
 def test_every_tensor_lands_and_the_plan_s_count_is_the_truth(base: ResolvedBase, adapters: dict[str, Any]) -> None:
     live = LivePipeline("cpu", "strict", 1)
     for name in ("look", "plus", "full", "face"):
-        tensor_counts = live.tensor_counts(handle(base, adapters[name]))[name]
+        counts = live.tensor_counts(handle(base, adapters[name]))[name]
         layout = live._files.read(adapters[name].source, name, allow_pickle=False).layout
-        assert {part: count for part, (count, _) in tensor_counts.items()} == layout.tensor_counts()
-        assert all(landed == count for landed, count in tensor_counts.values())
-        assert sum(count for _, count in tensor_counts.values()) == layout.tensor_count
+        assert {part: count for part, (count, _) in counts.items()} == layout.tensor_counts()
+        assert all(landed == count for landed, count in counts.values())
+        assert sum(count for _, count in counts.values()) == layout.tensor_count
 
 
 def test_a_tensor_that_did_not_land_stops_the_run(

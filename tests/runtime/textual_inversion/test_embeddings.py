@@ -298,7 +298,7 @@ def test_the_plan_says_what_lands(sdxl_folder: Path, tmp_path: Path) -> None:
     one_key(tmp_path / "second.safetensors", "<second>", vectors(3))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        "recipe: 1\nname: tensor_counts\nbase: {model: model}\nadapters:\n"
+        "recipe: 1\nname: landing\nbase: {model: model}\nadapters:\n"
         "  both: {kind: textual_inversion, model: both.safetensors, token: <both>}\n"
         "  second: {kind: textual_inversion, model: second.safetensors, target: text_encoder_2}\n"
         "prompts: [{prompt: <both> <second>}]\nsampling: {num_inference_steps: 1}\nruntime: {device: cpu, threads: 1}\n"
