@@ -137,3 +137,13 @@ PIPELINE_FAMILIES: Mapping[str, PipelineFamily] = {
     )
 }
 """By pipeline class. A pipeline that is not here is called from prompt to image in one step."""
+
+_T5_LENGTH = 512
+
+
+def t5_length(pipeline: str) -> int:
+    """Tokens that the T5 encoder of a pipeline class reads by default; a usual number for an unknown class."""
+    family = PIPELINE_FAMILIES.get(pipeline)
+    if family is None or family.t5_length is None:
+        return _T5_LENGTH
+    return family.t5_length

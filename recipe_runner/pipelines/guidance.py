@@ -6,12 +6,15 @@ Source: `do_classifier_free_guidance` and `do_true_cfg` of the pipelines in diff
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 
 from recipe_runner.canonical import Json
 from recipe_runner.pipelines.family import PIPELINE_FAMILIES
 from recipe_runner.pipelines.table import call_parameters
 
 SCALES = ("guidance_scale", "true_cfg_scale")
+NEGATIVE = "negative_prompt"
+"""What the names of all negative texts start with: `negative_prompt`, `negative_prompt_2`, …"""
 
 
 def guidance_argument(pipeline: str) -> str:
@@ -20,10 +23,21 @@ def guidance_argument(pipeline: str) -> str:
     return family.guidance if family is not None else SCALES[0]
 
 
+def scale_of(pipeline: str, sampling: Mapping[str, Json]) -> Json:
+    """The value of the argument that turns guidance on, which is the default of the class where `sampling` has none."""
+    name = guidance_argument(pipeline)
+    return sampling[name] if name in sampling else _default(pipeline, name)
+
+
+@cache
+def _default(pipeline: str, name: str) -> Json:
+    return call_parameters(pipeline).get(name)
+
+
 def is_guided(
     pipeline: str, sampling: Mapping[str, Json], texts: Collection[str], *, is_distilled: bool = False
 ) -> bool:
-    """Whether images of a prompt are guided, and so steer away from its negative prompt.
+    """Whether images of a prompt use classifier-free guidance, and so its negative prompt.
 
     Args:
         pipeline: a diffusers pipeline class; of one whose steps are not known, guidance is assumed where any of its
@@ -37,10 +51,19 @@ def is_guided(
     family = PIPELINE_FAMILIES.get(pipeline)
     if family is None:
         return any(_is_on(sampling.get(name)) for name in SCALES)
-    if family.guided_by_negative and "negative_prompt" not in texts:
+    if family.guided_by_negative and NEGATIVE not in texts:
         return False
-    default = call_parameters(pipeline).get(family.guidance)
-    return _is_on(sampling.get(family.guidance, default))
+    return _is_on(scale_of(pipeline, sampling))
+
+
+def read_texts(pipeline: str, texts: Mapping[str, str], *, guided: bool) -> Mapping[str, str]:
+    """The texts of a prompt that its images depend on: without the negative ones where guidance ignores them.
+
+    A pipeline whose steps are not known may read any of them.
+    """
+    if guided or pipeline not in PIPELINE_FAMILIES:
+        return texts
+    return {name: text for name, text in texts.items() if not name.startswith(NEGATIVE)}
 
 
 def _is_on(scale: Json) -> bool:

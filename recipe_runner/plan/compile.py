@@ -12,6 +12,7 @@ from functools import cached_property
 
 from recipe_runner.canonical import Json, digest
 from recipe_runner.graph.graph import BuildGraph
+from recipe_runner.pipelines.guidance import read_texts
 from recipe_runner.plan.operations import (
     ADDS,
     DECODE,
@@ -28,9 +29,6 @@ from recipe_runner.problems.place import Place
 
 TEXT_SAMPLING = ("clip_skip", "max_sequence_length")
 """Sampling arguments that belong to encoding a prompt."""
-
-GUIDED_BY_NEGATIVES = ("FluxPipeline",)
-"""Pipelines that guide a prompt only where it has a negative one, and a batch as a whole."""
 
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 
@@ -130,19 +128,20 @@ class _Compiler:
         size = self._recipe.batch_size if self._recipe.reproducibility == "fast" else 1
         # The prompts of a batch share a denoiser, and so the adapters of all of them.
         shared = None if size == 1 else self._handles(variant.base, variant.adapters)[0]
-        arguments: dict[str, Json] = {"guided": is_guided(variant.sampling)}
-        arguments |= {name: variant.sampling[name] for name in TEXT_SAMPLING if name in variant.sampling}
+        arguments = {name: variant.sampling[name] for name in TEXT_SAMPLING if name in variant.sampling}
         wanted = []
         for prompt in variant.prompts:
-            # What cannot change an image is no part of it.
-            adapters = tuple(adapter for adapter in variant.adapters if adapter.acts_on(prompt.texts))
+            # What cannot change an image is not a part of its key.
+            guided = variant.is_guided(prompt)
+            texts = read_texts(variant.base.pipeline, prompt.texts, guided=guided)
+            adapters = tuple(adapter for adapter in variant.adapters if adapter.acts_on(texts))
             denoiser, encoder = self._handles(variant.base, adapters)
-            conditioning = self._encode(encoder, prompt, arguments)
+            conditioning = self._encode(encoder, prompt, texts, {"guided": guided, **arguments})
             shown = self._show(variant.adapters, prompt)
             images, counts = tuple(key for key, _ in shown), tuple(count for _, count in shown)
-            apart = variant.base.pipeline in GUIDED_BY_NEGATIVES and "negative_prompt" in prompt.texts
-            made = shared or denoiser, (counts, apart)
-            wanted += [_Member(prompt, seed, conditioning, images, *made) for seed in variant.seeds]
+            # A call guides its whole batch or none of it.
+            alike = (counts, guided)
+            wanted += [_Member(prompt, seed, conditioning, images, shared or denoiser, alike) for seed in variant.seeds]
         sampling = {name: value for name, value in variant.sampling.items() if name not in TEXT_SAMPLING}
         return [image for batch in _batches(wanted, size) for image in self._batch(variant, sampling, batch)]
 
@@ -203,10 +202,13 @@ class _Compiler:
         self.bases.setdefault(key, base)
         return key
 
-    def _encode(self, handle: str, prompt: ResolvedPrompt, arguments: Mapping[str, Json]) -> str:
+    def _encode(
+        self, handle: str, prompt: ResolvedPrompt, texts: Mapping[str, str], arguments: Mapping[str, Json]
+    ) -> str:
+        # The handle names the pipeline, and with the arguments decides which texts are read.
         memo = ("encode", handle, prompt.number, *arguments.items())
         if memo not in self._memo:
-            constants = {"texts": prompt.texts, **arguments}
+            constants: dict[str, Json] = {"texts": texts, **arguments}
             self._memo[memo] = ENCODE_PROMPT.add_to(
                 self.graph,
                 constants=constants,
@@ -280,9 +282,3 @@ def text_scale(scale: Json) -> Json:
     if not isinstance(scale, Mapping):
         return scale
     return {name: value for name, value in scale.items() if name.startswith("text_encoder")}
-
-
-def is_guided(sampling: Mapping[str, Json]) -> bool:
-    """Whether classifier-free guidance is on: `guidance_scale` or `true_cfg_scale` above 1, as the pipelines decide."""
-    scales = (sampling.get("guidance_scale"), sampling.get("true_cfg_scale"))
-    return any(isinstance(scale, (int, float)) and scale > 1 for scale in scales)

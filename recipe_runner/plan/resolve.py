@@ -14,13 +14,13 @@ from typing import Any, TypeVar, cast
 from recipe_runner.canonical import Json
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import format_path, locate, parse_path, prompt_id
+from recipe_runner.pipelines.guidance import NEGATIVE
 from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.plan.adapters import kind_called
-from recipe_runner.plan.adapters.base_parts import check_components
+from recipe_runner.plan.adapters.base_parts import check_components, is_distilled
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.adapters.tokens import refuse_shared_tokens
 from recipe_runner.plan.checks.configurations import check_base_configurations
-from recipe_runner.plan.compile import is_guided
 from recipe_runner.plan.resolve_base import resolve_base
 from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, ResolvedLora
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
@@ -99,12 +99,7 @@ class _Resolver:
             lambda: _sampling(tree.get("sampling", {}), base.pipeline),
         )
         prompts = self._once(("prompts", variant.section("prompts")), lambda: self._prompts(tree["prompts"]))
-        shown = [adapter for adapter in adapters if isinstance(adapter, ResolvedIpAdapter) and adapter.image_prompts]
-        if shown:
-            from recipe_runner.plan.adapters.image_prompts import check_together  # noqa: PLC0415 - for those alone
-
-            check_together(shown, base, prompts, sampling, guided=is_guided(sampling))
-        return ResolvedVariant(
+        resolved = ResolvedVariant(
             index=variant.index,
             values=variant.values,
             base=base,
@@ -114,6 +109,12 @@ class _Resolver:
             sampling=sampling,
             output=self._once(("output", variant.section("output")), lambda: _output(tree.get("output", {}))),
         )
+        shown = [adapter for adapter in adapters if isinstance(adapter, ResolvedIpAdapter) and adapter.image_prompts]
+        if shown:
+            from recipe_runner.plan.adapters.image_prompts import check_together  # noqa: PLC0415 - for those alone
+
+            check_together(shown, resolved)
+        return resolved
 
     def _once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
         """`make()`, once for each value of `key`: of a section, and the numbers of what it depends on."""
@@ -158,7 +159,7 @@ class _Resolver:
                 check_components(base)
         with at(origin):
             check_base_configurations(base)
-        return base
+        return replace(base, is_distilled=is_distilled(base))
 
     def _adapters(self, variant: Variant, base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
         tree: Mapping[str, Any] = cast("Mapping[str, Any]", variant.tree).get("adapters", {})
@@ -243,8 +244,15 @@ class _Resolver:
                 for name, value in prompt.model_dump().items()
                 if name not in ("id", "images") and value is not None
             }
-            origin = self._origin("prompts", position)
-            prompts.append(ResolvedPrompt(id=prompt_id(entry, position), texts=texts, origin=origin))
+            negatives = {name: self._origin("prompts", position, name) for name in texts if name.startswith(NEGATIVE)}
+            prompts.append(
+                ResolvedPrompt(
+                    id=prompt_id(entry, position),
+                    texts=texts,
+                    origin=self._origin("prompts", position),
+                    negative_origins=negatives,
+                )
+            )
         return tuple(prompts)
 
 

@@ -54,7 +54,9 @@ class ResolvedBase:
     """The base with its pipeline class decided. `pipeline` is `auto` only while the source is unresolved.
 
     `weight_name` is set for a single-file checkpoint, whose configuration is then in `config`. `scheduler_class` None
-    keeps the base's own class. A component that is None is left out. `origin` is where the recipe says it.
+    keeps the base's own class. A component that is None is left out. `is_distilled` says whether the denoiser takes
+    guidance as an input (`time_cond_proj_dim`), as far as its configuration is known. `origin` is the place in the
+    recipe.
     """
 
     source: AnySource
@@ -67,6 +69,7 @@ class ResolvedBase:
     scheduler_config: Mapping[str, Json] = field(default_factory=dict)
     components: Mapping[str, ResolvedComponent | None] = field(default_factory=dict)
     allow_pickle: bool = False
+    is_distilled: bool = False
     origin: Place = field(default_factory=Place, compare=False)
     number: int = numbered_once()
 

@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
+from recipe_runner.pipelines.guidance import is_guided
 from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, numbered_once
 from recipe_runner.problems.place import Place
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedPrompt:
-    """A prompt with its id, and its texts by the names of the pipeline's parameters."""
+    """A prompt with its id, and its texts by the names of the pipeline's parameters.
+
+    `negative_origins` are the places of its negative texts in the recipe, by the same names.
+    """
 
     id: str
     texts: Mapping[str, str]
     origin: Place = field(compare=False)
+    negative_origins: Mapping[str, Place] = field(default_factory=dict, compare=False)
     number: int = numbered_once()
 
 
@@ -41,6 +46,16 @@ class ResolvedVariant:
     seeds: tuple[int, ...]
     sampling: Mapping[str, Json]
     output: Mapping[str, Json]
+
+    def is_guided(self, prompt: ResolvedPrompt) -> bool:
+        """Whether images of `prompt` use classifier-free guidance, and so its negative prompt."""
+        base = self.base
+        return is_guided(base.pipeline, self.sampling, prompt.texts, is_distilled=base.is_distilled)
+
+    @property
+    def guides_any(self) -> bool:
+        """Whether images of any of its prompts use classifier-free guidance."""
+        return any(self.is_guided(prompt) for prompt in self.prompts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,6 +211,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W753": Code("a text encoder that has not learned a token"),
         "W754": Code("no prompt uses the tokens that a LoRA brings along"),
         "W752": Code("the safety checker made a picture black"),
+        "W755": Code("a negative prompt without effect"),
         "W758": Code("a mask of another shape than the pictures"),
         "W760": Code("the weights are larger than the device's memory"),
         "W761": Code("the device does not compute in this dtype"),

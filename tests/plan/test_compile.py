@@ -156,16 +156,6 @@ def test_the_fast_level_batches_and_a_batch_is_part_of_its_images() -> None:
     assert keys(plan)[0] != keys(other)[0]
 
 
-def test_a_batch_of_flux_has_a_negative_prompt_in_all_its_members_or_in_none() -> None:
-    # Its call guides a batch as a whole, by the negative prompts of all.
-    plain, other = make.prompt("a"), make.prompt("b")
-    guided = replace(other, texts={**other.texts, "negative_prompt": "blurry"})
-    for pipeline, batches in (("FluxPipeline", 2), ("StableDiffusionPipeline", 1)):
-        variant = make.variant(base=make.base(pipeline=pipeline), prompts=(plain, guided), seeds=(1,))
-        plan = compile_plan(make.recipe(variant, reproducibility="fast", batch_size=2))
-        assert operations(plan)["denoise"] == batches
-
-
 def test_reasons_name_what_changed() -> None:
     before = compile_plan(make.recipe(make.variant(adapters=(make.lora(),))))
     after = compile_plan(

@@ -253,7 +253,7 @@ def test_what_no_axis_changes_is_shared_by_all_variants(tmp_path: Path) -> None:
     assert first.prompts is second.prompts
     assert first.sampling is second.sampling
     assert first.adapters[1] is second.adapters[1]
-    assert first.adapters[0].sources is second.adapters[0].sources
+    assert first.adapters[0].sources["weights"] is second.adapters[0].sources["weights"]
     assert first.adapters[0].layout is second.adapters[0].layout
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge, ResolvedTextualInversion
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
 from recipe_runner.sources.source import Source, SourceFile
@@ -61,11 +61,23 @@ def merge(*members: str) -> ResolvedMerge:
     )
 
 
+def textual_inversion(token: str) -> ResolvedTextualInversion:
+    """A textual inversion."""
+    return ResolvedTextualInversion(
+        name="token", source=source("token", "e" * 64), token=token, tensors={"text_encoder": 1}
+    )
+
+
 def prompt(name: str, text: str | None = None) -> ResolvedPrompt:
     """A prompt."""
-    return ResolvedPrompt(
-        id=name, texts={"prompt": text or name}, origin=Place("recipe.yaml", 10, 5, source_line=f"  - id: {name}")
-    )
+    return prompt_of(name, {"prompt": text or name})
+
+
+def prompt_of(name: str, texts: dict[str, str]) -> ResolvedPrompt:
+    """A prompt with these texts."""
+    place = Place("recipe.yaml", 10, 5, source_line=f"  - id: {name}")
+    negatives = {key: Place("recipe.yaml", 11, 5) for key in texts if key.startswith("negative_prompt")}
+    return ResolvedPrompt(id=name, texts=texts, origin=place, negative_origins=negatives)
 
 
 SAMPLING = {"num_inference_steps": 4, "guidance_scale": 5.0}

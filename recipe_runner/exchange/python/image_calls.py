@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from recipe_runner.exchange.python.code import Code, call
-from recipe_runner.plan.compile import is_guided
 from recipe_runner.plan.resolved import ResolvedIpAdapter
 from recipe_runner.weights.ip_adapter import IpAdapterLayout, expand_ip_scale
 from recipe_runner.weights.ip_adapter.families import FLUX, SD3, UNET
@@ -193,7 +192,7 @@ class Sd3Calls:
         (look,) = looks
         if look.pictures:
             return {"ip_adapter_image": _one_or_all(look.pictures)}
-        guided, dtype = is_guided(variant.sampling), variant.base.dtype
+        guided, dtype = variant.guides_any, variant.base.dtype
         parts = []
         for code, shape in look.embeds:
             # An array of three dimensions is a pair, of four has a dimension for its images.
@@ -212,7 +211,7 @@ class Sd3Calls:
             yield "diffusers has one scale for all blocks of Stable Diffusion 3"
         elif isinstance(scale, (int, float)) and scale < 0 and look.pictures:
             yield "diffusers ignores a picture for Stable Diffusion 3 at a scale below 0"
-        if look.given.count > 1 and is_guided(variant.sampling):
+        if look.given.count > 1 and variant.guides_any:
             yield "diffusers shows Stable Diffusion 3 one image where guidance is on"
         if variant.sampling.get("skip_guidance_layers"):
             yield "diffusers' skip-layer guidance shows the negative image prompt too"

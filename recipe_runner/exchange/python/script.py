@@ -32,7 +32,7 @@ from recipe_runner.exchange.python.loop import Column, loop, saving
 from recipe_runner.exchange.python.loras import differences, load_call
 from recipe_runner.exchange.python.tokens import token_code, wrong_tokens
 from recipe_runner.pipelines import table as diffusers_table
-from recipe_runner.plan.compile import Plan, is_guided
+from recipe_runner.plan.compile import Plan
 from recipe_runner.plan.resolved import ResolvedLora, ResolvedMerge
 from recipe_runner.sources.face_models import NOTICE
 from recipe_runner.sources.source import Source
@@ -315,7 +315,7 @@ class _Script:
         if not any(each.faces is not None or each.embeds for each in shown if each is not None):
             return None
         self._imports["diffusers.models.embeddings"]["ImageProjection"] = None
-        return is_guided(variant.sampling)
+        return variant.guides_any
 
     def _arguments(self, variant: ResolvedVariant) -> dict[str, object]:
         defaults = diffusers_table.call_defaults(variant.base.pipeline)

@@ -8,6 +8,7 @@ from typing import Any
 
 from recipe_runner.pipelines.component_classes import kind_of_class
 from recipe_runner.pipelines.component_fit import ComponentConfig, misfits
+from recipe_runner.pipelines.family import PIPELINE_FAMILIES
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.sources.source import Source
@@ -85,23 +86,35 @@ def index_classes(base: ResolvedBase) -> Mapping[str, str]:
     }
 
 
+def is_distilled(base: ResolvedBase) -> bool:
+    """Whether the denoiser takes guidance as an input; not so where its configuration is not on this machine."""
+    family = PIPELINE_FAMILIES.get(base.pipeline)
+    if family is None:
+        return False
+    return _configuration(base, family.denoiser).get("time_cond_proj_dim") is not None
+
+
 def base_parts(base: ResolvedBase) -> dict[str, ComponentConfig]:
     """Every component that has a configuration on this machine, replaced ones in the place of the base's own."""
-    source = base.source if base.weight_name is None else base.config
     parts: dict[str, ComponentConfig] = {}
     for name, class_name in index_classes(base).items():
         if name not in base.components:
-            _add(parts, name, class_name, _json(source, f"{name}/{_CONFIG}"))
+            _add(parts, name, class_name, _configuration(base, name))
     for name, component in base.components.items():
-        if component is None:
-            continue
-        if component.weight_name is not None:
-            # A single file is read by the base's own configuration of the part.
-            _add(parts, name, "", _json(source, f"{name}/{_CONFIG}"))
-            continue
-        prefix = f"{component.subfolder}/" if component.subfolder else ""
-        _add(parts, name, "", _json(component.source, f"{prefix}{_CONFIG}"))
+        if component is not None:
+            _add(parts, name, "", _configuration(base, name))
     return parts
+
+
+def _configuration(base: ResolvedBase, name: str) -> Mapping[str, Any]:
+    """The configuration of the part `name`; empty where it is not on this machine."""
+    component = base.components.get(name)
+    # A single file is read by the base's own configuration of the part.
+    if component is not None and component.weight_name is None:
+        prefix = f"{component.subfolder}/" if component.subfolder else ""
+        return _json(component.source, f"{prefix}{_CONFIG}")
+    source = base.source if base.weight_name is None else base.config
+    return _json(source, f"{name}/{_CONFIG}")
 
 
 def _add(parts: dict[str, ComponentConfig], name: str, class_name: str, config: Mapping[str, Any]) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from recipe_runner.canonical import Json
 from recipe_runner.document.paths import format_path
 from recipe_runner.images.read import check_picture
 from recipe_runner.plan.adapters.image_encoder import encoder_config
 from recipe_runner.plan.adapters.kind import Surroundings
 from recipe_runner.plan.resolved import (
     AnySource,
-    ResolvedBase,
     ResolvedComponent,
     ResolvedImagePrompt,
     ResolvedIpAdapter,
 )
-from recipe_runner.plan.resolved_recipe import ResolvedPrompt
+from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.sources.face_models import ADDRESS, find_face_models
@@ -133,36 +131,24 @@ def image_prompt(
     )
 
 
-def check_together(
-    adapters: Sequence[ResolvedIpAdapter],
-    base: ResolvedBase,
-    prompts: Sequence[ResolvedPrompt],
-    sampling: Mapping[str, Json],
-    *,
-    guided: bool,
-) -> None:
-    """Whether `adapters`, which are shown something, act together with a variant's base, prompts and sampling.
+def check_together(adapters: Sequence[ResolvedIpAdapter], variant: ResolvedVariant) -> None:
+    """Whether `adapters`, which are shown something, act together with the base, prompts and sampling of `variant`.
 
     Raises:
-        WeightsError: E656 several IP-Adapters act at once where the base takes one. E646 images are `guided` (for Flux:
-            by `true_cfg_scale` and a negative prompt) and an embedding comes without the negative one that this needs.
+        WeightsError: E656 several IP-Adapters act at once where the base takes one. E646 images are guided and an
+            embedding comes without the negative one that this needs.
     """
-    family = family_of_pipeline(base.pipeline)
+    family = family_of_pipeline(variant.base.pipeline)
     if family is not None:
         for count, adapter in enumerate(adapters, 1):
             with at(adapter.origin):
                 check_abilities(family, masks=0, adapters=count, label=f"adapter {adapter.name}")
-    true_cfg = sampling.get("true_cfg_scale")
     for adapter in adapters:
-        for prompt in prompts:
+        for prompt in variant.prompts:
             shown = adapter.image_prompts[prompt.id]
             if shown.shown is None or shown.shown.negative:
                 continue
-            if shown.shown.guidance == "true_cfg_scale":
-                steered = isinstance(true_cfg, (int, float)) and true_cfg > 1 and "negative_prompt" in prompt.texts
-            else:
-                steered = guided
-            if steered:
+            if variant.is_guided(prompt):
                 with at(shown.origin):
                     message = f"adapter {adapter.name}: guidance needs the negative embedding too"
                     hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"

@@ -9,6 +9,7 @@ from recipe_runner.document.document import Document
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.checks.masks import mask_warnings
 from recipe_runner.plan.checks.memory import memory_warnings
+from recipe_runner.plan.checks.negative_prompts import ignored_negative_warnings
 from recipe_runner.plan.checks.prompt_length import window_warnings
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora
 from recipe_runner.plan.resolved_recipe import ResolvedRecipe
@@ -48,8 +49,9 @@ def _of_model(document: Document, option: str, problem: Problem) -> Problem:
 
 
 def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
-    """What a resolved recipe is warned of: prompts that are too long, weights that are too large."""
+    """Warnings about a resolved recipe, such as prompts that are too long and weights that are too large."""
     yield from window_warnings(resolved)
+    yield from ignored_negative_warnings(resolved)
     yield from mask_warnings(resolved)
     yield from memory_warnings(resolved)
     yield from _predictions(resolved)

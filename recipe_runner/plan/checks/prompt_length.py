@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recipe_runner.pipelines.family import t5_length
 from recipe_runner.plan.resolved import ResolvedBase
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.problem import Problem
@@ -14,8 +15,6 @@ from recipe_runner.problems.wording import rest_of
 from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.sources.source import Source
 
-T5_LENGTH = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
-"""Default `max_sequence_length` of the pipelines that have a T5 encoder."""
 _NUMBERS = ("", "_2", "_3")
 _LONGEST_WINDOW = 10_000
 """Tokenizers without a limit state absurd ones."""
@@ -62,9 +61,10 @@ def _warning(prompt: ResolvedPrompt, reader: _Reader, name: str, lost: str) -> P
 
 def _read(prompt: ResolvedPrompt, number: str, variant: ResolvedVariant) -> Iterator[tuple[str, str]]:
     """The texts that an encoder reads, with their names; the negative one only where images are guided by it."""
-    scale = variant.sampling.get("guidance_scale")
-    guided = not isinstance(scale, (int, float)) or scale > 1
-    for name in ("prompt", "negative_prompt") if guided else ("prompt",):
+    names = ["prompt"]
+    if variant.is_guided(prompt):
+        names.append("negative_prompt")
+    for name in names:
         text = prompt.texts.get(f"{name}{number}") or prompt.texts.get(name)
         if text:
             yield name, text
@@ -83,10 +83,18 @@ def _readers(variant: ResolvedVariant) -> Iterator[_Reader]:
         if not files or not isinstance(config, dict):
             continue
         is_t5 = "T5" in str(config.get("tokenizer_class"))
-        asked = variant.sampling.get("max_sequence_length") if is_t5 else config.get("model_max_length")
-        window = asked if isinstance(asked, int) else T5_LENGTH.get(base.pipeline, 512) if is_t5 else 0
+        window = _window(variant, config, is_t5=is_t5)
         if 0 < window < _LONGEST_WINDOW:
             yield _Reader(base.number, number, files, window, 1 if is_t5 else 2)
+
+
+def _window(variant: ResolvedVariant, config: Mapping[str, Any], *, is_t5: bool) -> int:
+    """How many tokens an encoder reads, by its tokenizer's configuration; 0 where that does not say."""
+    if is_t5:
+        asked = variant.sampling.get("max_sequence_length")
+        return asked if isinstance(asked, int) else t5_length(variant.base.pipeline)
+    length = config.get("model_max_length")
+    return length if isinstance(length, int) else 0
 
 
 def _tokenizer_files(base: ResolvedBase, name: str) -> dict[str, bytes]:

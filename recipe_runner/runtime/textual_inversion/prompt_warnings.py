@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recipe_runner.plan.checks.prompt_length import T5_LENGTH
+from recipe_runner.pipelines.family import t5_length
 from recipe_runner.problems.place import NOWHERE
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of
@@ -54,7 +54,7 @@ def _read(pipeline: Any, given: Mapping[str, str], *, guided: bool) -> Iterator[
 
 def _window(pipeline: Any, tokenizer: Any, max_sequence_length: int | None) -> int:
     if "T5" in type(tokenizer).__name__:
-        return max_sequence_length or T5_LENGTH.get(type(pipeline).__name__, 512)
+        return max_sequence_length or t5_length(type(pipeline).__name__)
     return int(tokenizer.model_max_length)
 
 
