@@ -20,7 +20,7 @@ _Exported = ResolvedLora | ResolvedMerge
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What was written: the file, and how many tensors it holds for each component."""
+    """An exported file, and how many tensors it has for each component."""
 
     path: Path
     tensors: Mapping[str, int]
@@ -36,11 +36,11 @@ def export_adapter(
         name: the adapter's name in it.
         path: the safetensors file to write.
         component: write this component only, its keys without prefix, as `save_lora_adapter` does.
-        force: overwrite a file that is there.
+        force: overwrite an existing file.
 
     Raises:
         ResolutionError: a source is missing.
-        WeightsError: E633 there is no such adapter to export, E635 it has no exact form in diffusers' layout; E6xx.
+        WeightsError: E633 no such adapter can be exported, E635 it has no exact form in diffusers' layout; E6xx.
         RecordError: E902 the file exists, E801 it cannot be written.
     """
     require_sources(prepared.plan, prepared.document.source)
@@ -62,15 +62,15 @@ def export_adapter(
 
 
 def find(plan: Plan, name: str) -> tuple[ResolvedBase, _Exported]:
-    """The adapter called `name`, with the base that it is laid out on; also a member of a merge.
+    """The adapter called `name`, which may be a member of a merge, and its base.
 
     Raises:
-        WeightsError: E633, when there is none, it is of another kind, or variants differ in it.
+        WeightsError: E633, if there is none, it is of another kind, or variants differ in it.
     """
     known: dict[str, ResolvedAdapter] = {}
     found: dict[str, tuple[ResolvedBase, _Exported]] = {}
     for variant in plan.recipe.variants:
-        for adapter in (each for outer in variant.adapters for each in outer.with_members()):
+        for adapter in variant.all_adapters():
             known[adapter.name] = adapter
             if adapter.name == name and isinstance(adapter, _Exported):
                 found.setdefault(_identity(variant.base, adapter), (variant.base, adapter))

@@ -1,11 +1,11 @@
-"""Fetch what a recipe needs onto this machine."""
+"""Fetch the files that a recipe needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from recipe_runner.actions.prepare import Terms, resolved_under
+from recipe_runner.actions.prepare import PrepareOptions, resolved_under
 from recipe_runner.lock.fetch import fetch_locked
 from recipe_runner.lock.file import LockedFile, lock_beside, read_lock
 from recipe_runner.recipe.load import load_document
@@ -14,12 +14,12 @@ from recipe_runner.sources.source import Source, SourceFile
 
 
 def fetch_recipe(path: str | Path, *, meter: Meter | None = None) -> Mapping[str, tuple[SourceFile | LockedFile, ...]]:
-    """Fetch what the recipe in the file `path` needs: what its lock names, or without one what a run would fetch.
+    """Fetch the files that the recipe in the file `path` needs: those of its lock, or without a lock those of a run.
 
-    Returns the files of each source, all of which are on this machine then, with the bytes that the lock names.
+    Returns the files of each source, which are then all on this machine, with the bytes that the lock names.
 
     Raises:
-        RecipeRunnerError: what cannot be fetched, with code, place and remedy. What has come is kept.
+        RecipeRunnerError: a file cannot be fetched, with code, place and remedy. Fetched files are kept.
     """
     document = load_document(path).document
     lock = read_lock(lock_beside(Path(document.source)))
@@ -27,6 +27,6 @@ def fetch_recipe(path: str | Path, *, meter: Meter | None = None) -> Mapping[str
     if lock is not None:
         fetch_locked(lock, Path(document.source).parent, meter)
         return {role: entry.files for role, entry in lock.sources.items()}
-    resolved = resolved_under(document, None, Terms(network=True, meter=meter))
+    resolved = resolved_under(document, None, PrepareOptions(network=True, meter=meter))
     sources = resolved.sources()
     return {role: source.files for role, source in sources.items() if isinstance(source, Source)}

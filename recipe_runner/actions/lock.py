@@ -17,7 +17,7 @@ from recipe_runner.sources.access import Access, Meter, NoMeter, is_online, reac
 
 @dataclass(frozen=True, kw_only=True)
 class Locked:
-    """What `lock_recipe` did: the lock file, whether it was written, and what it says otherwise than before."""
+    """The result of `lock_recipe`: the lock file, whether it was written, and the changes in it."""
 
     path: Path
     lock: Lock
@@ -28,18 +28,20 @@ class Locked:
 def lock_recipe(
     path: str | Path, upgrade: Sequence[str] = (), *, offline: bool = False, meter: Meter | None = None
 ) -> Locked:
-    """Write the lock of the recipe in the file `path` beside it; what it pins already is kept.
+    """Write the lock of the recipe in the file `path` beside it; existing pins are kept.
 
-    Sources that are new, or that `upgrade` names, are looked up and fetched; others are not, also where they are not on
-    this machine.
+    Sources that are new, or that `upgrade` names, are looked up and fetched. Other sources are not, even if they are
+    missing.
 
     Raises:
-        RecipeRunnerError: what cannot be locked, with code, place and remedy. The old lock then stands as it was.
+        RecipeRunnerError: a source cannot be locked, with code, place and remedy. The old lock is not changed.
     """
     document = load_document(path).document
     target = lock_beside(Path(document.source))
     old = read_lock(target)
-    upgraded = entries_named(old, upgrade) if upgrade and old else frozenset[str]()
+    upgraded: frozenset[str] = frozenset()
+    if upgrade and old:
+        upgraded = entries_named(old, upgrade)
     pins = pins_of(old, without=upgraded)
     granted = Access(
         network=not offline and is_online(),

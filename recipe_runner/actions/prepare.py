@@ -25,7 +25,7 @@ from recipe_runner.sources.source import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A recipe that was checked, resolved and compiled, with what was only worth a warning."""
+    """A recipe that was checked, resolved and compiled, with its warnings."""
 
     document: Document
     overrides: tuple[str, ...]
@@ -34,10 +34,10 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
-    """How sources are found: whether what is missing is fetched, how the lock counts, and who is told meanwhile.
+class PrepareOptions:
+    """How sources are found: whether missing ones are fetched, how the lock is used, and where progress is reported.
 
-    `pins` are used where the recipe has no lock beside it.
+    `pins` are used if the recipe has no lock beside it.
     """
 
     network: bool = False
@@ -46,40 +46,42 @@ class Terms:
     meter: Meter = field(default_factory=NoMeter)
 
 
-def prepare(path: str | Path, overrides: Sequence[str] = (), terms: Terms | None = None) -> Prepared:
-    """Check, resolve and compile the recipe in the file `path`, under its lock where it has one.
+def prepare(path: str | Path, overrides: Sequence[str] = (), options: PrepareOptions | None = None) -> Prepared:
+    """Check, resolve and compile the recipe in the file `path`, with its lock if it has one.
 
-    Nothing is fetched unless the terms say so, and then nothing before all that is on this machine was found right.
+    Nothing is fetched unless the options allow it, and only after everything on this machine was found valid.
 
     Raises:
-        RecipeRunnerError: it is no recipe, or what it names is broken, refused or does not fit, or is not what its lock
-            names (E430 to E432).
+        RecipeRunnerError: it is not a recipe, or a source is broken, refused, does not fit, or differs from the lock
+            (E430 to E432).
     """
-    terms = terms or Terms()
+    options = options or PrepareOptions()
     loaded = load_document(path, overrides)
     document = loaded.document
     lock = read_lock(lock_beside(Path(document.source)))
-    resolved = resolved_under(document, lock, terms)
-    warnings = judge(lock, resolved.sources(), document, terms.lock)
+    resolved = resolved_under(document, lock, options)
+    lock_warnings = judge(lock, resolved.sources(), document, options.lock)
     check_pipelines(document, resolved)
     plan = compile_plan(resolved)
-    told = (*loaded.warnings, *unused_tokens(resolved, left_to_files(document)), *warnings)
-    return Prepared(document=document, overrides=tuple(overrides), plan=plan, warnings=told)
+    warnings = (*loaded.warnings, *unused_tokens(resolved, left_to_files(document)), *lock_warnings)
+    return Prepared(document=document, overrides=tuple(overrides), plan=plan, warnings=warnings)
 
 
-def resolved_under(document: Document, lock: Lock | None, terms: Terms) -> ResolvedRecipe:
-    """The recipe resolved under its lock; what is missing is fetched where the terms allow it."""
-    if lock is None and terms.lock != "auto":
+def resolved_under(document: Document, lock: Lock | None, options: PrepareOptions) -> ResolvedRecipe:
+    """The recipe resolved with its lock; missing sources are fetched if the options allow it."""
+    if lock is None and options.lock != "auto":
         raise ResolutionError(no_lock(document))
-    pins = frozen_pins(lock, document) if lock and terms.lock == "frozen" else {**terms.pins, **pins_of(lock)}
+    pins = {**options.pins, **pins_of(lock)}
+    if lock and options.lock == "frozen":
+        pins = dict(frozen_pins(lock, document))
     every = variants(document)
-    with reach(Access(pins=pins, meter=terms.meter)):
+    with reach(Access(pins=pins, meter=options.meter)):
         resolved = resolve(document, every)
-    if not terms.network or all(isinstance(source, Source) for source in resolved.sources().values()):
+    if not options.network or all(isinstance(source, Source) for source in resolved.sources().values()):
         return resolved
-    judge(lock, resolved.sources(), document, terms.lock)
+    judge(lock, resolved.sources(), document, options.lock)
     require_brought(resolved.sources())
-    with reach(Access(network=True, pins=pins, meter=terms.meter)):
+    with reach(Access(network=True, pins=pins, meter=options.meter)):
         return resolve(document, every)
 
 
@@ -87,32 +89,30 @@ def compile_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     """The build graph and images of the recipe in the file `path`.
 
     Raises:
-        RecipeRunnerError: it is no recipe, or what it names is broken, refused or does not fit. What is merely not on
-            this machine makes a provisional plan.
+        RecipeRunnerError: it is not a recipe, or a source is broken, refused or does not fit. A source that is not on
+            this machine only makes the plan provisional.
     """
     return prepare(path, overrides).plan
 
 
 def require_sources(plan: Plan, recipe: str) -> None:
-    """Refuse a plan some of whose sources are not on this machine, with what brings them."""
+    """Refuse a plan with sources that are not on this machine, and say how to get them."""
     _refuse_missing(plan.sources(), f"`recipe-runner fetch {recipe}` fetches it")
 
 
 def require_brought(sources: Mapping[str, AnySource]) -> None:
-    """Refuse what is missing and no network brings, before anything is fetched for the rest."""
-    brought = {role: source for role, source in sources.items() if isinstance(source, Unresolved)}
-    _refuse_missing({role: source for role, source in brought.items() if not source.is_fetched}, "")
+    """Refuse missing sources that cannot be fetched, before anything is fetched for the others."""
+    missing = {role: source for role, source in sources.items() if isinstance(source, Unresolved)}
+    _refuse_missing({role: source for role, source in missing.items() if not source.is_fetched}, "")
 
 
 def _refuse_missing(sources: Mapping[str, AnySource], fetching: str) -> None:
-    problems = [
-        Problem(
-            code=source.code,
-            message=f"{role}: {source.reason}",
-            hint=fetching if source.is_fetched else source.hint,
-        )
-        for role, source in sources.items()
-        if isinstance(source, Unresolved)
-    ]
+    problems = []
+    for role, source in sources.items():
+        if isinstance(source, Unresolved):
+            hint = source.hint
+            if source.is_fetched:
+                hint = fetching
+            problems.append(Problem(code=source.code, message=f"{role}: {source.reason}", hint=hint))
     if problems:
         raise ResolutionError(*problems)

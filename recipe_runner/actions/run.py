@@ -1,6 +1,6 @@
-"""Run a plan: make what is missing, keep what is there, leave a folder that says everything.
+"""Run a plan: make the missing images, keep the others, and record the run in its folder.
 
-torch is imported only when an image has to be made.
+torch is imported only when an image must be made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from recipe_runner.actions.prepare import Prepared, Terms, prepare, require_sources
+from recipe_runner.actions.prepare import Prepared, PrepareOptions, prepare, require_sources
 from recipe_runner.actions.write_views import write_views
 from recipe_runner.canonical import Json
 from recipe_runner.lock.compare import Use
@@ -32,7 +32,7 @@ from recipe_runner.sources.face_models import NOTICE as FACES_NOTICE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """What a run did about one image: made it, or reused it, and why. `path` is relative to the run folder."""
+    """Whether a run made or reused an image, and why. `path` is relative to the run folder."""
 
     path: str
     action: Literal["made", "reused"]
@@ -41,9 +41,9 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run left: its folder, and how many images it made and how many were there already.
+    """The result of a run: its folder, and how many images were made and reused.
 
-    `actions` says of every image of the plan whether it was made or reused, and why.
+    `actions` has an entry for every image of the plan.
     """
 
     folder: Path
@@ -61,18 +61,18 @@ def execute_plan(
     wait: bool = False,
     make_progress: Callable[[int], Progress] = lambda _: Quiet(),
 ) -> Run:
-    """Make the images of a prepared recipe that are not made yet, and record the run below `runs`.
+    """Make the missing images of a prepared recipe, and record the run below `runs`.
 
     Raises:
-        ResolutionError: E402, E403 when a source is not on this machine, with all that are missing.
+        ResolutionError: E402, E403 sources are not on this machine; it has all of them.
         RecordError: the run folder cannot be written, or another process works in it.
-        RecipeRunnerError: the first failure of an operation; what was finished before it is kept.
+        RecipeRunnerError: the first failure of an operation; the images finished before it are kept.
     """
     plan = prepared.plan
     require_sources(plan, prepared.document.source)
     folder = RunFolder(runs, plan.recipe.name, plan.digest)
     with make_progress(len(plan.images)) as progress:
-        # Asked before anything is written, the lock's file among it: a complete run may lie where nobody writes.
+        # Checked before anything is written, even the lock's file: a complete run may be in a read-only folder.
         if Gallery(prepared.document, prepared.overrides, plan, folder).is_complete():
             return _complete(plan, folder)
         with folder.locked(wait=wait, on_wait=progress.say):
@@ -85,20 +85,25 @@ def _complete(plan: Plan, folder: RunFolder) -> Run:
 
 
 def _run(prepared: Prepared, folder: RunFolder, progress: Progress) -> Run:
-    """Make what is missing in `folder`, whose lock the caller holds."""
+    """Make the missing images in `folder`, whose lock the caller holds."""
     plan = prepared.plan
     gallery = Gallery(prepared.document, prepared.overrides, plan, folder)
-    # Another process may have ended it meanwhile.
+    # Another process may have completed it meanwhile.
     if gallery.is_complete():
         return _complete(plan, folder)
     missing = gallery.collect()
-    # Images and not keys, which several images may share.
+    # Several images may share a key, so images are counted.
     reused = len(gallery.reused)
     actions = tuple(_actions(plan, folder, gallery))
     progress.begin(reused)
     for action in actions:
-        progress.explain(f"{action.path}: {'to make' if action.action == 'made' else 'reused'}: {action.why}")
-    warnings = _make(folder, prepared, gallery, missing, progress) if missing else ()
+        what = "reused"
+        if action.action == "made":
+            what = "to make"
+        progress.explain(f"{action.path}: {what}: {action.why}")
+    warnings: tuple[str, ...] = ()
+    if missing:
+        warnings = _make(folder, prepared, gallery, missing, progress)
     finish(folder, plan, gallery)
     return Run(
         folder=folder.path,
@@ -111,9 +116,9 @@ def _run(prepared: Prepared, folder: RunFolder, progress: Progress) -> Run:
 
 
 def finish(folder: RunFolder, plan: Plan, gallery: Gallery) -> None:
-    """Write what is left of a run all of whose images are there; the seal, which makes it complete, last of all."""
+    """Write the remaining files of a run that has all its images. The seal, which makes it complete, is last."""
     if not gallery.has_telemetry():
-        # Nothing was made, and what made the images was stopped before it noted how long it took.
+        # Nothing was made now, and the process that made the images stopped before it recorded its telemetry.
         gallery.note_making({}, host_facts(), ())
     manifest = gallery.finish()
     write_views(folder, plan, manifest)
@@ -121,7 +126,7 @@ def finish(folder: RunFolder, plan: Plan, gallery: Gallery) -> None:
 
 
 def _actions(plan: Plan, folder: RunFolder, gallery: Gallery) -> Iterator[Action]:
-    """What is about to happen to each image, and why. Several images of one key are made once."""
+    """What will be done about each image, and why. Several images of one key are made once."""
     reasons: Sequence[str | None] = ()
     for index, image in enumerate(plan.images):
         path = folder.image_path(image.path)
@@ -139,7 +144,7 @@ def _reused(folder: RunFolder, image: PlannedImage, where: str) -> Action:
 def _make(
     folder: RunFolder, prepared: Prepared, gallery: Gallery, missing: list[PlannedImage], progress: Progress
 ) -> tuple[str, ...]:
-    """Execute the graph for the missing images, in an order that loads and changes as little as possible."""
+    """Execute the graph for the missing images, in an order with few loads and changes of models."""
     from recipe_runner.graph.execute import execute  # noqa: PLC0415
     from recipe_runner.runtime.operations import PlanOperations  # noqa: PLC0415 - imports torch
 
@@ -148,13 +153,13 @@ def _make(
     order = in_order(plan, wanted)
     if any("faces" in shown.sources for shown in plan.image_prompts.values()):
         progress.say(f"note: {FACES_NOTICE}")
-    # Before it costs anything; what the operations find to be so once more is not told twice.
-    told = list(fit_warnings(plan.recipe))
-    early = [problem.one_line() for problem in told]
+    # Reported before anything is loaded; the operations do not report these warnings again.
+    warned = list(fit_warnings(plan.recipe))
+    early = [problem.one_line() for problem in warned]
     for warning in early:
         progress.say(f"warning: {warning}")
     with at(prepared.document.place(("runtime", "device"))):
-        workshop = PlanOperations(plan, progress.step, partial(gallery.add, on_image=progress.image), told)
+        workshop = PlanOperations(plan, progress.step, partial(gallery.add, on_image=progress.image), warned)
     with workshop:
         gallery.begin(workshop.environment)
         try:
@@ -163,16 +168,16 @@ def _make(
         except RecipeRunnerError as error:
             write_views(folder, plan, gallery.fail(error.problems[0]))
             raise
-        noted = [*(f"{problem.message} [{problem.code}]" for problem in prepared.warnings), *early]
+        prepared_warnings = [f"{problem.message} [{problem.code}]" for problem in prepared.warnings]
         seconds = {"total": time.monotonic() - started, **workshop.timer.seconds}
-        gallery.note_making(seconds, host_facts(), [*noted, *workshop.warnings])
+        gallery.note_making(seconds, host_facts(), [*prepared_warnings, *early, *workshop.warnings])
     for warning in workshop.warnings:
         progress.say(f"warning: {warning}")
     return (*early, *workshop.warnings)
 
 
 def host_facts() -> Mapping[str, Json]:
-    """The host, for telemetry: what a manifest must not say."""
+    """The host, for telemetry; a manifest must not have it."""
     return {
         "name": platform.node(),
         "platform": platform.platform(),
@@ -181,9 +186,9 @@ def host_facts() -> Mapping[str, Json]:
 
 
 def in_order(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
-    """Keys of the wanted images, so that those of one base stand together, and within it those of one set of adapters.
+    """Keys of the wanted images, grouped by base, and within a base by set of adapters.
 
-    Groups and images keep the order in which they first occur, so the order is the same on every machine.
+    Groups and images keep the order of their first occurrence, so the order is the same on every machine.
     """
     ranks: dict[tuple[str, ...], int] = {}
 
@@ -193,8 +198,9 @@ def in_order(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
     def place(image: PlannedImage) -> tuple[int, int]:
         variant = plan.recipe.variants[image.variant]
         base = variant.base.source.digest
-        members = [member for adapter in variant.adapters for member in adapter.with_members()]
-        adapters = [source.digest for adapter in members for source in adapter.sources.values()]
+        adapters: list[str] = []
+        for adapter in variant.all_adapters():
+            adapters += [source.digest for source in adapter.sources.values()]
         return rank(base), rank(base, *adapters)
 
     return [image.key for image in sorted(wanted.values(), key=place)]
@@ -210,21 +216,21 @@ def run_recipe(
     offline: bool = False,
     make_progress: Callable[[int], Progress] = lambda _: Quiet(),
 ) -> Run:
-    """Make the images of the recipe in the file `path`, below the folder `runs`; made ones are not made again.
+    """Make the missing images of the recipe in the file `path`, below the folder `runs`.
 
     Sources that are not on this machine are fetched.
 
     Args:
         path: the recipe.
-        overrides: `path=value` texts, as `--set` takes them.
-        runs: folder of run folders and the image store.
+        overrides: `path=value` texts, as for `--set`.
+        runs: the folder of run folders and the image store.
         wait: wait for another process that works on the same plan.
-        lock: how the lock beside the recipe counts.
-        offline: fetch nothing, and fail when something is missing.
-        make_progress: makes what is told of progress, given the number of images.
+        lock: how to use the lock beside the recipe.
+        offline: fetch nothing, and fail if a source is missing.
+        make_progress: makes the progress display, given the number of images.
 
     Raises:
-        RecipeRunnerError: what cannot be done, with code, place and remedy. What was finished is kept.
+        RecipeRunnerError: with code, place and remedy. Finished images are kept.
     """
-    prepared = prepare(path, overrides, Terms(network=not offline and is_online(), lock=lock))
+    prepared = prepare(path, overrides, PrepareOptions(network=not offline and is_online(), lock=lock))
     return execute_plan(prepared, Path(runs), wait=wait, make_progress=make_progress)

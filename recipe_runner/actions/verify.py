@@ -1,4 +1,4 @@
-"""Check a run: its files against its manifest, its inputs against its lock, and its images made again."""
+"""Check a run: its files against its manifest, its inputs against its lock, and its images by making them again."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from recipe_runner.sources.missing import SourceMissing
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a run folder's recipe is found.
+    """The recipe and lock of a run folder.
 
-    Addresses of the document are relative to `root`, or to the run folder where that is None; those of the lock to
-    `lock_folder`, where it is known.
+    Addresses in the document are relative to `root`, or to the run folder if that is None. Addresses in the lock are
+    relative to `lock_folder`; None if it is not known.
     """
 
     document: Document
@@ -47,17 +47,17 @@ class Origin:
     lock_folder: Path | None
 
     def address(self, role: str, entry: LockedSource, run: Path) -> tuple[str, Path]:
-        """The address of a locked source now, and the folder that it is relative to."""
+        """The present address of a locked source, and the folder that it is relative to."""
         if self.lock_folder is not None:
             return locked_address(entry), self.lock_folder
         return (_written(self.document, role) or locked_address(entry)), run
 
 
 def origin_of(run: Path, root: Path | None = None) -> Origin:
-    """What the run folder `run` was made from. `root` is the folder of the recipe, for a run folder that was moved.
+    """The recipe and lock of the run folder `run`. `root` is the folder of the recipe, for a run folder that was moved.
 
     Raises:
-        RecordError: E802 the folder holds no recipe or lock.
+        RecordError: E802 the folder has no recipe or lock.
         RecipeRunnerError: they are broken.
     """
     name = RESOLVED if root is None else RECIPE
@@ -69,22 +69,26 @@ def origin_of(run: Path, root: Path | None = None) -> Origin:
     document = parse_document(data, str((root or run) / name))
     lock = read_lock(run / LOCK)
     if lock is None:
-        message = f"cannot read {run / LOCK}: there is no such file"
-        raise RecordError(Problem(code="E802", message=message, place=Place(str(run))))
+        raise RecordError(Problem(code="E802", message=f"{run / LOCK} is missing", place=Place(str(run))))
     return Origin(document=document, lock=lock, root=root, lock_folder=root or _recipe_folder(run, document, lock))
 
 
 def _written(document: Document, role: str) -> str | None:
-    """The address that a resolved recipe has for a source; None of one that stands in a list or on an axis."""
-    holder: Any = document.tree
+    """The address of a source in a resolved recipe; None if it is in a list or on an axis."""
+    found: Any = document.tree
     for part in role.split("."):
-        holder = holder.get(part) if isinstance(holder, Mapping) else None
-    address = holder.get("model") if isinstance(holder, Mapping) else holder
-    return address if isinstance(address, str) else None
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(part)
+    if isinstance(found, Mapping):
+        found = found.get("model")
+    if not isinstance(found, str):
+        return None
+    return found
 
 
 def _recipe_folder(run: Path, document: Document, lock: Lock) -> Path | None:
-    """The folder that the recipe lay in: resolved.yaml writes its paths from the run folder, the lock as they were."""
+    """The folder of the recipe: paths in resolved.yaml start at the run folder, paths in the lock at the recipe's."""
     for role, entry in lock.sources.items():
         now, was = _written(document, role), PurePosixPath(entry.address)
         if now is None or entry.commit is not None or "://" in now or was.is_absolute():
@@ -96,9 +100,9 @@ def _recipe_folder(run: Path, document: Document, lock: Lock) -> Path | None:
 
 
 def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked], list[Problem]]:
-    """Every file that the run's lock names, where it lies on this machine, against the lock. Nothing is fetched.
+    """Compare every file of the run's lock that is on this machine with the lock. Nothing is fetched.
 
-    Beside what was checked, E810 for each source that is not on this machine, so that nothing can be said of it.
+    Returns the checks, and E810 for each source that is not on this machine and could not be checked.
     """
     checked: list[Checked] = []
     missing: list[Problem] = []
@@ -118,21 +122,25 @@ def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked]
                 checked.append(Checked(subject=f"{role}: {entry.address}", fault=error.problems[0].message))
                 continue
             for file in entry.files:
-                whole = entry.address if located.file is not None else f"{entry.address}/{file.name}"
-                checked.append(Checked(subject=f"{role}: {whole}", fault=fault_of(located.root, file)))
+                subject = f"{role}: {entry.address}"
+                if located.file is None:
+                    subject += f"/{file.name}"
+                checked.append(Checked(subject=subject, fault=fault_of(located.root, file)))
     return checked, missing
 
 
 def _not_here(role: str, why: Problem) -> Problem:
-    hint = "fetch it, or say with --root in which folder the recipe lay that the run was made from"
+    hint = "fetch it, or name the folder of the run's recipe with --root"
     if why.code == "E651":
         hint = why.hint
     return Problem(code="E810", message=f"{role}: {why.message}", hint=hint)
 
 
 def portable_recipe(run: Path, origin: Origin, overrides: Sequence[str]) -> str:
-    """The run's recipe with local addresses written out whole, so that it can be run from anywhere."""
-    document = origin.document.with_overrides(overrides) if origin.root else origin.document
+    """The run's recipe with absolute paths, so that it can be run from anywhere."""
+    document = origin.document
+    if origin.root:
+        document = document.with_overrides(overrides)
     return to_yaml(readdressed_recipe(document.tree, partial(_whole, folder=origin.root or run)))
 
 
@@ -140,24 +148,31 @@ def _whole(address: Any, key: str, *, folder: Path) -> Any:
     if isinstance(address, list):
         return [_whole(each, key, folder=folder) for each in address]
     path = folder / expanded(address)
-    return str(path.resolve()) if "://" not in address and path.exists() else address
+    if "://" in address or not path.exists():
+        return address
+    return str(path.resolve())
 
 
 def selected(manifest: Manifest, patterns: Sequence[str]) -> list[ImageRecord]:
-    """The images that patterns name (all without any), as in `bear-*.png` or `images/bear-1.png`.
+    """The images that match patterns such as `bear-*.png` or `images/bear-1.png`; all images without patterns.
 
     Raises:
-        RecordError: E811 a pattern names none.
+        RecordError: E811 a pattern matches no image.
     """
-    chosen: dict[str, ImageRecord] = {}
+    chosen: set[str] = set()
     for pattern in patterns or ("*",):
         wanted = pattern.removeprefix(f"{IMAGES}/")
-        found = [image for image in manifest.images if fnmatchcase(image.path.removeprefix(f"{IMAGES}/"), wanted)]
+        found = [image.path for image in manifest.images if fnmatchcase(_name(image), wanted)]
         if not found:
             message = f"the run has no image {pattern}"
             raise RecordError(Problem(code="E811", message=message, hint="images are named in its manifest.json"))
-        chosen |= {image.path: image for image in found}
+        chosen.update(found)
     return [image for image in manifest.images if image.path in chosen]
+
+
+def _name(image: ImageRecord) -> str:
+    """The path of an image below the folder of images."""
+    return image.path.removeprefix(f"{IMAGES}/")
 
 
 def make_again(
@@ -178,7 +193,7 @@ def make_again(
     """
     (out / "recipe.yaml").write_text(portable_recipe(run, origin, manifest.overrides), encoding="utf-8")
     (out / "run.lock.yaml").write_bytes((run / LOCK).read_bytes())
-    request = {"images": [image.path.removeprefix(f"{IMAGES}/") for image in images], "device": device, "quiet": quiet}
+    request = {"images": [_name(image) for image in images], "device": device, "quiet": quiet}
     (out / "request.json").write_text(json.dumps(request), encoding="utf-8")
     code = "import sys; from recipe_runner.cli.rerun import main; main(sys.argv[1])"
     command = [sys.executable, "-c", code, str(out)]
@@ -190,41 +205,49 @@ def make_again(
         message = f"the process that makes the images again ended with status {answer.returncode}"
         raise RecordError(Problem(code="E812", message=message)) from error
     if made.get("problems"):
-        raise ResolutionError(*(Problem(**{**each, "place": Place(*each["place"])}) for each in made["problems"]))
+        raise ResolutionError(*map(_problem, made["problems"]))
     return [_compared(run, out, image, manifest, made, tolerance) for image in images]
+
+
+def _problem(tree: Mapping[str, Any]) -> Problem:
+    """A problem as the other process wrote it."""
+    return Problem(**{**tree, "place": Place(*tree["place"])})
 
 
 def _compared(
     run: Path, out: Path, image: ImageRecord, manifest: Manifest, made: Mapping[str, Any], tolerance: Tolerance
 ) -> Again:
-    now = made["images"].get(image.path.removeprefix(f"{IMAGES}/"))
+    now = made["images"].get(_name(image))
     if now is None:
-        return Again(path=image.path, verdict="different", comparison=None, reasons=("the recipe makes it no more",))
+        reason = "the recipe no longer makes it"
+        return Again(path=image.path, verdict="different", comparison=None, reasons=(reason,))
     if now["pixel_sha256"] == image.pixel_sha256:
         return Again(path=image.path, verdict="identical", comparison=IDENTICAL)
     reasons = tuple(_reasons(image, manifest, made, now))
     if not is_file_of(run, image):
-        reasons = (*reasons, "the run's own file is missing or was changed, so that there is nothing to measure by")
+        reasons = (*reasons, "the run's own file is missing or was changed, so the images cannot be compared")
         return Again(path=image.path, verdict="different", comparison=None, reasons=reasons)
     comparison = compare_files(run / image.path, out / now["file"], tolerance)
-    # Of a lossy format the decoded files may agree where the pixels before it did not.
-    verdict: Verdict = "within tolerance" if comparison.verdict == "identical" else comparison.verdict
+    verdict: Verdict = comparison.verdict
+    if verdict == "identical":
+        # Files of a lossy format may be equal although the pixels before encoding differ.
+        verdict = "within tolerance"
     return Again(path=image.path, verdict=verdict, comparison=comparison, reasons=reasons)
 
 
 def _reasons(image: ImageRecord, manifest: Manifest, made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as it was: of the environment, of the files, of the operations."""
+    """What has changed since the run: in the environment, the files and the operations."""
     environment = image.environment or manifest.environment
     yield from changes(_flat(environment.model_dump(mode="json")), _flat(made["environment"]))
     if now["node_key"] == image.node_key:
         return
     was = {source.role: source for source in manifest.sources}
-    told = False
+    is_explained = False
     for role, source in made["sources"].items():
         if role in was and was[role].digest != source["digest"]:
-            told = True
+            is_explained = True
             yield f"{role}: {_other(was[role].files, source['files'])}"
-    if not told:
+    if not is_explained:
         yield "the recipe or an operation's version (the inputs have another node key)"
 
 
@@ -234,5 +257,9 @@ def _flat(environment: Mapping[str, Json]) -> dict[str, Json]:
 
 def _other(was: Iterable[Any], now: Mapping[str, str]) -> str:
     before = {file.name: file.sha256 for file in was}
-    changed = [name for name in now if before.get(name) != now[name]] + [name for name in before if name not in now]
-    return f"other contents ({', '.join(changed[:3])}{' …' if len(changed) > 3 else ''})"  # noqa: PLR2004
+    changed = [name for name in now if before.get(name) != now[name]]
+    changed += [name for name in before if name not in now]
+    names = ", ".join(changed[:3])
+    if len(changed) > 3:  # noqa: PLR2004
+        names += " …"
+    return f"other contents ({names})"

@@ -1,4 +1,4 @@
-"""What people look at in a run folder: the contact sheet and the report."""
+"""Write the contact sheet and the report of a run folder."""
 
 from __future__ import annotations
 
@@ -22,45 +22,43 @@ def write_views(folder: RunFolder, plan: Plan, manifest: Manifest) -> None:
     """Write contact-sheet.png and report.html, from the documents that were just written."""
     made = {image.path for image in manifest.images}
     columns = plan.recipe.variants
-    texts = {prompt.id: prompt.texts for variant in reversed(columns) for prompt in variant.prompts}
-    places: dict[tuple[str, int], list[str | None]] = {}
+    texts: dict[str, str] = {}
+    for variant in columns:
+        for prompt in variant.prompts:
+            texts.setdefault(prompt.id, prompt.texts["prompt"])
+    cells: dict[tuple[str, int], list[Path | None]] = {}
     for image in plan.images:
         path = folder.image_path(image.path)
-        row = places.setdefault((image.prompt, image.seed), [None] * len(columns))
-        row[image.variant] = path if path in made else None
-    rows = [
-        Row(
-            prompt_id=prompt,
-            prompt=texts[prompt]["prompt"],
-            seed=seed,
-            images=[None if path is None else folder.path / path for path in paths],
-        )
-        for (prompt, seed), paths in places.items()
-    ]
+        row = cells.setdefault((image.prompt, image.seed), [None] * len(columns))
+        if path in made:
+            row[image.variant] = folder.path / path
+    rows = []
+    for (prompt_id, seed), images in cells.items():
+        rows.append(Row(prompt_id=prompt_id, prompt=texts[prompt_id], seed=seed, images=images))
     folder.write(CONTACT_SHEET, contact_sheet(plan.recipe.name, [variant.values for variant in columns], rows))
     subject = Subject(run=read_run(folder.path), graph=plan.graph)
     folder.write(REPORT, report_html([subject], folder.path))
 
 
 def report_of(folders: Sequence[Path], page_folder: Path, *, embed: bool = False) -> bytes:
-    """A report of recorded runs, as a page that will lie in `page_folder`.
+    """A report of recorded runs, as a page for the folder `page_folder`.
 
     Raises:
-        RecordError: E802, E804 when a manifest cannot be read or is none.
+        RecordError: E802, E804 a manifest cannot be read or is not valid.
     """
     subjects = [_subject(read_run(folder)) for folder in folders]
     return report_html(subjects, page_folder, embed=embed)
 
 
 def _subject(run: RecordedRun) -> Subject:
-    """The run with its build graph, compiled anew from its resolved recipe."""
+    """The run with its build graph, compiled again from its resolved recipe."""
     if run.resolved is None:
-        return Subject(run=run, graph=None, graph_note=f"{RESOLVED} is not beside the manifest, or of another version.")
+        return Subject(run=run, graph=None, graph_note=f"{RESOLVED} is missing, or of another version.")
     try:
         plan = compile_plan(resolve(run.resolved, variants(run.resolved)))
     except RecipeRunnerError as error:
         return Subject(run=run, graph=None, graph_note=error.problems[0].message)
     if plan.digest != run.manifest.plan_digest:
-        note = "the inputs have changed since the run, or are not on this machine: the recipe makes another plan now."
+        note = "the inputs have changed since the run, or are not on this machine, so the plan is another one now."
         return Subject(run=run, graph=None, graph_note=note)
     return Subject(run=run, graph=plan.graph)

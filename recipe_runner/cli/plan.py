@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
-    from recipe_runner.actions.prepare import Terms, prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.prepare import PrepareOptions, prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.plan.checks.preflight import fit_warnings  # noqa: PLC0415
     from recipe_runner.record.state import plan_state  # noqa: PLC0415
     from recipe_runner.report import plan as report  # noqa: PLC0415
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recipe_runner.report.terminal.problems import print_problems  # noqa: PLC0415
 
     with make_meter() as meter:
-        prepared = prepare(arguments.recipe, arguments.overrides, Terms(meter=meter))
+        prepared = prepare(arguments.recipe, arguments.overrides, PrepareOptions(meter=meter))
     plan = prepared.plan
     print_problems([*prepared.warnings, *fit_warnings(plan.recipe)], "human", file=sys.stderr)
     if arguments.format in ("mermaid", "dot"):

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.actions.prepare import Prepared, Terms, prepare, require_sources
+from recipe_runner.actions.prepare import Prepared, PrepareOptions, prepare, require_sources
 from recipe_runner.actions.run import in_order
 from recipe_runner.canonical import Json
 from recipe_runner.images.encode import encode
@@ -41,7 +41,7 @@ def _answer(place: Path) -> None:
     try:
         overrides = [f"runtime.device={request['device']}"] if request["device"] else []
         pins = pins_of(read_lock(place / "run.lock.yaml"))
-        prepared = prepare(place / "recipe.yaml", overrides, Terms(network=is_online(), pins=pins))
+        prepared = prepare(place / "recipe.yaml", overrides, PrepareOptions(network=is_online(), pins=pins))
         require_sources(prepared.plan, str(place / "recipe.yaml"))
         made = _make(prepared, request["images"], place, make_progress(len(request["images"]), quiet=request["quiet"]))
     except RecipeRunnerError as error:

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the images."""
-    from recipe_runner.actions.prepare import Terms, prepare  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.actions.prepare import PrepareOptions, prepare  # noqa: PLC0415 - imports pydantic
     from recipe_runner.actions.run import execute_plan  # noqa: PLC0415
     from recipe_runner.plan.one_image import only_overrides  # noqa: PLC0415
     from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.device:
         overrides.append(f"runtime.device={arguments.device}")
     with make_meter(quiet=arguments.quiet) as meter:
-        terms = Terms(network=may_fetch(arguments), lock=lock_use(arguments), meter=meter)
+        terms = PrepareOptions(network=may_fetch(arguments), lock=lock_use(arguments), meter=meter)
         prepared = prepare(arguments.recipe, overrides, terms)
         if arguments.only:
             overrides += only_overrides(prepared.document, prepared.plan, arguments.only)

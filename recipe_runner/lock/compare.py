@@ -1,4 +1,4 @@
-"""A recipe and its lock: what the lock pins, where the two differ, and a lock made anew."""
+"""Compare a recipe with its lock: what the lock pins, where the two differ, and how to make a new lock."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from recipe_runner.lock.file import Lock, LockedSource, installed_libraries, loc
 from recipe_runner.plan.resolved import AnySource
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.problems.wording import some
 from recipe_runner.sources.access import Key, Pin
 from recipe_runner.sources.source import Source, SourceFile
 
@@ -20,17 +21,16 @@ if TYPE_CHECKING:
 Use = Literal["auto", "locked", "frozen"]
 """How a run treats the lock beside its recipe.
 
-`auto` pins what it covers, warns of what it does not cover, and needs none; `locked` refuses a lock that is missing or
-does not cover the recipe; `frozen` takes it as it is: what the recipe says of revisions counts for nothing.
+`auto` uses the pins of a lock, if there is one, and warns about sources that it does not cover. `locked` requires a
+lock that covers the recipe. `frozen` uses the lock as it is and ignores the recipe's revisions.
 """
 LIBRARIES_ENTRY = "libraries"
 ALL = "all"
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Where a lock and what was found differ: the entry, why, and whether only the files' bytes are others."""
+    """A difference between a lock and the sources found: the entry, the reason, and whether only the bytes differ."""
 
     role: str
     reason: str
@@ -38,22 +38,25 @@ class Difference:
 
 
 def pins_of(lock: Lock | None, *, without: Collection[str] = ()) -> Mapping[Key, Pin]:
-    """What a lock pins, by address and revision as written; the entries called `without` pin nothing."""
+    """The pins of a lock, by address and revision as written, without those of the entries `without`."""
+    if lock is None:
+        return {}
     files: dict[Key, dict[str, SourceFile]] = {}
     commits: dict[Key, str | None] = {}
-    loose = {(e.address, e.revision) for role, e in (lock.sources.items() if lock else ()) if role in without}
-    for entry in lock.sources.values() if lock else ():
+    loose = {(entry.address, entry.revision) for role, entry in lock.sources.items() if role in without}
+    for entry in lock.sources.values():
         key = (entry.address, entry.revision)
         if key in loose:
             continue
         commits.setdefault(key, entry.commit)
         named = files.setdefault(key, {})
-        named.update({f.name: SourceFile(name=f.name, size=f.size, sha256=f.sha256) for f in entry.files})
+        for file in entry.files:
+            named[file.name] = SourceFile(name=file.name, size=file.size, sha256=file.sha256)
     return {key: Pin(commit=commits[key], files=tuple(named.values())) for key, named in files.items()}
 
 
 def frozen_pins(lock: Lock, document: Document) -> Mapping[Key, Pin]:
-    """What a lock pins whatever revision the recipe writes now."""
+    """The pins of a lock, which also count where the recipe has another revision now."""
     pins = dict(pins_of(lock))
     by_address = {address: pin for (address, _), pin in reversed(pins.items())}
     for address, revision in _written(document.tree):
@@ -63,7 +66,7 @@ def frozen_pins(lock: Lock, document: Document) -> Mapping[Key, Pin]:
 
 
 def _written(tree: object) -> list[Key]:
-    """Every address with a revision that stands anywhere in a recipe."""
+    """Every address in a recipe, with its revision."""
     found: list[Key] = []
     if isinstance(tree, Mapping):
         model, revision = tree.get("model"), tree.get("revision")
@@ -78,25 +81,24 @@ def _written(tree: object) -> list[Key]:
 
 
 def differences(lock: Lock, sources: Mapping[str, AnySource], *, use: Use = "auto") -> list[Difference]:
-    """Where a lock does not say what the recipe says and what was found, in the recipe's order.
+    """The differences between a lock and the sources of a recipe, in the recipe's order.
 
-    Of a source that is not on this machine only what the recipe says of it is compared.
+    For a source that is not on this machine, only its address in the recipe is compared.
     """
     found: list[Difference] = []
     for role, source in sources.items():
         entry = lock.sources.get(role)
         if entry is None:
-            found.append(Difference(role=role, reason=f"the lock has no entry for it ({source.address})"))
+            found.append(Difference(role=role, reason=f"the lock has no entry for this source ({source.address})"))
         elif reason := _written_otherwise(entry, source, use):
             found.append(Difference(role=role, reason=reason))
         elif isinstance(source, Source):
             found += _other_files(role, entry, source)
     if use != "frozen":
-        found += [
-            Difference(role=role, reason=f"the recipe names no such source any more ({entry.address})")
-            for role, entry in lock.sources.items()
-            if role not in sources
-        ]
+        for role, entry in lock.sources.items():
+            if role not in sources:
+                reason = f"the recipe no longer names this source ({entry.address})"
+                found.append(Difference(role=role, reason=reason))
     return found
 
 
@@ -104,9 +106,12 @@ def _written_otherwise(entry: LockedSource, source: AnySource, use: Use) -> str 
     written, now = entry.written, source.written
     for name in ("model", "revision", "subfolder", "weight_name", "variant"):
         was, is_ = getattr(written, name), getattr(now, name)
-        if was != is_ and not (use == "frozen" and name == "revision"):
-            key = "address" if name == "model" else name
-            return f"{key}: the recipe says {is_ or 'nothing'}, the lock {was or 'nothing'}"
+        if was == is_ or (use == "frozen" and name == "revision"):
+            continue
+        key = name
+        if name == "model":
+            key = "address"
+        return f"{key}: the recipe says {is_ or 'nothing'}, the lock {was or 'nothing'}"
     return None
 
 
@@ -117,66 +122,71 @@ def _other_files(role: str, entry: LockedSource, source: Source) -> list[Differe
     was = {file.name: file for file in entry.files}
     now = {file.name: file for file in source.files}
     if was.keys() != now.keys():
-        more = [name for name in now if name not in was]
-        less = [name for name in was if name not in now]
-        parts = [f"{what} {_names(names)}" for what, names in (("needs", more), ("no longer needs", less)) if names]
-        return [Difference(role=role, reason=" and ".join(parts))]
-    changed = [name for name, file in now.items() if (file.size, file.sha256) != (was[name].size, was[name].sha256)]
-    return [
-        Difference(
-            role=role,
-            reason=f"{name} is another file: sha256 {now[name].sha256[:12]}, the lock says {was[name].sha256[:12]}",
-            bytes_only=True,
-        )
-        for name in changed
-    ]
+        return [Difference(role=role, reason=_other_names(list(was), list(now)))]
+    found = []
+    for name, file in now.items():
+        if (file.size, file.sha256) != (was[name].size, was[name].sha256):
+            reason = f"{name}: sha256 mismatch: got {file.sha256[:12]}, lock expects {was[name].sha256[:12]}"
+            found.append(Difference(role=role, reason=reason, bytes_only=True))
+    return found
 
 
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+def _other_names(was: list[str], now: list[str]) -> str:
+    more = [name for name in now if name not in was]
+    less = [name for name in was if name not in now]
+    parts = []
+    if more:
+        parts.append(f"needs {some(more)}")
+    if less:
+        parts.append(f"no longer needs {some(less)}")
+    return " and ".join(parts)
 
 
 def judge(lock: Lock | None, sources: Mapping[str, AnySource], document: Document, use: Use) -> tuple[Problem, ...]:
-    """Refuse what `use` does not allow; returns the warnings about the rest.
+    """Refuse what `use` does not allow, and return the warnings about the rest.
 
     Raises:
-        ResolutionError: E430 files are not those of the lock, E431 there is none, E432 it is stale.
+        ResolutionError: E430 files differ from those of the lock, E431 the lock is missing, E432 the lock is stale.
     """
     path = lock_beside(Path(document.source))
     if lock is None:
         if use == "auto":
             return ()
         raise ResolutionError(no_lock(document))
-    errors: list[Problem] = []
-    warnings: list[Problem] = []
-    for difference in differences(lock, sources, use=use):
-        place = tuple(difference.role.partition("#")[0].split("."))
-        message = f"{difference.role}: {difference.reason}"
-        if difference.bytes_only:
-            hint = "put the file back that was locked, or accept the new one with `recipe-runner lock`"
-            errors.append(document.problem("E430", message, place, hint))
-        elif use == "auto":
-            hint = f"`recipe-runner lock {document.source}` brings {path.name} up to date"
-            warnings.append(document.problem("W431", message, place, hint, severity="warning"))
-        else:
-            errors.append(document.problem("E432", message, place, f"`recipe-runner lock {document.source}`"))
+    problems = [_problem(difference, document, use) for difference in differences(lock, sources, use=use)]
+    errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise ResolutionError(*errors)
-    return (*warnings, *_library_warnings(lock, path))
+    return (*problems, *_library_warnings(lock, path))
+
+
+def _problem(difference: Difference, document: Document, use: Use) -> Problem:
+    """The error or warning about a difference, at the entry of the recipe."""
+    place = tuple(difference.role.partition("#")[0].split("."))
+    message = f"{difference.role}: {difference.reason}"
+    update = f"`recipe-runner lock {document.source}`"
+    if difference.bytes_only:
+        hint = "restore the locked file, or accept the new one with `recipe-runner lock`"
+        return document.problem("E430", message, place, hint)
+    if use == "auto":
+        name = lock_beside(Path(document.source)).name
+        return document.problem("W431", message, place, f"{update} updates {name}", severity="warning")
+    return document.problem("E432", message, place, f"{update} updates the lock")
 
 
 def no_lock(document: Document) -> Problem:
-    """E431."""
+    """E431: the recipe has no lock."""
     path = lock_beside(Path(document.source))
     hint = f"`recipe-runner lock {document.source}` writes it"
-    return Problem(code="E431", message=f"{path.name}: there is no such lock", place=Place(document.source), hint=hint)
+    return Problem(code="E431", message=f"{path.name} is missing", place=Place(document.source), hint=hint)
 
 
 def _library_warnings(lock: Lock, path: Path) -> tuple[Problem, ...]:
     here = installed_libraries()
-    others = [
-        f"{name} {was} (here {here.get(name, 'none')})" for name, was in lock.libraries.items() if here.get(name) != was
-    ]
+    others = []
+    for name, was in lock.libraries.items():
+        if here.get(name) != was:
+            others.append(f"{name} {was} (here {here.get(name, 'none')})")
     if not others:
         return ()
     message = f"locked with other versions: {', '.join(others)}"
@@ -185,17 +195,15 @@ def _library_warnings(lock: Lock, path: Path) -> tuple[Problem, ...]:
 
 
 def entries_named(lock: Lock, names: Collection[str]) -> frozenset[str]:
-    """The entries that `names` mean: a source's path, an adapter's name, `libraries`, or `all`.
+    """The entries that `names` select: a source's path, an adapter's name, `libraries`, or `all`.
 
     Raises:
-        ResolutionError: E442 a name means none.
+        ResolutionError: E442 a name selects no entry.
     """
     known = [*lock.sources, LIBRARIES_ENTRY]
     found: set[str] = set()
     for name in names:
-        meant = [
-            each for each in known if name in (ALL, each, each.partition("#")[0]) or each.split(".")[1:2] == [name]
-        ]
+        meant = [entry for entry in known if _selects(name, entry)]
         if not meant:
             hint = f"entries are {', '.join(known)}; `{ALL}` means every one"
             raise ResolutionError(Problem(code="E442", message=f"the lock has no entry {name}", hint=hint))
@@ -203,20 +211,29 @@ def entries_named(lock: Lock, names: Collection[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def _selects(name: str, entry: str) -> bool:
+    if name in (ALL, entry, entry.partition("#")[0]):
+        return True
+    return entry.split(".")[1:2] == [name]
+
+
 def make_lock(sources: Mapping[str, AnySource], old: Lock | None, upgraded: Collection[str] = ()) -> Lock:
     """The lock of these sources.
 
-    What the old one says of a source that is not on this machine is kept, and so are its libraries unless they are
+    Entries of the old lock are kept for sources that are not on this machine, and so are its libraries unless they are
     upgraded.
 
     Raises:
-        ResolutionError: E402, E403 a source is neither here nor in the old lock.
+        ResolutionError: E402, E403 a source is neither on this machine nor in the old lock.
         WeightsError: a file cannot be read.
     """
+    before_of: Mapping[str, LockedSource] = {}
+    if old is not None:
+        before_of = old.sources
     entries: dict[str, LockedSource] = {}
     problems: list[Problem] = []
     for role, source in sources.items():
-        before = old.sources.get(role) if old else None
+        before = before_of.get(role)
         if isinstance(source, Source):
             entries[role] = locked_source(source)
         elif before is not None and before.written == source.written:
@@ -232,7 +249,7 @@ def make_lock(sources: Mapping[str, AnySource], old: Lock | None, upgraded: Coll
 
 
 def changes(old: Lock | None, new: Lock) -> list[str]:
-    """What a new lock says otherwise than the old one, in a person's words."""
+    """The changes from the old lock to the new one, one line each, for people."""
     if old is None:
         return [f"{role}: locked{_at(entry)}" for role, entry in new.sources.items()]
     said: list[str] = []
@@ -244,14 +261,18 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
             said.append(f"{role}: {_change(before, entry)}")
     said += [f"{role}: removed" for role in old.sources if role not in new.sources]
     if old.libraries != new.libraries:
-        said.append(
-            "libraries: " + ", ".join(f"{n} {v}" for n, v in new.libraries.items() if old.libraries.get(n) != v)
-        )
+        upgraded = []
+        for name, version in new.libraries.items():
+            if old.libraries.get(name) != version:
+                upgraded.append(f"{name} {version}")
+        said.append(f"libraries: {', '.join(upgraded)}")
     return said
 
 
 def _at(entry: LockedSource) -> str:
-    return f" at {entry.commit[:12]}" if entry.commit else ""
+    if not entry.commit:
+        return ""
+    return f" at {entry.commit[:12]}"
 
 
 def _change(before: LockedSource, entry: LockedSource) -> str:
@@ -259,4 +280,6 @@ def _change(before: LockedSource, entry: LockedSource) -> str:
         return f"{before.commit[:12]} → {entry.commit[:12]}"
     was = {file.name: file.sha256 for file in before.files}
     changed = [file.name for file in entry.files if was.get(file.name) != file.sha256]
-    return f"changed: {_names(changed)}" if changed else "changed"
+    if not changed:
+        return "changed"
+    return f"changed: {some(changed)}"

@@ -1,7 +1,7 @@
-"""Whether the lock of a recipe is current. Reaches no network and compiles nothing, so that it is quick.
+"""Check quickly whether the lock of a recipe is current, without the network and without compiling a plan.
 
-That a lock was found current is remembered in this user's cache folder, with what the disk said of every file and
-folder that was looked at: as long as all of it, the recipe and the lock are the same, nothing is asked (or imported).
+A lock that was found current is remembered in the user's cache folder, with the size and times of every file and folder
+that was checked. As long as these, the recipe and the lock stay the same, nothing is checked again (or imported).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from recipe_runner.sources.access import Meter
 
 _LOCATIONS = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME", "INSIGHTFACE_HOME")
-"""What of the environment decides where sources are looked for."""
+"""Environment variables that decide where sources are looked for."""
 
 
 def stale_entries(path: Path, meter: Meter) -> Sequence[Problem]:
-    """What keeps the lock of a recipe from being current, and what is only worth a warning.
+    """The errors and warnings about a recipe's lock; empty when the lock is current.
 
-    That is E431 where there is none, E430 and E432 for each entry that is not what the recipe says and what is here.
+    Errors are E431 for a missing lock, and E430 and E432 for each entry that differs from the recipe or its files.
 
     Raises:
-        RecipeRunnerError: it is no recipe, or what it names is broken, refused or does not fit.
+        RecipeRunnerError: it is not a recipe, or one of its sources is broken, refused or does not fit.
     """
     question = _question(path)
     if question is not None and _is_remembered(path, question):
@@ -69,7 +69,7 @@ def _judged(path: Path, meter: Meter) -> tuple[Sequence[Problem], Iterable[AnySo
 
 
 def _question(path: Path) -> str | None:
-    """All that the answer depends on beside the sources' files; None when a part of it cannot be read."""
+    """A digest of everything that the answer depends on, except the sources' files; None when it cannot be read."""
     try:
         texts = [path.read_bytes(), path.with_name(f"{path.stem}.lock.yaml").read_bytes()]
         # Libraries come and go as entries of this folder.
@@ -77,7 +77,8 @@ def _question(path: Path) -> str | None:
     except OSError:
         return None
     digests = [hashlib.sha256(text).hexdigest() for text in texts]
-    said = [__version__, str(path.absolute()), *digests, installed, *(os.environ.get(name) for name in _LOCATIONS)]
+    locations = [os.environ.get(name) for name in _LOCATIONS]
+    said = [__version__, str(path.absolute()), *digests, installed, *locations]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -89,15 +90,15 @@ def _record(path: Path) -> Path:
 def _is_remembered(path: Path, question: str) -> bool:
     try:
         found = parse_json(_record(path).read_bytes())
-        return found["question"] == question and all(
-            _looks(place) == looked for place, looked in found["looks"].items()
-        )
+        if found["question"] != question:
+            return False
+        return all(_looks(place) == looked for place, looked in found["looks"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def _remember(path: Path, question: str, sources: Iterable[AnySource], began: int) -> None:
-    """Remember that the lock is current, unless a source is not here or something was changed only just now."""
+    """Remember that the lock is current, unless a source is not on this machine or a file has just changed."""
     from recipe_runner.sources.source import Source  # noqa: PLC0415
 
     places: dict[str, None] = {}
@@ -106,21 +107,23 @@ def _remember(path: Path, question: str, sources: Iterable[AnySource], began: in
             return
         for file in source.files:
             lies = source.path(file.name)
-            # A file that comes or goes beside a chosen one may be chosen instead: its folder's time tells.
+            # A file added or removed beside this one may be used instead: it changes its folder's time.
             folders = [folder for folder in lies.parents if folder.is_relative_to(source.root)]
             places |= dict.fromkeys(map(str, (lies, *folders)))
     looks = {place: _looks(place) for place in places}
-    if any(look is None or max(look[-2:]) > began - RACY_SECONDS * 1_000_000_000 for look in looks.values()):
-        return
+    newest = began - RACY_SECONDS * 1_000_000_000
+    for look in looks.values():
+        if look is None or max(look[-2:]) > newest:
+            return
     record = _record(path)
-    # A cache that cannot be written is no reason to fail.
+    # A cache that cannot be written is not a failure.
     with suppress(RecordError):
         make_folder(record.parent)
         write_file(record, json.dumps({"question": question, "looks": looks}).encode(), durable=False)
 
 
 def _looks(place: str) -> list[int] | None:
-    """What the disk says of a file or folder; both times are the last."""
+    """Identity, size and the two times of a file or folder, times last; None when it cannot be read."""
     try:
         status = os.stat(place)  # noqa: PTH116 - a thousand of them
     except OSError:

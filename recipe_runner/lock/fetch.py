@@ -1,4 +1,4 @@
-"""Bring the files that a lock names onto this machine, and prove each by its sha256."""
+"""Fetch the files of a lock, and check the sha256 of each."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from recipe_runner.sources.face_models import locate_face_models
 from recipe_runner.weights.files.digests import file_sha256
 
 BUNDLED = "recipe_runner:"
-"""How the address of a configuration that comes with this package begins: it is always here."""
+"""Start of the address of a configuration that this package ships: it is never fetched."""
 
 
 def fetch_locked(lock: Lock, folder: Path, meter: Meter) -> None:
-    """Fetch what the entries of a lock name and is not here yet. `folder` is the recipe's.
+    """Fetch the files of a lock that are not on this machine. `folder` is the recipe's.
 
-    Every entry is tried, so that one that fails keeps no other from coming.
+    Every entry is tried, also after one has failed.
 
     Raises:
-        ResolutionError: E401 a local file is gone; E430 a file is not the one that the lock names; E433 to E438 one
-            cannot be fetched; all of them.
+        ResolutionError: E401 a local file is missing; E430 a file differs from the lock; E433 to E438 a file cannot be
+            fetched. It has the problems of all entries.
         RecordError: E801 it cannot be written.
     """
     problems: list[Problem] = []
@@ -46,44 +46,48 @@ def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
     if located.repository is not None:
         located.repository.require([file.name for file in entry.files])
     for file in entry.files:
-        if fault := fault_of(located.root, file):
-            hint = f"put the file back that was locked, or delete {located.root / file.name} to have it fetched again"
+        fault = fault_of(located.root, file)
+        if fault is not None:
+            hint = f"restore the locked file, or delete {located.root / file.name} to fetch it again"
             if located.repository is None:
-                hint = "put the file back that was locked, or accept the new one with `recipe-runner lock`"
+                hint = "restore the locked file, or accept the new one with `recipe-runner lock`"
             yield Problem(code="E430", message=f"{role}: {entry.address}: {fault}", hint=hint)
 
 
 def locate_locked(address: str, folder: Path, revision: str | None) -> Located:
-    """Where the files of a locked source lie; insightface's models lie where insightface has them.
+    """The place of a locked source's files; insightface's models are in insightface's own folder.
 
     Raises:
         RecipeRunnerError: as `locate`; SourceMissing E651.
     """
-    return locate_face_models() if address == FACE_MODELS else locate(address, folder, revision)
+    if address == FACE_MODELS:
+        return locate_face_models()
+    return locate(address, folder, revision)
 
 
 def locked_address(entry: LockedSource) -> str:
-    """The address of a locked source: one without a commit is no Hub repository, however it is written."""
-    local = entry.commit is None and "://" not in entry.address and not is_path(entry.address)
-    local = local and entry.address != FACE_MODELS
-    return f"./{entry.address}" if local else entry.address
+    """The address of a locked source; without a commit it is a path, even if it looks like a Hub repository."""
+    address = entry.address
+    if entry.commit is not None or "://" in address or is_path(address) or address == FACE_MODELS:
+        return address
+    return f"./{address}"
 
 
 def is_bundled(entry: LockedSource) -> bool:
-    """Whether a source is a configuration that comes with this package."""
+    """Whether a source is a configuration that this package ships."""
     return entry.address.startswith(BUNDLED)
 
 
 def fault_of(root: Path, file: LockedFile) -> str | None:
-    """Why a file below `root` is not the one that a lock names; None when it is.
+    """How a file below `root` differs from the lock's; None when it is the same.
 
     Raises:
         WeightsError: E414, E415 it cannot be read.
     """
     path, meter = root / file.name, access().meter
     if not path.is_file():
-        return f"{file.name} is not there"
+        return f"{file.name} is missing"
     sha256 = file_sha256(path, lambda done, total: meter.hashing(file.name, done, total))
     if sha256 == file.sha256:
         return None
-    return f"{file.name} is another file: sha256 {sha256[:12]}, the lock says {file.sha256[:12]}"
+    return f"{file.name}: sha256 mismatch: got {sha256[:12]}, lock expects {file.sha256[:12]}"

@@ -1,7 +1,7 @@
 """The lock file: for every source its address as written, the commit, and each file's size and digests.
 
-Equal contents give equal bytes, and a change shows as a small diff: one line (or two) for each file, sources in the
-recipe's order, no clock time, nothing about the machine.
+Equal contents give equal bytes, and a change gives a small diff: one or two lines for each file, sources in the
+recipe's order, and nothing about the time or the machine.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from recipe_runner.sources.source import Address, Source
 from recipe_runner.weights.files.digests import autov3
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "pillow")
-"""Libraries that can change a pixel and that every installation has."""
+"""Libraries that can change a pixel and that are always installed."""
 HEADER = "# Written by `recipe-runner lock`. Commit it beside the recipe; do not edit it by hand.\n"
 RUN_HEADER = "# The files that the run was made from, in the form of `recipe-runner lock`.\n"
 SUFFIX = ".lock.yaml"
-_WRITTEN = ("revision", "subfolder", "weight_name", "variant")
 
 
 class LockedFile(FileRecord):
@@ -106,8 +105,14 @@ class LockedSource(Strictly):
 
     @property
     def written(self) -> Address:
-        """All that the recipe said about where it is."""
-        return Address(model=self.address, **{name: getattr(self, name) for name in _WRITTEN})
+        """The address as the recipe writes it."""
+        return Address(
+            model=self.address,
+            revision=self.revision,
+            subfolder=self.subfolder,
+            weight_name=self.weight_name,
+            variant=self.variant,
+        )
 
 
 class Lock(Strictly):
@@ -136,7 +141,7 @@ class Lock(Strictly):
 
 
 def lock_beside(recipe: Path) -> Path:
-    """Where the lock of a recipe lies: `<stem>.lock.yaml` beside it."""
+    """The path of a recipe's lock: `<stem>.lock.yaml` beside it."""
     return recipe.with_name(recipe.stem + SUFFIX)
 
 
@@ -145,7 +150,7 @@ def read_lock(path: Path) -> Lock | None:
 
     Raises:
         RecipeSyntaxError: it is not YAML.
-        ResolutionError: E118 it cannot be read; E2xx it is no lock, every problem at its place.
+        ResolutionError: E118 it cannot be read; E2xx it is not a lock, every problem at its place.
     """
     try:
         data = path.read_bytes()
@@ -163,7 +168,7 @@ def lock_from(data: bytes, source: str) -> Lock:
 
     Raises:
         RecipeSyntaxError: it is not YAML.
-        ResolutionError: E2xx it is no lock, E439 an address holds a secret, every problem at its place.
+        ResolutionError: E2xx it is not a lock, E439 an address holds a secret, every problem at its place.
     """
     document = parse_document(data, source)
     problems = check_lock(document) or (*_long_names(document), *_secrets(document))
@@ -194,20 +199,25 @@ def locked_source(source: Source) -> LockedSource:
     Raises:
         WeightsError: a file of it cannot be read.
     """
-    written = {name: getattr(source.written, name) for name in _WRITTEN}
-    files = tuple(
-        LockedFile(
-            name=file.name,
-            size=file.size,
-            sha256=file.sha256,
-            autov3=_autov3(source, file.name) if file.name.endswith(".safetensors") else None,
-        )
-        for file in source.files
+    files = []
+    for file in source.files:
+        digest = _autov3(source, file.name)
+        files.append(LockedFile(name=file.name, size=file.size, sha256=file.sha256, autov3=digest))
+    written = source.written
+    return LockedSource(
+        address=source.address,
+        revision=written.revision,
+        subfolder=written.subfolder,
+        weight_name=written.weight_name,
+        variant=written.variant,
+        commit=source.commit,
+        files=tuple(files),
     )
-    return LockedSource(address=source.address, **written, commit=source.commit, files=files)
 
 
-def _autov3(source: Source, name: str) -> str:
+def _autov3(source: Source, name: str) -> str | None:
+    if not name.endswith(".safetensors"):
+        return None
     meter = access().meter
     return autov3(source.path(name), lambda done, total: meter.hashing(name, done, total))
 
@@ -220,14 +230,14 @@ def lock_text(lock: Lock, header: str = HEADER) -> str:
 
 
 def installed_libraries() -> dict[str, str]:
-    """Versions of the libraries, by name. A local part (`+cpu`) says how one was built and is left out."""
+    """Versions of the libraries, by name, without local parts such as `+cpu`, which only name the build."""
     found = {}
     for name in LIBRARIES:
         try:
             text = distribution(name).read_text("METADATA") or ""
         except PackageNotFoundError:
             continue
-        # Not `version(name)`, which parses the whole text as an e-mail: that takes longer than checking a lock.
+        # `version(name)` parses the whole text as an e-mail, which takes longer than checking a lock.
         line = next((line for line in text.splitlines() if line.startswith("Version:")), "Version: unknown")
         found[name] = line.partition(":")[2].strip().partition("+")[0]
     return found

@@ -1,6 +1,6 @@
-"""Say which sources of a recipe can change under it (branches and URLs that no lock pins) or are none (pages).
+"""Find the sources of a recipe that can change (branches and URLs that no lock pins) or that are web pages.
 
-No network, no pydantic.
+It uses neither the network nor pydantic.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def movable_sources(document: Document) -> tuple[Problem, ...]:
     """W430 for each branch of a Hub repository, and each URL, that `<stem>.lock.yaml` does not pin.
 
-    E405 for a URL that can be told to be none of a file. A lock that cannot be read, has the wrong shape or holds a
-    secret is told in its stead.
+    E405 for a URL of a web page. If the lock cannot be read, has the wrong shape or holds a secret, its problems are
+    returned instead.
     """
     recipe = Path(document.source)
     path = recipe.with_name(f"{recipe.stem}.lock.yaml")
@@ -38,10 +38,10 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
             return error.problems
         except OSError:
             return ()
-        if problems := check_lock(lock) or tuple(finding.placed(lock) for finding in in_values(lock.tree)):
+        problems = check_lock(lock) or tuple(finding.placed(lock) for finding in in_values(lock.tree))
+        if problems:
             return problems
-        sources = _mapping(lock.tree["sources"])
-        pinned = {(entry["address"], entry.get("revision")) for entry in map(_mapping, sources.values())}
+        pinned = _pinned(lock)
     found: dict[tuple[str, str | None], Problem] = {}
     for place, address, revision in _addresses(document):
         try:
@@ -51,7 +51,7 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
             found.setdefault((address, revision), document.problem(said.code, said.message, place, said.hint))
             continue
         if credential_in(address):
-            # To be taken out, not to be pinned.
+            # It must be removed, not pinned.
             continue
         message = _movable(address, revision, recipe.parent)
         if message and (address, revision) not in pinned:
@@ -61,9 +61,15 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
     return tuple(found.values())
 
 
+def _pinned(lock: Document) -> set[tuple[Json, Json]]:
+    """Address and revision of each entry of a lock."""
+    sources = _mapping(lock.tree["sources"])
+    return {(entry["address"], entry.get("revision")) for entry in map(_mapping, sources.values())}
+
+
 def _movable(address: str, revision: str | None, folder: Path) -> str | None:
     if address.startswith("https://"):
-        return "what this URL gives can change, and no lock pins it"
+        return "the file at this URL can change, and no lock pins it"
     if not is_hub_id(address) or is_path(address) or (revision is not None and COMMIT.fullmatch(revision)):
         return None
     try:
@@ -75,28 +81,35 @@ def _movable(address: str, revision: str | None, folder: Path) -> str | None:
 
 
 def _addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
-    """Every address that may be fetched: its place, itself and its revision."""
-    sections: list[tuple[tuple[str | int, ...], Json]] = [(("base",), document.tree.get("base"))]
-    base = _mapping(document.tree.get("base"))
-    sections += [(("base", "components", name), part) for name, part in _mapping(base.get("components")).items()]
-    for name, adapter in _mapping(document.tree.get("adapters")).items():
-        sections.append((("adapters", name), adapter))
-        sections.append((("adapters", name, "image_encoder"), _mapping(adapter).get("image_encoder")))
-    for path, section in sections:
+    """Every address that may be fetched, with its path in the recipe and its revision."""
+    for path, section in _sections(document):
         entry = _mapping(section)
         revision = entry.get("revision")
         for key in ("model", "config", "image", "image_embeds", "mask"):
             address = entry.get(key)
             if not isinstance(address, str) or not (revision is None or isinstance(revision, str)):
                 continue
-            # A picture is never looked for on the Hub.
-            if key in ("model", "config") or "://" in address:
-                yield (*path, key), address, revision if key == "model" else None
+            if key == "model":
+                yield (*path, key), address, revision
+            elif key == "config" or "://" in address:
+                # An image is never looked for on the Hub.
+                yield (*path, key), address, None
     for axis, values in _mapping(document.tree.get("matrix")).items():
         if axis.rpartition(".")[2] == "model" and isinstance(values, list):
             for index, value in enumerate(values):
                 if isinstance(value, str):
                     yield ("matrix", axis, index), value, None
+
+
+def _sections(document: Document) -> Iterator[tuple[tuple[str | int, ...], Json]]:
+    """Every section that may have an address, with its path in the recipe."""
+    base = _mapping(document.tree.get("base"))
+    yield ("base",), base
+    for name, part in _mapping(base.get("components")).items():
+        yield ("base", "components", name), part
+    for name, adapter in _mapping(document.tree.get("adapters")).items():
+        yield ("adapters", name), adapter
+        yield ("adapters", name, "image_encoder"), _mapping(adapter).get("image_encoder")
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:

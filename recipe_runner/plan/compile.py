@@ -1,7 +1,7 @@
-"""ResolvedRecipe to build graph: one chain of operations per image, sharing everything that is equal.
+"""Compile a resolved recipe to a build graph: one chain of operations per image, which shares every equal node.
 
-Handles of two sorts are compiled. The denoiser's handle has all adapters. The text encoders' handle has only those
-that touch a text encoder, so that a sweep over a UNet's scale encodes each prompt once.
+Each variant has two model handles. The denoiser's handle has all adapters. The text encoders' handle has only those
+that change a text encoder, so that a sweep over a UNet's scale encodes each prompt once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedImage:
-    """An image that the recipe asks for. `key` is the node key of the operation that saves it."""
+    """An image of the recipe. `key` is the node key of the operation that saves it."""
 
     path: str
     variant: int
@@ -48,8 +48,8 @@ class PlannedImage:
 class Plan:
     """The build graph of a recipe, and its images in the recipe's order: variants, then prompts, then seeds.
 
-    `bases`, `adapters` and `image_prompts` say, by node key, what the load_base, add_… and encode_image operations
-    stand for, with the places of files that a node itself knows only the contents of.
+    A node knows only the contents of its files. `bases`, `adapters` and `image_prompts` map the keys of load_base,
+    add_… and encode_image nodes to the resolved values, which also know where the files are.
     """
 
     recipe: ResolvedRecipe
@@ -73,7 +73,9 @@ class Plan:
 def compile_plan(recipe: ResolvedRecipe) -> Plan:
     """Compile the graph and name the images."""
     compiler = _Compiler(recipe)
-    images = [image for variant in recipe.variants for image in compiler.variant(variant)]
+    images: list[PlannedImage] = []
+    for variant in recipe.variants:
+        images += compiler.variant(variant)
     return Plan(
         recipe=recipe,
         graph=compiler.graph,
@@ -86,9 +88,9 @@ def compile_plan(recipe: ResolvedRecipe) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """An image of a batch: prompt, seed, and the keys of what it is made from.
+    """An image of a batch: prompt, seed, and the keys of its inputs.
 
-    `images` are those of what each IP-Adapter is shown. `alike` is what the members of a batch have in common.
+    `images` are the keys of each IP-Adapter's encoded images. All members of a batch have the same `alike`.
     """
 
     prompt: ResolvedPrompt
@@ -100,7 +102,7 @@ class _Member:
 
 
 def _batches(members: Sequence[_Member], size: int) -> Iterator[list[_Member]]:
-    """The members in batches of at most `size`; those of one batch are alike."""
+    """The members in batches of at most `size`; members of one batch have the same `alike`."""
     batch: list[_Member] = []
     for member in members:
         if batch and (len(batch) == size or batch[0].alike != member.alike):
@@ -112,7 +114,7 @@ def _batches(members: Sequence[_Member], size: int) -> Iterator[list[_Member]]:
 
 
 class _Compiler:
-    """Adds nodes, remembering by number what variants share: a section that no axis changes is compiled once."""
+    """Adds nodes, and remembers them by the numbers of their sections, so that unchanged sections are compiled once."""
 
     def __init__(self, recipe: ResolvedRecipe) -> None:
         self.graph = BuildGraph()
@@ -125,25 +127,38 @@ class _Compiler:
         self._memo: dict[tuple[Hashable, ...], str] = {}
 
     def variant(self, variant: ResolvedVariant) -> list[PlannedImage]:
-        size = self._recipe.batch_size if self._recipe.reproducibility == "fast" else 1
-        # The prompts of a batch share a denoiser, and so the adapters of all of them.
-        shared = None if size == 1 else self._handles(variant.base, variant.adapters)[0]
-        arguments = {name: variant.sampling[name] for name in TEXT_SAMPLING if name in variant.sampling}
-        wanted = []
+        size = 1
+        if self._recipe.reproducibility == "fast":
+            size = self._recipe.batch_size
+        text_sampling, sampling = _split_sampling(variant.sampling)
+        members = self._members(variant, text_sampling, in_batches=size > 1)
+        images: list[PlannedImage] = []
+        for batch in _batches(members, size):
+            images += self._batch(variant, sampling, batch)
+        return images
+
+    def _members(
+        self, variant: ResolvedVariant, text_sampling: Mapping[str, Json], *, in_batches: bool
+    ) -> list[_Member]:
+        """The images of a variant with the keys of what each is made from: prompts, then seeds."""
+        shared = None
+        if in_batches:
+            # The prompts of a batch share a denoiser, and so the adapters of all of them.
+            shared, _ = self._handles(variant.base, variant.adapters)
+        members: list[_Member] = []
         for prompt in variant.prompts:
             # What cannot change an image is not a part of its key.
             guided = variant.is_guided(prompt)
             texts = read_texts(variant.base.pipeline, prompt.texts, guided=guided)
             adapters = tuple(adapter for adapter in variant.adapters if adapter.acts_on(texts))
             denoiser, encoder = self._handles(variant.base, adapters)
-            conditioning = self._encode(encoder, prompt, texts, {"guided": guided, **arguments})
-            shown = self._show(variant.adapters, prompt)
-            images, counts = tuple(key for key, _ in shown), tuple(count for _, count in shown)
+            conditioning = self._encode(encoder, prompt, texts, {"guided": guided, **text_sampling})
+            images, counts = self._encode_images(variant.adapters, prompt)
             # A call guides its whole batch or none of it.
             alike = (counts, guided)
-            wanted += [_Member(prompt, seed, conditioning, images, shared or denoiser, alike) for seed in variant.seeds]
-        sampling = {name: value for name, value in variant.sampling.items() if name not in TEXT_SAMPLING}
-        return [image for batch in _batches(wanted, size) for image in self._batch(variant, sampling, batch)]
+            model = shared or denoiser
+            members += [_Member(prompt, seed, conditioning, images, model, alike) for seed in variant.seeds]
+        return members
 
     def _handles(self, base: ResolvedBase, adapters: tuple[ResolvedAdapter, ...]) -> tuple[str, str]:
         """The denoiser's handle and the text encoders'."""
@@ -151,8 +166,9 @@ class _Compiler:
         denoiser = self._handle("denoiser", base, adapters, scales)
         texts = tuple(adapter for adapter in adapters if adapter.touches_text)
         text_scales = [text_scale(adapter.scale) for adapter in texts]
-        same = len(texts) == len(adapters) and text_scales == scales
-        return denoiser, denoiser if same else self._handle("text", base, texts, text_scales)
+        if len(texts) == len(adapters) and text_scales == scales:
+            return denoiser, denoiser
+        return denoiser, self._handle("text", base, texts, text_scales)
 
     def _handle(
         self, sort: str, base: ResolvedBase, adapters: Sequence[ResolvedAdapter], scales: Sequence[Json]
@@ -174,18 +190,18 @@ class _Compiler:
         return self._memo[memo]
 
     def _add(self, model: str, adapter: ResolvedAdapter, base: str) -> str:
-        # An adapter's name is no part of what it does: renaming one makes no image anew. Neither is its scale.
+        # The key has neither an adapter's name, so that renaming it remakes no image, nor its scale.
         memo = ("add", model, adapter.at_any_scale)
         if memo not in self._memo:
             inputs = {"model": model}
-            # A merge takes what its members are on the base alone.
+            # The members of a merge are loaded on the base alone.
             for number, member in enumerate(adapter.with_members()[:-1]):
                 inputs[f"member.{number}"] = self._add(base, member, base)
             self._memo[memo] = ADDS[adapter.kind].add_to(
                 self.graph,
                 constants=adapter.constants(),
                 inputs=inputs,
-                files={role: source.digest for role, source in adapter.sources.items()},
+                files=_digests(adapter.sources),
                 origin=adapter.origin,
             )
             self.adapters.setdefault(self._memo[memo], adapter)
@@ -197,8 +213,7 @@ class _Compiler:
         return self._memo["base", base.number]
 
     def _add_base(self, base: ResolvedBase) -> str:
-        files = {role: source.digest for role, source in base.sources.items()}
-        key = LOAD_BASE.add_to(self.graph, constants=base.constants(), files=files, origin=base.origin)
+        key = LOAD_BASE.add_to(self.graph, constants=base.constants(), files=_digests(base.sources), origin=base.origin)
         self.bases.setdefault(key, base)
         return key
 
@@ -217,33 +232,38 @@ class _Compiler:
             )
         return self._memo[memo]
 
-    def _show(self, adapters: Sequence[ResolvedAdapter], prompt: ResolvedPrompt) -> tuple[tuple[str, int], ...]:
-        """What each image prompt adapter that is not off is shown: the key of its encoding, and how many images."""
-        found = []
+    def _encode_images(
+        self, adapters: Sequence[ResolvedAdapter], prompt: ResolvedPrompt
+    ) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """For each IP-Adapter that is not off, the key of its encoded images and how many images they are."""
+        keys: list[str] = []
+        counts: list[int] = []
         for adapter in adapters:
-            shown = adapter.image_prompts.get(prompt.id) if isinstance(adapter, ResolvedIpAdapter) else None
-            if shown is None:
+            if not isinstance(adapter, ResolvedIpAdapter) or prompt.id not in adapter.image_prompts:
                 continue
+            shown = adapter.image_prompts[prompt.id]
             memo = ("show", shown.number)
             if memo not in self._memo:
                 self._memo[memo] = ENCODE_IMAGE.add_to(
                     self.graph,
                     constants=shown.constants(),
-                    files={name: source.digest for name, source in shown.sources.items()},
+                    files=_digests(shown.sources),
                     origin=shown.origin,
                 )
                 self.image_prompts.setdefault(self._memo[memo], shown)
-            found.append((self._memo[memo], shown.count))
-        return tuple(found)
+            keys.append(self._memo[memo])
+            counts.append(shown.count)
+        return tuple(keys), tuple(counts)
 
     def _batch(
         self, variant: ResolvedVariant, sampling: Mapping[str, Json], members: Sequence[_Member]
     ) -> list[PlannedImage]:
         handle = members[0].denoiser
         inputs = {"model": handle}
-        inputs |= {f"conditioning.{n}": member.conditioning for n, member in enumerate(members)}
         for n, member in enumerate(members):
-            inputs |= {f"image.{n}.{number}": key for number, key in enumerate(member.images)}
+            inputs[f"conditioning.{n}"] = member.conditioning
+            for number, key in enumerate(member.images):
+                inputs[f"image.{n}.{number}"] = key
         origin = members[0].prompt.origin
         latents = DENOISE.add_to(
             self.graph,
@@ -255,30 +275,44 @@ class _Compiler:
             inputs=inputs,
             origin=origin,
         )
-        return [
-            self._image(variant, handle, latents, index, member.prompt, member.seed)
-            for index, member in enumerate(members)
-        ]
+        return [self._image(variant, member, latents, index) for index, member in enumerate(members)]
 
-    def _image(
-        self, variant: ResolvedVariant, handle: str, latents: str, index: int, prompt: ResolvedPrompt, seed: int
-    ) -> PlannedImage:
+    def _image(self, variant: ResolvedVariant, member: _Member, latents: str, index: int) -> PlannedImage:
+        prompt, seed = member.prompt, member.seed
         origin: Place = prompt.origin
         picture = DECODE.add_to(
             self.graph,
             constants={"index": index},
-            inputs={"model": handle, "latents": latents},
+            inputs={"model": member.denoiser, "latents": latents},
             origin=origin,
         )
         key = SAVE.add_to(self.graph, constants=variant.output, inputs={"picture": picture}, origin=origin)
-        prefix = f"{variant.index + 1:0{self._digits}d}-" if self._numbered else ""
+        prefix = ""
+        if self._numbered:
+            prefix = f"{variant.index + 1:0{self._digits}d}-"
         suffix = SUFFIXES[str(variant.output["format"])]
         path = f"{prefix}{prompt.id}-{seed}{suffix}"
         return PlannedImage(path=path, variant=variant.index, prompt=prompt.id, seed=seed, key=key)
 
 
+def _split_sampling(sampling: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The sampling arguments that belong to encoding a prompt, and those that belong to denoising."""
+    text: dict[str, Json] = {}
+    rest: dict[str, Json] = {}
+    for name, value in sampling.items():
+        if name in TEXT_SAMPLING:
+            text[name] = value
+        else:
+            rest[name] = value
+    return text, rest
+
+
+def _digests(sources: Mapping[str, AnySource]) -> dict[str, str]:
+    return {role: source.digest for role, source in sources.items()}
+
+
 def text_scale(scale: Json) -> Json:
-    """The part of a scale that text encoders see: what a recipe sets for the denoiser does not encode anew."""
+    """The part of a scale for text encoders, so that a change of the denoiser's part does not encode prompts again."""
     if not isinstance(scale, Mapping):
         return scale
     return {name: value for name, value in scale.items() if name.startswith("text_encoder")}

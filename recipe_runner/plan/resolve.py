@@ -1,6 +1,6 @@
-"""Recipe to ResolvedRecipe: every source found and digested, every default decided, every adapter laid out.
+"""Resolve a recipe: find and digest every source, decide every default, lay out every adapter.
 
-Sections that no axis changes are shared between variants, so each is resolved once however many variants there are.
+Variants share the sections that no axis changes, so each section is resolved once, however many variants there are.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from recipe_runner.pipelines.guidance import NEGATIVE
 from recipe_runner.pipelines.table import call_defaults
 from recipe_runner.plan.adapters import kind_called
 from recipe_runner.plan.adapters.base_parts import check_components, is_distilled
-from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.tokens import refuse_shared_tokens
 from recipe_runner.plan.checks.configurations import check_base_configurations
 from recipe_runner.plan.resolve_base import resolve_base
 from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, ResolvedLora
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
-from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError, at
+from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError, at
 from recipe_runner.recipe.matrix import Variant
 from recipe_runner.recipe.types.recipe import Base, Output, Prompt, Runtime, Sampling, SeedRange
 from recipe_runner.weights.files.header import remembered_headers
@@ -36,10 +36,10 @@ T = TypeVar("T")
 def resolve(document: Document, variants: Sequence[Variant]) -> ResolvedRecipe:
     """Resolve every variant of a checked document. Paths are relative to the document's folder.
 
-    What is not on this machine is left `Unresolved`, for a plan that is only provisional.
+    Sources that are not on this machine are `Unresolved`; a plan with them is only provisional.
 
     Raises:
-        RecipeRunnerError: what a recipe names is broken, refused or does not fit: all of it, each at its line.
+        RecipeRunnerError: sources are broken, refused or do not fit. It has all problems, each at its line.
     """
     resolver = _Resolver(document)
     tree = cast("Mapping[str, Any]", document.tree)
@@ -64,13 +64,13 @@ class _Resolver:
         self._document = document
         self._folder = document.folder
         self._axes = cast("Mapping[str, Sequence[Any]]", document.tree.get("matrix") or {})
-        # A prompt may be called by its id.
+        # An axis may name a prompt by its id.
         self._axis_paths = {axis: locate(document.tree, parse_path(axis)) for axis in self._axes}
         self._memo: dict[tuple[Hashable, ...], Any] = {}
         self._errors: list[RecipeRunnerError] = []
 
     def variants(self, variants: Sequence[Variant]) -> tuple[ResolvedVariant, ...]:
-        """Every variant; what is wrong with the base and each adapter of all of them is told at once."""
+        """Every variant. The problems of all bases and adapters are reported at once."""
         resolved = []
         for variant in variants:
             with self._noted():
@@ -78,12 +78,15 @@ class _Resolver:
         if len(self._errors) == 1:
             raise self._errors[0]
         if self._errors:
-            raise ResolutionError(*dict.fromkeys(problem for error in self._errors for problem in error.problems))
+            problems: dict[Problem, None] = {}
+            for error in self._errors:
+                problems |= dict.fromkeys(error.problems)
+            raise ResolutionError(*problems)
         return tuple(resolved)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
-        """Keep the error that leaves the block, to be told with all others."""
+        """Keep an error of the block, to report it with all others."""
         try:
             yield
         except RecipeRunnerError as error:
@@ -117,12 +120,12 @@ class _Resolver:
         return resolved
 
     def _once(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """`make()`, once for each value of `key`: of a section, and the numbers of what it depends on."""
+        """`make()`, once for each `key`, which holds a section and the numbers of what it depends on."""
         if key not in self._memo:
             try:
                 self._memo[key] = make()
             except RecipeRunnerError as error:
-                # The same for every variant that has it.
+                # The same error for every variant.
                 self._memo[key] = error
         value = self._memo[key]
         if isinstance(value, RecipeRunnerError):
@@ -130,9 +133,11 @@ class _Resolver:
         return cast("T", value)
 
     def _origin(self, *path: str | int) -> Place:
-        """The place of `path` in the recipe; where an axis sets it, or a part of it, the place of the axis's values."""
+        """The place of `path` in the recipe, or of the values of the axis that sets it or a part of it."""
         axis = self._axis_of(path)
-        return self._at(path if axis is None else ("matrix", axis))
+        if axis is None:
+            return self._at(path)
+        return self._at(("matrix", axis))
 
     def _axis_of(self, path: tuple[str | int, ...]) -> str | None:
         """The axis that sets `path`, or a part of it."""
@@ -143,16 +148,17 @@ class _Resolver:
         return None
 
     def _at(self, path: tuple[str | int, ...], *, key: bool = False) -> Place:
-        """The place of what is written at `path`, or of its key."""
+        """The place of the value at `path`, or of its key."""
         return self._document.place(path, key=key)
 
     def _base(self, tree: Mapping[str, Any]) -> ResolvedBase:
-        # Variants that differ in its scheduler find it again; what costs time, the digests, is remembered.
+        # Variants with other schedulers find the base again; its digests, which cost time, are remembered.
         origin = self._origin("base", "model")
         try:
             base = resolve_base(Base.model_validate(tree), self._folder, origin, allow_pickle=self.allow_pickle)
         except RecipeRunnerError as error:
-            with at(self._origin("base", *error.about) if error.about else origin):
+            about = error.about or ("model",)
+            with at(self._origin("base", *about)):
                 raise
         if base.components:
             with at(self._origin("base", "components")):
@@ -163,26 +169,38 @@ class _Resolver:
 
     def _adapters(self, variant: Variant, base: ResolvedBase) -> tuple[ResolvedAdapter, ...]:
         tree: Mapping[str, Any] = cast("Mapping[str, Any]", variant.tree).get("adapters", {})
-        prompts = variant.section("prompts")
-        found: dict[str, ResolvedAdapter] = {}
         merges = [name for name, entry in tree.items() if entry["kind"] == "merge"]
-        for name in (*(name for name in tree if name not in merges), *merges):
-            entry = tree[name]
-            members = {member: found.get(member) for member in (entry["adapters"] if name in merges else ())}
-            others = {member: adapter for member, adapter in members.items() if isinstance(adapter, ResolvedLora)}
-            # What is wrong with a member is told already.
-            if len(others) == len(members):
-                make = partial(self._adapter, name, entry, base, variant, others)
-                # Only an image prompt adapter looks at the prompts.
-                beside = prompts if entry["kind"] == "ip_adapter" else tuple(each.number for each in others.values())
+        found: dict[str, ResolvedAdapter] = {}
+        for name, entry in tree.items():
+            if name not in merges:
+                # An IP-Adapter also depends on the prompts.
+                beside = None
+                if entry["kind"] == "ip_adapter":
+                    beside = variant.section("prompts")
+                key = ("adapter", name, variant.section("adapters", name), base.number, beside)
                 with self._noted():
-                    found[name] = self._once(
-                        ("adapter", name, variant.section("adapters", name), base.number, beside), make
-                    )
-        merged = {member for name in merges for member in tree[name]["adapters"]}
-        kept = tuple(found[name] for name in tree if name in found and name not in merged)
+                    found[name] = self._once(key, partial(self._adapter, name, entry, base, variant, {}))
+        members: set[str] = set()
+        for name in merges:
+            members.update(tree[name]["adapters"])
+            with self._noted():
+                self._merge(name, found, base, variant)
+        kept = tuple(found[name] for name in tree if name in found and name not in members)
         refuse_shared_tokens(kept)
         return kept
+
+    def _merge(self, name: str, found: dict[str, ResolvedAdapter], base: ResolvedBase, variant: Variant) -> None:
+        """Add the merge `name` to `found`, unless a member of it has a problem, which is reported already."""
+        entry = cast("Mapping[str, Any]", variant.tree)["adapters"][name]
+        others: dict[str, ResolvedLora] = {}
+        for member in entry["adapters"]:
+            adapter = found.get(member)
+            if not isinstance(adapter, ResolvedLora):
+                return
+            others[member] = adapter
+        numbers = tuple(adapter.number for adapter in others.values())
+        key = ("adapter", name, variant.section("adapters", name), base.number, numbers)
+        found[name] = self._once(key, partial(self._adapter, name, entry, base, variant, others))
 
     def _adapter(
         self,
@@ -192,31 +210,37 @@ class _Resolver:
         variant: Variant,
         others: Mapping[str, ResolvedLora],
     ) -> ResolvedAdapter:
-        # Made once for a sweep over a scale, whose variants differ in nothing else.
-        make = partial(self._surroundings, name, base, variant)
-        place = ("surroundings", name, base.number, variant.section("prompts"))
-        surroundings, origin = self._by_value(place, make)
+        # The context is made once for a sweep over a scale, whose variants differ in nothing else.
+        make = partial(self._context, name, base, variant)
+        key = ("context", name, base.number, variant.section("prompts"))
+        context, origin = self._by_value(key, make)
         try:
-            return kind_called(entry["kind"]).resolve(name, entry, replace(surroundings, others=others), origin)
+            return kind_called(entry["kind"]).resolve(name, entry, replace(context, others=others), origin)
         except RecipeRunnerError as error:
-            # What nobody placed, and is about no part in particular, is about the file.
-            with at(self._place(name, entry, error.about or (("model",) if "model" in entry else ()))):
+            about = error.about
+            if not about and "model" in entry:
+                # A problem without a place of its own is about the file.
+                about = ("model",)
+            with at(self._place(name, entry, about)):
                 raise
 
     def _place(self, name: str, entry: Mapping[str, Any], about: tuple[str, ...]) -> Place:
-        """The place of a part of an adapter's entry; where an axis gave it, that part of the axis's own value."""
+        """The place of a part of an adapter's entry, or of that part of the axis value that set it."""
         path, part = ("adapters", name, *about), entry
         for depth in range(2, len(path) + 1):
             axis = format_path(path[:depth])
             for index, value in enumerate(self._axes.get(axis, ())):
                 if value is part:
                     return self._at(("matrix", axis, index, *path[depth:]), key=True)
-            if depth < len(path):
-                part = part.get(path[depth], {}) if isinstance(part, Mapping) else {}
-        return self._origin(*path) if self._axis_of(path) else self._at(path, key=len(about) != 1)
+            if not isinstance(part, Mapping) or depth == len(path):
+                break
+            part = part.get(path[depth], {})
+        if self._axis_of(path):
+            return self._origin(*path)
+        return self._at(path, key=len(about) != 1)
 
-    def _surroundings(self, name: str, base: ResolvedBase, variant: Variant) -> tuple[Surroundings, Place]:
-        surroundings = Surroundings(
+    def _context(self, name: str, base: ResolvedBase, variant: Variant) -> tuple[ResolveContext, Place]:
+        context = ResolveContext(
             folder=self._folder,
             base=base,
             prompts=cast("Mapping[str, Any]", variant.tree)["prompts"],
@@ -226,10 +250,10 @@ class _Resolver:
             origin=lambda *path: self._origin("adapters", name, *path),
             place=self._origin,
         )
-        return surroundings, self._at(("adapters", name), key=True)
+        return context, self._at(("adapters", name), key=True)
 
     def _by_value(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """`make()`, once for each value of `key`: for what costs time and does not depend on a scale."""
+        """`make()`, once for each `key`: for results that cost time and do not depend on a scale."""
         memo = ("value", *key)
         if memo not in self._memo:
             self._memo[memo] = make()
@@ -238,12 +262,7 @@ class _Resolver:
     def _prompts(self, tree: Sequence[Mapping[str, Any]]) -> tuple[ResolvedPrompt, ...]:
         prompts = []
         for position, entry in enumerate(tree):
-            prompt = Prompt.model_validate(entry)
-            texts = {
-                name: value
-                for name, value in prompt.model_dump().items()
-                if name not in ("id", "images") and value is not None
-            }
+            texts = Prompt.model_validate(entry).model_dump(exclude={"id", "images"}, exclude_none=True)
             negatives = {name: self._origin("prompts", position, name) for name in texts if name.startswith(NEGATIVE)}
             prompts.append(
                 ResolvedPrompt(

@@ -1,7 +1,7 @@
-"""The base, adapters and image prompts of a recipe once everything about them is decided: one type for each kind.
+"""The resolved base, adapters and image prompts of a recipe: one type for each kind.
 
-Nothing that decides a result depends on where files lie. These types are what the build graph is compiled from, and a
-model handle of the runtime holds the very same values.
+The build graph is compiled from these values, and a model handle of the runtime holds them as they are. Results depend
+on the contents of files, never on their paths.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NUMBERS = count()
 
 
 def numbered_once() -> Any:
-    """A field for a number that no other object has: what is remembered of an object is remembered by it."""
+    """A field for a number that no other object has, as a key for what is remembered about an object."""
     return field(init=False, compare=False, repr=False, default_factory=_NUMBERS.__next__)
 
 
@@ -45,8 +45,13 @@ class ResolvedComponent:
     dtype: str = "float32"
 
     def constants(self) -> dict[str, Json]:
-        """What of the recipe decides it, beside its files."""
-        return {name: getattr(self, name) for name in ("subfolder", "weight_name", "variant", "dtype")}
+        """The values of the recipe that decide the component, beside its files."""
+        return {
+            "subfolder": self.subfolder,
+            "weight_name": self.weight_name,
+            "variant": self.variant,
+            "dtype": self.dtype,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +79,38 @@ class ResolvedBase:
     number: int = numbered_once()
 
     def constants(self) -> dict[str, Json]:
-        """What of the recipe decides it, beside its files."""
+        """The values of the recipe that decide the base, beside its files."""
+        components: dict[str, Json] = {}
+        for name, component in self.components.items():
+            components[name] = None
+            if component is not None:
+                components[name] = component.constants()
         return {
             "pipeline": self.pipeline,
             "dtype": self.dtype,
             "variant": self.variant,
             "single_file": self.weight_name is not None,
             "scheduler": {"class": self.scheduler_class, "config": self.scheduler_config},
-            "components": {
-                name: None if component is None else component.constants()
-                for name, component in self.components.items()
-            },
+            "components": components,
         }
+
+    def part_folder(self, name: str) -> tuple[AnySource | None, str]:
+        """The source with the configuration of the component `name`, and the start of its file names there.
+
+        The source is None for a component that is left out. A component that is a single file is read with the base's
+        own configuration.
+        """
+        if name in self.components:
+            component = self.components[name]
+            if component is None:
+                return None, ""
+            if component.weight_name is None:
+                if not component.subfolder:
+                    return component.source, ""
+                return component.source, f"{component.subfolder}/"
+        if self.weight_name is not None:
+            return self.config, f"{name}/"
+        return self.source, f"{name}/"
 
     @property
     def sources(self) -> dict[str, AnySource]:
@@ -101,11 +126,11 @@ class ResolvedBase:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedImagePrompt:
-    """What the IP-Adapter called `name` is shown for a prompt, and with what it is read.
+    """The images for an IP-Adapter called `name` in one prompt, and the models that encode them.
 
-    It is shown `pictures`, `embeds`, or both, each a source of one file; `paths` are where the recipe names them, those
-    of pictures first. `encoder` says where of its source the image encoder lies, `faces` are the models that find faces
-    in pictures. `shown` says what to make of it all; None while the adapter's own file is not on this machine.
+    `pictures` are image files and `embeds` are saved embeddings, each a source of one file. `paths` are their paths in
+    the recipe, those of image files first. `encoder` is the image encoder, and `faces` are the models that find faces.
+    `shown` says how to encode them; None if the adapter's own file is not on this machine.
     """
 
     name: str
@@ -121,25 +146,35 @@ class ResolvedImagePrompt:
 
     @property
     def count(self) -> int:
-        """How many images it is shown; a guess while `shown` is not known."""
-        return self.shown.count if self.shown is not None else len(self.pictures) or len(self.embeds)
+        """The number of images; a guess while `shown` is not known."""
+        if self.shown is not None:
+            return self.shown.count
+        return len(self.pictures) or len(self.embeds)
 
     def require_shown(self) -> ImagePromptShape:
-        """What to make of it, once its adapter was found."""
+        """How to encode the images; the adapter must have been found."""
         if self.shown is None:
             message = f"BUG: what adapter {self.name} reads is not known"
             raise AssertionError(message)
         return self.shown
 
     def constants(self) -> dict[str, Json]:
-        """What of the recipe decides it, beside its files."""
-        # What only some families have is a part of nothing else's identity.
-        found: dict[str, Json] = {"paired": True} if self.shown is not None and self.shown.paired else {}
-        found |= {name: getattr(self.shown, name, None) for name in ("features", "faces", "patches")}
-        encoder = None
+        """The values of the recipe that decide the encoded images, beside their files."""
+        found: dict[str, Json] = {}
+        if self.shown is not None and self.shown.paired:
+            # Only some families have it, and the keys of others must not change.
+            found["paired"] = True
+        for name in ("features", "faces", "patches"):
+            found[name] = getattr(self.shown, name, None)
+        found["image_encoder"] = None
         if self.encoder is not None:
-            encoder = {name: getattr(self.encoder, name) for name in ("subfolder", "variant", "dtype")}
-        return {**found, "image_encoder": encoder}
+            encoder = self.encoder
+            found["image_encoder"] = {
+                "subfolder": encoder.subfolder,
+                "variant": encoder.variant,
+                "dtype": encoder.dtype,
+            }
+        return found
 
     @property
     def sources(self) -> dict[str, AnySource]:
@@ -163,18 +198,17 @@ class ResolvedImagePrompt:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedAdapter:
-    """An adapter of any kind: what all have in common.
+    """The common part of adapters of all kinds.
 
-    `scale` is a number or the recipe's mapping. `tensors` counts, per component, the tensors of its file that land
-    there; None while that is not known. `tokens` are the learned tokens that it brings, with how many vectors each text
-    encoder gets for them, as far as that is known. `layout` says where each tensor lands, of what has factors or whole
-    differences. `origin` is where the recipe says it. What it is `at` another scale has a number of its own, and the
-    same number `at_any_scale`.
+    `scale` is a number or the recipe's mapping. `tensors` counts, per component, the tensors of its file that match it;
+    None if that is not known. `tokens` are its learned tokens, with the number of vectors for each text encoder, if
+    known. `layout` maps each tensor of a LoRA or LyCORIS file to its module. `origin` is the place in the recipe. A
+    copy made by `at` has its own number, but the same `at_any_scale`.
     """
 
     kind: ClassVar[str]
     OPTIONS: ClassVar[tuple[str, ...]] = ()
-    """Fields that decide its result beside its scale and files. The recipe has them under the same names."""
+    """Fields that decide its result, beside its scale and files. The recipe has them under the same names."""
 
     name: str
     scale: Json = 1.0
@@ -186,7 +220,7 @@ class ResolvedAdapter:
     at_any_scale: int = numbered_once()
 
     def at(self, scale: Json, **shown: Any) -> Self:
-        """It at another scale, and with what it is `shown` there; neither is a part of the operation that adds it."""
+        """A copy with another scale, and other fields `shown`; the operation that adds the adapter has neither."""
         made = replace(self, scale=scale, **shown)
         object.__setattr__(made, "at_any_scale", self.at_any_scale)
         return made
@@ -199,24 +233,27 @@ class ResolvedAdapter:
     def placed_sources(self) -> Iterator[tuple[str, AnySource]]:
         """Its files by the paths in the recipe that name them."""
         for role, source in self.sources.items():
-            yield f"adapters.{self.name}" + (f".{role}" if role != "weights" else ""), source
+            if role == "weights":
+                yield f"adapters.{self.name}", source
+            else:
+                yield f"adapters.{self.name}.{role}", source
 
     def constants(self) -> dict[str, Json]:
-        """What of the recipe decides its result, beside its scale and files."""
+        """The values of the recipe that decide its result, beside its scale and files."""
         return {name: getattr(self, name) for name in self.OPTIONS}
 
     def with_members(self) -> tuple[ResolvedAdapter, ...]:
-        """What it is merged of, and it itself."""
+        """The members of a merge, and then the adapter itself."""
         return (self,)
 
     def acts_on(self, texts: Mapping[str, str]) -> bool:
-        """Whether images of a prompt can change under it."""
+        """Whether it can change images of a prompt with these texts."""
         del texts
         return True
 
     @property
     def touches_text(self) -> bool:
-        """Whether a text encoder or tokenizer changes under it; assumed while it is not known."""
+        """Whether it changes a text encoder or tokenizer; assumed while that is not known."""
         return self.tensors is None or any(name.startswith("text_encoder") for name in self.tensors)
 
 
@@ -233,12 +270,12 @@ class _OfOneFile(ResolvedAdapter):
 
     @property
     def file_name(self) -> str:
-        """What the weights file is called within its source, which was found."""
+        """The name of the weights file in its source, which must have been found."""
         return self.source.require_found().files[0].name
 
     @property
     def path(self) -> Path:
-        """Where the weights file lies, which was found."""
+        """The path of the weights file, which must have been found."""
         return self.source.require_found().path(self.file_name)
 
 
@@ -260,7 +297,9 @@ class ResolvedLora(_OfOneFile):
     @property
     def sources(self) -> dict[str, AnySource]:
         """Its files by role."""
-        return {"weights": self.source} | ({} if self.config is None else {"config": self.config})
+        if self.config is None:
+            return {"weights": self.source}
+        return {"weights": self.source, "config": self.config}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,17 +316,17 @@ class ResolvedTextualInversion(_OfOneFile):
     target: str | None = None
 
     def acts_on(self, texts: Mapping[str, str]) -> bool:
-        """Whether its token stands in one of the texts."""
+        """Whether one of the texts has its token."""
         token = self.token
         return token is None or any(uses(text, [token]) for text in texts.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedIpAdapter(_OfOneFile):
-    """An IP-Adapter, with a picture for each image that limits where it acts.
+    """An IP-Adapter, with a mask for each image that limits where it acts, or without masks.
 
-    `shortcut` is that of a FaceID Plus file: whether it is version 2. `image_prompts` is, by prompt id, what it is
-    shown; empty for one that is off.
+    `shortcut` says whether a FaceID Plus file is version 2. `image_prompts` are its images by prompt id; empty if it is
+    off.
     """
 
     kind: ClassVar[str] = "ip_adapter"
@@ -306,16 +345,16 @@ class ResolvedIpAdapter(_OfOneFile):
 
     @property
     def touches_text(self) -> bool:
-        """No text encoder changes under it."""
+        """False: it changes no text encoder."""
         return False
 
     @property
     def encoded(self) -> ResolvedImagePrompt | None:
-        """The first of what it is shown that an image encoder reads."""
+        """The first of its image prompts that needs an image encoder."""
         return next((prompt for prompt in self.image_prompts.values() if prompt.encoder is not None), None)
 
     def bundled_lora(self) -> ResolvedLora:
-        """The LoRA inside its file, of one that has it (FaceID)."""
+        """The LoRA inside a FaceID file."""
         return ResolvedLora(name=f"{self.name}'s LoRA", source=self.source, bundled=True, origin=self.origin)
 
 
@@ -323,8 +362,8 @@ class ResolvedIpAdapter(_OfOneFile):
 class ResolvedMerge(ResolvedAdapter):
     """Several LoRAs merged into one by one of peft's methods; the members do not act alone.
 
-    Each goes in with its weight times its scale. `density`, `majority_sign_method`, `svd_rank` and `seed` are for the
-    methods that read them.
+    The factor of each member is its weight times its scale. Only some methods use `density`, `majority_sign_method`,
+    `svd_rank` and `seed`.
     """
 
     kind: ClassVar[str] = "merge"
@@ -339,7 +378,7 @@ class ResolvedMerge(ResolvedAdapter):
     seed: int = 0
 
     def constants(self) -> dict[str, Json]:
-        """What of the recipe decides its result beside its scale. What its method does not read changes nothing."""
+        """The values of the recipe that decide its result, beside its scale: no options that its method ignores."""
         found: dict[str, Json] = {
             "weights": list(self.weights),
             "scales": [member.scale for member in self.members],
@@ -357,10 +396,10 @@ class ResolvedMerge(ResolvedAdapter):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelHandle:
-    """Which base a node needs, and which adapters, in the recipe's order and each at its scale. It holds no weights.
+    """The base and adapters that a node needs, in the recipe's order and each at its scale. It holds no weights.
 
-    The adapter operations of the graph take a handle and return one with an entry more; only encoding, denoising and
-    decoding make a handle real, in `recipe_runner.runtime`. Equal handles make equal images.
+    The adapter operations of the graph take a handle and return a handle with one more adapter. Only encoding,
+    denoising and decoding load a handle, in `recipe_runner.runtime`. Equal handles make equal images.
     """
 
     base: ResolvedBase

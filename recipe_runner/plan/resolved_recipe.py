@@ -1,8 +1,8 @@
-"""What a recipe is once everything is decided: every variant with its base, adapters, prompts, seeds and arguments."""
+"""A resolved recipe: every variant with its base, adapters, prompts, seeds and arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
@@ -26,7 +26,7 @@ class ResolvedPrompt:
 
 
 def numbered(found: Mapping[str, object], name: str, value: object) -> str:
-    """`name` where `found` has nothing else under it; where variants differ, the later ones carry `#2`, `#3`, …."""
+    """`name`, with `#2`, `#3`, … added if `found` has another value under it."""
     place, number = name, 1
     while place in found and found[place] != value:
         number += 1
@@ -52,6 +52,11 @@ class ResolvedVariant:
         base = self.base
         return is_guided(base.pipeline, self.sampling, prompt.texts, is_distilled=base.is_distilled)
 
+    def all_adapters(self) -> Iterator[ResolvedAdapter]:
+        """Its adapters, and before each merge the members of it."""
+        for adapter in self.adapters:
+            yield from adapter.with_members()
+
     @property
     def guides_any(self) -> bool:
         """Whether images of any of its prompts use classifier-free guidance."""
@@ -60,7 +65,7 @@ class ResolvedVariant:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRecipe:
-    """Every variant, and how to execute."""
+    """Every variant, and how to execute them."""
 
     name: str
     variants: tuple[ResolvedVariant, ...]
@@ -73,27 +78,34 @@ class ResolvedRecipe:
     def sources(self) -> dict[str, AnySource]:
         """Every source by its role in the recipe (`base`, `base.components.vae`, `adapters.film`), in order.
 
-        Where variants differ in a role, later ones carry `#2`, `#3`, ….
+        Further sources of the same role, in other variants, have `#2`, `#3`, … added.
         """
         found: dict[str, AnySource] = {}
         for role, source in self._roles():
             found[numbered(found, role, source)] = source
         return found
 
-    def _roles(self) -> list[tuple[str, AnySource]]:
-        roles: list[tuple[str, AnySource]] = []
+    def _roles(self) -> Iterator[tuple[str, AnySource]]:
         seen: set[int] = set()
         for variant in self.variants:
-            base = variant.base
-            if base.number not in seen:
-                seen.add(base.number)
-                roles += [(role if role == "base" else f"base.{role}", each) for role, each in base.sources.items()]
-            for adapter in (each for outer in variant.adapters for each in outer.with_members()):
+            if variant.base.number not in seen:
+                seen.add(variant.base.number)
+                yield from _base_roles(variant.base)
+            for adapter in variant.all_adapters():
                 if adapter.at_any_scale not in seen:
                     seen.add(adapter.at_any_scale)
-                    roles += adapter.placed_sources()
-                for shown in adapter.image_prompts.values() if isinstance(adapter, ResolvedIpAdapter) else ():
-                    if shown.number not in seen:
-                        seen.add(shown.number)
-                        roles += shown.placed_sources()
-        return roles
+                    yield from adapter.placed_sources()
+                if not isinstance(adapter, ResolvedIpAdapter):
+                    continue
+                for prompt in adapter.image_prompts.values():
+                    if prompt.number not in seen:
+                        seen.add(prompt.number)
+                        yield from prompt.placed_sources()
+
+
+def _base_roles(base: ResolvedBase) -> Iterator[tuple[str, AnySource]]:
+    for role, source in base.sources.items():
+        if role == "base":
+            yield role, source
+        else:
+            yield f"base.{role}", source

@@ -136,7 +136,7 @@ def test_inputs_are_compared_with_the_lock(run: Path, capsys: pytest.CaptureFixt
         "base: model/unet/diffusion_pytorch_model.safetensors: unet/diffusion_pytorch_model.safetensors is an"
         in answer.out
     )
-    assert "base: model/unet/config.json: unet/config.json is not there" in answer.out
+    assert "base: model/unet/config.json: unet/config.json is missing" in answer.out
 
 
 def test_inputs_in_lists_and_on_axes_are_found_too() -> None:

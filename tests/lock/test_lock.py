@@ -16,7 +16,7 @@ from support.command import ROOT, Answer, call, process, start
 from support.hub import files, hub
 from support.hub_server import HubServer
 
-from recipe_runner.api import Terms, compile_recipe, prepare, run_recipe
+from recipe_runner.api import PrepareOptions, compile_recipe, prepare, run_recipe
 from recipe_runner.lock.file import read_lock
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.hub.cache import repository_folder
@@ -134,7 +134,7 @@ def test_a_run_is_pinned_though_the_branch_moves(hub: HubServer, capsys: pytest.
     [
         ("org/outline", "org/outline, revision: v2", "outline: revision: the recipe says v2, the lock nothing"),
         ("org/outline", "org/other", "outline: address: the recipe says org/other, the lock org/outline"),
-        ("adapters:\n  outline", "adapters:\n  line", "line: the lock has no entry for it (org/outline)"),
+        ("adapters:\n  outline", "adapters:\n  line", "line: the lock has no entry for this source (org/outline)"),
         ("prompts:", "#\nprompts:", None),
         ("scale: 0.5", "scale: 0.9", None),
     ],
@@ -200,9 +200,7 @@ def test_other_bytes_stop_a_run_before_torch_is_imported(tmp_path: Path, capsys:
     for words in ([], ["--locked"], ["--frozen"], ["--offline"]):
         answer = process("run", "recipe.yaml", *words, PYTHONPATH=f"{tmp_path / 'blocked'}:{ROOT}")
         assert answer.status == 1, answer.err
-        assert (
-            "recipe.yaml:6:12: error[E430]: adapters.outline: style.safetensors is another file: sha256" in answer.err
-        )
+        assert "recipe.yaml:6:12: error[E430]: adapters.outline: style.safetensors: sha256 mismatch: got" in answer.err
     assert call(capsys, "lock", "recipe.yaml", "--check").status == 1
     assert "adapters.outline: changed: style.safetensors" in locked(capsys).err
     assert call(capsys, "plan", "recipe.yaml").status == 0
@@ -212,7 +210,7 @@ def test_other_bytes_stop_a_run_before_torch_is_imported(tmp_path: Path, capsys:
 def test_a_missing_lock_is_refused_where_one_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["run", "recipe.yaml", "--locked"], ["run", "recipe.yaml", "--frozen"]):
         answer = call(capsys, *words)
-        assert (answer.status, "error[E431]: recipe.lock.yaml: there is no such lock" in answer.err) == (1, True)
+        assert (answer.status, "error[E431]: recipe.lock.yaml is missing" in answer.err) == (1, True)
     answer = call(capsys, "lock", "recipe.yaml", "--check")
     assert (answer.status, "error[E431]" in answer.out) == (1, True)
 
@@ -223,12 +221,12 @@ def test_frozen_takes_the_lock_as_it_is(hub: HubServer, capsys: pytest.CaptureFi
     pinned = hub.repositories["org/outline"].refs["main"]
     hub.commit("org/outline", {"outline.safetensors": again(LORA)}, branch="v2")
     Path("recipe.yaml").write_text(RECIPE.replace("org/outline", "org/outline, revision: v2"))
-    prepared = prepare("recipe.yaml", (), Terms(lock="frozen"))
+    prepared = prepare("recipe.yaml", (), PrepareOptions(lock="frozen"))
     source = prepared.plan.sources()["adapters.outline"]
     assert getattr(source, "commit", None) == pinned
     Path("recipe.yaml").write_text(RECIPE.replace("org/outline", "org/other"))
     with pytest.raises(RecipeRunnerError, match="E432"):
-        prepare("recipe.yaml", (), Terms(lock="frozen"))
+        prepare("recipe.yaml", (), PrepareOptions(lock="frozen"))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +266,7 @@ def test_validate_warns_of_what_can_move(capsys: pytest.CaptureFixture[str]) -> 
     )
     Path("recipe.yaml").write_text(pinned)
     answer = call(capsys, "validate", "recipe.yaml")
-    assert re.findall(r"W430\]: (.*)", answer.out) == ["what this URL gives can change, and no lock pins it"]
+    assert re.findall(r"W430\]: (.*)", answer.out) == ["the file at this URL can change, and no lock pins it"]
     # A picture is a path, never a repository, however it is written.
     look = f"  look: {{kind: ip_adapter, model: org/look, revision: {'b' * 40}, image: inputs/bear.png}}\nprompts:"
     Path("recipe.yaml").write_text(RECIPE.replace("prompts:", look))
@@ -339,7 +337,7 @@ def test_fetch_proves_what_the_lock_names(files: HubServer, capsys: pytest.Captu
     path.write_bytes(again(LORA))
     answer = call(capsys, "fetch", "recipe.yaml")
     assert answer.status == 3
-    assert "error[E430]: adapters.local: local.safetensors: local.safetensors is another file" in answer.err
+    assert "error[E430]: adapters.local: local.safetensors: local.safetensors: sha256 mismatch" in answer.err
     assert "error[E437]: org/outline: outline.safetensors is not the file that commit" in answer.err
 
 

@@ -8,7 +8,7 @@ import pytest
 from support.command import ROOT, call
 
 import recipe_runner
-from recipe_runner.api import Terms, prepare
+from recipe_runner.api import PrepareOptions, prepare
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
@@ -91,7 +91,7 @@ def test_nothing_is_fetched_for_a_run_without_them(recipe: Path) -> None:
     recipe.write_text(RECIPE.replace(f"{DEMO}/model", "nobody/nothing"), encoding="utf-8")
     # Any connection would fail the test otherwise.
     with pytest.raises(RecipeRunnerError) as caught:
-        prepare(recipe, terms=Terms(network=True))
+        prepare(recipe, options=PrepareOptions(network=True))
     assert [problem.code for problem in caught.value.problems] == ["E651"]
 
 
@@ -144,4 +144,4 @@ def test_a_lock_pins_them_and_no_command_fetches_them(recipe: Path, capsys: pyte
     assert f"warning[W762]: {ROLE} was not checked: insightface's models" in said("validate", "--weights")
     models.write_bytes(b"another")
     told = said("lock", "--check", status=1)
-    assert f"error[E430]: {ROLE}: models/buffalo_l/w600k_r50.onnx is another file" in told
+    assert f"error[E430]: {ROLE}: models/buffalo_l/w600k_r50.onnx: sha256 mismatch" in told

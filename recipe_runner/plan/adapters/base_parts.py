@@ -108,13 +108,8 @@ def base_parts(base: ResolvedBase) -> dict[str, ComponentConfig]:
 
 def _configuration(base: ResolvedBase, name: str) -> Mapping[str, Any]:
     """The configuration of the part `name`; empty where it is not on this machine."""
-    component = base.components.get(name)
-    # A single file is read by the base's own configuration of the part.
-    if component is not None and component.weight_name is None:
-        prefix = f"{component.subfolder}/" if component.subfolder else ""
-        return _json(component.source, f"{prefix}{_CONFIG}")
-    source = base.source if base.weight_name is None else base.config
-    return _json(source, f"{name}/{_CONFIG}")
+    source, prefix = base.part_folder(name)
+    return _json(source, f"{prefix}{_CONFIG}")
 
 
 def _add(parts: dict[str, ComponentConfig], name: str, class_name: str, config: Mapping[str, Any]) -> None:

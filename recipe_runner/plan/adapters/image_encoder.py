@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.checks.configurations import check_component_configuration
 from recipe_runner.plan.resolve_base import resolve_component
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
@@ -21,19 +21,19 @@ from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
 FOLDER = "image_encoder"
 
 
-def find_image_encoder(name: str, adapter: IpAdapter, surroundings: Surroundings) -> ResolvedComponent:
+def find_image_encoder(name: str, adapter: IpAdapter, context: ResolveContext) -> ResolvedComponent:
     """The encoder of an adapter that needs one.
 
     Raises:
         WeightsError: E643 there is none.
         RecipeRunnerError: E4xx, the encoder that is named is broken or refused.
     """
-    base = surroundings.base
+    base = context.base
     if adapter.image_encoder is not None:
         return resolve_component(
-            FOLDER, adapter.image_encoder, base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
+            FOLDER, adapter.image_encoder, base.dtype, context.folder, allow_pickle=context.allow_pickle
         )
-    return base.components.get(FOLDER) or _listed(base) or _beside(name, adapter, surroundings)
+    return base.components.get(FOLDER) or _listed(base) or _beside(name, adapter, context)
 
 
 def encoder_config(encoder: ResolvedComponent, label: str) -> Mapping[str, Any] | None:
@@ -70,7 +70,7 @@ def _listed(base: ResolvedBase) -> ResolvedComponent | None:
     )
 
 
-def _beside(name: str, adapter: IpAdapter, surroundings: Surroundings) -> ResolvedComponent:
+def _beside(name: str, adapter: IpAdapter, context: ResolveContext) -> ResolvedComponent:
     model, subfolder = adapter.model, adapter.subfolder
     if model.lower().endswith(WEIGHTS_SUFFIXES):
         model = str(PurePosixPath(model).parent)
@@ -79,7 +79,7 @@ def _beside(name: str, adapter: IpAdapter, surroundings: Surroundings) -> Resolv
     component = Component(model=model, revision=adapter.revision, subfolder=str(PurePosixPath(subfolder or "", FOLDER)))
     try:
         return resolve_component(
-            FOLDER, component, surroundings.base.dtype, surroundings.folder, allow_pickle=surroundings.allow_pickle
+            FOLDER, component, context.base.dtype, context.folder, allow_pickle=context.allow_pickle
         )
     except RecipeRunnerError as error:
         said = error.problems[0]

@@ -1,4 +1,4 @@
-"""What an IP-Adapter is shown for each prompt: the adapter's own pictures or embeddings, or the prompt's instead."""
+"""The images of an IP-Adapter for each prompt: the adapter's own images or embeddings, or those of the prompt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from recipe_runner.document.paths import format_path
 from recipe_runner.images.read import check_picture
 from recipe_runner.plan.adapters.image_encoder import encoder_config
-from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.resolved import (
     AnySource,
     ResolvedComponent,
@@ -37,7 +37,7 @@ from recipe_runner.weights.modules import Shape
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """An IP-Adapter, as far as it decides what it makes of pictures. `layout` is None while its file is not here."""
+    """The part of an IP-Adapter that decides how images are encoded. `layout` is None if its file is missing."""
 
     name: str
     layout: IpAdapterLayout | None
@@ -47,8 +47,8 @@ class Reader:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """An address of a picture, or of an embedding if `embeds`, the path in the recipe that gives it, and its place."""
+class InputAddress:
+    """The address of an image, or of an embedding if `embeds`, with its path (`role`) and place in the recipe."""
 
     address: str
     role: str
@@ -56,31 +56,33 @@ class Given:
     embeds: bool
 
 
-def given(path: tuple[str | int, ...], value: str | Sequence[str] | None, origin: Place) -> tuple[Given, ...]:
-    """The addresses that `value`, at `path` of the recipe, holds."""
-    role = format_path(path)
-    addresses = [] if value is None else [value] if isinstance(value, str) else value
-    return tuple(
-        Given(
-            address=address,
-            role=f"{role}[{index}]" if len(addresses) > 1 else role,
-            origin=origin,
-            embeds=path[-1] == "image_embeds" or (path[-1] != "mask" and is_embeds(address)),
-        )
-        for index, address in enumerate(addresses)
-    )
+def given(path: tuple[str | int, ...], value: str | Sequence[str] | None, origin: Place) -> tuple[InputAddress, ...]:
+    """The addresses of `value`, at `path` of the recipe."""
+    addresses: Sequence[str] = ()
+    if isinstance(value, str):
+        addresses = (value,)
+    elif value is not None:
+        addresses = value
+    found = []
+    for index, address in enumerate(addresses):
+        role = format_path(path)
+        if len(addresses) > 1:
+            role = f"{role}[{index}]"
+        embeds = path[-1] == "image_embeds" or (path[-1] != "mask" and is_embeds(address))
+        found.append(InputAddress(address=address, role=role, origin=origin, embeds=embeds))
+    return tuple(found)
 
 
-def find_each(files: Sequence[Given], surroundings: Surroundings) -> list[AnySource]:
-    """The source of each; what is a picture is read through once. A URL that was not fetched is left unresolved.
+def find_each(files: Sequence[InputAddress], context: ResolveContext) -> list[AnySource]:
+    """The source of each file; an image is read and checked once. A URL that was not fetched is left unresolved.
 
     Raises:
         RecipeRunnerError: E4xx, E648, at the place that names the file.
     """
 
-    def find(file: Given) -> AnySource:
+    def find(file: InputAddress) -> AnySource:
         try:
-            source = find_input(file.address, surroundings.folder)
+            source = find_input(file.address, context.folder)
         except SourceMissing as error:
             return unresolved(error, address=file.address)
         if not file.embeds:
@@ -90,34 +92,37 @@ def find_each(files: Sequence[Given], surroundings: Surroundings) -> list[AnySou
     found = []
     for file in files:
         with at(file.origin):
-            found.append(surroundings.once(("input", file.address, file.embeds), partial(find, file)))
+            found.append(context.once(("input", file.address, file.embeds), partial(find, file)))
     return found
 
 
 def image_prompt(
-    reader: Reader, files: Sequence[Given], surroundings: Surroundings, mask_origin: Place
+    reader: Reader, files: Sequence[InputAddress], context: ResolveContext, mask_origin: Place
 ) -> ResolvedImagePrompt:
-    """Everything about what the adapter is shown for a prompt that gives it `files`, proved from headers.
+    """The images of the adapter for a prompt that gives it `files`, checked from headers.
 
-    `mask_origin` is the place to blame when there are not as many masks as images.
+    `mask_origin` is the place to report if the numbers of masks and images differ.
 
     Raises:
-        RecipeRunnerError: E4xx, E643 to E648; at the place in the recipe that is at fault.
+        RecipeRunnerError: E4xx, E643 to E648; at the place of the fault in the recipe.
     """
-    found = find_each(files, surroundings)
-    embeds = [(file, source) for file, source in zip(files, found, strict=True) if file.embeds]
-    pictures = [(file, source) for file, source in zip(files, found, strict=True) if not file.embeds]
+    embeds: list[tuple[InputAddress, AnySource]] = []
+    pictures: list[tuple[InputAddress, AnySource]] = []
+    for file, source in zip(files, find_each(files, context), strict=True):
+        if file.embeds:
+            embeds.append((file, source))
+        else:
+            pictures.append((file, source))
     label, origin = f"adapter {reader.name}", files[0].origin
+    encoder, faces = None, None
     with at(origin):
         shown = _shown(reader, len(pictures), embeds, label)
-        encoder = _encoder(reader, shown, label) if pictures else None
-        finds_faces = shown is not None and shown.faces
-        faces = surroundings.once(("face models",), _face_models) if finds_faces else None
-    if reader.masks and shown is not None and reader.masks != shown.count:
-        message = f"{label}: {reader.masks} mask{'s' * (reader.masks > 1)} for "
-        message += f"{shown.count} image{'s' * (shown.count > 1)}"
-        with at(mask_origin):
-            raise WeightsError.of("E647", message, "give one mask for each image, in the same order")
+        if pictures:
+            encoder = _encoder(reader, shown, label)
+        if shown is not None and shown.faces:
+            faces = context.once(("face models",), _face_models)
+    with at(mask_origin):
+        _check_masks(reader.masks, shown, label)
     return ResolvedImagePrompt(
         name=reader.name,
         shown=shown,
@@ -126,13 +131,27 @@ def image_prompt(
         encoder=encoder,
         faces=faces,
         paths=tuple(file.role for file, _ in (*pictures, *embeds)),
-        allow_pickle=surroundings.allow_pickle,
+        allow_pickle=context.allow_pickle,
         origin=origin,
     )
 
 
+def _check_masks(masks: int, shown: ImagePromptShape | None, label: str) -> None:
+    """Raise E647 unless an adapter with masks has one for each image."""
+    if not masks or shown is None or masks == shown.count:
+        return
+    message = f"{label}: {_counted(masks, 'mask')} for {_counted(shown.count, 'image')}"
+    raise WeightsError.of("E647", message, "give one mask for each image, in the same order")
+
+
+def _counted(count: int, word: str) -> str:
+    if count == 1:
+        return f"1 {word}"
+    return f"{count} {word}s"
+
+
 def check_together(adapters: Sequence[ResolvedIpAdapter], variant: ResolvedVariant) -> None:
-    """Whether `adapters`, which are shown something, act together with the base, prompts and sampling of `variant`.
+    """Check that `adapters`, all with images, work together with the base, prompts and sampling of `variant`.
 
     Raises:
         WeightsError: E656 several IP-Adapters act at once where the base takes one. E646 images are guided and an
@@ -149,22 +168,24 @@ def check_together(adapters: Sequence[ResolvedIpAdapter], variant: ResolvedVaria
             if shown.shown is None or shown.shown.negative:
                 continue
             if variant.is_guided(prompt):
+                message = f"adapter {adapter.name}: guidance needs the negative embedding too"
+                hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` returns it"
                 with at(shown.origin):
-                    message = f"adapter {adapter.name}: guidance needs the negative embedding too"
-                    hint = "save [2, n, …] with the negative ones first, as `prepare_ip_adapter_image_embeds` gives it"
                     raise WeightsError.of("E646", message, hint)
 
 
 def _shown(
-    reader: Reader, pictures: int, embeds: Sequence[tuple[Given, AnySource]], label: str
+    reader: Reader, pictures: int, embeds: Sequence[tuple[InputAddress, AnySource]], label: str
 ) -> ImagePromptShape | None:
-    """What the adapter makes of them; None while its file, or an embedding, is not on this machine."""
+    """How the adapter encodes its images; None if its file, or an embedding, is not on this machine."""
     shapes: list[tuple[str, Shape]] = []
     for file, source in embeds:
         if not isinstance(source, Source):
             return None
         shapes.append((file.address, embeds_shape(source.path(source.files[0].name), file.address)))
-    return None if reader.layout is None else check_image_prompt(reader.layout, pictures, shapes, label)
+    if reader.layout is None:
+        return None
+    return check_image_prompt(reader.layout, pictures, shapes, label)
 
 
 def _face_models() -> AnySource:
@@ -182,7 +203,7 @@ def _encoder(reader: Reader, shown: ImagePromptShape | None, label: str) -> Reso
             encoder = reader.find_encoder()
         except WeightsError:
             if shown is None:
-                # Whether it needs one is not known before its own file is here.
+                # Without the adapter's own file, it is not known whether it needs an encoder.
                 return None
             raise
         config = encoder_config(encoder, label)

@@ -13,7 +13,7 @@ from recipe_runner.recipe.matrix import Section
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class ResolveContext:
     """What an adapter is resolved in: the recipe's folder, base and prompts, and a memory for what costs time.
 
     `prompts_section` tells these prompts from those of other variants. `once(key, make)` calls `make` once for each
@@ -36,9 +36,7 @@ class Surroundings:
 class Kind(Protocol):
     """One module of this package."""
 
-    def resolve(
-        self, name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place
-    ) -> ResolvedAdapter:
+    def resolve(self, name: str, entry: Mapping[str, Any], context: ResolveContext, origin: Place) -> ResolvedAdapter:
         """Decide everything about one adapter.
 
         Raises:

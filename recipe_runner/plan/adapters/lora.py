@@ -8,7 +8,7 @@ from typing import Any
 
 from recipe_runner.canonical import Json
 from recipe_runner.plan.adapters.base_modules import base_modules
-from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.weights_file import find_weights_file
 from recipe_runner.plan.resolved import AnySource, ResolvedLora
 from recipe_runner.problems.place import Place
@@ -28,20 +28,20 @@ USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What diffusers and PEFT call the file, which is meant where a folder holds others too."""
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedLora:
+def resolve(name: str, entry: Mapping[str, Any], context: ResolveContext, origin: Place) -> ResolvedLora:
     """Find the file, and prove from headers that every tensor of it lands and every key of the scale means something.
 
     Raises:
         RecipeRunnerError: E4xx the file is broken or refused; E6xx it does not fit the base, or the scale it.
     """
     lora = Lora.model_validate(entry)
-    base = surroundings.base
-    modules = modules_of(surroundings)
+    base = context.base
+    modules = modules_of(context)
     place = ("lora", name, lora.model_dump_json(exclude={"scale"}), base.number)
     # Everything but the scale, which is what sweeps vary, is decided once.
-    whole: ResolvedLora = surroundings.once(place, lambda: _decide(name, lora, modules, surroundings, origin))
+    whole: ResolvedLora = context.once(place, lambda: _decide(name, lora, modules, context, origin))
     scale = scale_of(lora.scale)
-    check_scale(name, scale, whole.layout, surroundings)
+    check_scale(name, scale, whole.layout, context)
     return whole.at(scale)
 
 
@@ -50,30 +50,28 @@ def vector_counts(embeddings: Mapping[str, Mapping[str, Vectors]]) -> dict[str, 
     return {token: {part: vectors.count for part, vectors in parts.items()} for token, parts in embeddings.items()}
 
 
-def modules_of(surroundings: Surroundings) -> ModuleTable | None:
+def modules_of(context: ResolveContext) -> ModuleTable | None:
     """The base's modules, read once."""
-    base = surroundings.base
-    found: ModuleTable | None = surroundings.once(("modules", base.number), lambda: base_modules(base))
+    base = context.base
+    found: ModuleTable | None = context.once(("modules", base.number), lambda: base_modules(base))
     return found
 
 
-def check_scale(name: str, scale: Json, layout: LoraLayout | None, surroundings: Surroundings) -> None:
+def check_scale(name: str, scale: Json, layout: LoraLayout | None, context: ResolveContext) -> None:
     """Every key of a scale means something; executing expands it again, on the modules that are really there.
 
     Raises:
         WeightsError: E611 to E613.
     """
-    modules = modules_of(surroundings)
+    modules = modules_of(context)
     if isinstance(scale, Mapping) and layout is not None and modules is not None:
         expand_scales(scale, layout, modules, label=f"adapter {name}")
 
 
-def _decide(
-    name: str, lora: Lora, modules: ModuleTable | None, surroundings: Surroundings, origin: Place
-) -> ResolvedLora:
+def _decide(name: str, lora: Lora, modules: ModuleTable | None, context: ResolveContext, origin: Place) -> ResolvedLora:
     """The adapter at scale 1."""
-    source = find_weights_file(lora, surroundings, USUAL)
-    config = _peft_config(lora, source, surroundings)
+    source = find_weights_file(lora, context, USUAL)
+    config = _peft_config(lora, source, context)
     layout = _lay_out(name, lora, source, config, modules)
     return ResolvedLora(
         name=name,
@@ -92,12 +90,12 @@ def scale_of(scale: float | LoraScale) -> Json:
     return scale.model_dump(exclude_none=True) if isinstance(scale, LoraScale) else scale
 
 
-def _peft_config(lora: Lora, source: AnySource, surroundings: Surroundings) -> AnySource | None:
+def _peft_config(lora: Lora, source: AnySource, context: ResolveContext) -> AnySource | None:
     """PEFT's configuration beside the weights that it saved; None where the file is not PEFT's own."""
     if not isinstance(source, Source) or PurePosixPath(source.files[0].name).stem != WEIGHTS_STEM:
         return None
     try:
-        return find_beside(source, CONFIG_NAME, folder=surroundings.folder)
+        return find_beside(source, CONFIG_NAME, folder=context.folder)
     except SourceMissing as error:
         return unresolved(error, address=lora.model, revision=lora.revision, weight_name=CONFIG_NAME)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recipe_runner.canonical import digest
-from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.lora import check_scale, scale_of
 from recipe_runner.plan.resolved import ResolvedLora, ResolvedMerge
 from recipe_runner.problems.place import Place
@@ -15,20 +15,20 @@ from recipe_runner.recipe.types.recipe import Merge
 from recipe_runner.weights.lora import LoraLayout, merged_layout
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedMerge:
+def resolve(name: str, entry: Mapping[str, Any], context: ResolveContext, origin: Place) -> ResolvedMerge:
     """Prove from the members' layouts that they can be merged so, and that every key of the scale means something.
 
     Raises:
         RecipeRunnerError: E630 a member is no pair of factors, E634 ranks that the method cannot merge, E61x the scale.
     """
     merge = Merge.model_validate(entry)
-    members = [surroundings.others[member] for member in merge.adapters]
+    members = [context.others[member] for member in merge.adapters]
     said = digest({key: value for key, value in entry.items() if key != "scale"})
     place = ("merge", name, said, *(member.number for member in members))
-    with at(surroundings.origin("adapters")):
-        whole: ResolvedMerge = surroundings.once(place, lambda: _decide(name, merge, members, origin))
+    with at(context.origin("adapters")):
+        whole: ResolvedMerge = context.once(place, lambda: _decide(name, merge, members, origin))
     scale = scale_of(merge.scale)
-    check_scale(name, scale, whole.layout, surroundings)
+    check_scale(name, scale, whole.layout, context)
     return whole.at(scale)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.lora import modules_of
 from recipe_runner.plan.adapters.weights_file import find_weights_file
 from recipe_runner.plan.resolved import AnySource, ResolvedTextualInversion
@@ -28,7 +28,7 @@ USUAL = ("learned_embeds.safetensors", "learned_embeds.bin")
 """The names of diffusers' trainers."""
 
 
-def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, origin: Place) -> ResolvedTextualInversion:
+def resolve(name: str, entry: Mapping[str, Any], context: ResolveContext, origin: Place) -> ResolvedTextualInversion:
     """Find the file, and prove from its header that it is an embedding, has a token and fits the base's encoders.
 
     Raises:
@@ -36,19 +36,17 @@ def resolve(name: str, entry: Mapping[str, Any], surroundings: Surroundings, ori
             it does not fit the base.
     """
     inversion = TextualInversion.model_validate(entry)
-    base = surroundings.base
-    modules = modules_of(surroundings)
+    base = context.base
+    modules = modules_of(context)
     place = ("textual_inversion", name, *inversion.model_dump().values(), base.number)
-    found: ResolvedTextualInversion = surroundings.once(
-        place, lambda: _decide(name, inversion, modules, surroundings, origin)
-    )
+    found: ResolvedTextualInversion = context.once(place, lambda: _decide(name, inversion, modules, context, origin))
     return found
 
 
 def _decide(
-    name: str, inversion: TextualInversion, modules: ModuleTable | None, surroundings: Surroundings, origin: Place
+    name: str, inversion: TextualInversion, modules: ModuleTable | None, context: ResolveContext, origin: Place
 ) -> ResolvedTextualInversion:
-    source = find_weights_file(inversion, surroundings, USUAL)
+    source = find_weights_file(inversion, context, USUAL)
     token = inversion.token
     placed: Mapping[str, Vectors] | None = None
     embedding = _embedding(source, inversion.token, f"adapter {name}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from recipe_runner.plan.adapters.kind import Surroundings
+from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.resolved import AnySource
 from recipe_runner.recipe.types.base import FromSource
 from recipe_runner.sources.find import find_weights
 from recipe_runner.sources.missing import SourceMissing, unresolved
 
 
-def find_weights_file(entry: FromSource, surroundings: Surroundings, usual: tuple[str, ...] = ()) -> AnySource:
+def find_weights_file(entry: FromSource, context: ResolveContext, usual: tuple[str, ...] = ()) -> AnySource:
     """The file that `entry` names; what was not fetched yet is left unresolved.
 
     `usual` are the names that the kind's trainers give it, the first that is there being meant in a folder of several.
@@ -20,12 +20,12 @@ def find_weights_file(entry: FromSource, surroundings: Surroundings, usual: tupl
     try:
         return find_weights(
             entry.model,
-            folder=surroundings.folder,
+            folder=context.folder,
             revision=entry.revision,
             subfolder=entry.subfolder,
             weight_name=entry.weight_name,
             usual=usual,
-            allow_pickle=surroundings.allow_pickle,
+            allow_pickle=context.allow_pickle,
         )
     except SourceMissing as error:
         return unresolved(

@@ -1,4 +1,4 @@
-"""Compare the configuration of every part of a base with the header of its weights, before anything is loaded."""
+"""Compare the configuration of each component of a base with the header of its weights, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from recipe_runner.plan.adapters.base_modules import checkpoint_table, replaced_modules, tensor_shapes
 from recipe_runner.plan.adapters.base_parts import index_classes
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.sources.component_files import read_json
 from recipe_runner.sources.source import Source
@@ -33,7 +33,7 @@ _VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One component: where its configuration lies, its class, and its weights' tensors as far as they are known."""
+    """One component: the place of its configuration, its class, and the shapes of its weights' tensors, if known."""
 
     name: str
     class_name: str
@@ -42,14 +42,14 @@ class _Part:
     shapes: Mapping[str, Shape] | None
 
     def config(self, name: str) -> Mapping[str, Any] | None:
-        """A configuration file of its folder; None where it has none of this name."""
+        """A configuration file of its folder; None if it does not have this file."""
         wanted = self.prefix + name
         if not any(file.name == wanted for file in self.source.files):
             return None
         return read_json(self.source.path(wanted), self.shown(name))
 
     def shown(self, name: str) -> str:
-        """How a message names a file of its folder."""
+        """The name of a file of its folder in messages."""
         return str(PurePosixPath(self.source.address, self.prefix, name))
 
     def problems(self, name: str, faults: list[Fault]) -> list[Problem]:
@@ -58,7 +58,7 @@ class _Part:
 
 
 def check_base_configurations(base: ResolvedBase) -> None:
-    """Refuse a base whose configuration contradicts its weights' headers, or cannot be that of any model.
+    """Refuse a base whose configuration contradicts its weights' headers, or is not valid for any model.
 
     Raises:
         WeightsError: E517 with every contradiction, each at its key in the configuration file.
@@ -68,7 +68,7 @@ def check_base_configurations(base: ResolvedBase) -> None:
 
 
 def check_component_configuration(name: str, component: ResolvedComponent) -> None:
-    """As `check_base_configurations`, for a component that belongs to no base: an adapter's image encoder."""
+    """Do the same as `check_base_configurations` for an adapter's image encoder, which belongs to no base."""
     if isinstance(component.source, Source) and component.weight_name is None:
         part = _folder(name, component.source, component.subfolder, "")
         _raise(_problems([replace(part, class_name=_stated(part.config(_CONFIG) or {}))]))
@@ -77,7 +77,7 @@ def check_component_configuration(name: str, component: ResolvedComponent) -> No
 def check_vocabularies(base: ResolvedBase) -> None:
     """Refuse a tokenizer with more tokens than its text encoder has embeddings.
 
-    Vocabularies are megabytes of JSON: they are looked into when files are asked about, not for each plan.
+    Vocabularies are megabytes of JSON, so they are not read for each plan.
 
     Raises:
         WeightsError: E517.
@@ -86,23 +86,29 @@ def check_vocabularies(base: ResolvedBase) -> None:
     problems = []
     for name, part in parts.items():
         rows = _encoder_size(parts, name, "vocab_size")
-        for file in _VOCABULARIES if rows is not None else ():
+        if rows is None:
+            continue
+        for file in _VOCABULARIES:
             last = max(_token_numbers(part.config(file) or {}), default=0)
-            if rows is not None and last >= rows:
+            if last >= rows:
                 fault = Fault((), f"a token has the number {last}, and the text encoder has {rows} embeddings")
                 problems += part.problems(file, [fault])
     _raise(problems)
 
 
 def _token_numbers(vocabulary: Mapping[str, Any]) -> Iterator[int]:
-    """The number of each token: of a plain vocabulary, or of a file of the tokenizers library."""
+    """The number of each token in a plain vocabulary, or in a file of the tokenizers library."""
+    tokens: Any = vocabulary
     model, added = vocabulary.get("model"), vocabulary.get("added_tokens")
-    tokens = model.get("vocab") if isinstance(model, dict) else vocabulary
+    if isinstance(model, dict):
+        tokens = model.get("vocab")
     if isinstance(tokens, list):
         yield len(tokens) - 1
     elif isinstance(tokens, dict):
         yield from (number for number in tokens.values() if isinstance(number, int))
-    for token in added if isinstance(added, list) else ():
+    if not isinstance(added, list):
+        return
+    for token in added:
         if isinstance(token, dict) and isinstance(token.get("id"), int):
             yield token["id"]
 
@@ -126,20 +132,25 @@ def _problems(parts: list[_Part]) -> list[Problem]:
                 faults += unfounded(config, len(part.shapes))
             if file == _TOKENIZER:
                 faults += _tokens(named, part.name, config)
-            # One value may be wrong for several reasons; the first is the nearest.
-            problems += part.problems(file, list({fault.path: fault for fault in reversed(faults)}.values())[::-1])
+            # A value may be wrong for several reasons; the first is the most precise.
+            first: dict[object, Fault] = {}
+            for fault in faults:
+                first.setdefault(fault.path, fault)
+            problems += part.problems(file, list(first.values()))
     return problems
 
 
 def _stated(config: Mapping[str, Any]) -> str:
-    """The class that a component's own configuration names; empty where it names none."""
+    """The class that a component's own configuration names; empty if it names none."""
+    names = [config.get("_class_name")]
     architectures = config.get("architectures")
-    names = [config.get("_class_name"), *(architectures if isinstance(architectures, list) else [])]
+    if isinstance(architectures, list):
+        names += architectures
     return next((name for name in names if isinstance(name, str)), "")
 
 
 def _encoder_size(parts: Mapping[str, _Part], tokenizer: str, key: str) -> int | None:
-    """What the header of a tokenizer's text encoder says of its configuration's `key`; None where it is unknown."""
+    """The value of the configuration's `key` by the header of a tokenizer's text encoder; None if it is unknown."""
     part = parts.get(tokenizer.replace("tokenizer", "text_encoder"))
     if part is None or not tokenizer.startswith("tokenizer") or not part.shapes:
         return None
@@ -147,10 +158,12 @@ def _encoder_size(parts: Mapping[str, _Part], tokenizer: str, key: str) -> int |
 
 
 def _tokens(parts: Mapping[str, _Part], tokenizer: str, config: Mapping[str, Any]) -> Iterator[Fault]:
-    """Tokens that the text encoder has no embedding for, and prompts longer than it has positions for."""
+    """Faults for tokens without an embedding in the text encoder, and for prompts longer than its positions."""
     rows = _encoder_size(parts, tokenizer, "vocab_size")
     added = config.get("added_tokens_decoder")
-    numbers = [int(key) for key in added if key.isdecimal()] if isinstance(added, dict) else []
+    numbers: list[int] = []
+    if isinstance(added, dict):
+        numbers = [int(key) for key in added if key.isdecimal()]
     if rows is not None and numbers and max(numbers) >= rows:
         message = f"a token is added as number {max(numbers)}, and the text encoder has {rows} embeddings"
         yield Fault(("added_tokens_decoder", str(max(numbers))), message)
@@ -161,35 +174,52 @@ def _tokens(parts: Mapping[str, _Part], tokenizer: str, config: Mapping[str, Any
 
 
 def _parts(base: ResolvedBase) -> Iterator[_Part]:
-    """Every component of a base that has a folder with a configuration on this machine."""
+    """Every component of a base with a configuration on this machine."""
     if not isinstance(base.source, Source):
         return
     classes = index_classes(base)
-    own = base.source if base.weight_name is None else base.config
-    modules = checkpoint_table(base, base.source) if base.weight_name is not None else None
-    for name, class_name in classes.items():
-        if name in base.components or not isinstance(own, Source):
-            continue
-        if base.weight_name is None:
-            yield _folder(name, own, name, class_name)
-        else:
-            yield _Part(name, class_name, own, f"{name}/", _weights((modules or {}).get(name)))
+    own_classes = {name: class_name for name, class_name in classes.items() if name not in base.components}
+    if base.weight_name is None:
+        own: AnySource | None = base.source
+        for name, class_name in own_classes.items():
+            yield _folder(name, base.source, name, class_name)
+    else:
+        own = base.config
+        yield from _checkpoint_parts(base, base.source, own_classes)
     for name, component in base.components.items():
-        if component is None:
-            continue
-        if component.weight_name is None and isinstance(component.source, Source):
-            part = _folder(name, component.source, component.subfolder, "")
-            yield replace(part, class_name=_stated(part.config(_CONFIG) or {}) or classes.get(name, ""))
-        elif isinstance(own, Source):
-            found = replaced_modules(name, component, classes.get(name))
-            yield _Part(name, classes.get(name, ""), own, f"{name}/", _weights(found))
+        if component is not None:
+            yield from _replaced_part(name, component, own, classes.get(name))
+
+
+def _checkpoint_parts(base: ResolvedBase, source: Source, classes: Mapping[str, str]) -> Iterator[_Part]:
+    """The components of a single-file checkpoint, with the configurations beside it."""
+    modules = checkpoint_table(base, source) or {}
+    if isinstance(base.config, Source):
+        for name, class_name in classes.items():
+            yield _Part(name, class_name, base.config, f"{name}/", _weights(modules.get(name)))
+
+
+def _replaced_part(
+    name: str, component: ResolvedComponent, own: AnySource | None, class_name: str | None
+) -> Iterator[_Part]:
+    """A replaced component with the configuration in its folder, or in `own`, the base's, for a single file."""
+    if component.weight_name is None and isinstance(component.source, Source):
+        part = _folder(name, component.source, component.subfolder, "")
+        yield replace(part, class_name=_stated(part.config(_CONFIG) or {}) or class_name or "")
+    elif isinstance(own, Source):
+        modules = replaced_modules(name, component, class_name)
+        yield _Part(name, class_name or "", own, f"{name}/", _weights(modules))
 
 
 def _folder(name: str, source: Source, subfolder: str | None, class_name: str) -> _Part:
-    prefix = f"{subfolder}/" if subfolder else ""
+    prefix = ""
+    if subfolder:
+        prefix = f"{subfolder}/"
     return _Part(name, class_name, source, prefix, tensor_shapes(source, prefix))
 
 
 def _weights(modules: Mapping[str, Shape] | None) -> dict[str, Shape] | None:
-    """Modules as the tensors that they are named after."""
-    return None if modules is None else {f"{name}.weight": shape for name, shape in modules.items()}
+    """The weight tensors of modules."""
+    if modules is None:
+        return None
+    return {f"{name}.weight": shape for name, shape in modules.items()}

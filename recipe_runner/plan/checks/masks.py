@@ -1,4 +1,4 @@
-"""Masks that may not do what was meant: of another shape than the pictures, or of one colour."""
+"""Warnings about masks: another shape than the images, or one colour."""
 
 from __future__ import annotations
 
@@ -18,43 +18,47 @@ _NEAR = 0.01
 
 
 def mask_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
-    """W626 for each mask of one colour; W758 for each of another shape than the pictures, as far as that is known."""
-    told: dict[Problem, None] = {}
-    # Variants share masks, and a mask is read whole: each is looked at once.
+    """W626 for each mask of one colour; W758 for each mask of another shape than the images, if their size is known."""
+    warnings: dict[Problem, None] = {}
+    # Variants share masks, and a mask is read whole: each is read once.
     of_one_colour, of_another_shape = cache(_of_one_colour), cache(stretched)
     for variant in recipe.variants:
         height, width = variant.sampling.get("height"), variant.sampling.get("width")
         for adapter in variant.adapters:
-            given = adapter.masks if isinstance(adapter, ResolvedIpAdapter) else ()
-            masks = tuple(mask for mask in given if isinstance(mask, Source))
-            found = [problem for mask in masks if (problem := of_one_colour(adapter.name, mask)) is not None]
+            if not isinstance(adapter, ResolvedIpAdapter):
+                continue
+            masks = tuple(mask for mask in adapter.masks if isinstance(mask, Source))
+            found = [of_one_colour(adapter.name, mask) for mask in masks]
             if isinstance(height, int) and isinstance(width, int):
                 found += of_another_shape(adapter.name, masks, width, height)
-            told |= {problem.moved_to(adapter.origin): None for problem in found}
-    yield from told
+            for problem in filter(None, found):
+                warnings[problem.moved_to(adapter.origin)] = None
+    yield from warnings
 
 
 def _of_one_colour(name: str, mask: Source) -> Problem | None:
-    """W626 for a mask that is white, or black, everywhere once it is read."""
+    """W626 for a mask that is white, or black, everywhere."""
     darkest, lightest, transparent = grey_range(mask.path(mask.files[0].name), mask.address)
     if darkest < WHITE <= lightest:
         return None
-    said = "white everywhere, and limits nothing" if darkest >= WHITE else "black everywhere, and the adapter is off"
-    hint = "draw in white where the adapter is to act, and in black elsewhere"
+    effect = "black everywhere, so the adapter is off"
+    if darkest >= WHITE:
+        effect = "white everywhere, so it limits nothing"
+    hint = "draw in white where the adapter should act, and in black elsewhere"
     if transparent:
-        hint += "; the picture's transparency is not read"
-    message = f"adapter {name}: the mask {mask.address} is {said}"
+        hint += "; transparency is not read"
+    message = f"adapter {name}: the mask {mask.address} is {effect}"
     return Problem(code="W626", message=message, hint=hint, severity="warning")
 
 
 def stretched(name: str, masks: Sequence[Source], width: int, height: int) -> tuple[Problem, ...]:
-    """W758 for each of an adapter's masks that has another shape than pictures of `width` times `height` pixels."""
+    """W758 for each of an adapter's masks that has another shape than images of `width` x `height` pixels."""
     found = []
     for mask in masks:
         columns, rows = picture_size(mask.path(mask.files[0].name), mask.address)
         if abs(columns * height / (rows * width) - 1) > _NEAR:
             message = f"adapter {name}: the mask {mask.address} has {columns}x{rows} pixels, and is stretched over "
-            message += f"pictures of {width}x{height}"
-            hint = "draw it in the pictures' shape"
+            message += f"images of {width}x{height}"
+            hint = "draw it in the images' shape"
             found.append(Problem(code="W758", message=message, hint=hint, severity="warning"))
     return tuple(found)

@@ -1,17 +1,17 @@
-"""How much memory the weights of a variant take once they are loaded, and how much the device has."""
+"""The memory that the loaded weights of a variant take, and the memory of the device."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 from recipe_runner.plan.adapters.base_parts import weights_of
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedIpAdapter
+from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent, ResolvedIpAdapter
 from recipe_runner.plan.resolved_recipe import ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.source import Source
@@ -35,12 +35,12 @@ class Weights:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Bytes of all components."""
         return sum(self.components.values())
 
 
 class Device(NamedTuple):
-    """A device: what it is called, its memory in bytes, and of a CUDA device its compute capability (else 0)."""
+    """A device: its name, its memory in bytes, and the compute capability of a CUDA device (0 for others)."""
 
     name: str
     memory_bytes: int
@@ -48,71 +48,105 @@ class Device(NamedTuple):
 
 
 def weights_memory(variant: ResolvedVariant) -> Weights | None:
-    """The memory that the weights of `variant` take; None while a file is not on this machine or tells no shapes."""
-    base = variant.base
-    components: dict[str, int] = {}
-    # An image encoder is not loaded with the base, but where pictures are encoded, and is counted there.
-    for component, source, name in (each for each in weights_of(base) if each[0] != "image_encoder"):
-        if not name.endswith(".safetensors"):
-            return None
-        replaced = base.components.get(component)
-        size = DTYPE_BYTES[replaced.dtype if replaced is not None else base.dtype]
-        for part, count in _counts(source, name, component):
-            components[part] = components.get(part, 0) + count * size
-    if not components or not _is_here(base):
+    """The memory that the weights of `variant` take; None if a file is missing or has no readable shapes."""
+    components = _base_memory(variant.base)
+    if not components or not _is_here(variant.base):
         return None
+    size = DTYPE_BYTES[variant.base.dtype]
     for adapter in variant.adapters:
-        for found in adapter.sources.values():
-            if not isinstance(found, Source):
+        for source in adapter.sources.values():
+            if not isinstance(source, Source):
                 return None
-            for file in found.files:
-                if file.name.endswith(".safetensors"):
-                    count = sum(count for _, count in _counts(found, file.name, "adapters"))
-                    components["adapters"] = components.get("adapters", 0) + count * DTYPE_BYTES[base.dtype]
-    return Weights(dtype=base.dtype, components=components | _encoders(variant))
+            if any(_safetensors(source)):
+                components["adapters"] = components.get("adapters", 0) + _elements(source) * size
+    encoders = 0
+    for encoder in _encoders(variant).values():
+        if isinstance(encoder.source, Source):
+            encoders += _elements(encoder.source) * DTYPE_BYTES[encoder.dtype]
+    if encoders:
+        components["image encoders"] = encoders
+    return Weights(dtype=variant.base.dtype, components=components)
 
 
-def _encoders(variant: ResolvedVariant) -> dict[str, int]:
-    """Bytes of the image encoders that IP-Adapters bring along, each once."""
-    found = {
-        shown.encoder.source.digest: shown.encoder
-        for adapter in variant.adapters
-        if isinstance(adapter, ResolvedIpAdapter)
-        for shown in adapter.image_prompts.values()
-        if shown.encoder is not None
-    }
-    sizes = [
-        sum(count for _, count in _counts(encoder.source, file.name, "image_encoder")) * DTYPE_BYTES[encoder.dtype]
-        for encoder in found.values()
-        if isinstance(encoder.source, Source)
-        for file in encoder.source.files
-        if file.name.endswith(".safetensors")
-    ]
-    return {"image encoders": sum(sizes)} if sizes else {}
+def _base_memory(base: ResolvedBase) -> dict[str, int]:
+    """Bytes of the base's components; empty if a file of it has no readable shapes."""
+    components: dict[str, int] = {}
+    for component, source, name in weights_of(base):
+        # An image encoder is loaded and counted with the images that it encodes.
+        if component == "image_encoder":
+            continue
+        if not name.endswith(".safetensors"):
+            return {}
+        replaced = base.components.get(component)
+        dtype = base.dtype
+        if replaced is not None:
+            dtype = replaced.dtype
+        for part, count in _counts(source, name, component):
+            components[part] = components.get(part, 0) + count * DTYPE_BYTES[dtype]
+    return components
+
+
+def _encoders(variant: ResolvedVariant) -> dict[str, ResolvedComponent]:
+    """The image encoders of a variant's IP-Adapters, by the digests of their sources."""
+    found: dict[str, ResolvedComponent] = {}
+    for adapter in variant.adapters:
+        if not isinstance(adapter, ResolvedIpAdapter):
+            continue
+        for prompt in adapter.image_prompts.values():
+            if prompt.encoder is not None:
+                found[prompt.encoder.source.digest] = prompt.encoder
+    return found
 
 
 def _is_here(base: ResolvedBase) -> bool:
-    sources = [base.source, *(part.source for part in base.components.values() if part is not None)]
+    sources = [base.source]
+    sources += [part.source for part in base.components.values() if part is not None]
     return all(isinstance(source, Source) for source in sources)
+
+
+def _safetensors(source: Source) -> Iterator[str]:
+    for file in source.files:
+        if file.name.endswith(".safetensors"):
+            yield file.name
+
+
+def _elements(source: Source) -> int:
+    """The number of elements of all tensors in the safetensors files of a source."""
+    total = 0
+    for name in _safetensors(source):
+        shapes = read_header(source.path(name)).shapes
+        total += sum(map(prod, shapes.values()))
+    return total
 
 
 def _counts(source: Source, name: str, component: str) -> Iterator[tuple[str, int]]:
     """Component and number of elements of each tensor of a file; averaged copies of a checkpoint are not loaded."""
     shapes = read_header(source.path(name)).shapes
-    checkpoint = identify_checkpoint(shapes) if not component else ""
-    if component or isinstance(checkpoint, str):
-        yield component or "base", sum(prod(shape) for shape in shapes.values())
+    if component:
+        yield component, sum(map(prod, shapes.values()))
         return
-    prefixes = [(prefix, part) for part, found in checkpoint.components.items() for prefix in found]
+    checkpoint = identify_checkpoint(shapes)
+    if isinstance(checkpoint, str):
+        yield "base", sum(map(prod, shapes.values()))
+        return
     for key, shape in shapes.items():
-        part = next((part for prefix, part in prefixes if key.startswith(prefix)), None)
+        part = _part_of(key, checkpoint.components)
         if part is not None:
             yield part, prod(shape)
 
 
+def _part_of(key: str, components: Mapping[str, Sequence[str]]) -> str | None:
+    """The component of a checkpoint whose prefixes `key` starts with."""
+    for part, prefixes in components.items():
+        if key.startswith(tuple(prefixes)):
+            return part
+    return None
+
+
 def device_of(wanted: str) -> Device | None:
-    """The device that a recipe asks for, as far as it can be told without torch: by `nvidia-smi`, or this machine."""
-    if wanted.startswith(("auto", "cuda")) and (tool := shutil.which("nvidia-smi")):
+    """The recipe's device, as far as it is known without torch: from `nvidia-smi`, or this machine."""
+    tool = shutil.which("nvidia-smi")
+    if wanted.startswith(("auto", "cuda")) and tool:
         number = int(wanted.partition(":")[2] or 0)
         return _nvidia(tool, number)
     if wanted in ("auto", "cpu") and hasattr(os, "sysconf"):
@@ -131,9 +165,9 @@ def _nvidia(tool: str, number: int) -> Device | None:
 
 
 def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
-    """W760 weights that are larger than the device's memory, W761 a dtype that the device does not compute in.
+    """W760 for weights that are larger than the device's memory, W761 for a dtype that the device does not support.
 
-    Of the variants of one base the one with the most weights counts.
+    For each base, the variant with the most weights counts.
     """
     device = device_of(recipe.device)
     if device is None:
@@ -148,18 +182,20 @@ def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
             hint = "choose a smaller `base.dtype`, a smaller model, or another device"
             yield Problem.warning(base.origin, "W760", message, hint)
         if base.dtype == "bfloat16" and 0 < device.capability < _AMPERE:
-            message = f"{device.name} (compute capability {device.capability}) does not compute in bfloat16 itself"
+            message = f"{device.name} (compute capability {device.capability}) has no native bfloat16"
             yield Problem.warning(base.origin, "W761", message, "use float16")
 
 
 def _largest_weights(recipe: ResolvedRecipe) -> dict[int, Weights]:
-    """By the number of each base the most that a variant of it takes, as far as that is known."""
+    """The largest known weights of a variant, by the number of its base."""
     largest: dict[int, Weights] = {}
     seen: set[tuple[object, ...]] = set()
     for variant in recipe.variants:
         # Variants that differ in a scale or a seed share the files.
-        files = [source.digest for adapter in variant.adapters for source in adapter.sources.values()]
-        key = variant.base.number, tuple(files), tuple(_encoder_digests(variant))
+        files: list[str] = []
+        for adapter in variant.adapters:
+            files += [source.digest for source in adapter.sources.values()]
+        key = variant.base.number, tuple(files), tuple(_encoders(variant))
         if key in seen:
             continue
         seen.add(key)
@@ -170,16 +206,8 @@ def _largest_weights(recipe: ResolvedRecipe) -> dict[int, Weights]:
     return largest
 
 
-def _encoder_digests(variant: ResolvedVariant) -> Iterator[str]:
-    """The digests of the image encoders that its image prompts are read with."""
-    for adapter in variant.adapters:
-        if not isinstance(adapter, ResolvedIpAdapter):
-            continue
-        for prompt in adapter.image_prompts.values():
-            if prompt.encoder is not None:
-                yield prompt.encoder.source.digest
-
-
 def gib(size: int) -> str:
-    """Bytes for a person."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**28 else f"{size / 2**20:.1f} MiB"
+    """A number of bytes for people, in GiB or MiB."""
+    if size >= 2**28:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.1f} MiB"

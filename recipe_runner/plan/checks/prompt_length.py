@@ -1,4 +1,4 @@
-"""Which words of the prompts their encoders will not read, told from the tokenizers' files without transformers."""
+"""Find the words of the prompts that their encoders do not read, from the tokenizers' files without transformers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from recipe_runner.sources.source import Source
 
 _NUMBERS = ("", "_2", "_3")
 _LONGEST_WINDOW = 10_000
-"""Tokenizers without a limit state absurd ones."""
+"""Tokenizers without a limit state a very large one."""
 _FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """A tokenizer: its files by name, and how many tokens of a prompt its encoder reads beside its marks.
+    """A tokenizer: its files by name, how many tokens its encoder reads, and how many of them are marks.
 
-    `base` is the number of the base that it is a part of, `number` what its encoder's name ends in.
+    `base` is the number of its base, `number` the end of its encoder's name.
     """
 
     base: int
@@ -36,8 +36,8 @@ class _Reader:
 
 
 def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
-    """W751 for each prompt that is longer than what an encoder reads, with the words that fall off."""
-    told: dict[tuple[str, str], None] = {}
+    """W751 for each prompt that is longer than its encoder reads, with the words that are cut off."""
+    seen: set[tuple[str, str]] = set()
     readers: dict[int, list[_Reader]] = {}
     encoders = _Encoders()
     for variant in recipe.variants:
@@ -48,8 +48,8 @@ def window_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
                 vectors = _vectors(variant, f"text_encoder{reader.number}")
                 for name, text in _read(prompt, reader.number, variant):
                     lost = encoders.lost(reader, text, vectors)
-                    if lost and (name + text, reader.number) not in told:
-                        told[name + text, reader.number] = None
+                    if lost and (name + text, reader.number) not in seen:
+                        seen.add((name + text, reader.number))
                         yield _warning(prompt, reader, name, lost)
 
 
@@ -60,7 +60,7 @@ def _warning(prompt: ResolvedPrompt, reader: _Reader, name: str, lost: str) -> P
 
 
 def _read(prompt: ResolvedPrompt, number: str, variant: ResolvedVariant) -> Iterator[tuple[str, str]]:
-    """The texts that an encoder reads, with their names; the negative one only where images are guided by it."""
+    """The texts that an encoder reads, with their names; the negative one only if images are guided."""
     names = ["prompt"]
     if variant.is_guided(prompt):
         names.append("negative_prompt")
@@ -84,50 +84,59 @@ def _readers(variant: ResolvedVariant) -> Iterator[_Reader]:
             continue
         is_t5 = "T5" in str(config.get("tokenizer_class"))
         window = _window(variant, config, is_t5=is_t5)
+        marks = 2
+        if is_t5:
+            marks = 1
         if 0 < window < _LONGEST_WINDOW:
-            yield _Reader(base.number, number, files, window, 1 if is_t5 else 2)
+            yield _Reader(base.number, number, files, window, marks)
 
 
 def _window(variant: ResolvedVariant, config: Mapping[str, Any], *, is_t5: bool) -> int:
-    """How many tokens an encoder reads, by its tokenizer's configuration; 0 where that does not say."""
+    """How many tokens an encoder reads, by its tokenizer's configuration; 0 if it is unknown."""
     if is_t5:
         asked = variant.sampling.get("max_sequence_length")
-        return asked if isinstance(asked, int) else t5_length(variant.base.pipeline)
+        if isinstance(asked, int):
+            return asked
+        return t5_length(variant.base.pipeline)
     length = config.get("model_max_length")
-    return length if isinstance(length, int) else 0
+    if not isinstance(length, int):
+        return 0
+    return length
 
 
 def _tokenizer_files(base: ResolvedBase, name: str) -> dict[str, bytes]:
-    """The tokenizer's files by their names; empty when it is not on this machine."""
-    component = base.components.get(name, "")
-    if component is None:
-        return {}
-    if isinstance(component, str):
-        source, prefix = base.source if base.weight_name is None else base.config, f"{name}/"
-    else:
-        source, prefix = component.source, f"{component.subfolder}/" if component.subfolder else ""
+    """The tokenizer's files by their names; empty if it is not on this machine."""
+    source, prefix = base.part_folder(name)
     if not isinstance(source, Source):
         return {}
-    wanted = {prefix + file for file in _FILES}
-    return {f.name.removeprefix(prefix): source.path(f.name).read_bytes() for f in source.files if f.name in wanted}
+    found = {}
+    for file in source.files:
+        short = file.name.removeprefix(prefix)
+        if short in _FILES and file.name == prefix + short:
+            found[short] = source.path(file.name).read_bytes()
+    return found
 
 
 def _vectors(variant: ResolvedVariant, encoder: str) -> dict[str, int]:
     """How many tokens of a prompt each learned token takes in a text encoder that has learned it."""
-    tokens = [item for adapter in variant.adapters for item in adapter.tokens.items()]
-    return {token: counts[encoder] for token, counts in tokens if encoder in counts}
+    found: dict[str, int] = {}
+    for adapter in variant.adapters:
+        for token, counts in adapter.tokens.items():
+            if encoder in counts:
+                found[token] = counts[encoder]
+    return found
 
 
 class _Encoders:
-    """Tokenizers made of their files, each once, and only when a prompt is long enough to be cut."""
+    """Tokenizers, each made once from its files, and only if a prompt is long enough to be cut."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[tuple[str, bytes], ...], Any] = {}
         self._lost: dict[tuple[int, str, str, tuple[tuple[str, int], ...]], str] = {}
 
     def lost(self, reader: _Reader, text: str, vectors: Mapping[str, int]) -> str:
-        """What of `text` stands past the window; empty when all of it is read."""
-        # Variants share their base's readers and most of their prompts.
+        """The end of `text` that is not read; empty when all of it is read."""
+        # Variants share their base's tokenizers and most of their prompts.
         key = reader.base, reader.number, text, tuple(vectors.items())
         if key not in self._lost:
             self._lost[key] = self._cut(reader, text, vectors)
@@ -135,8 +144,9 @@ class _Encoders:
 
     def _cut(self, reader: _Reader, text: str, vectors: Mapping[str, int]) -> str:
         room = reader.window - reader.marks
-        # No token is shorter than a byte, and a learned one not longer than its vectors.
-        if len(text.encode()) + sum(vectors.values()) * len(text) * bool(vectors) <= room:
+        # A token has at least one byte of the text, and a learned token takes one token for each of its vectors.
+        most = len(text.encode()) + sum(vectors.values()) * len(text)
+        if most <= room:
             return ""
         tokenizer = self._tokenizer(reader)
         if tokenizer is None:
@@ -148,7 +158,9 @@ class _Encoders:
             begins += [found.start] * vectors[found.token]
             place = found.end
         begins += _begins(tokenizer, text, place, len(text))
-        return rest_of(text, begins[room]) if len(begins) > room else ""
+        if len(begins) <= room:
+            return ""
+        return rest_of(text, begins[room])
 
     def _tokenizer(self, reader: _Reader) -> Any:
         key = tuple(sorted((name, data) for name, data in reader.files.items() if name != "tokenizer_config.json"))
@@ -158,20 +170,22 @@ class _Encoders:
 
 
 def _begins(tokenizer: Any, text: str, start: int, end: int) -> list[int]:
-    """Where each token of a part of the text begins."""
+    """The start of each token of a part of the text."""
     encoded = tokenizer.encode(text[start:end], add_special_tokens=False)
     return [start + first for first, _ in encoded.offsets]
 
 
 def _made(files: Mapping[str, bytes]) -> Any:
-    """A tokenizer of these files; None when they are of no sort that can be read here (sentencepiece)."""
+    """The tokenizer of these files; None for a format that is not supported (sentencepiece)."""
     from tokenizers import Tokenizer  # noqa: PLC0415 - only for long prompts
 
     try:
         if "tokenizer.json" not in files:
-            return _clip(files) if {"vocab.json", "merges.txt"} <= set(files) else None
+            if not {"vocab.json", "merges.txt"} <= set(files):
+                return None
+            return _clip(files)
         found = Tokenizer.from_str(files["tokenizer.json"].decode())
-    except Exception:  # noqa: BLE001 - the library raises nothing narrower; a run refuses such a file itself
+    except Exception:  # noqa: BLE001 - the library raises nothing narrower; a run refuses such a file
         return None
     found.no_truncation()
     found.no_padding()
@@ -179,12 +193,15 @@ def _made(files: Mapping[str, bytes]) -> Any:
 
 
 def _clip(files: Mapping[str, bytes]) -> Any:
-    """CLIP's tokenizer of its vocabulary and merges."""
+    """CLIP's tokenizer, from its vocabulary and merges."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers  # noqa: PLC0415
 
     lines = files["merges.txt"].decode().splitlines()
-    pairs = (line.split() for line in lines if line and not line.startswith("#version"))
-    merges = [(first, second) for first, second in pairs]
+    merges = []
+    for line in lines:
+        if line and not line.startswith("#version"):
+            first, second = line.split()
+            merges.append((first, second))
     vocabulary = json.loads(files["vocab.json"])
     model = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>", continuing_subword_prefix="")
     found = Tokenizer(model)

@@ -207,7 +207,7 @@ def test_a_run_is_checked_against_the_models(folder: Path, capsys: pytest.Captur
     assert "unpack buffalo_l.zip" in answer.err
     build_face_models(folder / "insightface", seed=1)
     answer = call(capsys, *check)
-    assert (answer.status, f"{PACK}/w600k_r50.onnx is another file" in answer.out + answer.err) == (1, True)
+    assert (answer.status, f"{PACK}/w600k_r50.onnx: sha256 mismatch" in answer.out + answer.err) == (1, True)
 
 
 def test_planning_imports_no_insightface(folder: Path) -> None:

@@ -115,7 +115,7 @@ CASES: dict[str, tuple[str, str, str]] = {
         "E643",
         "single file",
     ),
-    "an encoder for a face": (entry("faceid", "image_embeds: face.npy"), "E643", "reads no image encoder"),
+    "an encoder for a face": (entry("faceid", "image_embeds: face.npy"), "E643", "does not use an image encoder"),
     "only a face": (entry("faceid_plus", "image_embeds: face.npy"), "E645", "needs an image of the face"),
     "both": (entry("base", "image: bear.png, image_embeds: face.npy"), "E646", "reads 24 features"),
     "faces and pictures": (
@@ -141,7 +141,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "cut png": (entry("base", "image: cut.png"), "E648", "cannot be read"),
     "cut jpeg": (entry("base", "image: cut.jpg"), "E648", "cannot be read"),
     "bomb": (entry("base", "image: bomb.png"), "E648", "are more than the 100000000"),
-    "shortcut": (entry("base", "image: bear.png, shortcut: true"), "E650", "is for FaceID Plus"),
+    "shortcut": (entry("base", "image: bear.png, shortcut: true"), "E650", "is only for FaceID Plus"),
     "no block": (entry("base", "image: bear.png, scale: {up: {block_1: 0.5}}"), "E611", "no such block"),
     "wrong list": (entry("base", "image: bear.png, scale: {up: {block_0: [1, 1, 1]}}"), "E612", "3 numbers"),
 }
@@ -340,7 +340,7 @@ def test_a_mask_of_another_shape_is_told(folder: Path) -> None:
     square = wide.replace("width: 32", "width: 16")
     assert list(fit_warnings(plan_of(folder, adapters, square).recipe)) == []
     run = recipe_runner.run_recipe(folder / "recipe.yaml", ["sampling.width=32"], runs=folder / "runs")
-    assert any("left.png has 16x16 pixels, and is stretched over pictures of 32x16" in each for each in run.warnings)
+    assert any("left.png has 16x16 pixels, and is stretched over images of 32x16" in each for each in run.warnings)
 
 
 def test_a_plan_goes_on_without_what_was_not_fetched(folder: Path) -> None:
