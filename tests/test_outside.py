@@ -27,7 +27,7 @@ from recipe_runner.record.manifest import manifest_bytes, manifest_from
 from recipe_runner.record.store import Absent
 from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.find import find_base, find_component, find_weights
-from recipe_runner.sources.hub.repository import open_repository
+from recipe_runner.sources.hub.fetch import open_repository, require
 
 __all__ = ["files", "hub"]
 
@@ -182,7 +182,7 @@ def test_a_repository_is_asked_for_no_file_elsewhere(hub: HubServer, headers: bo
         repository = open_repository("org/lora", None)
         before = len(hub.requests)
         with pytest.raises(RecipeRunnerError, match="E805"):
-            repository.require(["../../../out.json"])
+            require(repository, ["../../../out.json"])
     assert len(hub.requests) == before
 
 

@@ -113,8 +113,7 @@ def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked]
             address, folder = origin.address(role, entry, run)
             try:
                 located = locate_locked(address, folder, entry.commit)
-                if located.repository is not None:
-                    located.repository.require([file.name for file in entry.files])
+                located.fetch([file.name for file in entry.files])
             except SourceMissing as error:
                 missing.append(_not_here(role, error.problems[0]))
                 continue

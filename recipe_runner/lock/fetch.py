@@ -43,8 +43,7 @@ def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
     if is_bundled(entry):
         return
     located = locate_locked(locked_address(entry), folder, entry.revision)
-    if located.repository is not None:
-        located.repository.require([file.name for file in entry.files])
+    located.fetch([file.name for file in entry.files])
     for file in entry.files:
         fault = fault_of(located.root, file)
         if fault is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -18,9 +18,10 @@ from recipe_runner.disk.inside import FORM, is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.connection import is_address
 from recipe_runner.sources.folder import Folder
-from recipe_runner.sources.hub.repository import Repository, not_here, open_repository, widened
+from recipe_runner.sources.hub.fetch import open_repository, require, root_folder, widened
+from recipe_runner.sources.hub.repository import Repository, partly_here
 from recipe_runner.sources.missing import SourceMissing
-from recipe_runner.sources.url.cache import find_url
+from recipe_runner.sources.url.find import find_url
 from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES
 
 T = TypeVar("T")
@@ -51,7 +52,17 @@ class Located:
     @property
     def folder(self) -> Folder:
         """The folder that files are chosen from."""
-        return self.root if self.repository is None else self.repository.root
+        if self.repository is None:
+            return self.root
+        return root_folder(self.repository)
+
+    def fetch(self, names: Sequence[str]) -> None:
+        """Fetch the files of a Hub repository that are missing on this machine, and check all of them.
+
+        Raises: as `hub.fetch.require`.
+        """
+        if self.repository is not None:
+            require(self.repository, names)
 
 
 def missing(code: str, message: str, hint: str = "") -> SourceMissing:
@@ -227,7 +238,7 @@ def chosen(located: Located, choose: Callable[[Folder], T]) -> tuple[Located, T]
             raise
         wider = widened(repository)
         if wider is None:
-            raise not_here(located.address, repository.revision, problem.message) from error
+            raise partly_here(located.address, repository.revision, problem.message) from error
     located = replace(located, repository=wider)
     return located, choose(located.folder)
 

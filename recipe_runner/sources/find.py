@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import Json
 from recipe_runner.pipelines.library_classes import Kind
 from recipe_runner.pipelines.table import pipelines
 from recipe_runner.sources.access import access
@@ -37,13 +35,10 @@ from recipe_runner.sources.component_files import (
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.settings import refuse_settings
-from recipe_runner.sources.source import Address, Source, SourceFile
+from recipe_runner.sources.source import Address, FoundBase, FoundComponent, Source, SourceFile
 from recipe_runner.weights.files.digests import Progress, file_sha256
 from recipe_runner.weights.files.formats import WEIGHTS_SUFFIXES, require_weights
 from recipe_runner.weights.files.header import read_header
-
-if TYPE_CHECKING:
-    from recipe_runner.weights.checkpoint.checkpoint import Checkpoint
 
 _CONFIG_NAMES: Mapping[str, Kind | None] = {
     "config.json": None,
@@ -57,33 +52,6 @@ NEVER_INSIDE = ("safety_checker", "feature_extractor", "image_encoder")
 _NO_MODELS = ("tokenizer", "feature_extractor", "processor", "image_processor")
 """Beginnings of the names of components that have no weights."""
 _MOST_SHOWN = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundBase:
-    """A base that was found.
-
-    `components` maps each component of the pipeline to its library and class. `weight_name` is set for a single-file
-    checkpoint; `config` is then the folder with its configuration, the recipe's or this package's, and in the latter
-    case `checkpoint` is what the file's header says of it. `scheduler` are settings that a single file states itself.
-    """
-
-    source: Source
-    pipeline: str
-    components: Mapping[str, tuple[str, str]]
-    weight_name: str | None = None
-    config: Source | None = None
-    checkpoint: Checkpoint | None = None
-    scheduler: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundComponent:
-    """A replacement for a component: a folder (`subfolder` of the source, or its root), or the file `weight_name`."""
-
-    source: Source
-    subfolder: str | None = None
-    weight_name: str | None = None
 
 
 def find_base(  # noqa: PLR0913 - each is a key of the recipe
@@ -319,8 +287,7 @@ def _weights_source(
     """The one weights file that is wanted, as a source; a pickle is refused before it is fetched."""
     located, name = chosen(located, lambda root: _weights_name(located, root, wanted, usual))
     allowed_weights(located.folder / name, allow_pickle=allow_pickle)
-    if located.repository is not None:
-        located.repository.require([name])
+    located.fetch([name])
     require_weights(located.root / name, allow_pickle=allow_pickle)
     return _source(located, [name], wanted, progress)
 
@@ -374,8 +341,7 @@ def _source(located: Located, names: list[str], wanted: Address, progress: Progr
     unique = sorted(set(names))
     for name in unique:
         check_name(name, located.address)
-    if located.repository is not None:
-        located.repository.require(unique)
+    located.fetch(unique)
     check_configurations(located.root, unique, located.address)
     files = tuple(_file(located.root, name, progress) for name in unique)
     return Source(address=located.address, root=located.root, files=files, commit=located.commit, wanted=wanted)
@@ -385,15 +351,3 @@ def _file(root: Path, name: str, progress: Progress | None) -> SourceFile:
     path, meter = root / name, access().meter
     sha256 = file_sha256(path, progress or (lambda done, total: meter.hashing(name, done, total)))
     return SourceFile(name=name, size=path.stat().st_size, sha256=sha256)
-
-
-__all__ = [
-    "NEVER_INSIDE",
-    "FoundBase",
-    "FoundComponent",
-    "find_base",
-    "find_beside",
-    "find_component",
-    "find_weights",
-    "with_config",
-]

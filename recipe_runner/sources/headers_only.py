@@ -18,7 +18,7 @@ from recipe_runner.disk.atomic import LEFTOVER_SUFFIX, make_folder, put_in_place
 from recipe_runner.disk.inside import inside
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.hub.client import WORKERS, fetch_range, fetch_small
-from recipe_runner.sources.hub.repository import Repository, not_here
+from recipe_runner.sources.hub.repository import Repository, partly_here
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.url.cache import record_path
 from recipe_runner.sources.url.download import ranged
@@ -52,10 +52,10 @@ def _bring_one(repository: Repository, folder: Path, name: str) -> None:
     make_folder(target.parent)
     listed = repository.listing.get(name)
     if name.endswith(_WEIGHTS) and not real.is_file():
-        raise not_here(repository.address, repository.revision, f"{name} is pickled and has no header to read")
+        raise partly_here(repository.address, repository.revision, f"{name} is pickled and has no header to read")
     if name.endswith(".safetensors") and not real.is_file():
         if listed is None:
-            raise not_here(repository.address, repository.revision, f"the size of {name} is not known")
+            raise partly_here(repository.address, repository.revision, f"the size of {name} is not known")
         _write(target, _header(repository, name, listed.size), listed.size)
         return
     if not real.is_file():

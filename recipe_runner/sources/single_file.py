@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from recipe_runner.pipelines.family import UNET_FAMILIES
 from recipe_runner.sources.address import refused
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config
+from recipe_runner.sources.source import FoundBase
 from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint, stated_scheduler
 from recipe_runner.weights.checkpoint.original_layout import require_original
 from recipe_runner.weights.files.contents import read_weights
 from recipe_runner.weights.modules import Shape
-
-if TYPE_CHECKING:
-    from recipe_runner.sources.find import FoundBase
 
 _USUAL = {family.name: family.repository for family in UNET_FAMILIES}
 """Where the parts are that a file of a family lacks."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import digest
+from recipe_runner.canonical import Json, digest
+
+if TYPE_CHECKING:
+    from recipe_runner.weights.checkpoint.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +68,30 @@ class Source:
     def require_found(self) -> Source:
         """This source, for what needs its files."""
         return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBase:
+    """A base that was found.
+
+    `components` maps each component of the pipeline to its library and class. `weight_name` is set for a single-file
+    checkpoint; `config` is then the folder with its configuration, the recipe's or this package's, and in the latter
+    case `checkpoint` is what the file's header says of it. `scheduler` are settings that a single file states itself.
+    """
+
+    source: Source
+    pipeline: str
+    components: Mapping[str, tuple[str, str]]
+    weight_name: str | None = None
+    config: Source | None = None
+    checkpoint: Checkpoint | None = None
+    scheduler: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundComponent:
+    """A replacement for a component: a folder (`subfolder` of the source, or its root), or the file `weight_name`."""
+
+    source: Source
+    subfolder: str | None = None
+    weight_name: str | None = None

@@ -188,13 +188,14 @@ def test_a_run_that_cannot_be_read_keeps_everything(run: Path, capsys: pytest.Ca
 def test_downloads_that_are_used_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from recipe_runner.sources.url.cache import Given, downloaded_path, find_url, record_bytes, record_path, urls_folder
+    from recipe_runner.sources.url.cache import UrlRecord, downloaded_path, record_bytes, record_path, urls_folder
+    from recipe_runner.sources.url.find import find_url
 
     monkeypatch.setenv("RECIPE_RUNNER_CACHE", str(tmp_path / "cache"))
     paths = {}
     for name in ("used", "unused"):
         sha256 = {"used": "a", "unused": "b"}[name] * 64
-        given = Given(url=f"https://example.org/{name}", name="w.safetensors", size=4, sha256=sha256)
+        given = UrlRecord(url=f"https://example.org/{name}", name="w.safetensors", size=4, sha256=sha256)
         paths[name] = downloaded_path(given.sha256, given.name)
         for path, data in ((paths[name], name.encode()[:4]), (record_path(given.url), record_bytes(given))):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -311,7 +311,7 @@ def test_a_hub_id_is_found_in_the_cache_by_branch_or_commit(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("_hub")
-@pytest.mark.parametrize("revision", ["v2", "pr/1", "../../x", "f" * 40])
+@pytest.mark.parametrize("revision", ["v2", "pr/1", "f" * 40])
 def test_a_revision_that_is_not_in_the_cache(revision: str, tmp_path: Path) -> None:
     assert refusal(lambda: find_weights("org/name", folder=tmp_path, revision=revision)) == (
         f"E402 org/name: not in the local Hub cache at revision {revision} | `recipe-runner fetch` gets what a recipe "

@@ -106,7 +106,7 @@ def test_only_what_is_lacking_is_fetched(hub: HubServer, tmp_path: Path) -> None
     ]
     # The listing is known, so that what is missing is missing, and not merely not seen.
     assert refusal(lambda: find_base("org/base", folder=tmp_path)) == (
-        "E402 org/base: not whole in the local Hub cache (1 file of it not there: text_encoder/model.safetensors) | "
+        "E402 org/base: not whole in the local Hub cache (1 file missing: text_encoder/model.safetensors) | "
         "`recipe-runner fetch` gets what a recipe needs, `hf download org/base` all of it"
     )
 
@@ -136,7 +136,7 @@ def test_a_file_beside_the_weights_is_fetched_and_only_where_it_is_there(hub: Hu
     assert find_beside(weights, name, folder=tmp_path) == found
     (repository_folder("org/peft") / "snapshots" / commit / "unet" / name).unlink()
     said = refusal(lambda: find_beside(weights, name, folder=tmp_path))
-    assert said.startswith("E402 org/peft: not whole in the local Hub cache (1 file of it not there: unet/adapter_con")
+    assert said.startswith("E402 org/peft: not whole in the local Hub cache (1 file missing: unet/adapter_con")
 
 
 def test_a_mistake_costs_no_download(hub: HubServer, tmp_path: Path) -> None:

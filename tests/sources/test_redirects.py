@@ -165,10 +165,13 @@ def test_the_hub_token_goes_to_its_origin_alone(files: HubServer, monkeypatch: p
     url = files.put("w.safetensors", WEIGHTS)
     monkeypatch.setenv("HF_ENDPOINT", f"{files.url}/")
     bring(url)
-    for number, endpoint in enumerate((files.url.replace("https", "http"), "https://127.0.0.1:1", "127.0.0.1", "::")):
+    for number, endpoint in enumerate((files.url.replace("https", "http"), "https://127.0.0.1:1")):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         bring(files.put(f"{number}.safetensors", WEIGHTS))
-    assert [request.authorization for request in files.requests] == ["Bearer hf_secret_of_the_test", *[None] * 4]
+    for endpoint in ("127.0.0.1", "::"):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        assert refusal(lambda: bring(files.put("w.safetensors", WEIGHTS))).startswith("E447 HF_ENDPOINT")
+    assert [request.authorization for request in files.requests] == ["Bearer hf_secret_of_the_test", None, None]
 
 
 def test_a_file_of_another_size_than_the_lock_names_is_not_taken(files: HubServer) -> None:

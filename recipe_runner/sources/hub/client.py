@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, get_token, hf_hub_download, hf_hub_url, snapshot_download
@@ -38,11 +38,9 @@ from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
 from recipe_runner.sources.connection import check_connection
 from recipe_runner.sources.hub.cache import Listed, cached_listing, hub_cache, is_as_listed
+from recipe_runner.sources.hub.repository import Repository
 from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.url.ranges import read_range
-
-if TYPE_CHECKING:
-    from recipe_runner.sources.hub.repository import Repository
 
 WORKERS = 8
 """Files that are fetched at once, as many as huggingface_hub takes itself."""

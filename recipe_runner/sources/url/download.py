@@ -30,7 +30,7 @@ from recipe_runner.sources.connection import check_connection
 from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.source import SourceFile
 from recipe_runner.sources.url.cache import (
-    Given,
+    UrlRecord,
     downloaded_path,
     plain_name,
     recall,
@@ -142,12 +142,12 @@ def _keep(url: str, part: Path, version: _Version, wanted: SourceFile | None) ->
         message = f"{url}: what comes has the sha256 {sha256[:12]}…, and the lock names {wanted.sha256[:12]}…"
         hint = "somebody replaced the file; `recipe-runner lock --upgrade` accepts the new one"
         raise ResolutionError(Problem(code="E430", message=message, hint=hint))
-    given = Given(url=url, name=wanted.name if wanted else version.name, size=part.stat().st_size, sha256=sha256)
-    target = downloaded_path(sha256, given.name)
+    record = UrlRecord(url=url, name=wanted.name if wanted else version.name, size=part.stat().st_size, sha256=sha256)
+    target = downloaded_path(sha256, record.name)
     make_folder(target.parent)
     put_in_place(part, target)
     make_folder(record_path(url).parent)
-    write_file(record_path(url), record_bytes(given))
+    write_file(record_path(url), record_bytes(record))
     return target
 
 
