@@ -28,6 +28,7 @@ from recipe_runner.record.store import Absent
 from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.find import find_base, find_component, find_weights
 from recipe_runner.sources.hub.fetch import open_repository, require
+from recipe_runner.sources.source import Address
 
 __all__ = ["files", "hub"]
 
@@ -135,8 +136,8 @@ def test_a_shard_in_an_index(shard: str, tmp_path: Path) -> None:
     index = model / "unet/diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"conv_in.weight": shard}}))
     for call_ in (
-        lambda: find_base(str(model), folder=tmp_path),
-        lambda: find_component(str(model), folder=tmp_path, subfolder="unet"),
+        lambda: find_base(Address(str(model)), folder=tmp_path),
+        lambda: find_component(Address(str(model), subfolder="unet"), folder=tmp_path),
     ):
         with pytest.raises(RecipeRunnerError) as caught:
             call_()
@@ -150,7 +151,7 @@ def test_a_component_in_a_pipeline_index(name: str, tmp_path: Path) -> None:
     tree = json.loads((model / "model_index.json").read_text())
     (model / "model_index.json").write_text(json.dumps({**tree, name: ["diffusers", "UNet2DConditionModel"]}))
     with pytest.raises(RecipeRunnerError) as caught:
-        find_base(str(model), folder=tmp_path)
+        find_base(Address(str(model)), folder=tmp_path)
     assert caught.value.problems[0].code == "E407"
 
 
@@ -159,7 +160,7 @@ def test_a_component_in_a_pipeline_index(name: str, tmp_path: Path) -> None:
 def test_what_narrows_an_address(name: str, key: str, tmp_path: Path) -> None:
     (tmp_path / "loras").mkdir()
     with pytest.raises(RecipeRunnerError) as caught:
-        find_weights("loras", folder=tmp_path, **{key: name})  # type: ignore[arg-type]
+        find_weights(Address("loras", **{key: name}), folder=tmp_path)  # type: ignore[arg-type]
     assert caught.value.problems[0].code == "E405"
 
 
@@ -169,9 +170,9 @@ def test_a_name_that_the_hub_lists(hub: HubServer, name: str, headers: bool, tmp
     hub.commit("org/lora", {"outline.safetensors": LORA, name: b"{}"})
     before = {path for path in tmp_path.rglob("*.json") if path.name == "out.json"}
     with reach(Access(network=True, headers=headers)):
-        find_weights("org/lora", folder=tmp_path)
+        find_weights(Address("org/lora"), folder=tmp_path)
         with pytest.raises(RecipeRunnerError):
-            find_weights("org/lora", folder=tmp_path, weight_name=name)
+            find_weights(Address("org/lora", weight_name=name), folder=tmp_path)
     assert {path for path in tmp_path.rglob("*.json") if path.name == "out.json"} == before
 
 
@@ -195,7 +196,7 @@ def test_a_revision_that_would_be_a_file_of_the_cache_elsewhere(
 ) -> None:
     hub.commit("org/lora", {"outline.safetensors": LORA}, branch=revision)
     with reach(Access(network=True, newest=newest)), pytest.raises(RecipeRunnerError, match="E435"):
-        find_weights("org/lora", folder=Path(), revision=revision)
+        find_weights(Address("org/lora", revision=revision), folder=Path())
     assert not hub.requests
 
 
@@ -228,6 +229,6 @@ def test_a_lock_writes_no_file_elsewhere(
 def test_a_local_file_whose_name_no_lock_can_hold(tmp_path: Path) -> None:
     (tmp_path / "a\\b.safetensors").write_bytes(LORA)
     with pytest.raises(RecipeRunnerError) as caught:
-        find_weights("a\\b.safetensors", folder=tmp_path)
+        find_weights(Address("a\\b.safetensors"), folder=tmp_path)
     assert caught.value.problems[0].code == "E405"
     assert "which no lock or manifest can hold" in caught.value.problems[0].message

@@ -71,8 +71,8 @@ def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem
     for role, source in resolved.sources().items():
         if isinstance(source, Source):
             continue
-        message = f"{role} was not checked: {source.reason}"
-        yield document.problem("W762", message, _place(document, role), source.hint, severity="warning")
+        message = f"{role} was not checked: {source.problem.message}"
+        yield document.problem("W762", message, _place(document, role), source.problem.hint, severity="warning")
 
 
 def _place(document: Document, role: str) -> paths.Path:

@@ -110,9 +110,9 @@ def _refuse_missing(sources: Mapping[str, AnySource], fetching: str) -> None:
     problems = []
     for role, source in sources.items():
         if isinstance(source, Unresolved):
-            hint = source.hint
+            hint = source.problem.hint
             if source.is_fetched:
                 hint = fetching
-            problems.append(Problem(code=source.code, message=f"{role}: {source.reason}", hint=hint))
+            problems.append(Problem(code=source.problem.code, message=f"{role}: {source.problem.message}", hint=hint))
     if problems:
         raise ResolutionError(*problems)

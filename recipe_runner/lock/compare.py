@@ -239,7 +239,8 @@ def make_lock(sources: Mapping[str, AnySource], old: Lock | None, upgraded: Coll
         elif before is not None and before.written == source.written:
             entries[role] = before
         else:
-            problems.append(Problem(code=source.code, message=f"{role}: {source.reason}", hint=source.hint))
+            problem = source.problem
+            problems.append(Problem(code=problem.code, message=f"{role}: {problem.message}", hint=problem.hint))
     if problems:
         raise ResolutionError(*problems)
     libraries = installed_libraries()

@@ -13,6 +13,7 @@ from recipe_runner.problems.problem import WeightsError
 from recipe_runner.recipe.types.recipe import Base, Component
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
+from recipe_runner.sources.source import Address
 from recipe_runner.weights.files.header import read_header
 
 
@@ -28,6 +29,7 @@ def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool)
         else resolve_component(name, component, base.dtype, folder, allow_pickle=allow_pickle)
         for name, component in base.components.items()
     }
+    address = Address.of(base)
     scheduler = base.scheduler
     source: AnySource
     config: AnySource | None = None
@@ -35,24 +37,15 @@ def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool)
     stated: Mapping[str, Json] = {}
     try:
         found = find_base(
-            base.model,
+            address,
             folder=folder,
-            revision=base.revision,
-            variant=base.variant,
-            weight_name=base.weight_name,
             config=base.config,
             left_out=tuple(base.components),
             described=tuple(name for name, part in components.items() if part is not None and part.weight_name),
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:
-        source = unresolved(
-            error,
-            address=base.model,
-            revision=base.revision,
-            weight_name=base.weight_name,
-            variant=base.variant,
-        )
+        source = unresolved(error, address)
     else:
         for file in found.source.files:
             if file.name.endswith(".safetensors"):
@@ -93,29 +86,18 @@ def resolve_component(
     name: str, component: Component, dtype: str, folder: Path, *, allow_pickle: bool
 ) -> ResolvedComponent:
     """Find the replaced component `name`; `dtype` is the base's."""
+    address = Address.of(component)
     dtype = component.dtype or dtype
     try:
         found = find_component(
-            component.model,
+            address,
             folder=folder,
-            revision=component.revision,
-            subfolder=component.subfolder,
-            weight_name=component.weight_name,
-            variant=component.variant,
             name=name,
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:
-        source = unresolved(
-            error,
-            address=component.model,
-            revision=component.revision,
-            subfolder=component.subfolder,
-            weight_name=component.weight_name,
-            variant=component.variant,
-        )
         return ResolvedComponent(
-            source=source,
+            source=unresolved(error, address),
             subfolder=component.subfolder,
             weight_name=component.weight_name,
             variant=component.variant,

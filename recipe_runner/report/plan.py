@@ -64,7 +64,7 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
 def _to_bring(plan: Plan) -> Iterator[str]:
     """What is missing and no command fetches, with how a person brings it."""
     found = [source for source in plan.sources().values() if isinstance(source, Unresolved) and not source.is_fetched]
-    yield from dict.fromkeys(f"{source.reason}: {source.hint}" for source in found)
+    yield from dict.fromkeys(f"{source.problem.message}: {source.problem.hint}" for source in found)
 
 
 def memory_of(plan: Plan) -> list[Weights]:

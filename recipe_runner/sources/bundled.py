@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from recipe_runner.canonical import digest
@@ -38,15 +39,9 @@ def bundled_config(family: str) -> Source:
     names = [*_names(family), _MERGES]
     made_from = digest([[name, file_sha256(_CONFIGS / name)] for name in names])
     root = _laid_out(family, cache_folder() / "configs" / f"{family}-{made_from[:16]}")
-    files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-    return Source(
-        address=f"{_ADDRESS}{family}",
-        root=root,
-        files=tuple(
-            SourceFile(name=name, size=(root / name).stat().st_size, sha256=file_sha256(root / name))
-            for name in sorted(files)
-        ),
-    )
+    files = [SourceFile.of(path, root) for path in root.rglob("*") if path.is_file()]
+    files.sort(key=attrgetter("name"))
+    return Source(address=f"{_ADDRESS}{family}", root=root, files=tuple(files))
 
 
 def bundled_family(config: Source) -> str | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from recipe_runner.disk.home import expanded, home_folder
 from recipe_runner.sources.address import Located, missing
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.files.digests import file_sha256
 
 VARIABLE = "INSIGHTFACE_HOME"
 PACK = "buffalo_l"
@@ -21,8 +20,6 @@ NOTICE = (
     "(https://github.com/deepinsight/insightface#license)"
 )
 _PACKAGES = ("insightface", "onnxruntime")
-_FILES = ("*.onnx", "manifest.json")
-"""What insightface reads of the folder."""
 _OTHERWISE = "or give the face's embedding as `image_embeds` (a .npy or .safetensors file)"
 
 
@@ -57,15 +54,8 @@ def find_face_models() -> Source:
             raise missing("E651", message, f"`pip install 'recipe-runner[faceid]'`, {_OTHERWISE}; note: {NOTICE}")
     root = locate_face_models().root
     folder = root / "models" / PACK
-    files = sorted(path for pattern in _FILES for path in folder.glob(pattern))
-    return Source(
-        address=ADDRESS,
-        root=root,
-        files=tuple(
-            SourceFile(name=path.relative_to(root).as_posix(), size=path.stat().st_size, sha256=file_sha256(path))
-            for path in files
-        ),
-    )
+    paths = sorted([*folder.glob("*.onnx"), *folder.glob("manifest.json")])
+    return Source(address=ADDRESS, root=root, files=tuple(SourceFile.of(path, root) for path in paths))
 
 
 def _is_installed(package: str) -> bool:

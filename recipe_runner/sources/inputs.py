@@ -8,7 +8,6 @@ from pathlib import Path
 from recipe_runner.sources.address import check_name, is_path, locate, refused
 from recipe_runner.sources.missing import SourceMissing
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.files.digests import file_sha256
 
 
 def find_input(address: str, folder: Path) -> Source:
@@ -31,7 +30,5 @@ def find_input(address: str, folder: Path) -> Source:
     if located.file is None:
         raise refused("E405", f"{address}: this is a folder, and one file is wanted", "name a file in it")
     check_name(located.file, address)
-    path = located.root / located.file
-    sha256 = file_sha256(path)
-    file = SourceFile(name=located.file, size=path.stat().st_size, sha256=sha256)
+    file = SourceFile.of(located.root / located.file, located.root)
     return Source(address=address, root=located.root, files=(file,))

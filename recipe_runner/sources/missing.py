@@ -1,107 +1,62 @@
-"""What stands in a plan for weights that are not on this machine."""
+"""Placeholders in a plan for weights that are not on this machine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 from recipe_runner.canonical import digest
-from recipe_runner.problems.problem import ResolutionError
+from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.sources.source import Address, Source
+
+REMOTE = ("E402", "E403")
+"""Problems of files that are elsewhere and were not fetched."""
+_PLANNABLE = (*REMOTE, "E651")
+"""Problems that a plan can go on with. A path that does not exist is a mistake, so a plan stops there."""
 
 
 class SourceMissing(ResolutionError):
-    """The address is well formed, and what it names is not on this machine: a plan can go on without it."""
+    """The address is well formed, and its files are not on this machine: a plan can go on without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unresolved:
-    """A source that was not found, with all that the recipe says of it.
+    """A source that was not found: its whole address, and the problem that a run then has.
 
-    `reason` is the sentence for a person, `code` and `hint` those of the problem that a run then has.
-
-    Its `digest` is stable and can never be taken for one of contents; a node key made with it is provisional.
+    `digest` is stable and never equals a digest of contents; a node key made with it is provisional.
     """
 
-    address: str
-    revision: str | None = None
-    subfolder: str | None = None
-    weight_name: str | None = None
-    variant: str | None = None
-    reason: str = ""
-    code: str = "E402"
-    hint: str = ""
+    written: Address
+    problem: Problem
 
-    @classmethod
-    def of(cls, wanted: Address, reason: str = "") -> Unresolved:
-        """What the recipe wanted, not found."""
-        return cls(
-            address=wanted.model,
-            revision=wanted.revision,
-            subfolder=wanted.subfolder,
-            weight_name=wanted.weight_name,
-            variant=wanted.variant,
-            reason=reason,
-        )
+    @property
+    def address(self) -> str:
+        """The address without the keys that narrow it down."""
+        return self.written.model
 
     @property
     def is_fetched(self) -> bool:
-        """Whether a run that reaches the network brings it; what finds faces a person has to bring."""
-        return self.code in REMOTE
-
-    @property
-    def written(self) -> Address:
-        """All that the recipe says about where it is."""
-        return Address(
-            model=self.address,
-            revision=self.revision,
-            subfolder=self.subfolder,
-            weight_name=self.weight_name,
-            variant=self.variant,
-        )
+        """Whether a run with network access fetches it. Models that find faces have to be installed by hand."""
+        return self.problem.code in REMOTE
 
     @cached_property
     def digest(self) -> str:
-        """`unresolved:` and the sha256 of what the recipe says; the reason is not part of it."""
-        said = [self.address, self.revision, self.subfolder, self.weight_name, self.variant]
-        return f"unresolved:{digest(said)}"
+        """`unresolved:` and the sha256 of the whole address; the problem is not part of it."""
+        return f"unresolved:{digest(list(astuple(self.written)))}"
 
     def require_found(self) -> Source:
-        """Nothing: what needs files is asked for only once all were found."""
+        """Fail: files are needed only after all sources were found."""
         message = f"BUG: {self.address} was not found and not refused"
         raise AssertionError(message)
 
 
-REMOTE = ("E402", "E403")
-"""Problems of what lies elsewhere and was not fetched."""
-_GOES_ON = (*REMOTE, "E651")
-"""Problems without which a plan goes on. A path that does not exist is a mistake, and none does."""
-
-
-def unresolved(
-    error: SourceMissing,
-    *,
-    address: str,
-    revision: str | None = None,
-    subfolder: str | None = None,
-    weight_name: str | None = None,
-    variant: str | None = None,
-) -> Unresolved:
-    """What stands for a source in a plan when `error` says that it was not fetched yet.
+def unresolved(error: SourceMissing, address: Address) -> Unresolved:
+    """The placeholder for a source in a plan, when `error` says that it was not fetched yet.
 
     Raises:
-        SourceMissing: the error itself, when what it says is about this machine's own files.
+        SourceMissing: the error itself, when it is about this machine's own files.
     """
     problem = error.problems[0]
-    if problem.code not in _GOES_ON:
+    if problem.code not in _PLANNABLE:
         raise error
-    return Unresolved(
-        address=address,
-        revision=revision,
-        subfolder=subfolder,
-        weight_name=weight_name,
-        variant=variant,
-        reason=problem.message,
-        code=problem.code,
-        hint=problem.hint,
-    )
+    return Unresolved(written=address, problem=problem)

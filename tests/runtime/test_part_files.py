@@ -14,7 +14,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.sources.find import find_base
-from recipe_runner.sources.source import Source
+from recipe_runner.sources.source import Address, Source
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_class_of_another_type_is_refused_before_it_is_loaded(sd15_folder: Pat
 
 def test_a_message_names_the_folder_and_not_the_links(sd15_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sd15_folder, tmp_path / "model")
-    found = find_base("model", folder=tmp_path).source
+    found = find_base(Address("model"), folder=tmp_path).source
     kept = tuple(file for file in found.files if file.name != "unet/config.json")
     without = Source(address=found.address, root=found.root, files=kept)
     assert refused(folder, source=without) == (

@@ -19,6 +19,7 @@ from recipe_runner.sources.find import find_base, find_beside, find_component, f
 from recipe_runner.sources.hub import client
 from recipe_runner.sources.hub.cache import repository_folder
 from recipe_runner.sources.missing import SourceMissing
+from recipe_runner.sources.source import Address
 
 __all__ = ["hub"]
 
@@ -83,29 +84,29 @@ def resolved(hub: HubServer) -> list[str]:
 def test_exactly_the_files_of_a_variant_are_fetched(hub: HubServer, tmp_path: Path) -> None:
     commit = hub.commit("org/base", BASE)
     with online():
-        found = find_base("org/base", folder=tmp_path, variant="fp16")
+        found = find_base(Address("org/base", variant="fp16"), folder=tmp_path)
     assert found.source.commit == commit
     assert [file.name for file in found.source.files] == FP16
     assert resolved(hub) == FP16
     asked = len(hub.requests)
     with online():
-        assert find_base("org/base", folder=tmp_path, variant="fp16") == found
+        assert find_base(Address("org/base", variant="fp16"), folder=tmp_path) == found
     # What is here is found without the network, also when it may be used.
-    assert find_base("org/base", folder=tmp_path, variant="fp16") == found
+    assert find_base(Address("org/base", variant="fp16"), folder=tmp_path) == found
     assert len(hub.requests) == asked
 
 
 def test_only_what_is_lacking_is_fetched(hub: HubServer, tmp_path: Path) -> None:
     hub.commit("org/base", BASE)
     with online():
-        find_base("org/base", folder=tmp_path, variant="fp16")
+        find_base(Address("org/base", variant="fp16"), folder=tmp_path)
         asked = len(hub.requests)
-        find_base("org/base", folder=tmp_path, left_out=["text_encoder"])
+        find_base(Address("org/base"), folder=tmp_path, left_out=["text_encoder"])
     assert sorted({r.path.split("/", 5)[5] for r in hub.requests[asked:]}) == [
         "unet/diffusion_pytorch_model.safetensors"
     ]
     # The listing is known, so that what is missing is missing, and not merely not seen.
-    assert refusal(lambda: find_base("org/base", folder=tmp_path)) == (
+    assert refusal(lambda: find_base(Address("org/base"), folder=tmp_path)) == (
         "E402 org/base: not whole in the local Hub cache (1 file missing: text_encoder/model.safetensors) | "
         "`recipe-runner fetch` gets what a recipe needs, `hf download org/base` all of it"
     )
@@ -116,8 +117,8 @@ def test_components_and_weights_by_name(hub: HubServer, tmp_path: Path) -> None:
         "org/ip", {"models/enc/config.json": b"{}", "models/enc/model.safetensors": LORA, "a.safetensors": OTHER}
     )
     with online():
-        component = find_component("org/ip", folder=tmp_path, subfolder="models/enc")
-        weights = find_weights("org/ip", folder=tmp_path)
+        component = find_component(Address("org/ip", subfolder="models/enc"), folder=tmp_path)
+        weights = find_weights(Address("org/ip"), folder=tmp_path)
     assert component.subfolder == "models/enc"
     assert [file.name for file in component.source.files] == ["models/enc/config.json", "models/enc/model.safetensors"]
     assert [file.name for file in weights.files] == ["a.safetensors"]
@@ -128,7 +129,7 @@ def test_a_file_beside_the_weights_is_fetched_and_only_where_it_is_there(hub: Hu
     name = "adapter_config.json"
     commit = hub.commit("org/peft", {f"unet/{name}": b"{}", "unet/adapter_model.safetensors": LORA, "a/b.json": b"{}"})
     with online():
-        weights = find_weights("org/peft", folder=tmp_path, subfolder="unet")
+        weights = find_weights(Address("org/peft", subfolder="unet"), folder=tmp_path)
         found = find_beside(weights, name, folder=tmp_path)
         assert find_beside(weights, "other.json", folder=tmp_path) is None
     assert found is not None
@@ -143,26 +144,30 @@ def test_a_mistake_costs_no_download(hub: HubServer, tmp_path: Path) -> None:
     hub.commit("org/base", BASE)
     hub.commit("org/pickled", {"w.bin": PICKLE * 1000})
     with online():
-        assert refusal(lambda: find_base("org/base", folder=tmp_path, variant="fp17")).startswith("E409 org/base: not")
-        assert refusal(lambda: find_weights("org/base", folder=tmp_path, weight_name="v2.safetensors")).startswith(
-            "E401 "
+        assert refusal(lambda: find_base(Address("org/base", variant="fp17"), folder=tmp_path)).startswith(
+            "E409 org/base: not"
         )
-        assert refusal(lambda: find_weights("org/pickled", folder=tmp_path)).startswith("E406 w.bin: this is a pickled")
+        assert refusal(
+            lambda: find_weights(Address("org/base", weight_name="v2.safetensors"), folder=tmp_path)
+        ).startswith("E401 ")
+        assert refusal(lambda: find_weights(Address("org/pickled"), folder=tmp_path)).startswith(
+            "E406 w.bin: this is a pickled"
+        )
     assert hub.sent("safetensors") == hub.sent(".bin") == 0
 
 
 def test_a_branch_is_looked_up_when_it_is_new_or_asked_for(hub: HubServer, tmp_path: Path) -> None:
     old = hub.commit("org/lora", {"w.safetensors": LORA})
     with online():
-        assert find_weights("org/lora", folder=tmp_path).commit == old
+        assert find_weights(Address("org/lora"), folder=tmp_path).commit == old
     new = hub.commit("org/lora", {"w.safetensors": OTHER})
     with online():
-        assert find_weights("org/lora", folder=tmp_path).commit == old
+        assert find_weights(Address("org/lora"), folder=tmp_path).commit == old
     with online(newest=True):
-        assert find_weights("org/lora", folder=tmp_path).commit == new
-    assert find_weights("org/lora", folder=tmp_path).commit == new
+        assert find_weights(Address("org/lora"), folder=tmp_path).commit == new
+    assert find_weights(Address("org/lora"), folder=tmp_path).commit == new
     with online(newest=True, pins={("org/lora", None): Pin(commit=old, files=())}):
-        assert find_weights("org/lora", folder=tmp_path).commit == old
+        assert find_weights(Address("org/lora"), folder=tmp_path).commit == old
 
 
 def test_without_leave_no_socket_is_opened(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +179,7 @@ def test_without_leave_no_socket_is_opened(hub: HubServer, tmp_path: Path, monke
     monkeypatch.setattr(socket, "socket", never)
     for revision in (None, "main", "a" * 40):
         with pytest.raises(SourceMissing) as caught:
-            find_weights("org/lora", folder=tmp_path, revision=revision)
+            find_weights(Address("org/lora", revision=revision), folder=tmp_path)
         assert caught.value.problems[0].code == "E402"
     assert not hub.requests
 
@@ -184,12 +189,12 @@ def test_a_part_of_a_repository_is_not_taken_for_all_of_it(hub: HubServer, tmp_p
     snapshot = repository_folder("org/base") / "snapshots" / commit
     snapshot.mkdir(parents=True)
     (snapshot / "model_index.json").write_bytes(BASE["model_index.json"])
-    said = refusal(lambda: find_base("org/base", folder=tmp_path, revision=commit))
+    said = refusal(lambda: find_base(Address("org/base", revision=commit), folder=tmp_path))
     assert said.startswith(
         "E402 org/base: not whole in the local Hub cache (org/base: model_index.json names the component"
     )
     with online():
-        assert len(find_base("org/base", folder=tmp_path, revision=commit).source.files) == 6
+        assert len(find_base(Address("org/base", revision=commit), folder=tmp_path).source.files) == 6
 
 
 def test_gated_private_and_absent_repositories_are_explained(
@@ -201,7 +206,7 @@ def test_gated_private_and_absent_repositories_are_explained(
 
     def said(address: str, revision: str | None = None) -> str:
         with online():
-            return refusal(lambda: find_weights(address, folder=tmp_path, revision=revision))
+            return refusal(lambda: find_weights(Address(address, revision=revision), folder=tmp_path))
 
     assert said("org/gated") == (
         f"E433 org/gated: the repository is gated | accept its terms on {hub.url}/org/gated, then log in with "
@@ -218,18 +223,18 @@ def test_gated_private_and_absent_repositories_are_explained(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with online():
         for address in ("org/gated", "org/private"):
-            assert find_weights(address, folder=tmp_path).files[0].size == len(LORA)
+            assert find_weights(Address(address), folder=tmp_path).files[0].size == len(LORA)
 
 
 def test_other_bytes_are_fetched_again_and_never_kept(hub: HubServer, tmp_path: Path) -> None:
     hub.commit("org/lora", {"w.safetensors": LORA, "x.json": b"{}"})
     hub.fail("w.safetensors", other_bytes=True)
     with online():
-        assert find_weights("org/lora", folder=tmp_path).files[0].size == len(LORA)
+        assert find_weights(Address("org/lora"), folder=tmp_path).files[0].size == len(LORA)
     commit = hub.commit("org/other", {"w.safetensors": LORA})
     hub.fail("w.safetensors", other_bytes=True, times=2)
     with online():
-        assert refusal(lambda: find_weights("org/other", folder=tmp_path)).startswith(
+        assert refusal(lambda: find_weights(Address("org/other"), folder=tmp_path)).startswith(
             f"E437 org/other: w.safetensors came twice with other bytes than commit {commit[:12]} has"
         )
     assert not [path for path in (repository_folder("org/other") / "blobs").iterdir() if path.stat().st_size]
@@ -238,9 +243,9 @@ def test_other_bytes_are_fetched_again_and_never_kept(hub: HubServer, tmp_path: 
 def test_a_file_damaged_in_the_cache_is_told(hub: HubServer, tmp_path: Path) -> None:
     commit = hub.commit("org/lora", {"w.safetensors": LORA})
     with online():
-        path = find_weights("org/lora", folder=tmp_path).path("w.safetensors")
+        path = find_weights(Address("org/lora"), folder=tmp_path).path("w.safetensors")
     path.resolve().write_bytes(OTHER)
-    assert refusal(lambda: find_weights("org/lora", folder=tmp_path)) == (
+    assert refusal(lambda: find_weights(Address("org/lora"), folder=tmp_path)) == (
         f"E437 org/lora: w.safetensors is not the file that commit {commit[:12]} has: it was damaged or changed | "
         f"delete {path.resolve()}; it is then fetched again"
     )
@@ -250,15 +255,15 @@ def test_a_hub_that_is_down_or_busy(hub: HubServer, tmp_path: Path, monkeypatch:
     hub.commit("org/lora", {"w.safetensors": LORA})
     hub.fail("w.safetensors", drop_after=40)
     with online():
-        assert find_weights("org/lora", folder=tmp_path).files[0].size == len(LORA)
+        assert find_weights(Address("org/lora"), folder=tmp_path).files[0].size == len(LORA)
     hub.commit("org/busy", {"w.safetensors": LORA})
     hub.fail("/api/models/org/busy", status=503, times=100)
     with online():
-        said = refusal(lambda: find_weights("org/busy", folder=tmp_path))
+        said = refusal(lambda: find_weights(Address("org/busy"), folder=tmp_path))
     assert said.startswith("E436 org/busy: the Hub cannot be reached (it answered with status 503) | try again later")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with online():
-        said = refusal(lambda: find_weights("org/never", folder=tmp_path))
+        said = refusal(lambda: find_weights(Address("org/never"), folder=tmp_path))
     assert said.startswith("E436 org/never: the Hub cannot be reached (")
 
 
@@ -282,5 +287,5 @@ def test_a_file_that_comes_short_is_told(hub: HubServer, tmp_path: Path) -> None
     hub.commit("org/lora", {"w.safetensors": LORA})
     hub.faults.append(Fault("w.safetensors", times=99, cut_to=9))
     with online():
-        said = refusal(lambda: find_weights("org/lora", folder=tmp_path))
+        said = refusal(lambda: find_weights(Address("org/lora"), folder=tmp_path))
     assert said.startswith("E437 org/lora: a file came with another size than it should have")

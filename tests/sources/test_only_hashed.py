@@ -11,6 +11,7 @@ from support.safetensors_bytes import whole
 
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.find import find_base, find_component
+from recipe_runner.sources.source import Address
 
 WEIGHTS = whole({"a.weight": (4, 8)})
 UNET, TEXT, MODEL = "unet/diffusion_pytorch_model", "text_encoder/model", "model.safetensors"
@@ -54,7 +55,7 @@ def said(root: Path, changes: dict[str, Any]) -> str:
     """What finding the base says once these files are written too."""
     write(root / "model", {**BASE, **changes})
     with pytest.raises(RecipeRunnerError) as caught:
-        find_base("model", folder=root)
+        find_base(Address("model"), folder=root)
     (problem,) = caught.value.problems
     return f"{problem.code} {problem.message} | {problem.hint}"
 
@@ -62,7 +63,7 @@ def said(root: Path, changes: dict[str, Any]) -> str:
 def files(root: Path, changes: dict[str, Any]) -> tuple[list[str], str]:
     """The files of the base and its digest, once these files are written too."""
     write(root / "model", {**BASE, **changes})
-    source = find_base("model", folder=root).source
+    source = find_base(Address("model"), folder=root).source
     return [file.name for file in source.files], source.digest
 
 
@@ -87,7 +88,7 @@ def test_each_library_has_its_own_name_for_weights(tmp_path: Path) -> None:
     assert files(tmp_path, other) == (names, before)
     (tmp_path / "model" / f"{UNET}.safetensors").unlink()
     with pytest.raises(RecipeRunnerError) as caught:
-        find_base("model", folder=tmp_path)
+        find_base(Address("model"), folder=tmp_path)
     (problem,) = caught.value.problems
     assert (problem.code, problem.message) == ("E416", "model: unet holds no weights file that diffusers looks for")
     assert problem.hint == "rename its weights file diffusion_pytorch_model.safetensors"
@@ -132,7 +133,7 @@ def test_a_class_that_is_not_concrete(component: str, entry: list[str], instead:
         f"E445 model/model_index.json: component {component} is [{library}, {name}], which is not a concrete class of "
         f"a model, tokenizer, processor or scheduler | {instead}"
     )
-    found = find_base("model", folder=tmp_path, left_out=[component])
+    found = find_base(Address("model"), folder=tmp_path, left_out=[component])
     assert not any(file.name.startswith(f"{component}/") for file in found.source.files)
 
 
@@ -153,7 +154,7 @@ def test_a_fast_class_is_a_concrete_one(entry: list[str], tmp_path: Path) -> Non
 def test_a_replaced_component_names_a_concrete_class(tmp_path: Path) -> None:
     write(tmp_path / "part", {"config.json": {"_class_name": "AutoModel"}, MODEL: WEIGHTS})
     with pytest.raises(RecipeRunnerError) as caught:
-        find_component("part", folder=tmp_path, name="vae")
+        find_component(Address("part"), folder=tmp_path, name="vae")
     (problem,) = caught.value.problems
     assert problem.code == "E445"
     assert problem.message == (
@@ -167,7 +168,7 @@ def test_of_a_model_beside_its_tokenizer_the_one_that_is_meant_is_taken(tmp_path
     write(tmp_path / "both", {"config.json": config, MODEL: WEIGHTS, "tokenizer_config.json": {}, "vocab.json": {}})
     settings = ["config.json", "tokenizer_config.json", "vocab.json"]
     for name, found in {"text_encoder_2": sorted([*settings, MODEL]), "tokenizer_2": settings}.items():
-        source = find_component("both", folder=tmp_path, name=name).source
+        source = find_component(Address("both"), folder=tmp_path, name=name).source
         assert [file.name for file in source.files] == found
 
 
@@ -232,5 +233,5 @@ def test_the_configuration_of_a_single_file_is_read_in_the_same_way(tmp_path: Pa
     for changes, code in (({}, "E446"), ({"model_index.json": {**INDEX, "unet": ["diffusers", "AutoModel"]}}, "E445")):
         write(tmp_path / "config", changes)
         with pytest.raises(RecipeRunnerError) as caught:
-            find_base("whole.safetensors", folder=tmp_path, config="config")
+            find_base(Address("whole.safetensors"), folder=tmp_path, config="config")
         assert caught.value.problems[0].code == code

@@ -26,7 +26,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources.access import Access, Pin, reach
 from recipe_runner.sources.find import find_weights
 from recipe_runner.sources.redirects import MOST_REDIRECTS, _fault
-from recipe_runner.sources.source import SourceFile
+from recipe_runner.sources.source import Address, SourceFile
 from recipe_runner.sources.url import download
 from recipe_runner.sources.url.cache import urls_folder
 
@@ -50,7 +50,7 @@ def bring(url: str, *, headers: bool = False, size: int | None = None) -> None:
         file = SourceFile(name="w.safetensors", size=size, sha256=hashlib.sha256(WEIGHTS).hexdigest())
         pins = {(url, None): Pin(commit=None, files=(file,))}
     with reach(Access(network=True, headers=headers, pins=pins)):
-        find_weights(url, folder=Path())
+        find_weights(Address(url), folder=Path())
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -170,7 +170,7 @@ def test_the_hub_token_goes_to_its_origin_alone(files: HubServer, monkeypatch: p
         bring(files.put(f"{number}.safetensors", WEIGHTS))
     for endpoint in ("127.0.0.1", "::"):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
-        assert refusal(lambda: bring(files.put("w.safetensors", WEIGHTS))).startswith("E447 HF_ENDPOINT")
+        assert refusal(lambda: bring(files.put("other.safetensors", WEIGHTS))).startswith("E447 HF_ENDPOINT")
     assert [request.authorization for request in files.requests] == ["Bearer hf_secret_of_the_test", None, None]
 
 
@@ -254,7 +254,7 @@ def test_a_header_range_of_the_hub_follows_no_redirect_elsewhere(hub: HubServer)
     hub.commit("org/lora", {"w.safetensors": WEIGHTS})
     hub.fail("/resolve/", status=302, headers={"Location": "http://169.254.169.254/x"}, times=9)
     with reach(Access(network=True, headers=True)), pytest.raises(RecipeRunnerError) as caught:
-        find_weights("org/lora", folder=Path())
+        find_weights(Address("org/lora"), folder=Path())
     assert caught.value.problems[0].code == "E443"
 
 
@@ -263,8 +263,9 @@ import sys
 from pathlib import Path
 from recipe_runner.sources.access import Access, reach
 from recipe_runner.sources.find import find_weights
+from recipe_runner.sources.source import Address
 with reach(Access(network=True)):
-    find_weights(sys.argv[1], folder=Path())
+    find_weights(Address(sys.argv[1]), folder=Path())
 """
 
 

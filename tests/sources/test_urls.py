@@ -23,7 +23,7 @@ from recipe_runner.disk import atomic
 from recipe_runner.problems.problem import RecipeRunnerError, RecordError
 from recipe_runner.sources.access import Access, Pin, reach
 from recipe_runner.sources.find import find_weights
-from recipe_runner.sources.source import Source, SourceFile
+from recipe_runner.sources.source import Address, Source, SourceFile
 from recipe_runner.sources.url import download
 from recipe_runner.sources.url.cache import plain_name, urls_folder
 
@@ -48,7 +48,7 @@ def online(**options: object) -> AbstractContextManager[None]:
 
 def bring(url: str, **options: object) -> Source:
     with online(**options):
-        return find_weights(url, folder=Path())
+        return find_weights(Address(url), folder=Path())
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -76,9 +76,11 @@ def test_a_file_is_downloaded_once_and_found_without_the_network(
         pytest.fail("a socket was opened")
 
     monkeypatch.setattr(socket, "socket", never)
-    assert bring(url) == find_weights(url, folder=Path()) == source
+    assert bring(url) == find_weights(Address(url), folder=Path()) == source
     assert files.asked("style") == 1
-    assert refusal(lambda: find_weights(f"{url}x", folder=Path())).startswith(f"E403 {url}x: not downloaded yet")
+    assert refusal(lambda: find_weights(Address(f"{url}x"), folder=Path())).startswith(
+        f"E403 {url}x: not downloaded yet"
+    )
 
 
 def test_the_server_names_the_file(files: HubServer) -> None:
@@ -214,7 +216,7 @@ def test_what_is_no_file_is_explained_and_not_kept(files: HubServer) -> None:
 
 def test_secrets_stay_out_of_addresses(files: HubServer) -> None:
     for url in ("https://civitai.com/api/download/1?token=abc123", "https://me:abc123@example.org/w.safetensors"):
-        for call in (lambda url=url: bring(url), lambda url=url: find_weights(url, folder=Path())):
+        for call in (lambda url=url: bring(url), lambda url=url: find_weights(Address(url), folder=Path())):
             said = refusal(call)
             assert said.startswith("E439 https://")
             assert "abc123" not in said

@@ -19,6 +19,7 @@ from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.sources import bundled
 from recipe_runner.sources.bundled import FAMILIES, bundled_config, clip_vocabulary, write_config
 from recipe_runner.sources.find import find_base
+from recipe_runner.sources.source import Address
 from recipe_runner.weights.checkpoint.checkpoint import Checkpoint, identify_checkpoint
 from recipe_runner.weights.checkpoint.original_layout import original_tensors
 from recipe_runner.weights.families import checkpoint_families as families
@@ -118,7 +119,7 @@ def test_averages_buffers_markers_and_strangers_are_told_apart() -> None:
 def test_a_single_file_brings_the_package_s_configuration(tmp_path: Path) -> None:
     write_sparse(tmp_path / "dog.safetensors", original_tensors("sd1"))
     with unhashed():
-        found, own = find_base("dog.safetensors", folder=tmp_path), bundled_config("sd1")
+        found, own = find_base(Address("dog.safetensors"), folder=tmp_path), bundled_config("sd1")
     assert (found.weight_name, found.pipeline) == ("dog.safetensors", "StableDiffusionPipeline")
     assert sorted(found.components) == ["scheduler", "text_encoder", "tokenizer", "unet", "vae"]
     assert found.config is not None
@@ -133,12 +134,12 @@ def test_a_pickled_checkpoint_is_told_without_unpickling_it(framework: bool, tmp
     tensors = {name: torch.zeros((), dtype=torch.float16).expand(s) for name, s in original_tensors("sd1").items()}
     beside = {"epoch": 3, "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}}]}
     torch.save({"state_dict": tensors, **beside} if framework else tensors, tmp_path / "dog.ckpt")
-    found = find_base("dog.ckpt", folder=tmp_path, allow_pickle=True)
+    found = find_base(Address("dog.ckpt"), folder=tmp_path, allow_pickle=True)
     assert (found.weight_name, found.pipeline) == ("dog.ckpt", "StableDiffusionPipeline")
     assert found.config is not None
     assert found.config.digest == bundled_config("sd1").digest
     with pytest.raises(RecipeRunnerError) as caught:
-        find_base("dog.ckpt", folder=tmp_path)
+        find_base(Address("dog.ckpt"), folder=tmp_path)
     assert caught.value.problems[0].code == "E406"
 
 
@@ -156,7 +157,7 @@ def test_a_pickled_checkpoint_is_told_without_unpickling_it(framework: bool, tmp
 def test_a_single_file_that_will_not_do(shapes: dict[str, Shape], said: str, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(whole({name: shape[:1] + shape[1:] for name, shape in shapes.items()}))
     with pytest.raises(RecipeRunnerError) as caught:
-        find_base("x.safetensors", folder=tmp_path)
+        find_base(Address("x.safetensors"), folder=tmp_path)
     (problem,) = caught.value.problems
     assert f"{problem.code} {problem.message}".startswith(said)
 
@@ -165,7 +166,7 @@ def test_a_component_that_the_recipe_replaces_may_be_missing(tmp_path: Path) -> 
     kept = {name: shape for name, shape in original_tensors("sd1").items() if not name.startswith("cond_stage_model")}
     write_sparse(tmp_path / "x.safetensors", kept)
     with unhashed():
-        found = find_base("x.safetensors", folder=tmp_path, left_out=["text_encoder"])
+        found = find_base(Address("x.safetensors"), folder=tmp_path, left_out=["text_encoder"])
     assert found.pipeline == "StableDiffusionPipeline"
 
 

@@ -22,7 +22,7 @@ from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.sources.face_models import ADDRESS, find_face_models
 from recipe_runner.sources.inputs import find_input
 from recipe_runner.sources.missing import SourceMissing, unresolved
-from recipe_runner.sources.source import Source
+from recipe_runner.sources.source import Address, Source
 from recipe_runner.weights.files.image_embeds import embeds_shape, is_embeds
 from recipe_runner.weights.ip_adapter import (
     ImagePromptShape,
@@ -84,7 +84,7 @@ def find_each(files: Sequence[InputAddress], context: ResolveContext) -> list[An
         try:
             source = find_input(file.address, context.folder)
         except SourceMissing as error:
-            return unresolved(error, address=file.address)
+            return unresolved(error, Address(file.address))
         if not file.embeds:
             check_picture(source.path(source.files[0].name), file.address)
         return source
@@ -192,7 +192,7 @@ def _face_models() -> AnySource:
     try:
         return find_face_models()
     except SourceMissing as error:
-        return unresolved(error, address=ADDRESS)
+        return unresolved(error, Address(ADDRESS))
 
 
 def _encoder(reader: Reader, shown: ImagePromptShape | None, label: str) -> ResolvedComponent | None:

@@ -15,7 +15,7 @@ from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import Lora, LoraScale
 from recipe_runner.sources.find import find_beside
 from recipe_runner.sources.missing import SourceMissing, Unresolved, unresolved
-from recipe_runner.sources.source import Source
+from recipe_runner.sources.source import Address, Source
 from recipe_runner.weights.embedding import Vectors
 from recipe_runner.weights.files.contents import read_weights
 from recipe_runner.weights.identify.other_kind import suggest_other_kind
@@ -97,7 +97,7 @@ def _peft_config(lora: Lora, source: AnySource, context: ResolveContext) -> AnyS
     try:
         return find_beside(source, CONFIG_NAME, folder=context.folder)
     except SourceMissing as error:
-        return unresolved(error, address=lora.model, revision=lora.revision, weight_name=CONFIG_NAME)
+        return unresolved(error, Address(lora.model, revision=lora.revision, weight_name=CONFIG_NAME))
 
 
 def _lay_out(

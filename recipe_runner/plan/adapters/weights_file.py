@@ -7,6 +7,7 @@ from recipe_runner.plan.resolved import AnySource
 from recipe_runner.recipe.types.base import FromSource
 from recipe_runner.sources.find import find_weights
 from recipe_runner.sources.missing import SourceMissing, unresolved
+from recipe_runner.sources.source import Address
 
 
 def find_weights_file(entry: FromSource, context: ResolveContext, usual: tuple[str, ...] = ()) -> AnySource:
@@ -17,21 +18,8 @@ def find_weights_file(entry: FromSource, context: ResolveContext, usual: tuple[s
     Raises:
         RecipeRunnerError: E4xx, the file is broken or refused, or a path leads nowhere.
     """
+    address = Address.of(entry)
     try:
-        return find_weights(
-            entry.model,
-            folder=context.folder,
-            revision=entry.revision,
-            subfolder=entry.subfolder,
-            weight_name=entry.weight_name,
-            usual=usual,
-            allow_pickle=context.allow_pickle,
-        )
+        return find_weights(address, folder=context.folder, usual=usual, allow_pickle=context.allow_pickle)
     except SourceMissing as error:
-        return unresolved(
-            error,
-            address=entry.model,
-            revision=entry.revision,
-            subfolder=entry.subfolder,
-            weight_name=entry.weight_name,
-        )
+        return unresolved(error, address)

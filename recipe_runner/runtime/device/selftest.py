@@ -20,7 +20,6 @@ from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.sources.base_folder import INDEX
 from recipe_runner.sources.source import Source, SourceFile
-from recipe_runner.weights.files.digests import file_sha256
 
 PROMPT = "a red circle on a blue background"
 STEPS = 4
@@ -57,11 +56,7 @@ def selftest(device: str = "auto", model: Path | None = None) -> SelfTest:
 
 
 def _compared(device: str, folder: Path, name: str) -> SelfTest:
-    paths = filter(Path.is_file, sorted(folder.rglob("*")))
-    files = tuple(
-        SourceFile(name=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=file_sha256(path))
-        for path in paths
-    )
+    files = tuple(SourceFile.of(path, folder) for path in sorted(folder.rglob("*")) if path.is_file())
     pipeline = json.loads((folder / INDEX).read_bytes())["_class_name"]
     handle = ModelHandle(base=ResolvedBase(source=Source(address=name, root=folder, files=files), pipeline=pipeline))
     started = time.monotonic()
