@@ -160,7 +160,7 @@ def test_a_component_in_a_pipeline_index(name: str, tmp_path: Path) -> None:
 def test_what_narrows_an_address(name: str, key: str, tmp_path: Path) -> None:
     (tmp_path / "loras").mkdir()
     with pytest.raises(RecipeRunnerError) as caught:
-        find_weights(Address("loras", **{key: name}), folder=tmp_path)  # type: ignore[arg-type]
+        find_weights(Address("loras", **{key: name}), folder=tmp_path)
     assert caught.value.problems[0].code == "E405"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +49,13 @@ class Address:
     @classmethod
     def of(cls, entry: FromSource | Base) -> Address:
         """The address in an entry of a recipe, which has some of these keys."""
-        return cls(**{key.name: getattr(entry, key.name, None) for key in fields(cls)})
+        return cls(
+            entry.model,
+            revision=entry.revision,
+            subfolder=getattr(entry, "subfolder", None),
+            weight_name=entry.weight_name,
+            variant=getattr(entry, "variant", None),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

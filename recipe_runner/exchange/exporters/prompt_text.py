@@ -35,7 +35,11 @@ def foreign_prompt(text: str, variant: ResolvedVariant, syntax: Literal["a1111",
 def file_name(adapter: ResolvedAdapter) -> str:
     """The name of an adapter's file; its own name with a suffix where the file is not known."""
     source = adapter.sources.get("weights")
-    named = source.files[0].name if isinstance(source, Source) else source.weight_name if source is not None else None
+    named = None
+    if isinstance(source, Source):
+        named = source.files[0].name
+    elif source is not None:
+        named = source.written.weight_name
     name = PurePosixPath(named or adapter.name).name
     return name if "." in name else f"{name}.safetensors"
 

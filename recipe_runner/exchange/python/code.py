@@ -103,12 +103,13 @@ class Place:
             folder, _, name = source.files[0].name.rpartition("/")
             given = {"revision": source.commit, "subfolder": folder or None, "weight_name": name}
         else:
-            given = {"revision": source.revision, "subfolder": source.subfolder, "weight_name": source.weight_name}
+            written = source.written
+            given = {"revision": written.revision, "subfolder": written.subfolder, "weight_name": written.weight_name}
         return source.address, {key: value for key, value in given.items() if value is not None}
 
     def source(self, source: AnySource) -> tuple[object, dict[str, object]]:
         """Where a repository or folder is: the first argument of from_pretrained, and its revision."""
         if isinstance(source, Source) and source.commit is None:
             return self.path(source.root), {}
-        revision = source.commit if isinstance(source, Source) else source.revision
+        revision = source.commit if isinstance(source, Source) else source.written.revision
         return source.address, {} if revision is None else {"revision": revision}

@@ -78,7 +78,7 @@ def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str
         source = adapter.source
         if not isinstance(source, Source):
             roots.append(source.address)
-            names.append((source.subfolder or "", source.weight_name or ""))
+            names.append((source.written.subfolder or "", source.written.weight_name or ""))
             continue
         folder, _, name = source.files[0].name.rpartition("/")
         roots.append(place.path(source.root / folder) if source.commit is None else source.address)
@@ -134,7 +134,7 @@ def _has_extractor(encoder: ResolvedComponent) -> bool:
 
 def _revision(adapter: ResolvedIpAdapter) -> str | None:
     source = adapter.source
-    return source.commit if isinstance(source, Source) else source.revision
+    return source.commit if isinstance(source, Source) else source.written.revision
 
 
 def bundled_loras(variant: ResolvedVariant, shown: Shown) -> dict[str, str]:
@@ -191,7 +191,7 @@ def _encoder_place(prompt: ResolvedImagePrompt) -> Sequence[object]:
 def _reasons(adapter: ResolvedIpAdapter, variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
     """Why a script cannot have the adapter; none where it can."""
     source = adapter.source
-    if not isinstance(source, Source) and not source.weight_name:
+    if not isinstance(source, Source) and not source.written.weight_name:
         yield "not on this machine, and the recipe does not name its file"
     if not all(isinstance(mask, Source) for mask in adapter.masks):
         yield "one of its masks is not on this machine"
