@@ -231,4 +231,4 @@ def test_a_local_file_whose_name_no_lock_can_hold(tmp_path: Path) -> None:
     with pytest.raises(RecipeRunnerError) as caught:
         find_weights(Address("a\\b.safetensors"), folder=tmp_path)
     assert caught.value.problems[0].code == "E405"
-    assert "which no lock or manifest can hold" in caught.value.problems[0].message
+    assert "cannot be written to a lock or manifest" in caught.value.problems[0].message

@@ -159,7 +159,7 @@ def test_an_image_encoder_named_by_the_folder_above_it(folder: Path) -> None:
 def test_a_misspelt_folder_that_reads_as_a_hub_repository(folder: Path) -> None:
     path = adapter(folder, "{kind: lora, model: demo/loras}")
     told = find_problems(path, further=movable_sources)
-    hint = "it was taken for a Hub repository, as there is no such folder beside the recipe; did you mean lora/?"
+    hint = "it was taken for a Hub repository, because there is no such folder beside the recipe; did you mean lora/?"
     assert [(problem.code, problem.hint) for problem in told] == [("W430", hint)]
     (unchecked,) = weights_problems(path)
     assert (unchecked.code, unchecked.hint) == ("W762", hint)

@@ -103,7 +103,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "W332": Code("a matrix axis repeats a value"),
         "W335": Code("an empty mapping"),
         # Sources and weights files
-        "E401": Code("there is no such file or folder", COULD_NOT),
+        "E401": Code("no such file or folder", COULD_NOT),
         "E402": Code("not in the local Hub cache", COULD_NOT),
         "E403": Code("a URL that was not downloaded yet", COULD_NOT),
         "E404": Code("no weights file, or several, in a folder", COULD_NOT),

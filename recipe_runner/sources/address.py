@@ -1,6 +1,6 @@
 """What a recipe's address names: a local path, a Hub repository or a URL.
 
-Never by what happens to lie in the working directory: paths are relative to the recipe.
+Paths are relative to the recipe, never to the working directory.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _FILE_SUFFIXES = (*WEIGHTS_SUFFIXES, ".gguf", ".onnx", ".json", ".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
-    """Where an address leads: the folder `root`, and the file in it when the address names a file.
+    """Where the files of an address are: the folder `root`, and the file in it if the address names a file.
 
-    The files of a Hub repository need not all be in `root`: they are chosen from `folder` and then fetched.
+    `root` need not have all files of a Hub repository: they are chosen from `folder` and then fetched.
     """
 
     address: str
@@ -47,7 +47,9 @@ class Located:
     @property
     def commit(self) -> str | None:
         """The commit of a Hub repository."""
-        return None if self.repository is None else self.repository.commit
+        if self.repository is None:
+            return None
+        return self.repository.commit
 
     @property
     def folder(self) -> Folder:
@@ -111,19 +113,20 @@ _PAGES = (
 
 
 def check_url(address: str) -> None:
-    """Refuse a URL that can be told to be none of a file. Anything else is let pass.
+    """Refuse a URL that cannot be the address of a file. Other addresses pass.
 
     Raises:
-        ResolutionError: E405 another scheme than https, or a page that only shows a file.
+        ResolutionError: E405 a scheme other than https, or a page that only shows a file.
     """
     if not _SCHEME.match(address):
         return
     if not address.startswith("https://"):
-        raise refused("E405", f"{address}: only https addresses are known", "give a path, a Hub id or an https URL")
+        raise refused("E405", f"{address}: only https addresses are supported", "give a path, a Hub id or an https URL")
     if not is_address(address, ("https",)):
-        # What cannot be read may hold a secret anywhere.
-        shown = "https://…" if set("@?") & set(address) else address
-        raise refused("E405", f"{shown}: the host or the port of this address cannot be", "check the address")
+        # A malformed address may contain a secret anywhere.
+        if "@" in address or "?" in address:
+            address = "https://…"
+        raise refused("E405", f"{address}: the host or port of this address is not valid", "check the address")
     for pattern, instead in _PAGES:
         if match := pattern.fullmatch(address):
             message = f"{address}: this is a page about a model, not the file itself"
@@ -131,33 +134,26 @@ def check_url(address: str) -> None:
 
 
 def locate(address: str, folder: Path, revision: str | None = None) -> Located:
-    """Where the files of `address` lie. `folder` is the recipe's.
+    """Find the files of `address`. `folder` is the recipe's.
 
-    A path wins when it exists relative to the recipe; else `organisation/name` is a Hub id. What may be fetched, and to
-    which commit a lock pins the repository, `access()` says.
+    A path comes first if it exists relative to the recipe; else `organisation/name` is a Hub id. `access()` says what
+    may be fetched, and to which commit a lock pins the repository.
 
     Raises:
         SourceMissing: E401 no such path, E402 not in the Hub's cache, E403 a URL that was not downloaded.
-        ResolutionError: E405 an address that is none of the three, or a revision where it means nothing; E433 to E438
-            it cannot be fetched; E439 a secret in the address.
+        ResolutionError: E405 the address is not a path, a Hub id or a URL, or has a revision that means nothing; E433
+            to E438 it cannot be fetched; E439 a secret in the address.
     """
     if _SCHEME.match(address):
-        check_url(address)
-        if revision is not None:
-            raise refused("E405", f"{address}: a revision ({revision}) means nothing for a URL", "remove `revision`")
-        downloaded = find_url(address)
-        return Located(address=address, root=downloaded.parent, file=downloaded.name)
+        return _locate_url(address, revision)
     path = _path(address, folder)
-    if path is not None or is_path(address) or not is_hub_id(address):
-        if path is None:
-            beside = "" if expanded(address).is_absolute() else " beside the recipe"
-            raise missing("E401", f"{address}: there is no such file or folder{beside}", _nearest(address, folder))
-        if revision is not None:
-            message = f"{address} is a local path; a revision ({revision}) means something only for a Hub repository"
-            raise refused("E405", message, "remove `revision`")
-        if path.is_dir():
-            return Located(address=address, root=path)
-        return Located(address=address, root=path.parent, file=path.name)
+    if path is not None:
+        return _locate_path(address, path, revision)
+    if is_path(address) or not is_hub_id(address):
+        message = f"{address}: no such file or folder"
+        if not expanded(address).is_absolute():
+            message += " beside the recipe"
+        raise missing("E401", message, _nearest(address, folder))
     try:
         repository = open_repository(address, revision)
     except ResolutionError as error:
@@ -168,122 +164,171 @@ def locate(address: str, folder: Path, revision: str | None = None) -> Located:
     return Located(address=address, root=repository.snapshot, repository=repository)
 
 
+def _locate_url(address: str, revision: str | None) -> Located:
+    check_url(address)
+    if revision is not None:
+        raise refused("E405", f"{address}: a revision ({revision}) means nothing for a URL", "remove `revision`")
+    downloaded = find_url(address)
+    return Located(address=address, root=downloaded.parent, file=downloaded.name)
+
+
+def _locate_path(address: str, path: Path, revision: str | None) -> Located:
+    if revision is not None:
+        message = f"{address} is a local path; a revision ({revision}) means something only for a Hub repository"
+        raise refused("E405", message, "remove `revision`")
+    if path.is_dir():
+        return Located(address=address, root=path)
+    return Located(address=address, root=path.parent, file=path.name)
+
+
 _NOT_FOUND = ("E402", "E434", "E436")
-"""Problems of a repository that nobody has seen, and that may be none."""
+"""Problems of an address that may not be a Hub repository at all."""
 
 
 def _path(address: str, folder: Path) -> Path | None:
-    """The path that `address` is, seen from the recipe's `folder`, where there is something."""
+    """The path of `address`, seen from the recipe's `folder`; None if nothing exists there."""
     try:
         path = folder / expanded(address)
         if not path.exists():
             return None
         unreadable = path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
     except PermissionError as error:
-        raise refused("E415", f"{address}: it cannot be read: Permission denied") from error
+        raise refused("E415", f"{address}: cannot be read: Permission denied") from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise refused("E405", f"{address}: this cannot be a path ({error})") from error
+        raise refused("E405", f"{address} is not a valid path: {error}") from error
     if unreadable:
         raise refused("E415", f"{address}: the folder cannot be read: Permission denied")
     return path
 
 
 _LONGEST_NAME = 255
+_MOST_SHOWN = 8
 _LONGEST_PATH = 2_000
 
 
 def inside(root: Folder, name: str, what: str) -> str:
-    """`name` as a clean POSIX path inside `root`; E405 when it points out of it.
+    """`name` as a clean POSIX path in `root`; `what` is the recipe's key in messages.
 
-    `what` names the recipe's key for the message.
+    Raises:
+        ResolutionError: E405 the path leads out of `root`, or is too long.
     """
+    hint = "give a path inside the source"
     parts = PurePosixPath(name).parts
-    foreign = not parts or ".." in parts or name.startswith(("/", "~")) or "\\" in name or ":" in parts[0]
-    if foreign or any(ord(character) < ord(" ") for character in name):
-        raise refused("E405", f"{what} {name!r} points outside {root.name}", "give a path inside the source")
-    if len(name) > _LONGEST_PATH or any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in parts):
-        raise refused(
-            "E405", f"{what} {name[:60]!r}… is longer than a file's name can be", "give a path inside the source"
-        )
+    if not parts or _leads_outside(name):
+        raise refused("E405", f"{what} {name!r} points outside {root.name}", hint)
+    longest = max(len(part.encode(errors="replace")) for part in parts)
+    if len(name) > _LONGEST_PATH or longest > _LONGEST_NAME:
+        raise refused("E405", f"{what} {name[:60]!r}… is longer than a file's name can be", hint)
     return PurePosixPath(name).as_posix()
 
 
+def _leads_outside(name: str) -> bool:
+    """Whether a name is absolute, goes up, or has a drive or characters that no plain name has."""
+    parts = PurePosixPath(name).parts
+    if ".." in parts or ":" in parts[0] or name.startswith(("/", "~")):
+        return True
+    return "\\" in name or min(name) < " "
+
+
 def check_name(name: str, address: str) -> None:
-    """Refuse a file whose name no lock can hold; `address` is what it was found at.
+    """Refuse a file whose name cannot be written to a lock; `address` is the source it was found in.
 
     Raises:
         ResolutionError: E405.
     """
     if not is_plain_path(name):
-        message = f"{address}: a file in it is called {name!r}, which no lock or manifest can hold"
+        message = f"{address}: the file name {name!r} cannot be written to a lock or manifest"
         raise refused("E405", message, f"rename the file. {FORM}")
 
 
-_UNSEEN = ("E401", "E404", "E409", "E416")
+_UNSEEN = ("E401", "E404", "E416")
 
 
 def chosen(located: Located, choose: Callable[[Folder], T]) -> tuple[Located, T]:
-    """`choose` from the files of an address, and the address with all files that were chosen from.
+    """What `choose` picks from the files of an address, and the address with all files that it picked from.
 
-    Raises: as `choose`; SourceMissing E402 where it lacks something and the local cache may know only a part of what
-    the repository has.
+    If something is missing and the local cache knows only a part of the repository, the whole list is fetched first.
+
+    Raises: as `choose`; SourceMissing E402 the list of files would have to be fetched, and nothing may be.
     """
     repository = located.repository
     try:
         return located, choose(located.folder)
     except ResolutionError as error:
-        problem = error.problems[0]
-        lacks = isinstance(error, SourceMissing) or problem.code == "E409"
-        if repository is None or repository.whole or problem.code not in _UNSEEN or not lacks:
+        if repository is None or repository.whole or not _is_lacking(error):
             raise
         wider = widened(repository)
         if wider is None:
-            raise partly_here(located.address, repository.revision, problem.message) from error
+            raise partly_here(located.address, repository.revision, error.problems[0].message) from error
     located = replace(located, repository=wider)
     return located, choose(located.folder)
 
 
+def _is_lacking(error: ResolutionError) -> bool:
+    """Whether an error says that a file or a variant is missing."""
+    code = error.problems[0].code
+    return code == "E409" or (isinstance(error, SourceMissing) and code in _UNSEEN)
+
+
 def meant_path(address: str, folder: Path) -> str:
-    """A hint for what is written as a Hub id where it was probably a path: its first part is a folder here."""
+    """A hint for a Hub id that was probably meant as a path, because its first part is a folder here."""
     first = folder / address.partition("/")[0]
     if not first.is_dir():
         return ""
-    taken = "it was taken for a Hub repository, as there is no such folder beside the recipe"
-    return f"{taken}; {_nearest(address, folder)}"
+    return (
+        "it was taken for a Hub repository, because there is no such folder beside the recipe; "
+        f"{_nearest(address, folder)}"
+    )
 
 
 def _nearest(address: str, recipes: Path) -> str:
-    """A hint with what the nearest existing folder does hold. `recipes` is the folder that paths are relative to."""
+    """A hint with the names in the nearest folder that exists. Paths are relative to the folder `recipes`."""
     slashed = address.replace("\\", "/")
     if slashed != address and (recipes / slashed).exists():
         return f"write it with `/`: {slashed}"
-    path = recipes / expanded(address)
-    folder = path.parent
-    wanted = path.name
-    while not folder.is_dir():
-        wanted = folder.name
-        folder = folder.parent
+    wanted = recipes / expanded(address)
+    while not wanted.parent.is_dir():
+        wanted = wanted.parent
+    folder = wanted.parent
     try:
         names = listing(folder)
     except OSError:
         return ""
-    shown = folder.relative_to(recipes).as_posix() if folder.is_relative_to(recipes) else str(folder)
-    where = f"there is no {wanted} in {shown}; " if folder != path.parent else ""
-    return where + nearest_names(wanted, names)
+    hint = nearest_names(wanted.name, names)
+    if wanted == recipes / expanded(address):
+        return hint
+    shown = str(folder)
+    if folder.is_relative_to(recipes):
+        shown = folder.relative_to(recipes).as_posix()
+    return f"there is no {wanted.name} in {shown}; {hint}"
 
 
 def listing(folder: Folder) -> list[str]:
     """Names in a folder, sorted; those of folders end in `/`."""
-    return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
+    names = []
+    for entry in folder.iterdir():
+        name = entry.name
+        if entry.is_dir():
+            name += "/"
+        names.append(name)
+    return sorted(names)
+
+
+def folders_with(folder: Folder, file: str) -> list[str]:
+    """Names of the folders in `folder` that hold a file of this name, sorted."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and (entry / file).is_file())
 
 
 def nearest_names(wanted: str, names: list[str]) -> str:
-    """`did you mean …?`, or what there is when nothing is near."""
+    """`did you mean …?`, or the names that there are when none is near."""
     plain = {name.removesuffix("/"): name for name in names}
     close = [plain[name] for name in get_close_matches(wanted, list(plain), n=3, cutoff=0.6)]
     if close:
         return f"did you mean {' or '.join(close)}?"
-    shown = [name for name in names if not name.startswith(".")]
-    if not shown:
+    visible = [name for name in names if not name.startswith(".")]
+    if not visible:
         return "that folder is empty"
-    return f"there is: {', '.join(shown[:8])}" + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")  # noqa: PLR2004
+    hint = f"there is: {', '.join(visible[:_MOST_SHOWN])}"
+    if len(visible) > _MOST_SHOWN:
+        hint += f" and {len(visible) - _MOST_SHOWN} more"
+    return hint

@@ -14,6 +14,7 @@ from recipe_runner.sources.address import (
     Located,
     check_name,
     chosen,
+    folders_with,
     inside,
     listing,
     locate,
@@ -212,9 +213,8 @@ def _kind_in_folder(part: Folder, shown: str, component: str | None) -> Kind | N
 
 def _no_config(part: Folder, shown: str) -> SourceMissing:
     """E416 for a folder that is not a component's, with the folders in it that are."""
-    names = listing(part)
-    within = [name for name in names if name.endswith("/") and (part / name / "config.json").is_file()]
-    hint = nearest_names("config.json", names)
+    hint = nearest_names("config.json", listing(part))
+    within = [f"{name}/" for name in folders_with(part, "config.json")]
     if within:
         hint = f"there is one in {' and '.join(within[:3])}: name it with `subfolder`"
     return missing("E416", f"{shown}: config.json is missing, so this is not a component's folder", hint)
@@ -286,8 +286,8 @@ def _subfolder(address: str, root: Folder, subfolder: str | None) -> tuple[Folde
     clean = inside(root, subfolder, "subfolder")
     part = root / clean
     if not part.is_dir():
-        names = [name.rstrip("/") for name in listing(root) if name.endswith("/")]
-        raise missing("E401", f"{address}: no folder {clean} in it", nearest_names(clean, names)).on("subfolder")
+        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+        raise missing("E401", f"{address}: no folder {clean} in it", nearest_names(clean, folders)).on("subfolder")
     return part, f"{clean}/", f"{address}/{clean}"
 
 

@@ -16,7 +16,7 @@ from recipe_runner.sources.missing import SourceMissing, Unresolved
 from recipe_runner.sources.source import Address
 
 LORA = whole({"unet.a.lora_A.weight": (4, 8), "unet.a.lora_B.weight": (8, 4)})
-ABSENT = "there is no such file or folder beside the recipe"
+ABSENT = "no such file or folder beside the recipe"
 PICKLE = b"\x80\x02}q\x00."
 
 
@@ -198,8 +198,8 @@ def test_pickles_come_last_and_need_leave(tmp_path: Path) -> None:
             {"model_index.json": {**INDEX, "../up": ["diffusers", "UNet2DConditionModel"]}},
             "E407 model/model_index.json: component '../up' names no class",
         ),
-        ({"pipeline.py": b"import os"}, "E408 model brings its own code (pipeline.py)"),
-        ({"unet/mine.py": b"import os"}, "E408 model/unet brings its own code (mine.py)"),
+        ({"pipeline.py": b"import os"}, "E408 model has its own code (pipeline.py)"),
+        ({"unet/mine.py": b"import os"}, "E408 model/unet has its own code (mine.py)"),
     ],
 )
 def test_broken_indexes_and_foreign_code_are_refused(
@@ -234,7 +234,7 @@ def test_paths_are_relative_to_the_recipe_and_not_to_where_one_stands(
         ),
         (
             "http://example.org/w",
-            "E405 http://example.org/w: only https addresses are known | give a path, a Hub id or an https URL",
+            "E405 http://example.org/w: only https addresses are supported | give a path, a Hub id or an https URL",
         ),
         (
             "org/name",

@@ -134,7 +134,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "picture missing": (
         entry("base", "image: bare.png"),
         "E401",
-        "bare.png: there is no such file or folder beside the recipe did you mean bear.png",
+        "bare.png: no such file or folder beside the recipe did you mean bear.png",
     ),
     "picture is a folder": (entry("base", "image: models"), "E405", "one file is wanted"),
     "no picture": (entry("base", "image: notes.png"), "E648", "not an image of a format"),
