@@ -117,7 +117,7 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         try:
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             try:
-                _write_all(descriptor, data)
+                write_all(descriptor, data)
                 if durable:
                     system.flush(descriptor)
             finally:
@@ -147,6 +147,13 @@ def put_in_place(aside: Path, path: Path) -> None:
         _flush_folder(path.parent)
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`: one system call may write only a part, for instance on a disk that fills up."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[system.write(descriptor, rest) :]
+
+
 def write_if_changed(path: Path, data: bytes) -> bool:
     """Put `data` at `path` unless it is there already; says whether it wrote.
 
@@ -173,7 +180,7 @@ def append(path: Path, data: bytes, keep: int) -> None:
             if os.fstat(descriptor).st_size != keep:
                 os.ftruncate(descriptor, keep)
             os.lseek(descriptor, keep, os.SEEK_SET)
-            _write_all(descriptor, data)
+            write_all(descriptor, data)
             system.flush(descriptor)
         finally:
             os.close(descriptor)
@@ -193,13 +200,6 @@ def remove_leftovers(folder: Path) -> None:
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") and path.name.endswith(LEFTOVER_SUFFIX):
                 path.unlink(missing_ok=True)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    # A write may take only part of what it is given, and does so on a disk that fills up.
-    rest = memoryview(data)
-    while rest:
-        rest = rest[system.write(descriptor, rest) :]
 
 
 def _flush_folder(folder: Path) -> None:

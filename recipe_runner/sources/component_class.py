@@ -1,4 +1,4 @@
-"""The class of a component as a file names it: a concrete one, so that it is known what is loaded, and how strictly."""
+"""The class of a component as a file names it. It must be a concrete class, so that its loading can be checked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _STATED = {
     "preprocessor_config.json": ("image_processor_type", "feature_extractor_type"),
     "processor_config.json": ("processor_class",),
 }
-"""Where a component's own files name its class."""
+"""The keys of a component's own files that name its class."""
 
 
 def component_kind(shown: str, name: str, entry: tuple[str, str], folder: Folder) -> Kind:
-    """What the component `name` of library and class `entry` is. `shown` is the file that says so.
+    """The kind of the component `name`, whose library and class are `entry`. `shown` is the file that names them.
 
     Raises:
-        ResolutionError: E445 the class is not a concrete one; the message names the one that the files in `folder` do.
+        ResolutionError: E445 the class is not concrete; the hint gives the class that the files in `folder` name.
     """
     library, class_name = entry
     kind = class_kind(library, class_name)
@@ -37,10 +37,10 @@ def component_kind(shown: str, name: str, entry: tuple[str, str], folder: Folder
 
 
 def declared_kind(config: Mapping[str, Any], shown: str) -> Kind | None:
-    """What the component of this config.json is; None where it names no class. `shown` is the file.
+    """The kind of the component of this config.json; None if it names no class. `shown` is the file.
 
     Raises:
-        ResolutionError: E445 the class that it names is not a concrete one.
+        ResolutionError: E445 the class is not concrete.
     """
     class_name = declared_class(config)
     if class_name is None:
@@ -53,19 +53,25 @@ def declared_kind(config: Mapping[str, Any], shown: str) -> Kind | None:
 
 
 def declared_class(config: Mapping[str, Any]) -> str | None:
-    """The class that a component's own configuration names; None when it names none."""
+    """The class that a component's own configuration names; None if it names none."""
     return _first(config.get("_class_name")) or _first(config.get("architectures"))
 
 
 def _first(value: Any) -> str | None:
-    named = value[0] if isinstance(value, list) and value else value
-    return named if isinstance(named, str) and named else None
+    """A class name, or the first of a list of them; None for anything else."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, str) and value:
+        return value
+    return None
 
 
 def _concrete(folder: Folder) -> str | None:
     """The concrete class that a component's own files name."""
     for file, keys in _STATED.items():
-        config = read_json(folder / file, file) if (folder / file).is_file() else {}
+        if not (folder / file).is_file():
+            continue
+        config = read_json(folder / file, file)
         for key in keys:
             named = _first(config.get(key))
             if named is not None and kind_anywhere(named) is not None:
@@ -74,9 +80,12 @@ def _concrete(folder: Folder) -> str | None:
 
 
 def _not_concrete(said: str, class_name: str, instead: str | None) -> Exception:
+    """E445, with the class to write instead if it is known."""
     message = f"{said}, which is not a concrete class of a model, tokenizer, processor or scheduler"
     if instead is not None:
         return refused("E445", message, f"write {instead}, which its own files name")
-    near = None if class_name.startswith("Auto") else nearest(class_name, known_classes())
-    hint = "write the class that the component was saved from" if near is None else f"did you mean {near}?"
-    return refused("E445", message, hint)
+    if not class_name.startswith("Auto"):
+        near = nearest(class_name, known_classes())
+        if near is not None:
+            return refused("E445", message, f"did you mean {near}?")
+    return refused("E445", message, "write the class that the component was saved from")

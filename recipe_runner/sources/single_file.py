@@ -1,4 +1,4 @@
-"""A base that is one file: what its header says it is, and the configuration that goes with it."""
+"""A base in a single file: identify it by its header, and find its configuration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recipe_runner.weights.files.contents import read_weights
 from recipe_runner.weights.modules import Shape
 
 _USUAL = {family.name: family.repository for family in UNET_FAMILIES}
-"""Where the parts are that a file of a family lacks."""
+"""The usual repository of each family, which has the parts that a file lacks."""
 
 
 def looked_into(found: FoundBase, weight_name: str) -> tuple[FoundBase, Mapping[str, Shape]]:
-    """The base with what its file states of the scheduler, and the shapes of its tensors.
+    """The base with the scheduler settings in its file, and the shapes of its tensors.
 
     Raises:
         WeightsError: E4xx, E607 the file cannot be read, or holds more than tensors.
@@ -30,24 +30,25 @@ def looked_into(found: FoundBase, weight_name: str) -> tuple[FoundBase, Mapping[
 
 
 def identified(found: FoundBase, weight_name: str, shapes: Mapping[str, Shape], left_out: Collection[str]) -> FoundBase:
-    """A single-file base with the configuration of this package that its header asks for.
+    """A single-file base with the configuration in this package for its family.
 
     Raises:
-        ResolutionError: E417 the file is no base, E419 its family's configuration does not come with the package, E416
-            it lacks components that the recipe does not replace.
-        WeightsError: E501 to E503 its tensors are not those of its family.
+        ResolutionError: E417 the file cannot be used as a base model, E419 the package has no configuration of its
+            family, E416 it lacks components that the recipe does not replace.
+        WeightsError: E501 to E503 its tensors do not match its family.
     """
     checkpoint = identify_checkpoint(shapes)
     if isinstance(checkpoint, str):
-        hint = "" if "name " in checkpoint else "a base is a checkpoint of a text-to-image model"
-        raise refused("E417", f"{weight_name} is no base: {checkpoint}", hint)
+        hint = ""
+        if "name " not in checkpoint:
+            hint = "a base must be a checkpoint of a text-to-image model"
+        raise refused("E417", f"{weight_name} cannot be used as a base model: {checkpoint}", hint)
     if checkpoint.config is None:
-        message = (
-            f"{weight_name} is a {checkpoint.family} checkpoint, whose configuration does not come with this package"
-        )
-        because = f" ({checkpoint.note})" if checkpoint.note else ""
+        message = f"{weight_name} is a {checkpoint.family} checkpoint, and this package has no configuration for it"
+        if checkpoint.note:
+            message += f" ({checkpoint.note})"
         hint = "set `base.config` to a folder or Hub repository of that model in diffusers' layout"
-        raise refused("E419", message + because, hint)
+        raise refused("E419", message, hint)
     lacking = [name for name in checkpoint.missing if name not in left_out]
     if lacking:
         source = _USUAL.get(checkpoint.family, "a folder or repository")

@@ -98,8 +98,8 @@ def test_replaced_components_need_no_files(tmp_path: Path) -> None:
     [
         ("unet/config.json", b"{", "E407 model/unet/config.json: not a readable JSON file"),
         ("tokenizer/tokenizer_config.json", b"[]", "E407 model/tokenizer/tokenizer_config.json: not a JSON object"),
-        ("scheduler/scheduler_config.json", None, "E416 model/scheduler: no scheduler_config.json there"),
-        ("tokenizer/vocab.json", None, "E416 model/tokenizer: no vocabulary there"),
+        ("scheduler/scheduler_config.json", None, "E416 model/scheduler: scheduler_config.json is missing"),
+        ("tokenizer/vocab.json", None, "E416 model/tokenizer: the vocabulary is missing"),
     ],
 )
 def test_a_configuration_that_is_broken_or_missing(name: str, content: bytes | None, said: str, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_everything_that_a_folder_lacks_is_told_at_once(tmp_path: Path) -> None:
     )
     (tmp_path / "model" / "unet" / "config.json").unlink()
     assert refusal(lambda: find_base(Address("model", variant="fp16"), folder=tmp_path)) == (
-        "E416 model/unet: no config.json there | download the whole folder"
+        "E416 model/unet: config.json is missing | download the whole folder"
     )
 
 
@@ -162,7 +162,7 @@ def test_shards_are_followed_by_their_index(tmp_path: Path) -> None:
     index: dict[str, object] = {"weight_map": {"a": names[0][5:], "b": names[1][5:], "c": names[0][5:]}}
     root = write(tmp_path / "model", {**files, f"{stem}.safetensors.index.json": index, names[0]: LORA})
     assert refusal(lambda: find_base(Address("model"), folder=tmp_path)).startswith(
-        "E416 model/unet: diffusion_pytorch_model.safetensors.index.json names 1 of 2 shards that are not there: "
+        "E416 model/unet: 1 of the 2 shards in diffusion_pytorch_model.safetensors.index.json are missing: "
         "diffusion_pytorch_model-00002-of-00002.safetensors"
     )
     write(root, {names[1]: LORA})

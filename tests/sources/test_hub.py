@@ -235,7 +235,7 @@ def test_other_bytes_are_fetched_again_and_never_kept(hub: HubServer, tmp_path: 
     hub.fail("w.safetensors", other_bytes=True, times=2)
     with online():
         assert refusal(lambda: find_weights(Address("org/other"), folder=tmp_path)).startswith(
-            f"E437 org/other: w.safetensors came twice with other bytes than commit {commit[:12]} has"
+            f"E437 org/other: w.safetensors arrived twice with other bytes than commit {commit[:12]} has"
         )
     assert not [path for path in (repository_folder("org/other") / "blobs").iterdir() if path.stat().st_size]
 
@@ -288,4 +288,4 @@ def test_a_file_that_comes_short_is_told(hub: HubServer, tmp_path: Path) -> None
     hub.faults.append(Fault("w.safetensors", times=99, cut_to=9))
     with online():
         said = refusal(lambda: find_weights(Address("org/lora"), folder=tmp_path))
-    assert said.startswith("E437 org/lora: a file came with another size than it should have")
+    assert said.startswith("E437 org/lora: a file arrived with the wrong size")

@@ -73,7 +73,7 @@ def test_weights_that_are_there_twice(stem: str, tmp_path: Path) -> None:
     assert said(tmp_path, sharded(stem)) == (
         f"E444 model/{part} holds its weights twice: whole in {name}.safetensors, and in the shards that "
         f"{name}.safetensors.index.json names | delete the older of the two: {name}.safetensors, or "
-        f"{name}.safetensors.index.json with its shards (of a repository, in a copy of it)"
+        f"{name}.safetensors.index.json with its shards (for a repository, in a copy)"
     )
 
 

@@ -177,7 +177,7 @@ def test_the_hub_token_goes_to_its_origin_alone(files: HubServer, monkeypatch: p
 def test_a_file_of_another_size_than_the_lock_names_is_not_taken(files: HubServer) -> None:
     url = files.put("w.safetensors", WEIGHTS)
     assert refusal(lambda: bring(url, size=100)) == (
-        f"E430 {url}: the lock names a file of 100 bytes, and {len(WEIGHTS)} come"
+        f"E430 {url}: size mismatch: got {len(WEIGHTS)} bytes, the lock expects 100"
     )
     assert files.asked("w.safetensors") == 1
     assert not list((urls_folder() / "incoming").glob("*.part"))
@@ -236,7 +236,7 @@ def endless(files: HubServer, tmp_path: Path) -> Iterator[str]:  # noqa: ARG001 
 
 def test_a_file_without_an_end_stops_at_the_size_of_the_lock(endless: str) -> None:
     assert refusal(lambda: bring(endless, size=500_000)) == (
-        f"E430 {endless}: the lock names a file of 500000 bytes, and more come"
+        f"E430 {endless}: size mismatch: got more bytes, the lock expects 500000"
     )
     assert not list((urls_folder() / "incoming").glob("*.part"))
 
@@ -244,7 +244,7 @@ def test_a_file_without_an_end_stops_at_the_size_of_the_lock(endless: str) -> No
 def test_a_file_without_an_end_stops_at_the_stated_limit(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MOST_UNANNOUNCED", 1_000_000)
     assert refusal(lambda: bring(endless)).startswith(
-        f"E438 {endless}: the server does not say how large the file is, and more than 1000000 bytes come"
+        f"E438 {endless}: the server does not state the file's size, and sent more than 1000000 bytes"
     )
     # Of its header no more is read than a header can be.
     assert refusal(lambda: bring(endless, headers=True)).startswith("E403 ")

@@ -245,7 +245,7 @@ def test_a_pin_decides_what_a_url_may_give(files: HubServer) -> None:
     assert bring(url, pins=pins, newest=True).digest == hashlib.sha256(WEIGHTS).hexdigest()
     assert bring(url, newest=True).digest == hashlib.sha256(OTHER).hexdigest()
     absent = pinned(url, "w.safetensors", bytes(len(OTHER)))
-    assert refusal(lambda: bring(url, pins=absent)).startswith(f"E430 {url}: what comes has the sha256 ")
+    assert refusal(lambda: bring(url, pins=absent)).startswith(f"E430 {url}: sha256 mismatch: got ")
     assert not list((urls_folder() / "incoming").glob("*.part"))
 
 

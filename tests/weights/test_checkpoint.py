@@ -146,11 +146,11 @@ def test_a_pickled_checkpoint_is_told_without_unpickling_it(framework: bool, tmp
 @pytest.mark.parametrize(
     ("shapes", "said"),
     [
-        (FLUX, "E419 x.safetensors is a flux1 checkpoint, whose configuration does not come with this package"),
+        (FLUX, "E419 x.safetensors is a flux1 checkpoint, and this package has no configuration for it"),
         (ldm(768), "E416 x.safetensors holds no text_encoder"),
         (
             {"emb_params": (8, 768)},
-            "E417 x.safetensors is no base: it is a textual inversion: name it under `adapters`",
+            "E417 x.safetensors cannot be used as a base model: it is a textual inversion: name it under `adapters`",
         ),
     ],
 )

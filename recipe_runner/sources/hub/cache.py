@@ -43,7 +43,7 @@ def hub_cache() -> Path:
 
 
 def repository_folder(repository: str) -> Path:
-    """Where the cache keeps `repository`, whether or not it does."""
+    """The folder of `repository` in the cache, whether it exists or not."""
     return hub_cache() / f"models--{repository.replace('/', '--')}"
 
 
@@ -58,38 +58,48 @@ def cached_commit(repository: str, revision: str | None = None) -> str | None:
         commit = (repository_folder(repository) / "refs" / revision).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return commit if COMMIT.fullmatch(commit) else None
+    if not COMMIT.fullmatch(commit):
+        return None
+    return commit
 
 
 def cached_listing(repository: str, commit: str) -> Mapping[str, Listed] | None:
-    """All files of a commit, where the cache knows them; None where it does not, or the file is damaged."""
+    """All files of a commit; None if the cache does not know them, or its file is damaged."""
     try:
         tree = parse_json((repository_folder(repository) / "trees" / f"{commit}.json").read_bytes())
         if tree["format_version"] != 1:
             return None
-        return {name: _listed(entry) for name, entry in tree["files"].items() if is_plain_path(name)}
+        files = tree["files"].items()
+        return {name: _listed(entry) for name, entry in files if is_plain_path(name)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _listed(entry: Mapping[str, object]) -> Listed:
-    size = entry.get("lfs_size") if entry.get("lfs_size") is not None else entry["size"]
-    sha256, blob = entry.get("lfs_sha256"), entry["blob_id"]
+    size = entry.get("lfs_size")
+    if size is None:
+        size = entry["size"]
     return Listed(
         size=int(str(size)),
-        sha256=sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else None,
-        blob=blob if isinstance(blob, str) and COMMIT.fullmatch(blob) else None,
+        sha256=_matching(entry.get("lfs_sha256"), _SHA256),
+        blob=_matching(entry["blob_id"], COMMIT),
     )
 
 
+def _matching(value: object, form: re.Pattern[str]) -> str | None:
+    """A text of this form; None for anything else."""
+    if isinstance(value, str) and form.fullmatch(value):
+        return value
+    return None
+
+
 def listed_on_disk(snapshot: Path) -> list[str]:
-    """Names of the files of a snapshot that are here, sorted."""
-    found = (path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
-    return sorted(found)
+    """Names of the files of a snapshot on this machine, sorted."""
+    return sorted(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
 
 
 def is_as_listed(path: Path, listed: Listed, progress: Progress | None = None) -> bool:
-    """Whether a file is the one that the commit lists. The Hub's client compares sizes only.
+    """Whether a file matches what the commit lists, by its digest. The Hub's client compares sizes only.
 
     Raises:
         WeightsError: E401, E414, E415 as `file_sha256`.

@@ -1,6 +1,6 @@
-"""The Hub through huggingface_hub's client: its cache, endpoint, tokens and retries; what it refuses, explained.
+"""The Hub through huggingface_hub's client, with its cache, endpoint, tokens and retries; its errors as problems.
 
-The client is told endpoint and cache at each call, so that what the environment says now counts, and not what it said
+Each call passes endpoint and cache to the client, so that the environment of the call counts, and not the environment
 when the client was imported.
 """
 
@@ -34,7 +34,7 @@ from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined]
 
 from recipe_runner.disk.atomic import writing
 from recipe_runner.disk.inside import is_plain_path
-from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.problems.problem import ResolutionError
 from recipe_runner.sources.access import Meter, NoMeter, access, is_online
 from recipe_runner.sources.connection import check_connection
 from recipe_runner.sources.hub.cache import Listed, cached_listing, hub_cache, is_as_listed
@@ -43,33 +43,35 @@ from recipe_runner.sources.redirects import followed
 from recipe_runner.sources.url.ranges import read_range
 
 WORKERS = 8
-"""Files that are fetched at once, as many as huggingface_hub takes itself."""
+"""Files that are fetched at once, the same number as in huggingface_hub."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 def look_up(address: str, revision: str | None) -> str:
-    """The commit that a branch or tag names on the Hub now (`main` when None).
+    """The current commit of a branch or tag on the Hub (`main` when None).
 
     Raises:
         ResolutionError: E433 to E436.
     """
     with _explained(address, revision):
-        # The client's own look-up falls back to what the cache remembers, and does not say so.
+        # The client's own look-up silently falls back to the cache.
         sha = _api().repo_info(address, revision=revision).sha
         if sha is None:
-            raise _refused("E436", f"{address}: the Hub names no commit for {revision or 'main'}", "try again later")
-        # Lets the cache remember it.
+            raise ResolutionError.of(
+                "E436", f"{address}: the Hub names no commit for {revision or 'main'}", "try again later"
+            )
+        # Stores the commit in the cache.
         return _api().resolve_revision(address, revision=revision, cache_dir=hub_cache()).resolved
 
 
 def fetch_listing(address: str, revision: str | None, commit: str) -> Mapping[str, Listed]:
-    """All files of a commit; the client's cache keeps the listing.
+    """All files of a commit; the listing is stored in the client's cache.
 
     Raises:
         ResolutionError: E433 to E436.
     """
     with _explained(address, revision):
-        # No file has this name: it is the listing that is wanted.
+        # No file has this name: only the listing is wanted.
         snapshot_download(
             address,
             revision=commit,
@@ -81,22 +83,23 @@ def fetch_listing(address: str, revision: str | None, commit: str) -> Mapping[st
         listing = cached_listing(address, commit)
         if listing is not None:
             return listing
-        # A cache that cannot be written keeps nothing.
-        return {
-            file.path: Listed(file.size, file.lfs.sha256 if file.lfs else None, file.blob_id)
-            for file in _api().list_repo_tree(address, revision=commit, recursive=True)
-            if isinstance(file, RepoFile) and is_plain_path(file.path)
-        }
+        # The cache cannot be written.
+        listing = {}
+        for file in _api().list_repo_tree(address, revision=commit, recursive=True):
+            if isinstance(file, RepoFile) and is_plain_path(file.path):
+                sha256 = file.lfs and file.lfs.sha256
+                listing[file.path] = Listed(file.size, sha256, file.blob_id)
+        return listing
 
 
 def download(repository: Repository, names: Sequence[str]) -> None:
-    """Fetch files of a commit into the Hub's cache, several at once, and prove each by its digest.
+    """Fetch files of a commit into the Hub's cache, several at once, and check the digest of each.
 
-    A file that comes with other bytes than the commit lists is fetched once more.
+    A file whose bytes do not match the commit is fetched once more.
 
     Raises:
-        ResolutionError: E433 to E436; E437 when a file comes broken twice.
-        RecordError: E801 when it cannot be written.
+        ResolutionError: E433 to E436; E437 a file arrives broken twice.
+        RecordError: E801 a file cannot be written.
     """
     granted = access()
     fetch = partial(_download_one, repository, granted.meter)
@@ -125,15 +128,15 @@ def _download_one(repository: Repository, meter: Meter, name: str) -> None:
         )
         if listed is None or is_as_listed(path, listed, partial(meter.hashing, name)):
             return
-    # Left in the cache, it would be taken for the file that its name promises.
+    # In the cache, it would be taken for the right file.
     path.resolve().unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-    message = f"{repository.address}: {name} came twice with other bytes than commit {repository.commit[:12]} has"
-    raise _refused("E437", message, "a proxy or a full disk may be at fault; try again later")
+    message = f"{repository.address}: {name} arrived twice with other bytes than commit {repository.commit[:12]} has"
+    raise ResolutionError.of("E437", message, "a proxy or a full disk may be at fault; try again later")
 
 
 def fetch_range(repository: Repository, name: str, first: int, last: int) -> bytes:
-    """Bytes `first` to `last` of a file of a commit; fewer where it ends before.
+    """Bytes `first` to `last` of a file of a commit; fewer if it ends before.
 
     Raises:
         ResolutionError: E433 to E436, E443.
@@ -156,7 +159,7 @@ def fetch_small(repository: Repository, name: str) -> None:
 
 
 def _bar(meter: Meter, name: str) -> type[hub_bar]:
-    """A progress bar that shows nothing itself and tells `meter`."""
+    """A progress bar that shows nothing itself and reports to `meter`."""
 
     class Bar(hub_bar):
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -172,12 +175,12 @@ def _bar(meter: Meter, name: str) -> type[hub_bar]:
 
 
 _WRONG_SIZE = "Consistency check failed"
-"""How the client begins to say that a file has another size than it should have; it has no class for that."""
+"""The beginning of the client's message for a file of the wrong size; it has no error class for that."""
 
 
 @contextmanager
 def _explained(address: str, revision: str | None) -> Iterator[None]:
-    """The client's errors as problems that say what to do; its log lines are held back."""
+    """Turn the client's errors into problems that say what to do, and hold back its log lines."""
     check_connection()
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
@@ -191,61 +194,60 @@ def _explained(address: str, revision: str | None) -> Iterator[None]:
         HFValidationError,
         httpx2.HTTPError,
     ) as error:
-        raise _explanation(error, address, revision) from error
+        code, message, hint = _explanation(error, address, revision)
+        raise ResolutionError.of(code, f"{address}: {message}", hint) from error
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise
         if _WRONG_SIZE in str(error):
             hint = "the connection was cut or a proxy is at fault; try again"
-            raise _refused("E437", f"{address}: a file came with another size than it should have", hint) from error
+            raise ResolutionError.of("E437", f"{address}: a file arrived with the wrong size", hint) from error
         message = f"{address}: the Hub cannot be reached ({error.strerror or type(error).__name__})"
-        raise _refused("E436", message, "check the network and HF_ENDPOINT, or run with --offline") from error
+        raise ResolutionError.of("E436", message, "check the network and HF_ENDPOINT, or run with --offline") from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        # What the client makes of an answer that is a page, or some other JSON.
-        message = f"{address}: what answers is not the Hub ({type(error).__name__})"
+        # The client raises these for a web page, or for other JSON.
+        message = f"{address}: the answer is not from the Hub ({type(error).__name__})"
         hint = "a proxy's login page may be in between: open the address in a browser, and check HF_ENDPOINT"
-        raise _refused("E436", message, hint) from error
+        raise ResolutionError.of("E436", message, hint) from error
     finally:
         logger.setLevel(level)
 
 
-def _explanation(error: Exception, address: str, revision: str | None) -> ResolutionError:
-    # Without a user and password, which may stand in the endpoint.
+def _explanation(error: Exception, address: str, revision: str | None) -> tuple[str, str, str]:
+    """The code, message and hint for an error of the client."""
+    # Without the user and password that the endpoint may contain.
     page = re.sub(r"^(\w+://)?[^/]*@", r"\1", f"{_endpoint() or 'https://huggingface.co'}/{address}")
     has_token = get_token() is not None
-    status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, GatedRepoError):
         hint = f"accept its terms on {page}, then log in with `hf auth login` or set HF_TOKEN"
         if has_token:
             hint = f"the account of your token has no access yet: ask for it on {page}"
-        found = ("E433", "the repository is gated", hint)
-    elif isinstance(error, RepositoryNotFoundError):
-        hint = "check the spelling; " + (
-            "the account of your token may not see it"
-            if has_token
-            else "for a private repository log in with `hf auth login` or set HF_TOKEN"
-        )
-        found = ("E434", "the Hub has no such repository, or it is private", hint)
-    elif isinstance(error, RevisionNotFoundError):
-        hint = f"its branches and tags are listed on {page}"
-        found = ("E435", f"the repository has no branch, tag or commit {revision or 'main'}", hint)
-    elif isinstance(error, RemoteEntryNotFoundError):
-        found = ("E435", "the commit no longer has a file that it listed", "lock the recipe anew")
-    elif isinstance(error, HFValidationError):
-        found = ("E405", "not a Hub repository id", "write organisation/name")
-    elif status in (401, 403):
-        found = ("E434", f"the Hub refuses access ({_reason(error)})", "check your token with `hf auth whoami`")
-    else:
-        found = ("E436", f"the Hub cannot be reached ({_reason(error)})", _REACH)
-    code, message, hint = found
-    return _refused(code, f"{address}: {message}", hint)
+        return "E433", "the repository is gated", hint
+    if isinstance(error, RepositoryNotFoundError):
+        hint = "check the spelling; for a private repository log in with `hf auth login` or set HF_TOKEN"
+        if has_token:
+            hint = "check the spelling; the account of your token may not have access"
+        return "E434", "the Hub has no such repository, or it is private", hint
+    if isinstance(error, RevisionNotFoundError):
+        message = f"the repository has no branch, tag or commit {revision or 'main'}"
+        return "E435", message, f"its branches and tags are listed on {page}"
+    for kind, explanation in _EXPLANATIONS:
+        if isinstance(error, kind):
+            return explanation
+    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+        return "E434", f"the Hub refuses access ({_reason(error)})", "check your token with `hf auth whoami`"
+    return "E436", f"the Hub cannot be reached ({_reason(error)})", _REACH
 
 
-_REACH = "try again later; what is in the cache already is used with --offline"
+_EXPLANATIONS = (
+    (RemoteEntryNotFoundError, ("E435", "the commit no longer has a file that it listed", "lock the recipe again")),
+    (HFValidationError, ("E405", "not a Hub repository id", "write organisation/name")),
+)
+_REACH = "try again later; with --offline, the files in the cache are used"
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason, without addresses that may carry a signature."""
+    """The innermost reason, without addresses, which may contain a signature."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"it answered with status {response.status_code}"
@@ -255,10 +257,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, LocalEntryNotFoundError) and cause is not None:
         return _reason(cause)
     return re.sub(r"https?://\S+", "…", str(error)).splitlines()[0] or type(error).__name__
-
-
-def _refused(code: str, message: str, hint: str) -> ResolutionError:
-    return ResolutionError(Problem(code=code, message=message, hint=hint))
 
 
 def _endpoint() -> str | None:
