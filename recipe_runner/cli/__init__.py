@@ -1,1 +1,1 @@
-"""The command line: one small file per command, and one door for errors and exit statuses."""
+"""The command line: one module per command; `main` handles all errors and exit statuses."""

@@ -1,4 +1,4 @@
-"""What happens on a bug of our own: a short apology, and a log that can be pasted into a report."""
+"""What happens on a bug of this package: a short message, and a log that can be pasted into a bug report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
 
 
 def report_bug(error: BaseException, words: Sequence[str]) -> Problem:
-    """Write the log of an unexpected error aside, and say where it is."""
+    """Write the log of an unexpected error to a temporary file; the problem names the file."""
     lines = [
         "## recipe-runner log",
         f"command: recipe-runner {' '.join(words)}",
@@ -38,7 +38,7 @@ def report_bug(error: BaseException, words: Sequence[str]) -> Problem:
         "",
         "".join(traceback.format_exception(error)),
     ]
-    hint = "please report it; run again with --debug for the log, which cannot be written"
+    hint = "please report it; the log could not be written: run again with --debug to see the traceback"
     with suppress(OSError):
         with tempfile.NamedTemporaryFile(
             "w", prefix="recipe-runner-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"

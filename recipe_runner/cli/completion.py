@@ -1,11 +1,12 @@
-"""`recipe-runner completion`: a completion script for a shell, made by shtab from the command line's own parser."""
+"""`recipe-runner completion`: print a shell completion script, which shtab generates from the argument parsers."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 
 from recipe_runner.cli.options import add_format
+from recipe_runner.cli.output import write_json
 
 EXAMPLES = """\
 examples:
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
     add_format(parser, "human", "json")
-    parser.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="the shell to complete in")
+    parser.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="your shell")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     script = shtab.complete(build_parser(), arguments.shell)
     if arguments.format == "json":
-        script = json.dumps({"shell": arguments.shell, "script": script}, indent=2)
-    print(script)  # noqa: T201
+        write_json({"shell": arguments.shell, "script": script})
+    else:
+        sys.stdout.write(f"{script}\n")
     return 0

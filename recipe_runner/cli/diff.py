@@ -1,4 +1,4 @@
-"""`recipe-runner diff`: what differs between two recipes, locks or runs, by meaning, and what it costs."""
+"""`recipe-runner diff`: compare two recipes, locks or runs by meaning, and say which images change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.cli.options import add_format
+from recipe_runner.cli.options import add_embed, add_format, complete_files
 
 if TYPE_CHECKING:
     from recipe_runner.diff.difference import Difference
@@ -20,35 +20,34 @@ examples:
   recipe-runner diff runs/a/0123456789ab runs/a/ba9876543210 --format html --output diff.html
   recipe-runner diff HEAD:results/manifest.json results/manifest.json
 
-as git's own diff of recipes, locks and manifests:
+to let `git diff` compare recipes, locks and manifests this way:
   git config diff.recipe.command 'recipe-runner diff --git'
   echo 'recipes/*.yaml diff=recipe' >> .gitattributes
 
-A and B are files, run folders, or REVISION:PATH as git writes it; paths in a recipe of an old revision are looked up
-from the same folder of the working tree. Comments, layout and defaults that are written out make no difference.
-Exit status: 0 the same, 1 different, 3 they could not be compared.
+A and B are files, run folders, or REVISION:PATH as in git. Paths in a recipe of an old revision are resolved from the
+same folder in the working tree. Comments, layout and defaults written out explicitly do not count as differences.
+Exit status: 0 the same, 1 different, 3 could not be compared.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
-    sides = parser.add_argument("sides", nargs="+", metavar="A B", help="two recipes, two locks or two runs")
-    sides.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    complete_files(parser.add_argument("sides", nargs="+", metavar="A B", help="two recipes, two locks or two runs"))
     add_format(parser, "human", "json", "markdown", "github", "html")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write to FILE; a page links pictures as seen from there"
+        "-o", "--output", type=Path, metavar="FILE", help="write to FILE; a page links images relative to it"
     )
-    parser.add_argument("--embed", action="store_true", help="put the pictures into the page, to send it")
+    add_embed(parser)
     parser.add_argument(
         "--git",
         action="store_true",
-        help="take the arguments that git gives to a diff command, and always leave with 0",
+        help="run as git's diff command: take the arguments that git passes, and always exit with status 0",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare, and say by the exit status whether the two are the same."""
+    """Compare the two sides; the exit status says whether they are the same."""
     from recipe_runner.problems.codes import COULD_NOT, NO, USAGE  # noqa: PLC0415
     from recipe_runner.problems.problem import RecipeRunnerError  # noqa: PLC0415
 
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         return answer(arguments.sides)
     if len(arguments.sides) != 2:  # noqa: PLR2004 - two sides
-        sys.stderr.write("recipe-runner diff: name two things to compare\nTry `recipe-runner diff --help`.\n")
+        sys.stderr.write("recipe-runner diff: needs exactly two things to compare\nTry `recipe-runner diff --help`.\n")
         return USAGE
     try:
         from recipe_runner.diff.compare import compare  # noqa: PLC0415 - imports pydantic
@@ -71,37 +70,41 @@ def run(arguments: argparse.Namespace) -> int:
 
         if arguments.debug:
             raise
-        # An invalid recipe is no answer here: 1 would say that the two were compared and differ.
+        # Not 1, even for an invalid recipe: 1 would mean that the two were compared and differ.
         print_problems(error.problems, arguments.format)
         return COULD_NOT
     return 0 if difference.same else NO
 
 
 def _write(difference: Difference, output_format: str, output: Path | None, *, embed: bool) -> None:
-    from recipe_runner.report import diff  # noqa: PLC0415
-    from recipe_runner.report.escape import Coloured, Escaped, Written  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import wants_colour  # noqa: PLC0415
 
-    text: str
+    if output is None:
+        colour = wants_colour(sys.stdout)
+        sys.stdout.write(_text(difference, output_format, Path(), colour=colour, embed=embed))
+        return
+    from recipe_runner.disk.atomic import make_folder, write_file  # noqa: PLC0415
+
+    text = _text(difference, output_format, output.parent, colour=False, embed=embed)
+    make_folder(output.parent)
+    write_file(output, text.encode("utf-8", "replace"))
+
+
+def _text(difference: Difference, output_format: str, folder: Path, *, colour: bool, embed: bool) -> str:
+    """The difference in a format; a page links images relative to `folder`."""
+    from recipe_runner.report import diff  # noqa: PLC0415
+    from recipe_runner.report.escape import Coloured, Escaped, Written  # noqa: PLC0415
+
     if output_format == "human":
-        text = Coloured(diff.diff_text(difference, colour=output is None and wants_colour(sys.stdout)))
-    elif output_format == "json":
-        text = diff.diff_json(difference)
-    elif output_format == "markdown":
+        return Coloured(diff.diff_text(difference, colour=colour))
+    if output_format == "json":
+        return diff.diff_json(difference)
+    if output_format == "markdown":
         from recipe_runner.report.diff_markdown import diff_markdown  # noqa: PLC0415
 
-        text = Written(diff_markdown(difference))
-    elif output_format == "github":
-        text = Escaped(diff.diff_github(difference))
-    else:
-        from recipe_runner.report.diff_html import diff_html  # noqa: PLC0415 - imports jinja2
+        return Written(diff_markdown(difference))
+    if output_format == "github":
+        return Escaped(diff.diff_github(difference))
+    from recipe_runner.report.diff_html import diff_html  # noqa: PLC0415 - imports jinja2
 
-        folder = output.parent if output else Path()
-        text = Escaped(diff_html(difference, folder, embed=embed).decode())
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        from recipe_runner.disk.atomic import make_folder, write_file  # noqa: PLC0415
-
-        make_folder(output.parent)
-        write_file(output, text.encode("utf-8", "replace"))
+    return Escaped(diff_html(difference, folder, embed=embed).decode())

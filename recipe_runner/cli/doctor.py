@@ -1,4 +1,4 @@
-"""`recipe-runner doctor`: what this machine has, and whether an image comes out twice the same."""
+"""`recipe-runner doctor`: show devices, versions and determinism, and make one image twice to compare."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recipe_runner.cli.options import add_format
+from recipe_runner.cli.output import write_json, write_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,8 @@ examples:
   recipe-runner doctor --device cuda:1
   recipe-runner doctor --format json
 
-The self-test makes one picture twice, from the files each time, and compares every bit. It uses the demo model when
-it is run in a checkout of recipe_runner, and else a tiny model with random weights. Exit status 1 when they differ.
+The self-test makes one image twice, loading the model anew each time, and compares every bit. In a checkout of
+recipe_runner it uses the demo model, elsewhere a tiny model with random weights. Exit status 1 if the images differ.
 """
 DEMO = Path(__file__).parents[2] / "recipes" / "demo" / "model"
 
@@ -35,33 +36,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what there is, then run the self-test."""
+    """Print what this machine has, then run the self-test."""
+    from recipe_runner.problems.codes import NO  # noqa: PLC0415
     from recipe_runner.runtime.device.devices import choose_device, present_devices  # noqa: PLC0415 - imports torch
     from recipe_runner.runtime.device.environment import describe_environment  # noqa: PLC0415
     from recipe_runner.runtime.device.selftest import selftest  # noqa: PLC0415
 
+    as_json = arguments.format == "json"
+    devices = list(present_devices())
     environment = describe_environment(choose_device(arguments.device), "strict")
-    told: dict[str, Any] = {"devices": list(present_devices()), "environment": environment}
-    if arguments.format == "human":
-        print("\n".join(_lines(told["devices"], environment)), flush=True)  # noqa: T201
+    if not as_json:
+        write_lines(_lines(devices, environment))
+        sys.stdout.flush()
     result = selftest(arguments.device, DEMO if DEMO.is_dir() else None)
-    told["self_test"] = {"identical": result.identical, "model": result.model, "seconds": round(result.seconds, 2)}
-    if arguments.format == "json":
-        json.dump(told, sys.stdout, indent=2)
-        print()  # noqa: T201
+    if as_json:
+        self_test = {"identical": result.identical, "model": result.model, "seconds": round(result.seconds, 2)}
+        write_json({"devices": devices, "environment": environment, "self_test": self_test})
     else:
         verdict = "identical, bit for bit" if result.identical else "DIFFERENT"
-        print(f"self-test: {result.model}, the same picture twice: {verdict}")  # noqa: T201
-    return 0 if result.identical else 1
+        write_lines([f"self-test: {result.model}, the same image twice: {verdict}"])
+    return 0 if result.identical else NO
 
 
 def _lines(devices: list[str], environment: Mapping[str, Json]) -> list[str]:
     lines = [f"devices: {', '.join(devices)}", f"device: {environment['device']}", "versions:"]
-    for title, values in (("", environment["versions"]), ("determinism at level strict:", environment["determinism"])):
-        if title:
-            lines.append(title)
-        if isinstance(values, dict):
-            lines += [
-                f"  {name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
-            ]
+    lines += _values(environment["versions"])
+    lines.append("determinism at level strict:")
+    lines += _values(environment["determinism"])
+    return lines
+
+
+def _values(values: Json) -> list[str]:
+    if not isinstance(values, dict):
+        return []
+    lines = []
+    for name, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        lines.append(f"  {name}: {text}")
     return lines

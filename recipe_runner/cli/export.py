@@ -1,14 +1,14 @@
-"""`recipe-runner export`: a recipe as a diffusers script, a ComfyUI graph, or A1111's text."""
+"""`recipe-runner export`: write a recipe as a diffusers script, a ComfyUI graph, or A1111 parameters."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.cli.options import add_format, add_recipe
+from recipe_runner.cli.options import add_force, add_format, add_recipe
+from recipe_runner.cli.output import exit_status, write_json, write_lines
 from recipe_runner.problems.place import Place
 
 if TYPE_CHECKING:
@@ -19,57 +19,67 @@ EXAMPLES = """\
 examples:
   recipe-runner export recipes/quickstart.yaml --to python -o quickstart.py
   recipe-runner export recipes/quickstart.yaml --to comfyui > workflow.json
-  recipe-runner export recipes/quickstart.yaml --to a1111 -o texts/    # one text for each picture
+  recipe-runner export recipes/quickstart.yaml --to a1111 -o texts/    # one text per image
 
-A python script needs diffusers and nothing of recipe-runner, and makes the same pixels; where diffusers would make
-others, a comment in it says so and the exit status is 1. ComfyUI and A1111 sample by code of their own, so what they
-make is alike at best; what cannot be said there at all is listed on stderr.
+A Python script needs diffusers but not recipe-runner, and makes the same pixels. Where diffusers would make different
+pixels, a comment in the script says so and the exit status is 1. ComfyUI and A1111 have their own samplers, so their
+images are similar at best; what their formats cannot express is listed on stderr.
 """
 
 _WRITABLE = ("alpha", "key layout", "merges no adapters")
-"""Words of the sentences about adapters that `export-adapter` puts right."""
+"""Words in sentences about adapters for which `export-adapter` is the remedy."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
     add_recipe(parser)
-    parser.add_argument("--to", choices=["python", "comfyui", "a1111"], required=True, help="the format to write")
-    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="the file to write, or a folder")
-    parser.add_argument("--force", action="store_true", help="overwrite files that are there")
+    parser.add_argument("--to", choices=["python", "comfyui", "a1111"], required=True, help="format to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help="file or folder to write to (default: stdout)"
+    )
+    add_force(parser)
     add_format(parser, "human", "json")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write or print the export; 1 when it makes other pictures."""
+    """Write or print the export; 1 if it makes different images."""
     from recipe_runner.actions.prepare import prepare  # noqa: PLC0415 - imports pydantic
-    from recipe_runner.problems.codes import CODES  # noqa: PLC0415
     from recipe_runner.report.terminal.problems import print_problems, problems_json  # noqa: PLC0415
 
     output: Path | None = arguments.output
     prepared = prepare(arguments.recipe, arguments.overrides)
-    folder = Path() if output is None else output if output.is_dir() else output.parent
-    exported = _export(arguments.to, prepared, folder, beside=output is not None)
+    exported = _export(arguments.to, prepared, _folder(output), beside=output is not None)
     problems = _problems(exported, str(arguments.recipe))
-    paths = [] if output is None else _write(exported, output, force=arguments.force)
+    paths: list[str] = []
+    if output is not None:
+        paths = _write(exported, output, force=arguments.force)
     if arguments.format == "json":
         texts = [{"name": name, "text": text} for name, text in exported.texts.items()]
-        answer = {"to": arguments.to, "paths": paths, "texts": texts, **problems_json(problems)}
-        print(json.dumps(answer, indent=2))  # noqa: T201
+        write_json({"to": arguments.to, "paths": paths, "texts": texts, **problems_json(problems)})
+        return exit_status(problems)
+    if output is None:
+        _print("\n".join(exported.texts.values()), arguments.to)
     else:
-        _print(paths, None if output else "\n".join(exported.texts.values()), arguments.to)
-        print_problems(problems, "human", file=sys.stderr)
-    return max((CODES[problem.code].exit_status for problem in problems if problem.severity == "error"), default=0)
+        write_lines(paths)
+    print_problems(problems, "human", file=sys.stderr)
+    return exit_status(problems)
 
 
-def _print(paths: list[str], text: str | None, target: str) -> None:
-    """The paths that were written, or the text where it goes to the standard output."""
+def _folder(output: Path | None) -> Path:
+    """The folder that the export is written to."""
+    if output is None:
+        return Path()
+    return output if output.is_dir() else output.parent
+
+
+def _print(text: str, target: str) -> None:
     from recipe_runner.report.escape import Written, inert, visible  # noqa: PLC0415
 
-    sys.stdout.write("".join(f"{path}\n" for path in paths) if text is None else Written(text))
-    # The other formats have escapes of their own.
-    if text is not None and target == "a1111" and inert(visible(text)) != text:
-        sys.stderr.write("some characters are shown as escapes here; -o writes the texts as they are\n")
+    sys.stdout.write(Written(text))
+    # The other formats escape these characters themselves.
+    if target == "a1111" and inert(visible(text)) != text:
+        sys.stderr.write("some characters are escaped here; use -o to write the texts unchanged\n")
 
 
 def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exported:
@@ -93,24 +103,24 @@ def _export(target: str, prepared: object, folder: Path, *, beside: bool) -> Exp
 def _problems(exported: Exported, path: str) -> list[Problem]:
     from recipe_runner.problems.problem import Problem  # noqa: PLC0415
 
-    hint = "`recipe-runner export-adapter` writes a LoRA or merge as a file that plain diffusers loads"
-    wrong = [
-        Problem(
-            code="E860", message=sentence, place=Place(path), hint=hint if any(w in sentence for w in _WRITABLE) else ""
-        )
-        for sentence in exported.wrong
-    ]
-    notes = [
-        Problem(code="W851", message=sentence, place=Place(path), severity="warning") for sentence in exported.notes
-    ]
-    return [*wrong, *notes]
+    place = Place(path)
+    problems = []
+    for sentence in exported.wrong:
+        hint = ""
+        if any(words in sentence for words in _WRITABLE):
+            hint = "`recipe-runner export-adapter` writes a LoRA or merge as a file that plain diffusers loads"
+        problems.append(Problem.at(place, "E860", sentence, hint))
+    problems += [Problem.at(place, "W851", sentence, severity="warning") for sentence in exported.notes]
+    return problems
 
 
 def _write(exported: Exported, output: Path, *, force: bool) -> list[str]:
     from recipe_runner.cli.files import write_new  # noqa: PLC0415
 
-    into = output.is_dir() or len(exported.texts) > 1
-    paths = [output / name if into else output for name in exported.texts]
-    for path, text in zip(paths, exported.texts.values(), strict=True):
-        write_new(path, text, force=force, make_folder=into)
-    return [path.as_posix() for path in paths]
+    into_folder = output.is_dir() or len(exported.texts) > 1
+    paths = []
+    for name, text in exported.texts.items():
+        path = output / name if into_folder else output
+        write_new(path, text, force=force, make_folder=into_folder)
+        paths.append(path.as_posix())
+    return paths

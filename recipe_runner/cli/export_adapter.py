@@ -1,13 +1,13 @@
-"""`recipe-runner export-adapter`: write a recipe's adapter as a file that plain diffusers loads."""
+"""`recipe-runner export-adapter`: write an adapter of a recipe as a file that plain diffusers loads."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from recipe_runner.cli.options import add_format, add_recipe
+from recipe_runner.cli.options import add_force, add_format, add_recipe
+from recipe_runner.cli.output import write_json, write_lines
 
 EXAMPLES = """\
 examples:
@@ -15,8 +15,8 @@ examples:
   recipe-runner export-adapter recipe.yaml mix -o mix.safetensors
   recipe-runner export-adapter recipe.yaml style --component unet -o unet-style.safetensors
 
-The file is in diffusers' layout, whatever layout the adapter came in, with every alpha baked in; scales are left to
-whoever loads it. `pipe.load_lora_weights` reads it; with --component, `pipe.unet.load_lora_adapter(..., prefix=None)`.
+The file is always in the layout of diffusers, with every alpha baked in; scales are not applied. Load it with
+`pipe.load_lora_weights`, or with --component by `pipe.unet.load_lora_adapter(..., prefix=None)`.
 """
 
 
@@ -24,16 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
     add_recipe(parser)
-    parser.add_argument("name", metavar="NAME", help="name of a lora or merge in the recipe")
+    parser.add_argument("name", metavar="NAME", help="name of a LoRA or merge in the recipe")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: NAME.safetensors in this folder)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="file to write (default: NAME.safetensors in the current folder)",
     )
     parser.add_argument(
         "--component",
         metavar="COMPONENT",
-        help="only the part for this component (unet, transformer, text_encoder, …), as save_lora_adapter writes it",
+        help="write only this component (unet, transformer, text_encoder, …), as save_lora_adapter does",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
+    add_force(parser)
     add_format(parser, "human", "json")
 
 
@@ -53,10 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     if arguments.format == "json":
-        answer = {"path": done.path.as_posix(), "adapter": arguments.name, "tensors": dict(done.tensors)}
-        print(json.dumps(answer, indent=2))  # noqa: T201
+        write_json({"path": done.path.as_posix(), "adapter": arguments.name, "tensors": dict(done.tensors)})
     else:
         counts = ", ".join(f"{part} {count}" for part, count in done.tensors.items())
-        print(f"{sum(done.tensors.values())} tensors: {counts}", file=sys.stderr)  # noqa: T201
-        print(done.path.as_posix())  # noqa: T201
+        sys.stderr.write(f"{sum(done.tensors.values())} tensors: {counts}\n")
+        write_lines([done.path.as_posix()])
     return 0

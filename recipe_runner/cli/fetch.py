@@ -1,50 +1,51 @@
-"""`recipe-runner fetch`: bring everything that a recipe needs onto this machine."""
+"""`recipe-runner fetch`: download everything that a recipe needs."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from recipe_runner.cli.options import add_format
+from recipe_runner.cli.options import add_format, add_quiet, add_recipes
+from recipe_runner.cli.output import write_json, write_lines
 
 EXAMPLES = """\
 examples:
   recipe-runner fetch recipes/quickstart.yaml
   recipe-runner fetch recipes/*.yaml && recipe-runner run recipes/quickstart.yaml --offline
 
-With a lock beside the recipe, exactly the files that it names are fetched, and each is proved by its sha256. Without
-one, what a run would fetch.
+With a lock beside the recipe, fetches exactly the files in the lock and checks the sha256 of each. Without a lock,
+fetches what a run would fetch.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
-    recipes = parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help="recipe files")
-    recipes.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    add_recipes(parser)
     add_format(parser, "human", "json")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch, and say what each recipe has now."""
+    """Fetch, and print what each recipe uses."""
     from recipe_runner.actions.fetch import fetch_recipe  # noqa: PLC0415 - imports pydantic
     from recipe_runner.report.terminal.meter import make_meter, size_text  # noqa: PLC0415
+    from recipe_runner.report.text import counted  # noqa: PLC0415
 
-    told: list[dict[str, Any]] = []
+    fetched: list[dict[str, Any]] = []
     for recipe in arguments.recipes:
         with make_meter(quiet=arguments.quiet) as meter:
             here = fetch_recipe(recipe, meter=meter)
-        size = sum(file.size for files in here.values() for file in files)
-        sources = {role: [file.name for file in files] for role, files in here.items()}
-        told.append({"recipe": str(recipe), "sources": sources, "size_bytes": size})
+        count = size = 0
+        sources: dict[str, list[str]] = {}
+        for role, files in here.items():
+            sources[role] = [file.name for file in files]
+            count += len(files)
+            size += sum(file.size for file in files)
+        fetched.append({"recipe": str(recipe), "sources": sources, "size_bytes": size})
         if arguments.format == "human":
-            count = sum(len(files) for files in here.values())
-            sources_text = "1 source" if len(here) == 1 else f"{len(here)} sources"
-            sys.stdout.write(f"{recipe}: {sources_text}, {count} files, {size_text(size)}: all here\n")
+            found = f"{counted(len(here), 'source')}, {counted(count, 'file')}, {size_text(size)}"
+            write_lines([f"{recipe}: {found}: all here"])
     if arguments.format == "json":
-        sys.stdout.write(json.dumps({"recipes": told}, indent=2) + "\n")
+        write_json({"recipes": fetched})
     return 0

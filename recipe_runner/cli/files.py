@@ -1,4 +1,4 @@
-"""Files that commands write where the user says."""
+"""Files that commands write to a path of the user's choice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recipe_runner.problems.problem import Problem, RecordError
 
 
 def write_new(path: Path, text: str, *, force: bool, make_folder: bool = False) -> None:
-    """Write `text` to `path`; over a file that is there only with `force`.
+    """Write `text` to `path`; overwrite an existing file only with `force`.
 
     Raises:
         RecordError: E902 the file exists, E801 it cannot be written.
@@ -19,7 +19,9 @@ def write_new(path: Path, text: str, *, force: bool, make_folder: bool = False) 
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        problem = Problem(code="E902", message=f"{path} exists", hint="give another name, or --force to overwrite it")
+        problem = Problem(
+            code="E902", message=f"{path} exists", hint="choose another name, or use --force to overwrite it"
+        )
         raise RecordError(problem) from error
     except OSError as error:
         raise RecordError(Problem(code="E801", message=f"{path} cannot be written: {error.strerror}")) from error

@@ -17,24 +17,24 @@ from recipe_runner.report.escape import Coloured, visible
 from recipe_runner.report.terminal.problems import problem_text, wants_colour
 
 ARGUMENTS = (7, 9)
-"""How many arguments git gives: `path old-file old-hex old-mode new-file new-hex new-mode`, and of a renamed file its
-new path and what git says of it."""
+"""How many arguments git passes: `path old-file old-hex old-mode new-file new-hex new-mode`, and for a renamed file
+also its new path and a description."""
 
 
 def answer(given: Sequence[str]) -> int:
-    """Write the difference, and leave with 0: git takes anything else for a breakdown, and stops.
+    """Write the difference and return 0, because git stops at any other status.
 
-    What cannot be compared by meaning is shown line by line, with the reason.
+    Files that cannot be compared by meaning are compared line by line, after the reason.
     """
     if len(given) not in ARGUMENTS:
-        sys.stderr.write("recipe-runner diff --git: git gives seven arguments, or nine for a renamed file\n")
+        sys.stderr.write("recipe-runner diff --git: expected the seven arguments of git, or nine for a renamed file\n")
         return USAGE
     old_path, old_file, new_file = given[0], given[1], given[4]
     new_path = given[7] if len(given) == ARGUMENTS[1] else old_path
     colour = wants_colour(sys.stdout) or os.environ.get("GIT_PAGER_IN_USE") == "true"
     labels = (f"a/{old_path}", f"b/{new_path}")
     try:
-        # git starts its diff command at the top of the working tree.
+        # git runs its diff command at the top of the working tree.
         old = read_side(old_file, labels[0], Path(old_path).parent)
         new = read_side(new_file, labels[1], Path(new_path).parent)
         text = diff_text(compare(old, new), colour=colour)

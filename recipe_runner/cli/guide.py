@@ -1,4 +1,4 @@
-"""`recipe-runner guide`: the guide, one topic at a time."""
+"""`recipe-runner guide`: print a page of the guide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recipe_runner.cli.options import add_format
 
 EXAMPLES = """\
 examples:
-  recipe-runner guide                      every topic with its title
+  recipe-runner guide                      list every topic with its title
   recipe-runner guide first-run
   recipe-runner guide recipe | less
   recipe-runner guide reproducibility --format json
@@ -33,7 +33,7 @@ _IMAGE = re.compile(r"^!\[([^\]]*)\]\([^()\s]+\)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of the guide: `topic` names it on the command line, `kind` is its folder, `text` its Markdown."""
+    """A page of the guide: `topic` is its name on the command line, `kind` its folder, `text` its Markdown."""
 
     topic: str
     kind: str
@@ -60,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
     add_format(parser, "human", "json")
-    parser.add_argument(
-        "topic", nargs="?", metavar="TOPIC", help="a page of the guide, as the list without TOPIC names it"
-    )
+    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="a topic of the guide (default: list all topics)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,13 +71,16 @@ def run(arguments: argparse.Namespace) -> int:
     guide = pages()
     as_json = arguments.format == "json"
     if arguments.topic is None:
-        sys.stdout.write(_topics_json(guide) if as_json else _topics(guide))
+        list_topics = _topics_json if as_json else _topics
+        sys.stdout.write(list_topics(guide))
         return 0
     page = guide.get(arguments.topic.casefold())
     if page is None:
         meant = nearest(arguments.topic, guide)
-        hint = "`recipe-runner guide` lists the topics." if meant is None else f"Did you mean `{meant}`?"
-        sys.stderr.write(f"the guide has no topic {arguments.topic}. {hint}\n")
+        hint = "`recipe-runner guide` lists the topics."
+        if meant is not None:
+            hint = f"Did you mean `{meant}`?"
+        sys.stderr.write(f"unknown topic {arguments.topic}. {hint}\n")
         return USAGE
     if as_json:
         entry = {"topic": page.topic, "kind": page.kind, "title": page.title, "page": page.text}
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def printable(text: str) -> str:
-    """A page without what only the web shows: a link to another page becomes its topic, one to a file its text."""
+    """A page for the terminal: without comments and images; links become the topic of a page, or plain text."""
     text = _IMAGE.sub("", _COMMENT.sub("", text))
     return _FILE_LINK.sub(r"\1", _PAGE_LINK.sub(r"\1 (`recipe-runner guide \2`)", text))
 

@@ -1,25 +1,26 @@
-"""`recipe-runner init`: a commented starter recipe."""
+"""`recipe-runner init`: write a commented starter recipe."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
+import sys
 from pathlib import Path
 
-from recipe_runner.cli.options import add_format
+from recipe_runner.cli.options import add_force, add_format
+from recipe_runner.cli.output import write_json, write_lines
 
 EXAMPLES = """\
 examples:
-  recipe-runner init                       # writes recipe.yaml
+  recipe-runner init                       # write recipe.yaml
   recipe-runner init recipes/my-style.yaml
-  recipe-runner init - > my-style.yaml     # prints it
+  recipe-runner init - > my-style.yaml     # print it
 """
 
 TEMPLATE = """\
-# A recipe: variants x prompts x seeds = images. `recipe-runner validate` tells every mistake,
-# `recipe-runner plan` what would be made, `recipe-runner run` makes it.
-recipe: 1                       # version of the language
+# A recipe: variants x prompts x seeds = images. `recipe-runner validate` reports every mistake,
+# `recipe-runner plan` shows what a run would make, `recipe-runner run` makes it.
+recipe: 1                       # version of the recipe language
 name: {name}
 description: What this recipe is for.
 
@@ -63,21 +64,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
     add_format(parser, "human", "json")
-    parser.add_argument("path", nargs="?", default="recipe.yaml", metavar="PATH", help="the file to write; - prints it")
-    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        default="recipe.yaml",
+        metavar="PATH",
+        help="file to write (default: recipe.yaml); - prints the recipe",
+    )
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, unless there is one."""
+    """Write or print the recipe."""
     from recipe_runner.cli.files import write_new  # noqa: PLC0415
 
+    as_json = arguments.format == "json"
     if arguments.path == "-":
         text = starter("my-recipe")
-        print(json.dumps({"recipe": text}) if arguments.format == "json" else text, end="")  # noqa: T201
+        if as_json:
+            write_json({"recipe": text})
+        else:
+            sys.stdout.write(text)
         return 0
     path = Path(arguments.path)
     write_new(path, starter(path.stem), force=arguments.force)
-    print(json.dumps({"path": str(path)}) if arguments.format == "json" else path)  # noqa: T201
+    if as_json:
+        write_json({"path": str(path)})
+    else:
+        write_lines([path])
     return 0
 
 

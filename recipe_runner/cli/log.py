@@ -1,47 +1,49 @@
-"""`recipe-runner log`: runs into MLflow."""
+"""`recipe-runner log`: log runs to MLflow."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from recipe_runner.cli.options import add_format
+from recipe_runner.cli.options import add_format, complete_folders
+from recipe_runner.cli.output import write_json, write_lines
 
 EXAMPLES = """\
 examples:
   recipe-runner log runs/quickstart/4f0c2b9d8e7a --mlflow http://localhost:5000
   recipe-runner log runs/*/* --mlflow mlruns --experiment loud-outlines
 
-Logs the recipe's values as parameters, digests of every source, versions, timings, and the pictures; a matrix makes a
-child run for each variant. A run that is there already, by its plan digest, is left as it is. Needs the extra `mlflow`.
+Logs the values of the recipe as parameters, the digests of all sources, versions, timings and images. A recipe with a
+matrix gets a child run for each variant. A run whose plan digest is already in the experiment is not logged again.
+Needs the extra `mlflow`.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
-    runs = parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    runs.complete = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}  # type: ignore[attr-defined]
-    parser.add_argument("--mlflow", required=True, metavar="URI", help="MLflow's tracking URI: a server, or a folder")
-    parser.add_argument("--experiment", metavar="NAME", help="name of the experiment (default: the recipe's name)")
+    complete_folders(parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders"))
+    parser.add_argument("--mlflow", required=True, metavar="URI", help="tracking URI of MLflow: a server or a folder")
+    parser.add_argument("--experiment", metavar="NAME", help="experiment name (default: name of the recipe)")
     add_format(parser, "human", "json")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Log each run, and say its id there."""
+    """Log each run, and print its MLflow run id."""
     from recipe_runner.exchange.exporters.mlflow import log_run  # noqa: PLC0415 - imports pydantic and mlflow
+    from recipe_runner.report.text import counted  # noqa: PLC0415
 
-    told = []
+    runs = []
     for folder in arguments.runs:
         logged = log_run(folder, arguments.mlflow, arguments.experiment)
-        told.append({
+        runs.append({
             "run": folder.as_posix(), "run_id": logged.run_id, "already": logged.already, "images": logged.images,
         })  # fmt: skip
         if arguments.format == "human":
-            sys.stderr.write(f"{folder}: {'is there already' if logged.already else f'{logged.images} images'}\n")
-            print(logged.run_id)  # noqa: T201
+            outcome = "already logged" if logged.already else counted(logged.images, "image")
+            sys.stderr.write(f"{folder}: {outcome}\n")
+            write_lines([logged.run_id])
     if arguments.format == "json":
-        print(json.dumps({"runs": told}, indent=2))  # noqa: T201
+        write_json({"runs": runs})
     return 0

@@ -1,4 +1,4 @@
-"""`recipe-runner plan`: what a recipe makes, what is made already, and why the rest is not."""
+"""`recipe-runner plan`: show which images a recipe makes, which exist already, and why the others do not."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
         prepared = prepare(arguments.recipe, arguments.overrides, PrepareOptions(meter=meter))
     plan = prepared.plan
     print_problems([*prepared.warnings, *fit_warnings(plan.recipe)], "human", file=sys.stderr)
-    if arguments.format in ("mermaid", "dot"):
-        text = report.plan_mermaid(plan) if arguments.format == "mermaid" else report.plan_dot(plan)
+    if arguments.format == "mermaid":
+        sys.stdout.write(Written(report.plan_mermaid(plan)))
+        return 0
+    if arguments.format == "dot":
+        sys.stdout.write(Written(report.plan_dot(plan)))
+        return 0
+    state = plan_state(plan, arguments.runs)
+    if arguments.format == "json":
+        sys.stdout.write(report.plan_json(plan, state))
     else:
-        state = plan_state(plan, arguments.runs)
-        text = (
-            report.plan_json(plan, state)
-            if arguments.format == "json"
-            else report.plan_text(plan, state, every=arguments.verbose)
-        )
-    sys.stdout.write(Written(text) if arguments.format in ("mermaid", "dot") else text)
+        sys.stdout.write(report.plan_text(plan, state, every=arguments.verbose))
     return 0

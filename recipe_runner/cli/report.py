@@ -1,12 +1,12 @@
-"""`recipe-runner report`: recorded runs as one page."""
+"""`recipe-runner report`: write one page about one or more runs."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from recipe_runner.cli.options import add_format
+from recipe_runner.cli.options import add_embed, add_format, complete_files
+from recipe_runner.cli.output import write_json, write_lines
 
 EXAMPLES = """\
 examples:
@@ -14,24 +14,25 @@ examples:
   recipe-runner report runs/lora-scale/* --output compare.html
   recipe-runner report runs/quickstart/0123456789ab --embed --output to-send.html
 
-Every run writes the report of itself. Several runs stand side by side on one sheet. The page opens from the disk and
-fetches nothing; pictures are linked from where they lie, or put into the page with --embed. Prints where it is.
+Every run writes its own report. The report of several runs shows them side by side on one sheet. The page opens from
+disk and loads nothing from the network; it links to the image files, or contains them with --embed. Prints its path.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
-    runs = parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or their manifests")
-    runs.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    complete_files(
+        parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or their manifests")
+    )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="where to write (default: report.html in the run's folder, of several runs in the current one)",
+        help="file to write (default: report.html in the run folder, or for several runs in the current folder)",
     )
-    parser.add_argument("--embed", action="store_true", help="put the pictures into the page, to send it")
+    add_embed(parser)
     add_format(parser, "human", "json")
 
 
@@ -50,5 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     write_file(output, page)
     if len(folders) == 1 and output.absolute() == own.absolute():
         seal_again(folders[0], REPORT, page)
-    print(json.dumps({"path": output.as_posix()}) if arguments.format == "json" else output.as_posix())  # noqa: T201
+    if arguments.format == "json":
+        write_json({"path": output.as_posix()})
+    else:
+        write_lines([output.as_posix()])
     return 0

@@ -1,6 +1,6 @@
-"""The fresh process of `verify --rerun`: make some images of a recipe, and write down what they are.
+"""The fresh process of `verify --rerun`: make some images of a recipe, and record them.
 
-It reads `request.json`, `recipe.yaml` and `run.lock.yaml` in a folder, and leaves image files and `made.json` there.
+It reads `request.json`, `recipe.yaml` and `run.lock.yaml` in a folder, and writes image files and `made.json` there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def main(folder: str) -> None:
-    """Make what `folder` asks for."""
+    """Make the images that `request.json` in `folder` asks for."""
     with guarded(), safe_streams():
         _answer(Path(folder))
 
@@ -39,7 +39,9 @@ def _answer(place: Path) -> None:
     request = json.loads((place / "request.json").read_bytes())
     made: dict[str, Any]
     try:
-        overrides = [f"runtime.device={request['device']}"] if request["device"] else []
+        overrides = []
+        if request["device"]:
+            overrides.append(f"runtime.device={request['device']}")
         pins = pins_of(read_lock(place / "run.lock.yaml"))
         prepared = prepare(place / "recipe.yaml", overrides, PrepareOptions(network=is_online(), pins=pins))
         require_sources(prepared.plan, str(place / "recipe.yaml"))
@@ -55,23 +57,23 @@ def _make(prepared: Prepared, wanted: list[str], place: Path, progress: Progress
 
     plan = prepared.plan
     chosen = {image.key: image for image in plan.images if image.path in wanted}
-    pictures: dict[str, dict[str, Json]] = {}
+    made: dict[str, dict[str, Json]] = {}
 
     def keep(key: str, pixels: NDArray[np.uint8]) -> None:
         output: Mapping[str, Any] = plan.recipe.variants[chosen[key].variant].output
-        picture = encode(pixels, output["format"], output["quality"])
+        encoded = encode(pixels, output["format"], output["quality"])
         name = f"{key}.{output['format']}"
-        (place / name).write_bytes(picture.data)
-        pictures[key] = {"node_key": key, "pixel_sha256": picture.pixel_sha256, "file": name}
+        (place / name).write_bytes(encoded.data)
+        made[key] = {"node_key": key, "pixel_sha256": encoded.pixel_sha256, "file": name}
         progress.image(chosen[key].path)
 
     with progress, PlanOperations(plan, progress.step, keep) as workshop:
         execute(plan.graph, in_order(plan, chosen), workshop.operations, workshop.timer)
         environment = workshop.environment
-    sources = {
-        role: {"digest": source.digest, "files": {file.name: file.sha256 for file in source.files}}
-        for role, source in plan.sources().items()
-        if isinstance(source, Source)
-    }
-    images = {image.path: pictures[image.key] for image in plan.images if image.path in wanted}
+    sources = {}
+    for role, source in plan.sources().items():
+        if isinstance(source, Source):
+            files = {file.name: file.sha256 for file in source.files}
+            sources[role] = {"digest": source.digest, "files": files}
+    images = {image.path: made[image.key] for image in plan.images if image.path in wanted}
     return {"environment": environment, "sources": sources, "images": images}

@@ -1,13 +1,13 @@
-"""`recipe-runner run`: make a recipe's images."""
+"""`recipe-runner run`: make the images of a recipe."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 
-from recipe_runner.cli.options import add_format, add_lock_use, add_recipe, add_runs, lock_use, may_fetch
+from recipe_runner.cli.options import add_format, add_lock_use, add_quiet, add_recipe, add_runs, lock_use, may_fetch
+from recipe_runner.cli.output import write_json, write_lines
 
 EXAMPLES = """\
 examples:
@@ -16,8 +16,8 @@ examples:
   recipe-runner run recipes/quickstart.yaml --runs /tmp/try
   recipe-runner run recipes/quickstart.yaml --only star-1.png --runs /tmp/again
 
-Images that are made already are not made again. A run that was interrupted goes on where it stopped.
-What is not on this machine is fetched. A lock beside the recipe pins what it covers.
+Images that exist already are not made again, and an interrupted run continues where it stopped.
+Missing models are downloaded. A lock beside the recipe pins the sources that it covers.
 The last line on stdout is the run folder.
 """
 
@@ -35,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         metavar="IMAGE",
-        help="make this one image by itself, in a run of its own: the same as --set for its prompt, seed and variant",
+        help="make only this image, in a separate run; the same as --set for its prompt, seed and variant",
     )
-    parser.add_argument("--wait", action="store_true", help="wait for another run of the same plan to end")
-    talk = parser.add_mutually_exclusive_group()
-    talk.add_argument("-q", "--quiet", action="store_true", help="show no progress")
-    talk.add_argument("-v", "--verbose", action="store_true", help="write a line for every image and reason")
+    parser.add_argument("--wait", action="store_true", help="wait until another run of the same plan ends")
+    verbosity = parser.add_mutually_exclusive_group()
+    add_quiet(verbosity)
+    verbosity.add_argument("-v", "--verbose", action="store_true", help="write a line for every image and reason")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,9 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
             "actions": [asdict(action) for action in result.actions],
             "warnings": list(result.warnings),
         }
-        print(json.dumps(answer, indent=2))  # noqa: T201
+        write_json(answer)
     else:
         if not arguments.quiet:
-            print(f"{result.made} made, {result.reused} reused", file=sys.stderr)  # noqa: T201
-        print(result.folder.as_posix())  # noqa: T201
+            sys.stderr.write(f"{result.made} made, {result.reused} reused\n")
+        write_lines([result.folder.as_posix()])
     return 0

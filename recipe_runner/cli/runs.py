@@ -1,18 +1,18 @@
-"""`recipe-runner runs`: what was made so far."""
+"""`recipe-runner runs`: list runs, and show the images of one."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import io
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.cli.options import add_format, add_runs
+from recipe_runner.cli.options import add_format, add_run_folder, add_runs
+from recipe_runner.cli.output import write_json
 
 if TYPE_CHECKING:
     from recipe_runner.record.listing import RunSummary
@@ -23,47 +23,76 @@ examples:
   recipe-runner runs show runs/quickstart/4f0c2b9d8e7a
   recipe-runner runs show runs/quickstart/4f0c2b9d8e7a --format csv > images.csv
 
-`show` has a row for each image: its parameters by their paths in the recipe, and its digests.
+`show` prints a row for each image: its parameters, named by their paths in the recipe, and its digests.
 """
-_WIDEST = 60
+_WIDEST, _DIGEST = 60, 12
+_HIDDEN = ("file_sha256", "node_key", "plan_digest")
+"""Columns that only CSV and JSON have."""
+_ALWAYS = ("path", "seed")
+"""Columns that the table has even where all rows are the same."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="every run below a folder", epilog=EXAMPLES)
+    listing = actions.add_parser("list", help="list all runs in a folder", epilog=EXAMPLES)
     add_runs(listing)
     add_format(listing, "human", "json")
-    showing = actions.add_parser("show", help="the images of a run", epilog=EXAMPLES)
-    folder = showing.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    folder.complete = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}  # type: ignore[attr-defined]
+    showing = actions.add_parser("show", help="show the images of a run", epilog=EXAMPLES)
+    add_run_folder(showing)
     add_format(showing, "human", "csv", "json")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the runs, or the images of one."""
-    from recipe_runner.record.listing import find_runs, image_rows  # noqa: PLC0415 - imports pydantic
-    from recipe_runner.report.escape import Written, one_line  # noqa: PLC0415
-
+    """Print the runs, or the images of one run."""
     if arguments.action == "list":
-        runs = find_runs(arguments.runs)
-        if arguments.format == "json":
-            told = [{**asdict(each), "folder": each.folder.as_posix()} for each in runs]
-            sys.stdout.write(json.dumps({"runs": told}, indent=2) + "\n")
-        else:
-            sys.stdout.write("".join(f"{one_line(line)}\n" for line in _lines(runs)))
-            if not runs:
-                sys.stderr.write(f"there are no runs in {arguments.runs}\n")
-        return 0
-    rows = image_rows(arguments.run)
-    if arguments.format == "json":
-        sys.stdout.write(json.dumps({"images": rows}, indent=2) + "\n")
-    elif arguments.format == "csv":
-        sys.stdout.write(Written(_csv(rows)))
+        _list(arguments.runs, arguments.format)
     else:
-        sys.stdout.write("".join(f"{one_line(line)}\n" for line in _table(rows)))
+        _show(arguments.run, arguments.format)
     return 0
+
+
+def _list(folder: Path, output_format: str) -> None:
+    from recipe_runner.record.listing import find_runs  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.report.text import text_of  # noqa: PLC0415
+
+    runs = find_runs(folder)
+    if output_format == "json":
+        write_json({"runs": [{**asdict(each), "folder": each.folder.as_posix()} for each in runs]})
+        return
+    for each in runs:
+        sys.stdout.write(text_of(_lines(each)))
+    if not runs:
+        sys.stderr.write(f"no runs found in {folder}\n")
+
+
+def _lines(run: RunSummary) -> Iterator[str]:
+    from recipe_runner.report.terminal.meter import size_text  # noqa: PLC0415
+    from recipe_runner.report.text import counted  # noqa: PLC0415
+
+    parts = [run.folder.as_posix(), run.status, counted(run.images, "image"), size_text(run.size_bytes)]
+    parts += filter(None, (run.started, run.device))
+    parts += [f"--set {override}" for override in run.overrides]
+    yield "  ".join(parts)
+    if run.fault:
+        yield f"  {run.fault}"
+
+
+def _show(folder: Path, output_format: str) -> None:
+    from recipe_runner.record.listing import image_rows  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.report.escape import Written  # noqa: PLC0415
+    from recipe_runner.report.text import text_of  # noqa: PLC0415
+
+    rows = image_rows(folder)
+    if output_format == "json":
+        write_json({"images": rows})
+    elif output_format == "csv":
+        sys.stdout.write(Written(_csv(rows)))
+    elif rows:
+        sys.stdout.write(text_of(_table(rows)))
+    else:
+        sys.stdout.write("no images\n")
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -71,42 +100,43 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([csv_cell(name) for name in (rows[0] if rows else ["path"])])
-    writer.writerows([csv_cell(value) for value in row.values()] for row in rows)
+    names: Iterable[str] = ["path"]
+    if rows:
+        names = rows[0]
+    writer.writerow(map(csv_cell, names))
+    for row in rows:
+        writer.writerow(map(csv_cell, row.values()))
     return text.getvalue()
 
 
-def _lines(runs: Sequence[RunSummary]) -> list[str]:
-    from recipe_runner.report.terminal.meter import size_text  # noqa: PLC0415
-
-    lines = []
-    for each in runs:
-        count = "1 image" if each.images == 1 else f"{each.images} images"
-        parts = [each.status, count, size_text(each.size_bytes), each.started or "", each.device or ""]
-        line = f"{each.folder.as_posix()}  {'  '.join(part for part in parts if part)}"
-        lines.append(line + (f"  --set {' --set '.join(each.overrides)}" if each.overrides else ""))
-        if each.fault:
-            lines.append(f"  {each.fault}")
-    return lines
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns that tell the rows apart, aligned; what all have in common stands above them."""
-    if not rows:
-        return ["no images"]
-    hidden = ("file_sha256", "node_key", "plan_digest")
-    varying = [name for name in rows[0] if name in ("path", "seed") or len({str(row[name]) for row in rows}) > 1]
-    common = [name for name in rows[0] if name not in varying and name not in hidden]
-    lines = [f"{name}: {rows[0][name]}" for name in common if rows[0][name] is not None]
-    columns = [name for name in varying if name not in hidden]
-    cells = [[_shown(name, row[name]) for name in columns] for row in rows]
-    widths = [max(len(name), *(len(row[index]) for row in cells)) for index, name in enumerate(columns)]
-    table = [columns, *cells]
-    return [*lines, *(("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))).rstrip() for row in table)]
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What all rows have in common, then an aligned table of the columns that differ."""
+    columns: list[list[str]] = []
+    for name, first in rows[0].items():
+        if name in _HIDDEN:
+            continue
+        values = [row[name] for row in rows]
+        if name in _ALWAYS or len(set(map(str, values))) > 1:
+            columns.append(_column(name, values))
+        elif first is not None:
+            yield f"{name}: {first}"
+    for line in zip(*columns, strict=True):
+        yield "  ".join(line).rstrip()
 
 
-def _shown(name: str, value: object) -> str:
-    text = "" if value is None else str(value).replace("\n", " ")
+def _column(name: str, values: Sequence[object]) -> list[str]:
+    """The cells of a column below its name, all equally wide."""
+    cells = [name, *(_cell(name, value) for value in values)]
+    width = max(map(len, cells))
+    return [cell.ljust(width) for cell in cells]
+
+
+def _cell(name: str, value: object) -> str:
+    from recipe_runner.report.text import shortened  # noqa: PLC0415
+
+    if value is None:
+        return ""
+    text = str(value).replace("\n", " ")
     if name == "pixel_sha256":
-        return text[:12]
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+        return text[:_DIGEST]
+    return shortened(text, _WIDEST)

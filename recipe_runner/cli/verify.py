@@ -1,4 +1,4 @@
-"""`recipe-runner verify`: whether a run is what its manifest says, and can be made again."""
+"""`recipe-runner verify`: check a run against its manifest, and make its images again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.cli.options import add_format, add_offline, may_fetch
+from recipe_runner.cli.options import add_format, add_offline, add_quiet, add_run_folder, may_fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,55 +19,58 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  recipe-runner verify runs/quickstart/4f0c2b9d8e7a              the files against the manifest
-  recipe-runner verify runs/quickstart/4f0c2b9d8e7a --inputs     the weights against the run's lock too
+  recipe-runner verify runs/quickstart/4f0c2b9d8e7a              check the files against the manifest
+  recipe-runner verify runs/quickstart/4f0c2b9d8e7a --inputs     also check the weights against the run's lock
   recipe-runner verify runs/quickstart/4f0c2b9d8e7a --rerun --images 'star-*.png'
   recipe-runner verify copied/4f0c2b9d8e7a --rerun --root ~/recipes
 
-Exit status: 0 everything is as it was, or within tolerance; 1 something differs; 3 it could not be checked.
+Exit status: 0 nothing differs, or only within tolerance; 1 something differs; 3 something could not be checked.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.epilog = EXAMPLES
-    run_folder = parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, wherever it lies")
-    run_folder.complete = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}  # type: ignore[attr-defined]
+    add_run_folder(parser)
     add_format(parser, "human", "json")
-    parser.add_argument("--inputs", action="store_true", help="check the weights against the run's lock")
-    parser.add_argument("--rerun", action="store_true", help="make the images again in a fresh process, and compare")
+    parser.add_argument("--inputs", action="store_true", help="also check the weights against the run's lock")
+    parser.add_argument("--rerun", action="store_true", help="make the images again in a new process, and compare them")
     parser.add_argument(
         "--images",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="with --rerun: only these; `*` stands for anything",
+        help="with --rerun: only these images; may be patterns with `*`",
     )
     parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="the folder that the recipe lay in, for a run folder that was moved"
+        "--root", type=Path, metavar="DIR", help="folder of the original recipe, if the run folder was moved"
     )
     parser.add_argument("--device", metavar="DEVICE", help="with --rerun: auto, cpu, cuda or cuda:N")
-    tolerance = parser.add_argument_group("tolerance, for images that are not identical")
+    tolerance = parser.add_argument_group("tolerance for images that are not identical")
     tolerance.add_argument(
-        "--max-abs", type=_within(int, 0, 255), default=8, metavar="N", help="largest difference of 255 (default: 8)"
+        "--max-abs",
+        type=_within(int, 0, 255),
+        default=8,
+        metavar="N",
+        help="largest difference of a channel, 0 to 255 (default: 8)",
     )
     tolerance.add_argument(
-        "--psnr", type=_within(float, 0, 1000), default=40.0, metavar="DB", help="least PSNR (default: 40)"
+        "--psnr", type=_within(float, 0, 1000), default=40.0, metavar="DB", help="smallest PSNR in dB (default: 40)"
     )
     tolerance.add_argument(
-        "--ssim", type=_within(float, -1, 1), default=0.99, metavar="S", help="least SSIM (default: 0.99)"
+        "--ssim", type=_within(float, -1, 1), default=0.99, metavar="S", help="smallest SSIM (default: 0.99)"
     )
     add_offline(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_quiet(parser)
 
 
 def _within(kind: type[int | float], least: int, most: int) -> Callable[[str], float]:
-    """Reads a number between two, inclusive."""
+    """A parser of numbers from `least` to `most`."""
 
     def read(text: str) -> float:
         value = kind(text)
         if not least <= value <= most:
-            message = f"{text} is not from {least} to {most}"
+            message = f"{text} is not between {least} and {most}"
             raise argparse.ArgumentTypeError(message)
         return value
 
@@ -76,7 +79,7 @@ def _within(kind: type[int | float], least: int, most: int) -> Callable[[str], f
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, and say what differs."""
+    """Check the run, and print what differs."""
     from recipe_runner.actions.verify import check_inputs, origin_of  # noqa: PLC0415
     from recipe_runner.record.verify import check_files, manifest_of  # noqa: PLC0415 - imports pydantic
     from recipe_runner.report.terminal.meter import make_meter  # noqa: PLC0415

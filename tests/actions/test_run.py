@@ -356,7 +356,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_was_finished(recipe: Path) ->
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
-    assert err == "interrupted; what was finished is kept\n"
+    assert err == "interrupted; finished work is kept\n"
     assert "made" in process("plan", str(recipe)).out
 
 

@@ -36,7 +36,7 @@ def test_the_help_names_every_command_and_no_other(capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert all(f"\n    {name}" in out for name in COMMANDS)
     modules = {path.stem.removesuffix("_").replace("_", "-") for path in (ROOT / "recipe_runner/cli").glob("*.py")}
-    others = {"--init-", "main", "bug", "environment", "options", "files", "git-driver", "rerun"}
+    others = {"--init-", "main", "bug", "environment", "options", "output", "files", "git-driver", "rerun"}
     assert set(COMMANDS) == modules - others
 
 
@@ -76,8 +76,8 @@ def test_wrong_usage_is_2_and_says_how_to_get_help(
             "recipe-runner plan: unrecognized arguments: b.yaml\nTry `recipe-runner plan --help`.",
         ),
         (["export", "a.yaml", "--to", "comfy"], "did you mean comfyui?"),
-        (["verify", "runs/a", "--max-abs", "-3"], "argument --max-abs: -3 is not from 0 to 255"),
-        (["verify", "runs/a", "--ssim", "nan"], "argument --ssim: nan is not from -1 to 1"),
+        (["verify", "runs/a", "--max-abs", "-3"], "argument --max-abs: -3 is not between 0 and 255"),
+        (["verify", "runs/a", "--ssim", "nan"], "argument --ssim: nan is not between -1 and 1"),
     ],
 )
 def test_a_slip_of_the_command_line_is_told_with_what_was_meant(
@@ -91,7 +91,7 @@ def test_a_slip_of_the_command_line_is_told_with_what_was_meant(
 
 def test_a_folder_of_models_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     answer = call(capsys, "import", "a.png", "--models", "nowhere")
-    assert (answer.status, answer.err) == (2, "--models: nowhere is no folder\n")
+    assert (answer.status, answer.err) == (2, "--models: not a folder: nowhere\n")
 
 
 def test_an_invalid_recipe_is_1_with_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,7 +285,7 @@ def test_an_answer_that_cannot_be_written_is_3(output: str, said: str, words: st
         assert answer.returncode in (0, 3)
     else:
         assert answer.returncode == 3
-        assert answer.stderr.startswith(f"error[E801]: cannot write the answer to standard output: {said}\n")
+        assert answer.stderr.startswith(f"error[E801]: cannot write to standard output: {said}\n")
     assert "Exception" not in answer.stderr
     assert answer.stdout == ""
 

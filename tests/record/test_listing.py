@@ -69,7 +69,7 @@ def test_runs_are_listed_with_what_became_of_them(run: Path, capsys: pytest.Capt
     assert [each["status"] for each in told] == ["unfinished", "unreadable", "complete"]
     assert told[2]["plan_digest"] == PLAN
     answer = call(capsys, "runs", "list", "--runs", "nowhere")
-    assert (answer.status, answer.out, answer.err) == (0, "", "there are no runs in nowhere\n")
+    assert (answer.status, answer.out, answer.err) == (0, "", "no runs found in nowhere\n")
 
 
 def test_the_images_of_a_run_are_rows(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,33 @@
+"""Pieces of text that several outputs share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from recipe_runner.report.escape import one_line
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `3 images`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun}s"
+
+
+def shortened(text: str, longest: int) -> str:
+    """`text`, cut to `longest` characters with an ellipsis at its end."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - 1]}…"
+
+
+def first_of(lines: Sequence[str], most: int) -> list[str]:
+    """The first `most` lines, and a line that counts the rest."""
+    if len(lines) <= most:
+        return list(lines)
+    return [*lines[:most], f"… and {len(lines) - most} more"]
+
+
+def text_of(lines: Iterable[str]) -> str:
+    """`lines` as one text; each is escaped, and stays on one line."""
+    return "".join(f"{one_line(line)}\n" for line in lines)
