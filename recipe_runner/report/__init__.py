@@ -1,1 +1,1 @@
-"""What people read: problems, plans, progress, reports."""
+"""Output for people and programs: problems, plans, progress, differences, reports."""

@@ -1,31 +1,54 @@
-"""A difference for people on a terminal, for programs, for pull requests and for Markdown."""
+"""A difference as text for a terminal, as JSON, and as annotations of a pull request."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.diff.difference import Difference, ImagePair, PictureSide, Word
-from recipe_runner.report.diff_lines import SHOWN, counts, line, measure_text, name_of, reasons, sections, verdicts
+from recipe_runner.diff.difference import Change, Cost, Difference, ImagePair, PictureSide, Word
+from recipe_runner.report.diff_lines import (
+    FATES,
+    SHOWN,
+    Line,
+    counts,
+    line,
+    measure_text,
+    name_of,
+    reasons,
+    sections,
+    verdicts,
+)
 from recipe_runner.report.escape import annotation, one_line
+from recipe_runner.report.text import first_of
 
 _COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "~": "\x1b[33m", "head": "\x1b[1m", "plain": "\x1b[0m"}
+_MARKS = {"+": "{{+{}+}}", "-": "[-{}-]"}
+"""How git marks new and old words."""
+_REASONS = 3
+"""Reasons that are shown for one pair of images."""
 SAME = "the same by meaning"
+
+Paint = Callable[[str, str], str]
+"""A text in the colour of a role."""
 
 
 def diff_text(difference: Difference, *, colour: bool = False) -> str:
-    """The difference for a person; changed words as git marks them: `[-old-]{+new+}`."""
-    return "\n".join(_text_lines(difference, colour=colour)) + "\n"
+    """The difference for a person; without colour, changed words are marked as git does: `[-old-]{+new+}`."""
+    return "\n".join(_text_lines(difference, _painted if colour else _plain)) + "\n"
 
 
-def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
-    def paint(role: str, text: str) -> str:
-        return f"{_COLOURS[role]}{text}{_COLOURS['plain']}" if colour else text
+def _painted(role: str, text: str) -> str:
+    return f"{_COLOURS[role]}{text}{_COLOURS['plain']}"
 
+
+def _plain(_: str, text: str) -> str:
+    return text
+
+
+def _text_lines(difference: Difference, paint: Paint) -> Iterator[str]:
     yield paint("head", f"{difference.kind}: {one_line(difference.old)} → {one_line(difference.new)}")
     if difference.same:
         yield f"  {SAME}"
@@ -33,37 +56,59 @@ def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
         yield ""
         yield paint("head", section)
         for entry in lines:
-            wordwise = any(piece.sign == " " and piece.text != " → " for piece in entry.pieces)
-            told = "".join(_marked(piece, paint, wordwise and not colour) for piece in entry.pieces)
-            yield f"  {paint(entry.sign, entry.sign)} {entry.path}: {told}"
+            yield f"  {paint(entry.sign, entry.sign)} {entry.path}: {_pieces_text(entry, paint)}"
     if difference.cost is not None:
         yield ""
         yield paint("head", "images")
-        yield f"  {counts(difference.cost)}"
-        whys = [f"{n} {fate if n == 1 else _plural(fate)}: {why}" for fate, why, n in reasons(difference.cost)]
-        yield from (f"  {text}" for text in _cut(whys))
-        for reason in difference.cost.provisional:
-            yield f"  provisional: {one_line(reason)}"
+        yield from _cost_lines(difference.cost)
     if difference.pairs:
         yield ""
         yield paint("head", "images")
         yield f"  {verdicts(difference)}"
-        yield from (f"  {text}" for text in _cut([_pair_text(pair) for pair in unequal(difference)]))
+        pairs = list(map(_pair_text, unequal(difference)))
+        for text in first_of(pairs, SHOWN):
+            yield f"  {text}"
     if difference.notes:
         yield ""
-        yield from (f"note: {one_line(note)}" for note in difference.notes)
+        for note in difference.notes:
+            yield f"note: {one_line(note)}"
 
 
-def _marked(piece: Word, paint: Any, mark: bool) -> str:  # noqa: FBT001
+def _pieces_text(entry: Line, paint: Paint) -> str:
+    # Without colour the marks tell old from new inside of a text.
+    is_marked = paint is _plain and any(piece.sign == " " and piece.text != " → " for piece in entry.pieces)
+    texts = []
+    for piece in entry.pieces:
+        if piece.sign == " ":
+            texts.append(piece.text)
+        elif is_marked:
+            texts.append(_marked(piece))
+        else:
+            texts.append(paint(piece.sign, piece.text))
+    return "".join(texts)
+
+
+def _marked(piece: Word) -> str:
+    """A piece of a text with git's marks, if it is old or new."""
     if piece.sign == " ":
         return piece.text
-    if mark:
-        return f"{{+{piece.text}+}}" if piece.sign == "+" else f"[-{piece.text}-]"
-    return str(paint(piece.sign, piece.text))
+    return _MARKS[piece.sign].format(piece.text)
 
 
-def _plural(fate: str) -> str:
-    return {"changes": "change", "stays": "stay", "appears": "appear", "vanishes": "vanish"}[fate]
+def _unmarked(piece: Word) -> str:
+    return piece.text
+
+
+def _cost_lines(cost: Cost) -> Iterator[str]:
+    yield f"  {counts(cost)}"
+    lines = []
+    for fate, why, count in reasons(cost):
+        verb = fate if count == 1 else FATES[fate]
+        lines.append(f"{count} {verb}: {why}")
+    for text in first_of(lines, SHOWN):
+        yield f"  {text}"
+    for reason in cost.provisional:
+        yield f"  provisional: {one_line(reason)}"
 
 
 def unequal(difference: Difference) -> list[ImagePair]:
@@ -72,13 +117,9 @@ def unequal(difference: Difference) -> list[ImagePair]:
 
 
 def _pair_text(pair: ImagePair) -> str:
-    told = [pair.verdict, measure_text(pair), *(f"because of {one_line(reason)}" for reason in pair.reasons[:3])]
-    return f"{name_of(pair)}: {'; '.join(text for text in told if text)}"
-
-
-def _cut(lines: Sequence[str]) -> list[str]:
-    more = len(lines) - SHOWN
-    return [*lines[:SHOWN], f"… and {more} more"] if more > 0 else list(lines)
+    parts = [pair.verdict, measure_text(pair)]
+    parts += [f"because of {one_line(reason)}" for reason in pair.reasons[:_REASONS]]
+    return f"{name_of(pair)}: {'; '.join(filter(None, parts))}"
 
 
 def diff_json(difference: Difference) -> str:
@@ -87,30 +128,38 @@ def diff_json(difference: Difference) -> str:
 
 
 def _tree(difference: Difference) -> Json:
-    cost, pairs = difference.cost, difference.pairs
     return {
         "kind": difference.kind,
         "old": difference.old,
         "new": difference.new,
         "same": difference.same,
         "changes": [asdict(change) for change in difference.changes],
-        "cost": None
-        if cost is None
-        else {
-            "count": {str(fate): number for fate, number in cost.count().items()},
-            "to_make": cost.to_make,
-            "denoising_steps": cost.denoising_steps,
-            "provisional": list(cost.provisional),
-            "reasons": [{"fate": fate, "reason": reason, "images": n} for (fate, reason), n in cost.reasons().items()],
-            "images": [{**asdict(image), "variant": dict(image.variant)} for image in cost.images],
-        },
-        "images": [_pair_tree(pair) for pair in pairs],
+        "cost": _cost_tree(difference.cost),
+        "images": [_pair_tree(pair) for pair in difference.pairs],
         "notes": list(difference.notes),
     }
 
 
+def _cost_tree(cost: Cost | None) -> Json:
+    if cost is None:
+        return None
+    return {
+        "count": dict(cost.count()),
+        "to_make": cost.to_make,
+        "denoising_steps": cost.denoising_steps,
+        "provisional": list(cost.provisional),
+        "reasons": [{"fate": fate, "reason": reason, "images": n} for (fate, reason), n in cost.reasons().items()],
+        "images": [{**asdict(image), "variant": dict(image.variant)} for image in cost.images],
+    }
+
+
 def _pair_tree(pair: ImagePair) -> Json:
-    measure = pair.measure
+    max_abs = psnr = ssim = None
+    if pair.measure is not None:
+        max_abs, psnr, ssim = pair.measure.max_abs, pair.measure.psnr, pair.measure.ssim
+    if psnr is not None and not math.isfinite(psnr):
+        # The PSNR of equal pixels is infinite, which JSON cannot express.
+        psnr = None
     return {
         "verdict": pair.verdict,
         "prompt": pair.prompt,
@@ -118,37 +167,48 @@ def _pair_tree(pair: ImagePair) -> Json:
         "variant": dict(pair.variant),
         "old": _side_tree(pair.old),
         "new": _side_tree(pair.new),
-        "max_abs": measure.max_abs if measure else None,
-        # JSON knows no infinity: of equal pixels there is no PSNR.
-        "psnr": measure.psnr if measure and measure.psnr is not None and math.isfinite(measure.psnr) else None,
-        "ssim": measure.ssim if measure else None,
+        "max_abs": max_abs,
+        "psnr": psnr,
+        "ssim": ssim,
         "reasons": list(pair.reasons),
     }
 
 
 def _side_tree(side: PictureSide | None) -> Json:
-    return {**asdict(side), "file": side.file.as_posix() if side.file else None} if side else None
+    if side is None:
+        return None
+    file = side.file and side.file.as_posix()
+    return {**asdict(side), "file": file}
 
 
 def diff_github(difference: Difference) -> str:
     """One notice for each change, at its line of the new file, and one for the images."""
-    notices = []
-    for change in difference.changes:
-        entry, path = line(change), one_line(change.path)
-        told = "".join(_marked(piece, None, mark=True) if change.words else piece.text for piece in entry.pieces)
-        on_new = change.place is not None and change.place.new
-        place = (change.place.path, change.place.line, change.place.column) if change.place and on_new else (("", 0, 0))
-        notices.append(annotation("notice", f"{path} {change.what}", f"{path}: {told}", place))
+    notices = [_change_notice(change) for change in difference.changes]
     if difference.cost is not None:
-        notices.append(annotation("notice", "images", _summary(difference), ("", 0, 0)))
+        notices.append(annotation("notice", "images", _summary(difference.cost), _NO_PLACE))
     if difference.pairs:
-        notices.append(annotation("notice", "images", verdicts(difference), ("", 0, 0)))
+        notices.append(annotation("notice", "images", verdicts(difference), _NO_PLACE))
     return "".join(f"{notice}\n" for notice in notices)
 
 
-def _summary(difference: Difference) -> str:
-    if difference.cost is None:
-        return ""
-    why = _cut([f"{reason} ({count})" for _, reason, count in reasons(difference.cost)])
-    held = " (provisional)" if difference.cost.provisional else ""
-    return f"{counts(difference.cost)}{held}" + (f": {'; '.join(why)}" if why else "")
+_NO_PLACE = ("", 0, 0)
+
+
+def _change_notice(change: Change) -> str:
+    path = one_line(change.path)
+    pieces = line(change).pieces
+    text = "".join(map(_marked if change.words else _unmarked, pieces))
+    place = _NO_PLACE
+    if change.place is not None and change.place.new:
+        place = (change.place.path, change.place.line, change.place.column)
+    return annotation("notice", f"{path} {change.what}", f"{path}: {text}", place)
+
+
+def _summary(cost: Cost) -> str:
+    text = counts(cost)
+    if cost.provisional:
+        text += " (provisional)"
+    why = [f"{reason} ({count})" for _, reason, count in reasons(cost)]
+    if why:
+        text += f": {'; '.join(first_of(why, SHOWN))}"
+    return text

@@ -1,4 +1,4 @@
-"""A difference as a page: what changed, and the pictures of two runs side by side."""
+"""A difference as a page: what changed, and the images of two runs side by side."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from recipe_runner.diff.difference import Difference, ImagePair, PictureSide
 from recipe_runner.images.labels import image_name
 from recipe_runner.report.diff import unequal
 from recipe_runner.report.diff_lines import counts, measure_text, name_of, reasons, sections, verdicts
-from recipe_runner.report.page.render import SLIDER, embedded, link, render
+from recipe_runner.report.page.render import SLIDER, embedded, link, render, shown_size
 
 SCRIPTS = (SLIDER, "assets/page.js", "assets/comparison.js", "assets/diff.js")
-_TINY, _SHOWN = 160, 384
+_SHOWN = 384
 
 
 def diff_html(difference: Difference, folder: Path, *, embed: bool = False) -> bytes:
@@ -21,13 +21,13 @@ def diff_html(difference: Difference, folder: Path, *, embed: bool = False) -> b
 
     Args:
         difference: what to show.
-        folder: where the page will lie: pictures are linked as seen from there.
-        embed: put the pictures into the page instead, so that it can be sent.
+        folder: the folder of the page; links to images are relative to it.
+        embed: embed the images in the page, so that it is one file to share.
     """
     pairs: list[Mapping[str, Any]] = []
     data: list[Mapping[str, Any]] = []
     for pair in unequal(difference):
-        old, new = (_side(side, folder, embed=embed) for side in (pair.old, pair.new))
+        old, new = _side(pair.old, folder, embed=embed), _side(pair.new, folder, embed=embed)
         number = None
         if old and new and old["src"] and new["src"]:
             number = len(data)
@@ -43,46 +43,57 @@ def diff_html(difference: Difference, folder: Path, *, embed: bool = False) -> b
                 "number": number,
             }
         )
-    cost = difference.cost
     return render(
         "diff.html",
         SCRIPTS,
         title=f"{difference.old} → {difference.new}",
         difference=difference,
         sections=list(sections(difference.changes)),
-        summary=counts(cost) if cost else verdicts(difference) if difference.pairs else "",
-        provisional=cost.provisional if cost else (),
-        reasons=list(reasons(cost)) if cost else [],
-        fates=[
-            (image_name(image.prompt, image.seed, image.variant), image.fate, "; ".join(image.reasons))
-            for image in (cost.images if cost else ())
-        ],
+        **_cost(difference),
         pairs=pairs,
         equal=[name_of(pair) for pair in difference.pairs if pair.verdict in ("identical", "equal pixels")],
         data={"pairs": data},
     )
 
 
+def _cost(difference: Difference) -> dict[str, Any]:
+    """The values of the template about the images that change."""
+    cost = difference.cost
+    if cost is None:
+        summary = verdicts(difference) if difference.pairs else ""
+        return {"summary": summary, "provisional": (), "reasons": [], "fates": []}
+    fates = []
+    for image in cost.images:
+        name = image_name(image.prompt, image.seed, image.variant)
+        fates.append((name, image.fate, "; ".join(image.reasons)))
+    return {
+        "summary": counts(cost),
+        "provisional": cost.provisional,
+        "reasons": list(reasons(cost)),
+        "fates": fates,
+    }
+
+
 def _side(side: PictureSide | None, folder: Path, *, embed: bool) -> Mapping[str, Any] | None:
     if side is None:
         return None
-    longer = max(side.width, side.height)
-    # A tiny picture a whole number of times its size, so that every pixel is a square.
-    times = -(-_TINY // longer) if longer < _TINY else min(1.0, _SHOWN / longer)
-    source = None if side.file is None else embedded(side.file) if embed else link(side.file, folder)
+    shown = shown_size(side.width, side.height, _SHOWN)
+    source = None
+    if side.file is not None:
+        source = embedded(side.file) if embed else link(side.file, folder)
     return {
         "src": source,
         "href": "#" if embed else source,
-        "width": round(side.width * times),
-        "height": round(side.height * times),
+        "width": shown.width,
+        "height": shown.height,
         "size": [side.width, side.height],
-        "tiny": times > 1,
+        "tiny": shown.is_enlarged,
         "pixel_sha256": side.pixel_sha256,
     }
 
 
 def _facts(pair: ImagePair) -> list[list[str]]:
-    """What of a pair's digests differs, for the table below the two pictures."""
+    """The digests of a pair that differ, for the table below the two images."""
     if pair.old is None or pair.new is None:
         return []
     rows = [

@@ -1,29 +1,33 @@
-"""What every format says of a difference, as pieces of text that a format only has to dress."""
+"""The texts that every format of a difference shows, as pieces for the format to mark up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Cost, Difference, Fate, ImagePair, Verdict, Word
 from recipe_runner.images.labels import image_name
 from recipe_runner.problems.wording import written
 from recipe_runner.report.escape import one_line
+from recipe_runner.report.text import counted, shortened
 
 Sign = Literal["+", "-", "~"]
 _LONGEST = 240
 _DIGEST = 64
+_SHORTEST_RANGE = 3
 SIGNS: Mapping[str, Sign] = {"added": "+", "removed": "-"}
 SHOWN = 20
-"""Reasons and pictures that a text lists before it counts the rest."""
+"""Reasons and images that a text lists before it counts the rest."""
+FATES: Mapping[Fate, str] = {"changes": "change", "stays": "stay", "appears": "appear", "vanishes": "vanish"}
+"""The verb of each fate for several images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One change: its sign, the path within its section, and what is said of it."""
+    """One change: its sign, its path within its section, and its text in pieces."""
 
     sign: Sign
     path: str
@@ -37,7 +41,7 @@ def sections(changes: Sequence[Change]) -> Iterator[tuple[str, list[Line]]]:
 
 
 def line(change: Change) -> Line:
-    """What is said of one change."""
+    """The text of one change."""
     sign: Sign = SIGNS.get(change.what, "~")
     pieces: tuple[Word, ...]
     path = one_line(change.path.removeprefix(f"{change.section}."))
@@ -51,20 +55,27 @@ def line(change: Change) -> Line:
         pieces = tuple(Word(word.sign, one_line(word.text)) for word in change.words)
     else:
         pieces = (Word("-", shown(change.old)), Word(" ", " → "), Word("+", shown(change.new)))
-        pieces = (Word(" ", "order "), *pieces) if change.what == "reordered" else pieces
+        if change.what == "reordered":
+            pieces = (Word(" ", "order "), *pieces)
     return Line(sign, path, pieces)
 
 
 def shown(value: Json) -> str:
     """A value as a recipe writes it, on one line; lists of integers as ranges, digests and long texts cut."""
-    if isinstance(value, list) and value and all(type(item) is int for item in value):
-        return _ranges(value)
-    if isinstance(value, list) and all(not isinstance(item, (list, Mapping)) for item in value):
-        return one_line(", ".join(shown(item) for item in value))
-    if isinstance(value, str) and len(value) == _DIGEST and set(value) <= set("0123456789abcdef"):
+    if isinstance(value, list):
+        if value and all(type(item) is int for item in value):
+            return _ranges(value)
+        if not any(isinstance(item, (list, Mapping)) for item in value):
+            return one_line(", ".join(map(shown, value)))
+    if _is_digest(value):
         return value[:12]
-    text = one_line(value if isinstance(value, str) and value else written(value))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    if not isinstance(value, str) or not value:
+        value = written(value)
+    return shortened(one_line(value), _LONGEST)
+
+
+def _is_digest(value: Json) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) == _DIGEST and set(value) <= set("0123456789abcdef")
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -75,28 +86,33 @@ def _ranges(numbers: Sequence[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    least = 3
-    texts = [
-        f"{run[0]} to {run[-1]}" if len(run) >= least else ", ".join(str(number) for number in run) for run in runs
-    ]
-    text = ", ".join(texts)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    texts: list[str] = []
+    for run in runs:
+        if len(run) >= _SHORTEST_RANGE:
+            texts.append(f"{run[0]} to {run[-1]}")
+        else:
+            texts += map(str, run)
+    return shortened(", ".join(texts), _LONGEST)
 
 
 def counts(cost: Cost) -> str:
     """`8 images change, 4 stay`, and what that costs."""
-    told = {"changes": "change", "stays": "stay", "appears": "appear", "vanishes": "vanish"}
-    parts = [f"{count} {told[fate] if count != 1 else fate}" for fate, count in cost.count().items() if count]
+    parts: list[str] = []
+    for fate, count in cost.count().items():
+        if count:
+            subject = str(count) if parts else counted(count, "image")
+            verb = fate if count == 1 else FATES[fate]
+            parts.append(f"{subject} {verb}")
     if not parts:
         return "no images"
-    make = f"; {_number(cost.to_make, 'image')} to make, {_number(cost.denoising_steps, 'denoising step')}"
-    first, *rest = parts
-    number, fate = first.split(" ")
-    return ", ".join([f"{_number(int(number), 'image')} {fate}", *rest]) + (make if cost.to_make else "")
+    text = ", ".join(parts)
+    if cost.to_make:
+        text += f"; {counted(cost.to_make, 'image')} to make, {counted(cost.denoising_steps, 'denoising step')}"
+    return text
 
 
 def reasons(cost: Cost) -> Iterator[tuple[Fate, str, int]]:
-    """Why images change, appear or vanish, and how many for each reason."""
+    """Why images change, appear or vanish, and how many images each reason affects."""
     for (fate, reason), count in cost.reasons().items():
         yield fate, one_line(reason), count
 
@@ -105,8 +121,10 @@ def verdicts(difference: Difference) -> str:
     """`6 images: 4 identical, 2 different`."""
     order: tuple[Verdict, ...] = ("identical", "equal pixels", "different", "only in A", "only in B")
     found = [pair.verdict for pair in difference.pairs]
+    if not found:
+        return "no images"
     parts = [f"{found.count(verdict)} {verdict}" for verdict in order if verdict in found]
-    return f"{_number(len(found), 'image')}: {', '.join(parts)}" if parts else "no images"
+    return f"{counted(len(found), 'image')}: {', '.join(parts)}"
 
 
 def name_of(pair: ImagePair) -> str:
@@ -115,14 +133,10 @@ def name_of(pair: ImagePair) -> str:
 
 
 def measure_text(pair: ImagePair) -> str:
-    """How far two pictures are apart, or why nobody knows."""
+    """How much two images differ, or why that is not known."""
     measure = pair.measure
     if measure is None:
-        return "" if pair.verdict != "different" else "the pictures are not there to measure"
+        return "the image files are missing, so they cannot be compared" if pair.verdict == "different" else ""
     if measure.max_abs is None or measure.psnr is None or measure.ssim is None:
         return measure.reason
     return f"max abs {measure.max_abs}, PSNR {measure.psnr:.1f} dB, SSIM {measure.ssim:.4f}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

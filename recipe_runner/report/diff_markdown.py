@@ -1,4 +1,4 @@
-"""A difference as Markdown, as pull requests and job summaries show it."""
+"""A difference as Markdown, for pull requests and job summaries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIGNS = {"+": "added", "-": "removed", "~": "changed"}
 
 
 def diff_markdown(difference: Difference) -> str:
-    """The difference as Markdown; every text of a recipe stays text."""
+    """The difference as Markdown; texts of a recipe are escaped."""
     return "\n".join(_lines(difference)) + "\n"
 
 
@@ -45,8 +45,10 @@ def _cost(cost: Cost) -> Iterator[str]:
     if listed:
         yield "| images | fate | reason |"
         yield "|--:|---|---|"
-        yield from (f"| {count} | {fate} | {markdown(reason)} |" for fate, reason, count in listed[:SHOWN])
-        yield from (f"| | | … and {len(listed) - SHOWN} more |" for _ in listed[SHOWN : SHOWN + 1])
+        for fate, reason, count in listed[:SHOWN]:
+            yield f"| {count} | {fate} | {markdown(reason)} |"
+        if len(listed) > SHOWN:
+            yield f"| | | … and {len(listed) - SHOWN} more |"
         yield ""
     for reason in cost.provisional:
         yield f"> provisional: {markdown(reason)}"
@@ -63,7 +65,7 @@ def _pairs(difference: Difference) -> Iterator[str]:
     yield "|---|---|---|---|"
     for pair in pairs[:SHOWN]:
         cells = (name_of(pair), pair.verdict, measure_text(pair), "; ".join(pair.reasons[:3]))
-        yield f"| {' | '.join(markdown(cell) for cell in cells)} |"
+        yield f"| {' | '.join(map(markdown, cells))} |"
     yield ""
     if len(pairs) > SHOWN:
         yield f"… and {len(pairs) - SHOWN} more"
@@ -75,5 +77,6 @@ def _dressed(piece: Word) -> str:
     inner = text.strip()
     if piece.sign == " " or not inner:
         return text
-    left, right = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    return f"{left}~~{inner}~~{right}" if piece.sign == "-" else f"{left}**{inner}**{right}"
+    # Markdown wants no space between a mark and the text.
+    mark = "~~" if piece.sign == "-" else "**"
+    return text.replace(inner, f"{mark}{inner}{mark}", 1)
