@@ -1,4 +1,4 @@
-"""What a weights file is, as text for people and as plain data."""
+"""The identity of a weights file, as text for people and as plain data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from recipe_runner.canonical import Json
-from recipe_runner.report.escape import one_line
-from recipe_runner.weights.identify.identity import Identity
+from recipe_runner.report.text import text_of
+from recipe_runner.weights.identify.identity import Identity, Reason
 
 _AUTOV2, _AUTOV3 = 10, 12
 _FEW_REASONS = 1
@@ -25,12 +25,12 @@ _EMPTY: Mapping[str, Json] = {
     "format": None, "details": {}, "parameters": 0, "size_bytes": 0, "tensor_bytes": 0, "dtypes": {},
     "quantisation": None, "metadata": {}, "trigger_words": [], "notes": [], "values": {},
 }  # fmt: skip
-"""What every object has, in this order, also where nothing could be read."""
+"""The keys of every object, in this order, even if nothing could be read."""
 
 
 def hashes_of(identity: Identity) -> dict[str, Json]:
-    """sha256 of a file, and the short hashes that model sites know it by; nothing for a folder or a broken file."""
-    from recipe_runner.weights.files.digests import autov3, file_sha256  # noqa: PLC0415 - only when they are asked for
+    """The sha256 of a file, and the short hashes that model sites use; empty for a folder or a broken file."""
+    from recipe_runner.weights.files.digests import autov3, file_sha256  # noqa: PLC0415 - only on request
 
     path = Path(identity.path)
     if not path.is_file() or identity.broken:
@@ -44,69 +44,95 @@ def hashes_of(identity: Identity) -> dict[str, Json]:
 
 def identity_json(identity: Identity, hashes: Mapping[str, Json]) -> dict[str, Json]:
     """An identity as plain data."""
-    return {
+    tree = {
         **_EMPTY,
         "path": identity.path,
         "kind": identity.kind,
         "layout": identity.layout,
         "family": identity.family,
-        "variety": identity.tree.get("variety"),
+        "variety": None,
         "broken": identity.broken or None,
         "tensor_count": identity.tensor_count,
-        **{key: value for key, value in identity.tree.items() if key != "variety"},
-        "reasons": [
-            {"kind": reason.kind, "verdict": reason.verdict, "reason": reason.reason} for reason in identity.reasons
-        ],
-        **({"hashes": dict(hashes)} if hashes else {}),
+        **identity.tree,
+        "reasons": [{"kind": each.kind, "verdict": each.verdict, "reason": each.reason} for each in identity.reasons],
     }
+    if hashes:
+        tree["hashes"] = dict(hashes)
+    return tree
 
 
 def identity_text(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool = False) -> str:
-    """An identity for a person; `verbose` adds every kind's reason and all metadata."""
-    return "".join(f"{one_line(line)}\n" for line in _lines(identity, hashes, verbose=verbose))
+    """An identity for a person; `verbose` adds the reason of every kind and all metadata."""
+    return text_of(_lines(identity, hashes, verbose=verbose))
 
 
 def _lines(identity: Identity, hashes: Mapping[str, Json], *, verbose: bool) -> Iterator[str]:
     yield f"{identity.path}: {_headline(identity)}"
-    fault = next((reason for reason in identity.reasons if reason.reason.startswith(identity.broken or "\0")), None)
+    fault = _fault(identity)
     if identity.broken:
         yield f"  broken: {fault.reason if fault else identity.broken}"
+    yield from _contents(identity, verbose=verbose)
+    for name, digest in hashes.items():
+        yield f"  {name}: {digest}"
+    reasons = identity.reasons
+    if identity.kind != "unknown" and not verbose:
+        reasons = reasons[:_FEW_REASONS]
+    for reason in reasons:
+        if reason is not fault:
+            yield f"  {_reason_text(reason)}"
+
+
+def _contents(identity: Identity, *, verbose: bool) -> Iterator[str]:
     tree = identity.tree
     if identity.tensor_count:
-        said = [f"{identity.tensor_count}", f"{_count(tree.get('parameters'))} parameters", _dtypes(tree)]
-        yield f"  tensors: {', '.join(part for part in said if part)}"
+        counts = [f"{identity.tensor_count}", f"{_count(tree.get('parameters'))} parameters", _dtypes(tree)]
+        yield f"  tensors: {', '.join(filter(None, counts))}"
     for name, value in _pairs(tree.get("details")):
         yield from _detail(name, value)
-    if words := tree.get("trigger_words"):
-        yield f"  trigger words: {_plain(words)}"
+    if tree.get("trigger_words"):
+        yield f"  trigger words: {_plain(tree['trigger_words'])}"
     yield from _metadata(tree.get("metadata"), verbose=verbose)
-    if foreign := tree.get("foreign_globals"):
-        yield f"  WARNING: unpickling it would run {_plain(foreign)}"
+    if tree.get("foreign_globals"):
+        yield f"  WARNING: unpickling this file would run {_plain(tree['foreign_globals'])}"
     for note in _texts(tree.get("notes")):
         yield f"  note: {note}"
-    for name, value in hashes.items():
-        yield f"  {name}: {value}"
-    told = identity.reasons if verbose or identity.kind == "unknown" else identity.reasons[:_FEW_REASONS]
-    for reason in told:
-        if reason is fault:
-            continue
-        yield f"  {'because' if reason.verdict == 'match' else f'{reason.verdict}, {reason.kind}'}: {reason.reason}"
+
+
+def _fault(identity: Identity) -> Reason | None:
+    """The reason that says why a file is broken."""
+    if not identity.broken:
+        return None
+    return next((reason for reason in identity.reasons if reason.reason.startswith(identity.broken)), None)
+
+
+def _reason_text(reason: Reason) -> str:
+    if reason.verdict == "match":
+        return f"because: {reason.reason}"
+    return f"{reason.verdict}, {reason.kind}: {reason.reason}"
 
 
 def _detail(name: str, value: Json) -> Iterator[str]:
     if value in (None, {}, []):
         return
-    shown = name.replace("_", " ")
-    if name in ("ranks", "alphas") and isinstance(value, Mapping) and len(value) > _FEW_NUMBERS:
-        numbers = sorted(float(number) for number in value)
-        yield f"  {shown}: {len(value)} different ones, from {numbers[0]:g} to {numbers[-1]:g}"
-    elif name in ("ranks", "alphas"):
-        yield f"  {shown}: {', '.join(f'{number} in {count}' for number, count in _pairs(value))} of the modules"
+    title = name.replace("_", " ")
+    if name in ("ranks", "alphas"):
+        yield f"  {title}: {_numbers(value)}"
     elif isinstance(value, Mapping) and any(isinstance(part, Mapping) for part in value.values()):
-        yield f"  {shown}"
-        yield from (f"    {part}: {_plain(told)}" for part, told in _pairs(value))
+        yield f"  {title}"
+        for part, parts in value.items():
+            yield f"    {part}: {_plain(parts)}"
     else:
-        yield f"  {shown}: {_plain(value)}"
+        yield f"  {title}: {_plain(value)}"
+
+
+def _numbers(value: Json) -> str:
+    """How many modules have which rank or alpha."""
+    counts = dict(_pairs(value))
+    if len(counts) > _FEW_NUMBERS:
+        numbers = list(map(float, counts))
+        return f"{len(counts)} different ones, from {min(numbers):g} to {max(numbers):g}"
+    parts = [f"{number} in {count}" for number, count in counts.items()]
+    return f"{', '.join(parts)} of the modules"
 
 
 def _pairs(value: Json) -> Iterator[tuple[str, Json]]:
@@ -115,29 +141,33 @@ def _pairs(value: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _metadata(metadata: Json, *, verbose: bool) -> Iterator[str]:
-    """What a trainer wrote: all of it when `verbose`, else what people ask for."""
+    """The metadata of the trainer: all of it if `verbose`, else the best known keys."""
     found = dict(_pairs(metadata))
     for key in found if verbose else _SHOWN_METADATA:
         if key in found:
-            yield f"  {key}: {_cut(str(found[key]), verbose=verbose)}"
+            text = " ".join(str(found[key]).split())
+            if len(text) > _WIDEST and not verbose:
+                text = f"{text[:_WIDEST]}…"
+            yield f"  {key}: {text}"
 
 
 def _headline(identity: Identity) -> str:
-    said = [identity.kind]
-    if variety := identity.tree.get("variety"):
-        said.append(f"({variety})")
+    parts = [identity.kind]
+    variety = identity.tree.get("variety")
+    if variety:
+        parts.append(f"({variety})")
     if identity.family:
-        said.append(f"for {identity.family}")
+        parts.append(f"for {identity.family}")
     if identity.layout:
-        said.append(f"in the layout of {identity.layout}")
-    return " ".join(said)
+        parts.append(f"in the layout of {identity.layout}")
+    return " ".join(parts)
 
 
 def _dtypes(tree: Mapping[str, Json]) -> str:
-    dtypes = tree.get("dtypes")
-    if not isinstance(dtypes, Mapping):
-        return ""
-    return ", ".join(str(name) if len(dtypes) == 1 else f"{name} {count}" for name, count in dtypes.items())
+    dtypes = dict(_pairs(tree.get("dtypes")))
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    return ", ".join(f"{name} {count}" for name, count in dtypes.items())
 
 
 def _count(value: Json) -> str:
@@ -152,14 +182,11 @@ def _plain(value: Json) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name.replace('_', ' ')} {_plain(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(item) for item in value)
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+        return ", ".join(map(_plain, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def _texts(value: Json) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, (list, tuple)) else []
-
-
-def _cut(text: str, *, verbose: bool) -> str:
-    flat = " ".join(text.split())
-    return flat if verbose or len(flat) <= _WIDEST else f"{flat[:_WIDEST]}…"
+    return list(map(str, value)) if isinstance(value, (list, tuple)) else []

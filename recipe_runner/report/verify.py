@@ -1,4 +1,4 @@
-"""What `verify` found, for people and programs."""
+"""The result of `verify`, for people and programs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe_runner.report.escape import one_line
 from recipe_runner.report.terminal.problems import problem_json
+from recipe_runner.report.text import text_of
 
 if TYPE_CHECKING:
     from recipe_runner.images.similarity import Comparison
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """An image that was made again. `reasons` says what of its inputs and environment is not as it was."""
+    """An image that was made again. `reasons` lists the inputs and parts of the environment that changed."""
 
     path: str
     verdict: str
@@ -30,7 +30,7 @@ class Again:
 
 @dataclass(kw_only=True)
 class Verified:
-    """What was checked; a part that was not asked for is None. `problems` are what could not be checked."""
+    """What was checked; None for parts that were not requested. `problems` report what could not be checked."""
 
     run: Path
     files: Sequence[Checked]
@@ -40,70 +40,101 @@ class Verified:
 
     @property
     def differs(self) -> bool:
-        """Whether anything is not as it was."""
-        faults = any(checked.fault for checked in (*self.files, *(self.inputs or ())))
-        return faults or any(again.verdict == "different" for again in self.rerun or ())
+        """Whether anything differs from the manifest or the lock."""
+        checked = [*self.files, *(self.inputs or ())]
+        if any(each.fault for each in checked):
+            return True
+        return any(again.verdict == "different" for again in self.rerun or ())
 
 
 def verified_text(verified: Verified) -> str:
     """One line for each part, and one for each thing that differs."""
-    lines = [*_part("files", verified.files)]
+    lines = _part("files", verified.files)
     if verified.inputs is not None:
         lines += _part("inputs", verified.inputs)
     if verified.rerun is not None:
-        counts = dict.fromkeys(("identical", "within tolerance", "different"), 0)
-        for again in verified.rerun:
-            counts[again.verdict] += 1
-        lines.append("images made again: " + ", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
-        for again in verified.rerun:
-            if again.verdict != "identical":
-                lines.append(f"  {again.path}: {again.verdict}{_measures(again.comparison)}")
-                lines += [f"    {reason}" for reason in again.reasons]
-    verdict = "differs" if verified.differs else "could not be checked whole" if verified.problems else "verified"
-    return "".join(f"{one_line(line)}\n" for line in [*lines, f"{verified.run.as_posix()}: {verdict}"])
+        lines += _rerun_lines(verified.rerun)
+    verdict = "verified"
+    if verified.differs:
+        verdict = "differs"
+    elif verified.problems:
+        verdict = "could not be checked completely"
+    return text_of([*lines, f"{verified.run.as_posix()}: {verdict}"])
 
 
 def _part(title: str, checked: Sequence[Checked]) -> list[str]:
-    faults = [each for each in checked if each.fault]
-    said = f"{title}: {len(checked) - len(faults)} as they were"
+    faults = [f"  {each.subject}: {each.fault}" for each in checked if each.fault]
+    summary = f"{title}: {len(checked) - len(faults)} unchanged"
     if faults:
-        said += f", {len(faults)} not"
-    return [said, *(f"  {each.subject}: {each.fault}" for each in faults)]
+        summary += f", {len(faults)} not"
+    return [summary, *faults]
+
+
+def _rerun_lines(rerun: Sequence[Again]) -> list[str]:
+    counts = dict.fromkeys(("identical", "within tolerance", "different"), 0)
+    lines = []
+    for again in rerun:
+        counts[again.verdict] += 1
+        if again.verdict != "identical":
+            lines.append(f"  {again.path}: {again.verdict}{_measures(again.comparison)}")
+            lines += [f"    {reason}" for reason in again.reasons]
+    summary = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    return [f"images made again: {summary}", *lines]
 
 
 def _measures(comparison: Comparison | None) -> str:
-    if comparison is None or comparison.max_abs is None:
-        return f" ({comparison.reason})" if comparison and comparison.reason else ""
-    said = f" (max abs {comparison.max_abs}, PSNR {comparison.psnr:.1f} dB, SSIM {comparison.ssim:.4f})"
-    return said + (f": {comparison.reason}" if comparison.reason else "")
+    if comparison is None:
+        return ""
+    reason = comparison.reason
+    if comparison.max_abs is None:
+        return f" ({reason})" if reason else ""
+    text = f" (max abs {comparison.max_abs}, PSNR {comparison.psnr:.1f} dB, SSIM {comparison.ssim:.4f})"
+    return f"{text}: {reason}" if reason else text
 
 
 def verified_json(verified: Verified) -> str:
     """One object; an infinite PSNR is null."""
+    verdict = "verified"
+    if verified.differs:
+        verdict = "differs"
+    elif verified.problems:
+        verdict = "unknown"
     tree: dict[str, Any] = {
         "run_folder": verified.run.as_posix(),
-        "verdict": "differs" if verified.differs else "unknown" if verified.problems else "verified",
-        "files": [_checked(each) for each in verified.files],
-        "inputs": None if verified.inputs is None else [_checked(each) for each in verified.inputs],
-        "rerun": None if verified.rerun is None else [_again(each) for each in verified.rerun],
-        "problems": [dict(problem_json(problem)) for problem in verified.problems],
+        "verdict": verdict,
+        "files": _checked(verified.files),
+        "inputs": None if verified.inputs is None else _checked(verified.inputs),
+        "rerun": None if verified.rerun is None else list(map(_again, verified.rerun)),
+        "problems": list(map(problem_json, verified.problems)),
     }
     return json.dumps(tree, indent=2, allow_nan=False) + "\n"
 
 
-def _checked(checked: Checked) -> Mapping[str, Any]:
-    return {"subject": checked.subject, "fault": checked.fault}
+def _checked(checked: Sequence[Checked]) -> list[Mapping[str, Any]]:
+    return [{"subject": each.subject, "fault": each.fault} for each in checked]
 
 
 def _again(again: Again) -> Mapping[str, Any]:
     found = again.comparison
-    psnr = None if found is None or found.psnr is None or math.isinf(found.psnr) else round(found.psnr, 3)
+    max_abs = psnr = ssim = differing = None
+    if found is not None:
+        max_abs = found.max_abs
+        psnr = _rounded(found.psnr, 3)
+        ssim = _rounded(found.ssim, 6)
+        differing = _rounded(found.differing, 6)
     return {
         "path": again.path,
         "verdict": again.verdict,
-        "max_abs": None if found is None else found.max_abs,
+        "max_abs": max_abs,
         "psnr": psnr,
-        "ssim": None if found is None or found.ssim is None else round(found.ssim, 6),
-        "differing": None if found is None or found.differing is None else round(found.differing, 6),
+        "ssim": ssim,
+        "differing": differing,
         "reasons": list(again.reasons),
     }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    """A number as JSON can express it: infinity becomes None."""
+    if value is None or math.isinf(value):
+        return None
+    return round(value, digits)

@@ -64,7 +64,7 @@ def rewrite(run: Path, **changes: Any) -> Manifest:
 
 def test_a_run_is_what_its_manifest_says(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = verify(capsys, run)
-    assert (answer.status, answer.out) == (0, f"files: 6 as they were\n{run}: verified\n")
+    assert (answer.status, answer.out) == (0, f"files: 6 unchanged\n{run}: verified\n")
     moved = Path("elsewhere")
     shutil.copytree(run, moved)
     Path("recipe.yaml").write_text("edited: since\n")

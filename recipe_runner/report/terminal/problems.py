@@ -26,15 +26,16 @@ _PLAIN = "\x1b[0m"
 
 
 def print_problems(problems: Sequence[Problem], output_format: str = "human", file: TextIO | None = None) -> None:
-    """Write problems in a format: `json`, `github`, or for people, which is every other.
+    """Write problems as `json` or `github`, or in any other format as text for people.
 
-    Without `file`, what programs read goes to stdout, and what people read to stderr.
+    Without `file`, output for programs goes to stdout, and output for people to stderr.
     """
     if output_format == "json":
-        json.dump(problems_json(problems), file or sys.stdout, indent=2)
-        (file or sys.stdout).write("\n")
+        stream = file or sys.stdout
+        stream.write(json.dumps(problems_json(problems), indent=2) + "\n")
     elif output_format == "github":
-        (file or sys.stdout).write(Escaped("".join(f"{problem_github(problem)}\n" for problem in problems)))
+        stream = file or sys.stdout
+        stream.write(Escaped("".join(f"{problem_github(problem)}\n" for problem in problems)))
     elif problems:
         stream = file or sys.stderr
         colour = wants_colour(stream)
@@ -42,33 +43,38 @@ def print_problems(problems: Sequence[Problem], output_format: str = "human", fi
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Whether a stream is a terminal whose user has not asked for plain text (https://no-color.org)."""
+    """Whether a stream is a terminal, unless the user asked for plain text (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def problem_text(problem: Problem, *, colour: bool = False) -> str:
-    """A problem as a good compiler tells it: place, code, message, the line with a caret, and what to do."""
+    """A problem as compilers show it: place, code, message, the line with a caret, and what to do."""
+    paint = _painted if colour else _plain
     place = one_line(problem.path)
     if problem.line:
         place += f":{problem.line}:{problem.column}"
-    head = _paint(f"{problem.severity}[{problem.code}]", problem.severity, colour)
-    text = f"{_paint(f'{place}: ', 'place', colour) if place else ''}{head}: {visible(problem.message)}\n"
+    text = paint("place", f"{place}: ") if place else ""
+    text += f"{paint(problem.severity, f'{problem.severity}[{problem.code}]')}: {visible(problem.message)}\n"
     gutter = " " * len(str(problem.line))
     if problem.line and problem.place.source_line:
         line, caret = _excerpt(problem)
-        text += f"{_paint(f'{problem.line} | ', 'frame', colour)}{line}\n"
-        text += f"{_paint(f'{gutter} | ', 'frame', colour)}{_paint(caret, problem.severity, colour)}\n"
+        text += f"{paint('frame', f'{problem.line} | ')}{line}\n"
+        text += f"{paint('frame', f'{gutter} | ')}{paint(problem.severity, caret)}\n"
     if problem.hint:
-        text += f"{gutter} {_paint('= ', 'frame', colour)}{_paint('help: ', 'help', colour)}{visible(problem.hint)}\n"
+        text += f"{gutter} {paint('frame', '= ')}{paint('help', 'help: ')}{visible(problem.hint)}\n"
     return text
 
 
-def _paint(text: str, role: str, colour: bool) -> str:  # noqa: FBT001
-    return f"{_COLOURS[role]}{text}{_PLAIN}" if colour else text
+def _painted(role: str, text: str) -> str:
+    return f"{_COLOURS[role]}{text}{_PLAIN}"
+
+
+def _plain(_: str, text: str) -> str:
+    return text
 
 
 def _excerpt(problem: Problem) -> tuple[str, str]:
-    """The line and the caret under it; of a long line the part around the caret."""
+    """The line and the caret under it; only the part around the caret if the line is long."""
     line, start = problem.place.source_line, problem.column - 1
     width = problem.place.width
     if len(line) > _LONGEST_LINE:
@@ -80,30 +86,32 @@ def _excerpt(problem: Problem) -> tuple[str, str]:
         if first + _LONGEST_LINE < len(problem.place.source_line):
             line += "…"
     width = max(1, min(width, len(line) - start))
-    # Tabs stay tabs in the caret's line, so that both lines are as wide on any terminal.
+    # Keep tabs, so that the caret stands below its character on any terminal.
     padding = "".join("\t" if character == "\t" else " " * _columns(character) for character in line[:start])
     columns = sum(_columns(character) for character in line[start : start + width])
     return visible(line).rstrip(), padding + "^" * max(1, columns)
 
 
 def _columns(character: str) -> int:
-    """How many columns of a terminal a character takes, as it is shown."""
+    """How many columns a character takes on a terminal."""
     if not character.isprintable():
         return len(visible(character))
     if character.isascii():
         return 1
-    # Imported where a line is not ASCII.
-    from unicodedata import combining, east_asian_width  # noqa: PLC0415
+    from unicodedata import combining, east_asian_width  # noqa: PLC0415 - only for lines that are not ASCII
 
-    return 0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
 
 
 def problems_json(problems: Sequence[Problem]) -> Mapping[str, Json]:
-    """Problems as plain data, and how many there are of each gravity."""
+    """Problems as plain data, and how many errors and warnings there are."""
+    severities = [problem.severity for problem in problems]
     return {
-        "problems": [problem_json(problem) for problem in problems],
-        "errors": sum(problem.severity == "error" for problem in problems),
-        "warnings": sum(problem.severity == "warning" for problem in problems),
+        "problems": list(map(problem_json, problems)),
+        "errors": severities.count("error"),
+        "warnings": severities.count("warning"),
     }
 
 
