@@ -1,23 +1,25 @@
-"""`report.html`: runs on one page, with a contact sheet of all their images and everything that is known of each."""
+"""`report.html`: runs on one page, with a contact sheet of all images and everything known about each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from recipe_runner.canonical import canonical
 from recipe_runner.graph.changed_inputs import changes, flat
-from recipe_runner.images.labels import TIMES, image_name, value_text
+from recipe_runner.images.labels import TIMES, image_name
 from recipe_runner.images.thumbnails import write_thumbnails
 from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import RESOLVED
 from recipe_runner.record.read_run import RecordedRun
-from recipe_runner.report.page.render import LIBRARIES, embedded, link, render
-from recipe_runner.report.page.section import Subject, section, warnings_of
-from recipe_runner.report.page.sheet import Keys, sheet_of, table_of
+from recipe_runner.report.page.render import LIBRARIES, embedded, link, render, shown_size
+from recipe_runner.report.page.section import Subject, section, value_texts, warnings_of
+from recipe_runner.report.page.sheet import Keys, Sheet, SheetAxis, Value, sheet_of, table_of
+from recipe_runner.report.text import counted
 
 SCRIPTS = (
     *LIBRARIES,
@@ -27,12 +29,12 @@ SCRIPTS = (
     "assets/sheet.js",
     "assets/start.js",
 )
-_TINY = 160
+_SHOWN = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """An image as the sheet shows it: sizes are of what is shown, in CSS pixels."""
+    """An image on the sheet; width and height are those on the page, in CSS pixels."""
 
     number: int
     name: str
@@ -46,90 +48,105 @@ class Cell:
 
 
 def report_html(subjects: Sequence[Subject], folder: Path, *, embed: bool = False) -> bytes:
-    """The page as UTF-8; thumbnails that it needs are made in the runs' folders.
+    """The page as UTF-8; missing thumbnails are made in the run folders.
 
     Args:
         subjects: the runs, in order.
-        folder: where the page will lie: pictures are linked as seen from there.
-        embed: put the pictures into the page instead, so that it can be sent.
+        folder: the folder of the page; links to images are relative to it.
+        embed: embed the images in the page, so that it is one file to share.
     """
     runs = [subject.run for subject in subjects]
     names = [_name(run.manifest, several=len(runs) > 1) for run in runs]
     sheet = sheet_of(runs, names)
+    cells, images, asked = _cells(runs, sheet, folder, embed=embed)
+    table = table_of(sheet, cells)
+    digests = ", ".join(run.manifest.plan_digest[:DIGEST_LENGTH] for run in runs)
+    return render(
+        "report.html",
+        SCRIPTS,
+        title=", ".join(dict.fromkeys(run.manifest.name for run in runs)),
+        summary=f"{counted(len(images), 'image')} · plan {digests}",
+        warnings=list(dict.fromkeys(chain.from_iterable(map(warnings_of, runs)))),
+        sheet=table,
+        runs=list(map(section, subjects, names)),
+        data={
+            "axes": list(map(_axis_data, sheet.axes)),
+            "rows": table.row_axes,
+            "columns": table.column_axes,
+            "images": images,
+            "asked": asked,
+            "runs": [_run_data(run, folder) for run in runs],
+        },
+    )
+
+
+def _cells(
+    runs: Sequence[RecordedRun], sheet: Sheet, folder: Path, *, embed: bool
+) -> tuple[dict[Keys, Cell], list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The cells of the sheet, the data of each image, and the different requests that the data refer to by number."""
     cells: dict[Keys, Cell] = {}
     images: list[Mapping[str, Any]] = []
-    asked: dict[bytes, tuple[int, Mapping[str, Any]]] = {}
+    requests: dict[bytes, Mapping[str, Any]] = {}
+    numbers: dict[bytes, int] = {}
     for number, run in enumerate(runs):
         thumbnails = {} if embed else write_thumbnails(run.folder, run.manifest.images)
         for keys, image in zip(sheet.at[number], run.manifest.images, strict=True):
             cell = _cell(len(images), run, image, folder, thumbnails.get(image.path, image.path), embed=embed)
             cells[keys] = cell
-            said = _asked(run, image)
-            place, _ = asked.setdefault(canonical(said), (len(asked), said))
-            images.append(_data(cell, number, run, image, keys, place))
-    table = table_of(sheet, cells)
-    count = f"{len(images)} image{'' if len(images) == 1 else 's'}"
-    data = {
-        "axes": [
-            {"id": axis.id, "name": axis.name, "values": [_value(value) for value in axis.values]}
-            for axis in sheet.axes
-        ],
-        "rows": table.row_axes,
-        "columns": table.column_axes,
-        "images": images,
-        "asked": [said for _, said in asked.values()],
-        "runs": [
-            {
-                "resolved": link(run.folder / RESOLVED, folder) if run.resolved else None,
-                "batched": run.manifest.environment.reproducibility == "fast",
-            }
-            for run in runs
-        ],
-    }
-    return render(
-        "report.html",
-        SCRIPTS,
-        title=", ".join(dict.fromkeys(run.manifest.name for run in runs)),
-        summary=f"{count} · plan {', '.join(run.manifest.plan_digest[:DIGEST_LENGTH] for run in runs)}",
-        warnings=list(dict.fromkeys(warning for run in runs for warning in warnings_of(run))),
-        sheet=table,
-        runs=[section(subject, name) for subject, name in zip(subjects, names, strict=True)],
-        data=data,
-    )
+            request = _request(run, image)
+            key = canonical(request)
+            requests.setdefault(key, request)
+            asked = numbers.setdefault(key, len(numbers))
+            images.append(_data(cell, number, run, image, keys, asked))
+    return cells, images, list(requests.values())
 
 
 def _name(manifest: Manifest, *, several: bool) -> str:
     return f"{manifest.name} {manifest.plan_digest[:DIGEST_LENGTH]}" if several else manifest.name
 
 
-def _value(value: Any) -> Mapping[str, str]:
-    said = {"label": value.label, "text": value.text, "negative": value.negative}
-    return {key: text for key, text in said.items() if text}
+def _axis_data(axis: SheetAxis) -> Mapping[str, Any]:
+    return {"id": axis.id, "name": axis.name, "values": list(map(_value_data, axis.values))}
+
+
+def _value_data(value: Value) -> Mapping[str, str]:
+    texts = {"label": value.label, "text": value.text, "negative": value.negative}
+    return {key: text for key, text in texts.items() if text}
+
+
+def _run_data(run: RecordedRun, folder: Path) -> Mapping[str, Any]:
+    return {
+        "resolved": link(run.folder / RESOLVED, folder) if run.resolved else None,
+        "batched": run.manifest.environment.reproducibility == "fast",
+    }
 
 
 def _cell(number: int, run: RecordedRun, image: ImageRecord, folder: Path, thumbnail: str, *, embed: bool) -> Cell:
-    # A whole number of times its size, so that every pixel of a tiny picture is a square; a large one as its thumbnail.
-    longer = max(image.width, image.height)
-    times = -(-_TINY // longer) if longer < _TINY else min(1, 256 / longer)
-    elsewhere = " · other environment" if image.environment is not None else ""
-    source = embedded(run.folder / image.path) if embed else link(run.folder / thumbnail, folder)
+    shown = shown_size(image.width, image.height, _SHOWN)
+    caption = f"{image.width}{TIMES}{image.height} · {image.pixel_sha256[:DIGEST_LENGTH]}"
+    if image.environment is not None:
+        caption += " · other environment"
     return Cell(
         number=number,
         name=image_name(image.prompt, image.seed, image.variant),
         href="#" if embed else link(run.folder / image.path, folder),
-        thumbnail=source,
-        width=round(image.width * times),
-        height=round(image.height * times),
-        tiny=times > 1,
-        caption=f"{image.width}{TIMES}{image.height} · {image.pixel_sha256[:DIGEST_LENGTH]}{elsewhere}",
+        thumbnail=embedded(run.folder / image.path) if embed else link(run.folder / thumbnail, folder),
+        width=shown.width,
+        height=shown.height,
+        tiny=shown.is_enlarged,
+        caption=caption,
         pixel_sha256=image.pixel_sha256,
     )
 
 
-def _asked(run: RecordedRun, image: ImageRecord) -> Mapping[str, Mapping[str, str]]:
-    said = run.asked(image)
-    parts = {"texts": said.texts, "scales": said.scales, "sampling": said.sampling}
-    return {part: {name: value_text(value) for name, value in values.items()} for part, values in parts.items()}
+def _request(run: RecordedRun, image: ImageRecord) -> Mapping[str, Mapping[str, str]]:
+    """What the recipe asks for in an image."""
+    asked = run.asked(image)
+    return {
+        "texts": value_texts(asked.texts),
+        "scales": value_texts(asked.scales),
+        "sampling": value_texts(asked.sampling),
+    }
 
 
 def _data(cell: Cell, number: int, run: RecordedRun, image: ImageRecord, keys: Keys, asked: int) -> Mapping[str, Any]:
@@ -140,8 +157,9 @@ def _data(cell: Cell, number: int, run: RecordedRun, image: ImageRecord, keys: K
         "pixel sha256": image.pixel_sha256,
     }
     if image.environment is not None:
-        leaves = [flat("", part.model_dump(mode="json")) for part in (run.manifest.environment, image.environment)]
-        facts["made elsewhere"] = "\n".join(change.removeprefix(".") for change in changes(*leaves))
+        before = flat("", run.manifest.environment.model_dump(mode="json"))
+        after = flat("", image.environment.model_dump(mode="json"))
+        facts["made elsewhere"] = "\n".join(change.removeprefix(".") for change in changes(before, after))
     return {
         "number": cell.number,
         "run": number,

@@ -1,4 +1,4 @@
-"""What a report says of one run beside its images: recipe and lock, build graph, timings, inputs, environment."""
+"""The part of a report about one run, after its images: recipe, lock, build graph, timings, inputs, environment."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.images.labels import value_text
 from recipe_runner.record.folder import DIGEST_LENGTH
+from recipe_runner.record.inputs import AdapterRecord
 from recipe_runner.record.manifest import Manifest
 from recipe_runner.record.read_run import RecordedRun
 from recipe_runner.report.page.graph_svg import graph_boxes, graph_svg
@@ -19,7 +20,7 @@ from recipe_runner.report.page.graph_svg import graph_boxes, graph_svg
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A run to report on, and its build graph; where that is None, `graph_note` says why."""
+    """A run to report on, and its build graph; if that is None, `graph_note` says why."""
 
     run: RecordedRun
     graph: BuildGraph | None
@@ -27,21 +28,21 @@ class Subject:
 
 
 def warnings_of(run: RecordedRun) -> Iterator[str]:
-    """What was told while the run's images were made."""
+    """The warnings that were reported while the images of the run were made."""
     for invocation in run.invocations:
-        found = invocation.get("warnings")
-        yield from (warning for warning in found if isinstance(warning, str)) if isinstance(found, list) else ()
+        warnings = invocation.get("warnings")
+        if isinstance(warnings, list):
+            yield from (warning for warning in warnings if isinstance(warning, str))
 
 
 def section(subject: Subject, name: str) -> Mapping[str, Any]:
-    """What the template says of a run called `name`."""
+    """The values of the template for a run called `name`."""
     run, manifest = subject.run, subject.run.manifest
-    graph, note = None, subject.graph_note
-    if subject.graph is not None:
-        boxes = graph_boxes(subject.graph)
-        graph = Markup(graph_svg(boxes))  # noqa: S704 - the drawing escapes what it is made of
-        note = f"{len(subject.graph)} nodes"
-        note += "" if len(boxes) == len(subject.graph) else ", those that do the same to the same drawn as one"
+    graph, note = _graph(subject)
+    sources = []
+    for source in manifest.sources:
+        commit = (source.commit or "")[:DIGEST_LENGTH]
+        sources.append({"role": source.role, "address": source.address, "commit": commit, "digest": source.digest})
     return {
         "name": name,
         "failure": manifest.failure and f"{manifest.failure.code}: {manifest.failure.message}",
@@ -51,56 +52,66 @@ def section(subject: Subject, name: str) -> Mapping[str, Any]:
         "lock": run.lock,
         "graph": graph,
         "graph_note": note,
-        "timings": [_timing(invocation) for invocation in run.invocations],
-        "sources": [
-            {
-                "role": source.role,
-                "address": source.address,
-                "commit": (source.commit or "")[:DIGEST_LENGTH],
-                "digest": source.digest,
-            }
-            for source in manifest.sources
-        ],
-        "adapters": [
-            {
-                "name": adapter.name,
-                "kind": adapter.kind,
-                "tensors": ", ".join(f"{part} {m.matched}/{m.total}" for part, m in adapter.tensors.items()),
-                "scales": "; ".join(value_text(scale) for scale in adapter.scales),
-            }
-            for adapter in manifest.adapters
-        ],
+        "timings": list(map(_timing, run.invocations)),
+        "sources": sources,
+        "adapters": list(map(_adapter, manifest.adapters)),
         "environment": _environment(manifest),
         "identity": _identity(manifest),
     }
 
 
-def _timing(invocation: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = invocation.get("seconds")
-    seconds = (
-        {str(name): float(value) for name, value in found.items() if isinstance(value, (int, float))}
-        if isinstance(found, dict)
-        else {}
-    )
-    total = seconds.pop("total", sum(seconds.values()))
-    host = invocation.get("host")
-    where = host.get("platform", "") if isinstance(host, dict) else ""
-    rest = max(0.0, total - sum(seconds.values()))
-    rows = {**seconds, "everything else": rest, "total": total}
+def _graph(subject: Subject) -> tuple[Markup | None, str]:
+    """The drawing of the build graph, if there is one, and a note about it."""
+    if subject.graph is None:
+        return None, subject.graph_note
+    boxes = graph_boxes(subject.graph)
+    note = f"{len(subject.graph)} nodes"
+    if len(boxes) < len(subject.graph):
+        note += "; nodes with the same operation and inputs are drawn as one"
+    return Markup(graph_svg(boxes)), note  # noqa: S704 - the drawing escapes its texts
+
+
+def _adapter(adapter: AdapterRecord) -> Mapping[str, str]:
+    tensors = [f"{part} {count.matched}/{count.total}" for part, count in adapter.tensors.items()]
     return {
-        "title": f"{invocation.get('started', '')}: {invocation.get('made', 0)} made, "
-        f"{invocation.get('reused', 0)} reused; {where}",
-        "rows": [
-            {"name": name, "seconds": f"{value:.3f}", "share": round(100 * value / total, 1) if total else 0.0}
-            for name, value in rows.items()
-        ],
+        "name": adapter.name,
+        "kind": adapter.kind,
+        "tensors": ", ".join(tensors),
+        "scales": "; ".join(map(value_text, adapter.scales)),
     }
+
+
+def _timing(invocation: Mapping[str, Any]) -> Mapping[str, Any]:
+    seconds: dict[str, float] = {}
+    for name, value in _mapping(invocation.get("seconds")).items():
+        if isinstance(value, (int, float)):
+            seconds[name] = float(value)
+    total = seconds.pop("total", sum(seconds.values()))
+    seconds["everything else"] = max(0.0, total - sum(seconds.values()))
+    seconds["total"] = total
+    rows = []
+    for name, value in seconds.items():
+        share = round(100 * value / total, 1) if total else 0.0
+        rows.append({"name": name, "seconds": f"{value:.3f}", "share": share})
+    counts = f"{invocation.get('made', 0)} made, {invocation.get('reused', 0)} reused"
+    platform = _mapping(invocation.get("host")).get("platform", "")
+    return {"title": f"{invocation.get('started', '')}: {counts}; {platform}", "rows": rows}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """`value`, if it is a mapping, else an empty one: telemetry can be damaged."""
+    return value if isinstance(value, dict) else {}
+
+
+def value_texts(values: Mapping[str, Json]) -> Mapping[str, str]:
+    """Values by name, each as a recipe would write it."""
+    return {name: value_text(value) for name, value in values.items()}
 
 
 def _environment(manifest: Manifest) -> Mapping[str, str]:
     found = manifest.environment
     values: dict[str, Json] = {"device": found.device, "reproducibility": found.reproducibility}
-    return {name: value_text(value) for name, value in {**values, **found.versions, **found.determinism}.items()}
+    return value_texts({**values, **found.versions, **found.determinism})
 
 
 def _identity(manifest: Manifest) -> Mapping[str, str]:

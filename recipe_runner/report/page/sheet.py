@@ -1,13 +1,15 @@
-"""The axes of a contact sheet, and the table that the page shows before any is moved."""
+"""The axes of a contact sheet, and the table that the page shows first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.images.labels import axis_names, differing, value_text
+from recipe_runner.record.manifest import ImageRecord
 from recipe_runner.record.read_run import RecordedRun
 
 T = TypeVar("T")
@@ -16,7 +18,7 @@ Keys = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value of an axis; of a prompt also its texts, where they are the same in every variant."""
+    """A value of an axis; for a prompt also its texts, if they are the same in every variant."""
 
     label: str
     text: str = ""
@@ -24,7 +26,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class SheetAxis:
     """An axis: `id` is a path of the recipe, `run`, `prompt` or `seed`."""
 
     id: str
@@ -36,7 +38,7 @@ class Axis:
 class Span:
     """A header over `count` rows or columns."""
 
-    axis: Axis
+    axis: SheetAxis
     value: Value
     count: int
 
@@ -45,13 +47,13 @@ class Span:
 class Level:
     """The headers of one column axis."""
 
-    axis: Axis
+    axis: SheetAxis
     spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Generic[T]):
-    """One row: the headers that begin at it, and its cells; None where there is no image."""
+class SheetRow(Generic[T]):
+    """One row: the headers that begin at it, and its cells; None for a missing image."""
 
     head: tuple[Span, ...]
     cells: tuple[T | None, ...]
@@ -59,105 +61,117 @@ class Row(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[T]):
-    """The sheet, ready to be written."""
+    """The sheet as rows and columns."""
 
     row_axes: tuple[int, ...]
     column_axes: tuple[int, ...]
     head: tuple[Level, ...]
-    rows: tuple[Row[T], ...]
+    rows: tuple[SheetRow[T], ...]
     caption: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The axes of several runs' images, and the place of each image on them, by run and number within it."""
+    """The axes of the images of several runs, and the place of each image on them, by run and number in the run."""
 
-    axes: tuple[Axis, ...]
+    axes: tuple[SheetAxis, ...]
     at: tuple[tuple[Keys, ...], ...]
 
 
 def sheet_of(runs: Sequence[RecordedRun], names: Sequence[str]) -> Sheet:
-    """The axes: those of the runs' matrices, the runs, prompts, seeds."""
-    paths = dict.fromkeys(axis for run in runs for image in run.manifest.images for axis in image.variant)
-    short = axis_names(list(paths))
-    places: dict[str, dict[bytes, int]] = {path: {} for path in (*paths, "run", "prompt", "seed")}
-    values: dict[str, list[Value]] = {path: [] for path in places}
-
-    def place(axis: str, key: Json, value: Value) -> int:
-        number = places[axis].setdefault(canonical(key), len(values[axis]))
-        if number == len(values[axis]):
-            values[axis].append(value)
-        return number
-
+    """The axes: those of the matrices of all runs, then the runs, prompts and seeds."""
+    images = [image for run in runs for image in run.manifest.images]
+    paths = list(dict.fromkeys(chain.from_iterable(image.variant for image in images)))
+    short = axis_names(paths)
+    labels = {path: _labels(images, path) for path in paths}
     prompts = _prompts(runs)
-    labels = {path: _labels(runs, path) for path in paths}
+    axes = _Axes([*paths, "run", "prompt", "seed"])
     at: list[tuple[Keys, ...]] = []
     for number, run in enumerate(runs):
         rows: list[Keys] = []
         for image in run.manifest.images:
             keys: list[int] = []
             for path in paths:
-                there = path in image.variant
-                label = labels[path][canonical(image.variant[path])] if there else "—"
-                keys.append(place(path, [there, image.variant.get(path)], Value(label)))
-            keys.append(place("run", number, Value(names[number])))
-            keys.append(place("prompt", image.prompt, prompts[image.prompt]))
-            keys.append(place("seed", image.seed, Value(str(image.seed))))
+                has_value = path in image.variant
+                label = labels[path][canonical(image.variant[path])] if has_value else "—"
+                keys.append(axes.place(path, [has_value, image.variant.get(path)], Value(label)))
+            keys.append(axes.place("run", number, Value(names[number])))
+            keys.append(axes.place("prompt", image.prompt, prompts[image.prompt]))
+            keys.append(axes.place("seed", image.seed, Value(str(image.seed))))
             rows.append(tuple(keys))
         at.append(tuple(rows))
-    axes = [Axis(path, short.get(path, path), tuple(found)) for path, found in values.items()]
-    return Sheet(axes=tuple(axes), at=tuple(at))
+    found = [SheetAxis(path, short.get(path, path), tuple(values)) for path, values in axes.values.items()]
+    return Sheet(axes=tuple(found), at=tuple(at))
+
+
+class _Axes:
+    """The values of each axis in the order in which images first have them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.values: dict[str, list[Value]] = {name: [] for name in names}
+        self._places: dict[tuple[str, bytes], int] = {}
+
+    def place(self, axis: str, key: Json, value: Value) -> int:
+        """The number of a value on its axis; `key` tells values apart."""
+        values = self.values[axis]
+        number = self._places.setdefault((axis, canonical(key)), len(values))
+        if number == len(values):
+            values.append(value)
+        return number
 
 
 def _prompts(runs: Sequence[RecordedRun]) -> Mapping[str, Value]:
-    """Each prompt's label; its texts are part of it where all its images have the same."""
+    """The value of each prompt; it includes the texts if they are the same in all images."""
     texts: dict[str, dict[bytes, Value]] = {}
     for run in runs:
         for image in run.manifest.images:
-            said = run.asked(image).texts
-            value = Value(image.prompt, str(said.get("prompt") or ""), str(said.get("negative_prompt") or ""))
-            texts.setdefault(image.prompt, {})[canonical(said)] = value
-    return {prompt: next(iter(found.values())) if len(found) == 1 else Value(prompt) for prompt, found in texts.items()}
+            asked = run.asked(image).texts
+            value = Value(image.prompt, str(asked.get("prompt") or ""), str(asked.get("negative_prompt") or ""))
+            texts.setdefault(image.prompt, {})[canonical(asked)] = value
+    values: dict[str, Value] = {}
+    for prompt, found in texts.items():
+        values[prompt] = next(iter(found.values())) if len(found) == 1 else Value(prompt)
+    return values
 
 
 def table_of(sheet: Sheet, images: Mapping[Keys, T]) -> Table[T]:
     """The sheet before any axis is moved: variants and runs in columns, prompts and seeds in rows.
 
-    Without variants seeds are the columns. An axis with one value is shown only where it is a prompt's.
+    Without variants seeds are the columns. An axis with one value is shown only if it is the prompt.
     """
-    several = [number for number, axis in enumerate(sheet.axes) if len(axis.values) > 1]
-    prompt, seed = len(sheet.axes) - 2, len(sheet.axes) - 1
-    columns = [number for number in several if number < prompt]
-    rows = [prompt, seed] if columns else [prompt]
-    columns = columns or [seed]
-    row_keys, column_keys = _keys(images, rows), _keys(images, columns)
-    by_key = {(_part(keys, rows), _part(keys, columns)): image for keys, image in images.items()}
     axes = sheet.axes
+    prompt, seed = len(axes) - 2, len(axes) - 1
+    rows = [prompt, seed]
+    columns = [number for number, axis in enumerate(axes[:prompt]) if len(axis.values) > 1]
+    if not columns:
+        rows, columns = [prompt], [seed]
+    row_keys, column_keys = _keys(images, rows), _keys(images, columns)
+    head = []
+    for level, axis in enumerate(columns):
+        spans = [span for _, span in _spans(axes[axis], column_keys, level)]
+        head.append(Level(axes[axis], tuple(spans)))
+    by_key = {(_part(keys, rows), _part(keys, columns)): image for keys, image in images.items()}
     return Table(
         row_axes=tuple(rows),
         column_axes=tuple(columns),
-        head=tuple(
-            Level(axes[axis], tuple(span for _, span in _spans(axes[axis], column_keys, level)))
-            for level, axis in enumerate(columns)
-        ),
+        head=tuple(head),
         rows=tuple(_rows(axes, rows, row_keys, column_keys, by_key)),
         caption=", ".join(axes[axis].name for axis in (*rows, *columns)),
     )
 
 
 def _rows(
-    axes: Sequence[Axis],
+    axes: Sequence[SheetAxis],
     rows: Sequence[int],
     row_keys: Sequence[Keys],
     column_keys: Sequence[Keys],
     images: Mapping[tuple[Keys, Keys], T],
-) -> Iterator[Row[T]]:
-    begun = [dict(_spans(axes[axis], row_keys, level)) for level, axis in enumerate(rows)]
+) -> Iterator[SheetRow[T]]:
+    levels = [dict(_spans(axes[axis], row_keys, level)) for level, axis in enumerate(rows)]
     for index, key in enumerate(row_keys):
-        yield Row(
-            head=tuple(spans[index] for spans in begun if index in spans),
-            cells=tuple(images.get((key, column)) for column in column_keys),
-        )
+        head = [spans[index] for spans in levels if index in spans]
+        cells = [images.get((key, column)) for column in column_keys]
+        yield SheetRow(head=tuple(head), cells=tuple(cells))
 
 
 def _keys(images: Mapping[Keys, T], axes: Sequence[int]) -> list[Keys]:
@@ -168,8 +182,8 @@ def _part(keys: Keys, axes: Sequence[int]) -> Keys:
     return tuple(keys[axis] for axis in axes)
 
 
-def _spans(axis: Axis, keys: Sequence[Keys], level: int) -> Iterator[tuple[int, Span]]:
-    """Where each header of a level begins, and how far it reaches: as far as it and those above it stay the same."""
+def _spans(axis: SheetAxis, keys: Sequence[Keys], level: int) -> Iterator[tuple[int, Span]]:
+    """The start and length of each header of a level: it spans while its value and those above it stay the same."""
     start = 0
     for index in range(1, len(keys) + 1):
         if index == len(keys) or keys[index][: level + 1] != keys[start][: level + 1]:
@@ -177,8 +191,11 @@ def _spans(axis: Axis, keys: Sequence[Keys], level: int) -> Iterator[tuple[int, 
             start = index
 
 
-def _labels(runs: Sequence[RecordedRun], path: str) -> Mapping[bytes, str]:
-    """The labels of an axis's values, by the values' canonical form."""
-    given = (image.variant[path] for run in runs for image in run.manifest.images if path in image.variant)
-    values = {canonical(value): value for value in given}
-    return dict(zip(values, map(value_text, differing(list(values.values()))), strict=True))
+def _labels(images: Sequence[ImageRecord], path: str) -> Mapping[bytes, str]:
+    """The labels of the values of an axis, by the canonical form of each value."""
+    values: dict[bytes, Json] = {}
+    for image in images:
+        if path in image.variant:
+            values[canonical(image.variant[path])] = image.variant[path]
+    labels = map(value_text, differing(list(values.values())))
+    return dict(zip(values, labels, strict=True))
