@@ -1,4 +1,4 @@
-"""How far downloads and digests are, on stderr: bars on a terminal, a line now and then elsewhere."""
+"""Progress of downloads and digests on stderr: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_SECONDS = 5.0
-"""How often a line is written at the most."""
+"""Minimum time between two lines about a file."""
 PATIENCE_SECONDS = 0.5
-"""What takes less long is not shown."""
+"""Shorter operations are not shown."""
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _STEP = 1000
 
 
 class ShownMeter(Protocol):
-    """A meter (see `recipe_runner.sources.access.Meter`) that is shown for the length of a block."""
+    """A meter (see `recipe_runner.sources.access.Meter`) that is shown inside a block."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start to show progress."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop showing."""
+        """Stop showing progress."""
 
     def downloading(self, name: str, done: int, total: int | None) -> None:
-        """So many bytes of a file have come."""
+        """`done` bytes of a file are downloaded."""
 
     def hashing(self, name: str, done: int, total: int) -> None:
-        """So many bytes of a file are hashed."""
+        """`done` bytes of a file are hashed."""
 
 
 class QuietMeter:
@@ -58,54 +58,56 @@ class QuietMeter:
 
 
 class PlainMeter(QuietMeter):
-    """Lines for logs: at most one in a few seconds for each file, and one when it has come."""
+    """Lines for logs: at most one every few seconds for each file, and one when it is downloaded."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start without files."""
         self._lock = threading.Lock()
-        self._told: dict[tuple[str, str], float] = {}
+        self._written: dict[tuple[str, str], float] = {}
 
     def downloading(self, name: str, done: int, total: int | None) -> None:
-        """Write a line when one is due."""
+        """Write a line if it is time for one."""
         self._note("downloading", name, done, total)
 
     def hashing(self, name: str, done: int, total: int) -> None:
-        """Write a line when one is due."""
+        """Write a line if it is time for one."""
         self._note("hashing", name, done, total)
 
     def _note(self, what: str, name: str, done: int, total: int | None) -> None:
         now = time.monotonic()
         with self._lock:
-            last = self._told.setdefault((what, name), now)
+            last = self._written.setdefault((what, name), now)
             finished = what == "downloading" and done == total
             if now - last < PLAIN_SECONDS and not finished:
                 return
-            self._told[what, name] = now
-            of = f" of {size_text(total)}" if total is not None and not finished else ""
-        print(one_line(f"{what} {name}: {size_text(done)}{of}"), file=sys.stderr, flush=True)  # noqa: T201
+            self._written[what, name] = now
+        text = f"{what} {name}: {size_text(done)}"
+        if total is not None and not finished:
+            text += f" of {size_text(total)}"
+        print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 class BarMeter(QuietMeter):
-    """A live bar for each file that takes its time; nothing is drawn, or imported, before one does."""
+    """A live bar for each file that takes a while; rich is imported only then."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start without files."""
         self._bars: Progress | None = None
         self._lock = threading.Lock()
         self._began: dict[tuple[str, str], float] = {}
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def __exit__(self, *_: object) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._bars is not None:
             self._bars.stop()
 
     def downloading(self, name: str, done: int, total: int | None) -> None:
-        """Move the file's bar."""
+        """Move the bar of the file."""
         self._move("downloading", name, done, total)
 
     def hashing(self, name: str, done: int, total: int) -> None:
-        """Move the file's bar."""
+        """Move the bar of the file."""
         self._move("hashing", name, done, total)
 
     def _move(self, what: str, name: str, done: int, total: int | None) -> None:
@@ -125,7 +127,7 @@ class BarMeter(QuietMeter):
 
 def _bars() -> Progress:
     from rich.console import Console  # noqa: PLC0415 - rich is slow to import and only a terminal needs it
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
 
     return Progress(
         TextColumn("{task.description}", style="bold", markup=False),
@@ -139,7 +141,7 @@ def _bars() -> Progress:
 
 
 def make_meter(*, quiet: bool = False) -> ShownMeter:
-    """The meter that suits stderr and the options."""
+    """The meter for stderr and the options."""
     if quiet:
         return QuietMeter()
     return BarMeter() if sys.stderr.isatty() else PlainMeter()
@@ -150,4 +152,5 @@ def size_text(count: int) -> str:
     value, unit = float(count), 0
     while value >= _STEP and unit < len(_UNITS) - 1:
         value, unit = value / _STEP, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+    digits = 0 if unit == 0 else 1
+    return f"{value:.{digits}f} {_UNITS[unit]}"

@@ -87,9 +87,13 @@ def _excerpt(problem: Problem) -> tuple[str, str]:
             line += "…"
     width = max(1, min(width, len(line) - start))
     # Keep tabs, so that the caret stands below its character on any terminal.
-    padding = "".join("\t" if character == "\t" else " " * _columns(character) for character in line[:start])
-    columns = sum(_columns(character) for character in line[start : start + width])
-    return visible(line).rstrip(), padding + "^" * max(1, columns)
+    padding = "\t".join(" " * _width(part) for part in line[:start].split("\t"))
+    return visible(line).rstrip(), padding + "^" * max(1, _width(line[start : start + width]))
+
+
+def _width(text: str) -> int:
+    """How many columns a text takes on a terminal."""
+    return sum(map(_columns, text))
 
 
 def _columns(character: str) -> int:

@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PLAIN_SECONDS = 5.0
-"""How often a plain line is written at the most."""
+"""Minimum time between two plain lines."""
 
 
 class Progress(Protocol):
-    """Told how far a run is."""
+    """Shows the progress of a run."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start to show progress."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop showing."""
+        """Stop showing progress."""
 
     def say(self, message: str) -> None:
-        """Tell the user a sentence."""
+        """Show a message."""
 
     def explain(self, message: str) -> None:
-        """Tell who wants to know what happens to an image, and why."""
+        """Show what happens to an image and why, if the user wants details."""
 
     def begin(self, reused: int) -> None:
-        """So many images are there already; the rest is made from here on."""
+        """`reused` images exist already; the others are made from now on."""
 
     def step(self, step: int, steps: int) -> None:
         """A denoising step of the current image is done; counts from 1."""
 
     def image(self, path: str) -> None:
-        """An image is whole."""
+        """An image is finished."""
 
 
 class Quiet:
@@ -69,44 +69,44 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """Lines for logs: one for each image with `every`, else at most one in a few seconds and one at the end."""
+    """Lines for logs: one for each image with `every`, else at most one every few seconds and one at the end."""
 
     def __init__(self, total: int, *, every: bool) -> None:
         """Expect `total` images."""
         self._total, self._every, self._done, self._made = total, every, 0, 0
-        self._first = self._told = time.monotonic()
+        self._first = self._written = time.monotonic()
 
     def say(self, message: str) -> None:
-        """Write the sentence."""
+        """Write the message."""
         print(message, file=sys.stderr, flush=True)  # noqa: T201
 
     def explain(self, message: str) -> None:
-        """Say it when every image is told of."""
+        """Write the message if every image gets a line."""
         if self._every:
             self.say(message)
 
     def begin(self, reused: int) -> None:
-        """Say what is there."""
+        """Write how many images exist already."""
         self._done = reused
         if reused:
             self.say(f"{reused} of {self._total} images are made already")
 
     def step(self, step: int, steps: int) -> None:
-        """Write a line when one is due: an image may take minutes."""
+        """Write a line if it is time for one: an image can take minutes."""
         now = time.monotonic()
-        if now - self._told >= PLAIN_SECONDS:
-            self._told = now
+        if now - self._written >= PLAIN_SECONDS:
+            self._written = now
             self.say(f"image {self._done + 1} of {self._total}: step {step} of {steps}")
 
     def image(self, path: str) -> None:
-        """Write a line when one is due."""
+        """Write a line if it is time for one."""
         self._done, self._made = self._done + 1, self._made + 1
         now = time.monotonic()
         if self._made == 1:
-            # Loading is over: what comes is measured from here.
+            # The models are loaded: measure the time per image from here.
             self._first = now
-        if self._every or self._done == self._total or now - self._told >= PLAIN_SECONDS:
-            self._told = now
+        if self._every or self._done == self._total or now - self._written >= PLAIN_SECONDS:
+            self._written = now
             tail = ""
             if self._made > 1 and self._done < self._total:
                 left = (now - self._first) / (self._made - 1) * (self._total - self._done)
@@ -136,35 +136,35 @@ class Bar(Quiet):
         self._done = 0
 
     def __enter__(self) -> Self:
-        """Draw it."""
+        """Draw the bar."""
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take it away."""
+        """Remove the bar."""
         self._bar.stop()
 
     def say(self, message: str) -> None:
-        """Write the sentence above the bar."""
+        """Write the message above the bar."""
         self._bar.console.print(inert(visible(message)), markup=False, highlight=False)
 
     def begin(self, reused: int) -> None:
-        """Count what is there."""
+        """Count the images that exist already."""
         self._done = reused
         self._bar.update(self._task, completed=reused)
 
     def step(self, step: int, steps: int) -> None:
-        """Move within the image."""
+        """Move the bar by a part of an image."""
         self._bar.update(self._task, completed=self._done + step / (steps + 1), step=f"step {step}/{steps}")
 
     def image(self, path: str) -> None:
-        """Move to the next image."""
+        """Move the bar to the next image."""
         self._done += 1
         self._bar.update(self._task, completed=self._done, step=one_line(path))
 
 
 def make_progress(total: int, *, quiet: bool = False, verbose: bool = False) -> Progress:
-    """The progress that suits stderr and the options."""
+    """The progress for stderr and the options."""
     if quiet:
         return Quiet()
     if sys.stderr.isatty() and not verbose:
@@ -177,4 +177,6 @@ def _duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    if minutes:
+        return f"{minutes} min {rest} s"
+    return f"{rest} s"

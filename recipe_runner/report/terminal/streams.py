@@ -1,7 +1,7 @@
-"""Standard output and standard error that may be full, closed, or read by someone who goes away.
+"""Standard streams that can be full, closed, or piped to a reader that exits early.
 
-What goes to stderr is for people: where it cannot be written it is dropped, and nothing fails of it. What goes to
-stdout is the answer: where it cannot be written, the command ends with `OutputLost`.
+Text for stderr that cannot be written is dropped, and the command continues. The result of a command goes to stdout: if
+it cannot be written, the command ends with `OutputLost`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any, TextIO, cast
 
 
 class OutputLost(Exception):
-    """Standard output cannot be written; `error` says why. It is no OSError, which other code takes for its own."""
+    """Standard output cannot be written; `error` says why. Not an OSError, which other code might handle."""
 
     def __init__(self, error: OSError) -> None:
-        """Standard output cannot be written."""
+        """Keep the error of the stream."""
         super().__init__(str(error))
         self.error = error
 
 
 class _Stream:
-    """A text stream, but for what happens when it cannot be written."""
+    """A text stream; subclasses decide what happens if it cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -32,8 +32,8 @@ class _Stream:
         return getattr(self._stream, name)
 
     def drop(self) -> None:
-        """Let what the stream still holds, and all that comes, go nowhere."""
-        # What has no descriptor holds nothing that Python writes when it ends.
+        """Discard the buffer of the stream and everything written later."""
+        # Python writes the buffers of streams at its end, but a stream without a descriptor has none.
         with suppress(OSError, ValueError):
             descriptor = self._stream.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -42,7 +42,7 @@ class _Stream:
 
 
 class _Answer(_Stream):
-    """Standard output: raises once that it is lost, and drops what comes after that."""
+    """Standard output: raises once if it cannot be written, and drops everything after that."""
 
     def write(self, text: str) -> int:
         with self._losing():
@@ -62,7 +62,7 @@ class _Answer(_Stream):
 
 
 class _Talk(_Stream):
-    """Standard error: drops what it cannot write. A `ValueError` says that the stream was closed."""
+    """Standard error: drops what it cannot write. `ValueError` means that the stream is closed."""
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
@@ -74,7 +74,7 @@ class _Talk(_Stream):
             self._stream.flush()
 
     def end(self) -> None:
-        """Write what is left, so that Python, which would end with a status of its own, need not."""
+        """Flush the buffer, so that Python does not fail at its end with an exit status of its own."""
         try:
             self._stream.flush()
         except (OSError, ValueError):
@@ -83,10 +83,10 @@ class _Talk(_Stream):
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """In the block, stderr drops what it cannot write, and stdout raises `OutputLost`.
+    """Inside the block, stderr drops what it cannot write, and stdout raises `OutputLost`.
 
-    A descriptor that the caller closed is occupied first: the next file that is opened, an image among them, would get
-    its number, and whatever a library writes to stderr.
+    Descriptors that the caller closed are opened first. Otherwise the next file, for example an image, would get the
+    number of stderr, and everything that a library writes to stderr.
     """
     for descriptor in range(3):
         _occupy(descriptor)
@@ -109,5 +109,5 @@ def _occupy(descriptor: int) -> None:
 
 
 def _closed() -> TextIO:
-    """A stream that cannot be written, in the place of one that the caller closed."""
+    """A stream that cannot be written, for one that the caller closed."""
     return os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
