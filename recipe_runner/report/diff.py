@@ -10,7 +10,6 @@ from dataclasses import asdict
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Cost, Difference, ImagePair, PictureSide, Word
 from recipe_runner.report.diff_lines import (
-    FATES,
     SHOWN,
     Line,
     counts,
@@ -19,6 +18,7 @@ from recipe_runner.report.diff_lines import (
     name_of,
     reasons,
     sections,
+    verb,
     verdicts,
 )
 from recipe_runner.report.escape import annotation, one_line
@@ -95,16 +95,11 @@ def _marked(piece: Word) -> str:
     return _MARKS[piece.sign].format(piece.text)
 
 
-def _unmarked(piece: Word) -> str:
-    return piece.text
-
-
 def _cost_lines(cost: Cost) -> Iterator[str]:
     yield f"  {counts(cost)}"
     lines = []
     for fate, why, count in reasons(cost):
-        verb = fate if count == 1 else FATES[fate]
-        lines.append(f"{count} {verb}: {why}")
+        lines.append(f"{count} {verb(fate, count)}: {why}")
     for text in first_of(lines, SHOWN):
         yield f"  {text}"
     for reason in cost.provisional:
@@ -188,7 +183,7 @@ def diff_github(difference: Difference) -> str:
         notices.append(annotation("notice", "images", _summary(difference.cost), _NO_PLACE))
     if difference.pairs:
         notices.append(annotation("notice", "images", verdicts(difference), _NO_PLACE))
-    return "".join(f"{notice}\n" for notice in notices)
+    return "\n".join([*notices, ""])
 
 
 _NO_PLACE = ("", 0, 0)
@@ -196,8 +191,9 @@ _NO_PLACE = ("", 0, 0)
 
 def _change_notice(change: Change) -> str:
     path = one_line(change.path)
-    pieces = line(change).pieces
-    text = "".join(map(_marked if change.words else _unmarked, pieces))
+    text = ""
+    for piece in line(change).pieces:
+        text += _marked(piece) if change.words else piece.text
     place = _NO_PLACE
     if change.place is not None and change.place.new:
         place = (change.place.path, change.place.line, change.place.column)

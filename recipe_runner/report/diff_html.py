@@ -10,7 +10,7 @@ from recipe_runner.diff.difference import Difference, ImagePair, PictureSide
 from recipe_runner.images.labels import image_name
 from recipe_runner.report.diff import unequal
 from recipe_runner.report.diff_lines import counts, measure_text, name_of, reasons, sections, verdicts
-from recipe_runner.report.page.render import SLIDER, embedded, link, render, shown_size
+from recipe_runner.report.page.render import SLIDER, image_source, render, shown_size
 
 SCRIPTS = (SLIDER, "assets/page.js", "assets/comparison.js", "assets/diff.js")
 _SHOWN = 384
@@ -80,7 +80,7 @@ def _side(side: PictureSide | None, folder: Path, *, embed: bool) -> Mapping[str
     shown = shown_size(side.width, side.height, _SHOWN)
     source = None
     if side.file is not None:
-        source = embedded(side.file) if embed else link(side.file, folder)
+        source = image_source(side.file, folder, embed=embed)
     return {
         "src": source,
         "href": "#" if embed else source,

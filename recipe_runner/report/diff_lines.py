@@ -21,7 +21,7 @@ _SHORTEST_RANGE = 3
 SIGNS: Mapping[str, Sign] = {"added": "+", "removed": "-"}
 SHOWN = 20
 """Reasons and images that a text lists before it counts the rest."""
-FATES: Mapping[Fate, str] = {"changes": "change", "stays": "stay", "appears": "appear", "vanishes": "vanish"}
+_VERBS: Mapping[Fate, str] = {"changes": "change", "stays": "stay", "appears": "appear", "vanishes": "vanish"}
 """The verb of each fate for several images."""
 
 
@@ -95,17 +95,23 @@ def _ranges(numbers: Sequence[int]) -> str:
     return shortened(", ".join(texts), _LONGEST)
 
 
+def verb(fate: Fate, count: int) -> str:
+    """What `count` images do: `changes` for one, `change` for several."""
+    if count == 1:
+        return fate
+    return _VERBS[fate]
+
+
 def counts(cost: Cost) -> str:
     """`8 images change, 4 stay`, and what that costs."""
     parts: list[str] = []
     for fate, count in cost.count().items():
         if count:
-            subject = str(count) if parts else counted(count, "image")
-            verb = fate if count == 1 else FATES[fate]
-            parts.append(f"{subject} {verb}")
+            parts.append(f"{count} {verb(fate, count)}")
     if not parts:
         return "no images"
-    text = ", ".join(parts)
+    number, _, rest = ", ".join(parts).partition(" ")
+    text = f"{counted(int(number), 'image')} {rest}"
     if cost.to_make:
         text += f"; {counted(cost.to_make, 'image')} to make, {counted(cost.denoising_steps, 'denoising step')}"
     return text
@@ -136,7 +142,9 @@ def measure_text(pair: ImagePair) -> str:
     """How much two images differ, or why that is not known."""
     measure = pair.measure
     if measure is None:
-        return "the image files are missing, so they cannot be compared" if pair.verdict == "different" else ""
+        if pair.verdict == "different":
+            return "the image files are missing, so they cannot be compared"
+        return ""
     if measure.max_abs is None or measure.psnr is None or measure.ssim is None:
         return measure.reason
     return f"max abs {measure.max_abs}, PSNR {measure.psnr:.1f} dB, SSIM {measure.ssim:.4f}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from recipe_runner.canonical import Json
-from recipe_runner.report.text import text_of
+from recipe_runner.report.text import amounts, text_of
 from recipe_runner.weights.identify.identity import Identity, Reason
 
 _AUTOV2, _AUTOV3 = 10, 12
@@ -167,7 +167,7 @@ def _dtypes(tree: Mapping[str, Json]) -> str:
     dtypes = dict(_pairs(tree.get("dtypes")))
     if len(dtypes) == 1:
         return next(iter(dtypes))
-    return ", ".join(f"{name} {count}" for name, count in dtypes.items())
+    return amounts(dtypes)
 
 
 def _count(value: Json) -> str:
@@ -180,7 +180,7 @@ def _count(value: Json) -> str:
 
 def _plain(value: Json) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {_plain(item)}" for name, item in value.items())
+        return amounts({name.replace("_", " "): _plain(item) for name, item in value.items()})
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value))
     if isinstance(value, bool):

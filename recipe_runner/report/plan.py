@@ -15,7 +15,7 @@ from recipe_runner.plan.operations import OPERATIONS
 from recipe_runner.plan.resolved import ResolvedAdapter
 from recipe_runner.record.state import State
 from recipe_runner.report.escape import dot, mermaid
-from recipe_runner.report.text import counted, shortened, text_of
+from recipe_runner.report.text import amounts, counted, shortened, text_of
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
 
@@ -41,8 +41,8 @@ def _lines(plan: Plan, state: State, *, every: bool) -> Iterator[str]:
         for adapter in adapters.values():
             yield f"  adapter {adapter.name}{_merged(adapter)}: {matched_text(adapter)}{_tokens_text(adapter)}"
     for weights in memory_of(plan):
-        parts = ", ".join(f"{name} {gib(size)}" for name, size in weights.components.items())
-        yield f"weights in memory: {gib(weights.total)} in {weights.dtype} ({parts})"
+        sizes = {name: gib(size) for name, size in weights.components.items()}
+        yield f"weights in memory: {gib(weights.total)} in {weights.dtype} ({amounts(sizes)})"
     yield "operations"
     for operation, count in operations_of(plan).items():
         yield f"  {operation}: {count}"
@@ -54,12 +54,17 @@ def _heading(plan: Plan, state: State) -> Iterator[str]:
     recipe = plan.recipe
     shape = f"{counted(len(recipe.variants), 'variant')}, {counted(len(recipe.variants[0].prompts), 'prompt')}"
     yield f"recipe {recipe.name}: {counted(len(plan.images), 'image')} ({shape})"
-    missing = [role for role, source in plan.sources().items() if not isinstance(source, Source)]
+    missing = _missing(plan)
     if missing:
         yield f"provisional: not on this machine yet: {', '.join(missing)}"
         yield from _to_provide(plan)
     else:
         yield f"plan {plan.digest[:12]}, run folder {state.folder.as_posix()}"
+
+
+def _missing(plan: Plan) -> list[str]:
+    """The roles of the sources that are not on this machine."""
+    return [role for role, source in plan.sources().items() if not isinstance(source, Source)]
 
 
 def _to_provide(plan: Plan) -> Iterator[str]:
@@ -107,7 +112,7 @@ def _tree(plan: Plan, state: State) -> Json:
     return {
         "name": plan.recipe.name,
         "plan_digest": plan.digest,
-        "provisional": not all(isinstance(source, Source) for source in sources.values()),
+        "provisional": bool(_missing(plan)),
         "run_folder": state.folder.as_posix(),
         "sources": [
             {"role": role, "address": source.address, "digest": source.digest} for role, source in sources.items()
@@ -194,8 +199,7 @@ def matched_text(adapter: ResolvedAdapter) -> str:
     if adapter.layout is not None:
         # Tensors that several modules share, or several members of a merge, count once for each.
         total = max(total, adapter.layout.tensor_count)
-    parts = ", ".join(f"{name} {count}" for name, count in tensors.items())
-    return f"{matched} of {total} tensors, {parts}"
+    return f"{matched} of {total} tensors, {amounts(tensors)}"
 
 
 def _is_here(adapter: ResolvedAdapter) -> bool:
@@ -212,18 +216,22 @@ def _tokens_text(adapter: ResolvedAdapter) -> str:
             tokens.append(f"{token} ({counted(max(parts.values()), 'vector')})")
     if not tokens:
         return ""
-    title = "token" if len(tokens) == 1 else "tokens"
-    return f"; {title} {', '.join(tokens)}"
+    if len(tokens) == 1:
+        return f"; token {tokens[0]}"
+    return f"; tokens {', '.join(tokens)}"
 
 
 def label_of(node: Node) -> str:
     """A short line about a node: its operation and the constant that distinguishes it from similar nodes."""
     path = OPERATIONS[node.operation].label
-    value: Json = node.constants if path else None
+    value: Json = node.constants
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    if value is None:
-        return shortened(node.operation, LABEL)
+        if not isinstance(value, Mapping):
+            value = None
+            break
+        value = value.get(name)
+    if value is None or not path:
+        return node.operation
     return shortened(f"{node.operation} {json.dumps(value, ensure_ascii=False)}", LABEL)
 
 
@@ -232,5 +240,7 @@ def _size(source: object) -> str:
         return " (not on this machine)"
     count = len(source.files)
     mebibytes = sum(file.size for file in source.files) / 2**20
-    files = f"{count} files, " if count > 1 else ""
-    return f" ({files}{mebibytes:.1f} MiB, {source.digest[:12]})"
+    size = f"{mebibytes:.1f} MiB, {source.digest[:12]}"
+    if count > 1:
+        return f" ({count} files, {size})"
+    return f" ({size})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from recipe_runner.report.escape import one_line
 
@@ -26,6 +26,11 @@ def first_of(lines: Sequence[str], most: int) -> list[str]:
     if len(lines) <= most:
         return list(lines)
     return [*lines[:most], f"… and {len(lines) - most} more"]
+
+
+def amounts(counts: Mapping[str, object]) -> str:
+    """`unet 20, text_encoder 4`."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def text_of(lines: Iterable[str]) -> str:

@@ -85,11 +85,14 @@ def _rerun_lines(rerun: Sequence[Again]) -> list[str]:
 def _measures(comparison: Comparison | None) -> str:
     if comparison is None:
         return ""
-    reason = comparison.reason
-    if comparison.max_abs is None:
-        return f" ({reason})" if reason else ""
-    text = f" (max abs {comparison.max_abs}, PSNR {comparison.psnr:.1f} dB, SSIM {comparison.ssim:.4f})"
-    return f"{text}: {reason}" if reason else text
+    if comparison.max_abs is not None:
+        text = f" (max abs {comparison.max_abs}, PSNR {comparison.psnr:.1f} dB, SSIM {comparison.ssim:.4f})"
+        if comparison.reason:
+            text += f": {comparison.reason}"
+        return text
+    if comparison.reason:
+        return f" ({comparison.reason})"
+    return ""
 
 
 def verified_json(verified: Verified) -> str:
@@ -99,18 +102,23 @@ def verified_json(verified: Verified) -> str:
         verdict = "differs"
     elif verified.problems:
         verdict = "unknown"
+    rerun = None
+    if verified.rerun is not None:
+        rerun = list(map(_again, verified.rerun))
     tree: dict[str, Any] = {
         "run_folder": verified.run.as_posix(),
         "verdict": verdict,
         "files": _checked(verified.files),
-        "inputs": None if verified.inputs is None else _checked(verified.inputs),
-        "rerun": None if verified.rerun is None else list(map(_again, verified.rerun)),
+        "inputs": _checked(verified.inputs),
+        "rerun": rerun,
         "problems": list(map(problem_json, verified.problems)),
     }
     return json.dumps(tree, indent=2, allow_nan=False) + "\n"
 
 
-def _checked(checked: Sequence[Checked]) -> list[Mapping[str, Any]]:
+def _checked(checked: Sequence[Checked] | None) -> list[Mapping[str, Any]] | None:
+    if checked is None:
+        return None
     return [{"subject": each.subject, "fault": each.fault} for each in checked]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -16,7 +16,7 @@ MOST_NODES = 40
 """In a larger graph, nodes with the same operation and inputs of the same kinds are drawn as one box."""
 _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 30, 48, 12, 8
 _LETTERS, _LETTER = 32, 7
-_SWEEPS = 4
+_SWEEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,9 @@ def graph_svg(boxes: Sequence[Box]) -> str:
 
 def _title(box: Box) -> str:
     label = one_line(box.label)
-    return f"{label} {TIMES}{box.count}" if box.count > 1 else label
+    if box.count > 1:
+        label += f" {TIMES}{box.count}"
+    return label
 
 
 def _short(box: Box) -> str:
@@ -100,7 +102,7 @@ def _places(boxes: Sequence[Box]) -> list[_BoxPlace]:
         for number in column:
             places[number] = _BoxPlace(x, round(rank[number] * (_HEIGHT + _GAP_Y)), width)
         x += width + _GAP_X
-    return [places[number] for number in range(len(boxes))]
+    return [places[number] for number in sorted(places)]
 
 
 def _layers(boxes: Sequence[Box]) -> list[list[int]]:
@@ -118,31 +120,29 @@ def _layers(boxes: Sequence[Box]) -> list[list[int]]:
 
 def _ranks(boxes: Sequence[Box], layers: list[list[int]]) -> dict[int, float]:
     """The vertical position of each box; sorts every layer by it."""
-    inputs = dict(enumerate(box.inputs for box in boxes))
-    users: dict[int, list[int]] = {number: [] for number in inputs}
-    for number, before in inputs.items():
-        for each in before:
-            users[each].append(number)
+    inputs = [box.inputs for box in boxes]
+    users: list[list[int]] = [[] for _ in boxes]
+    for number, box in enumerate(boxes):
+        for before in box.inputs:
+            users[before].append(number)
     rank: dict[int, float] = {}
     for column in layers:
-        rank.update({number: float(index) for index, number in enumerate(column)})
+        rank.update(zip(column, map(float, range(len(column))), strict=True))
     highest = max(map(len, layers), default=0)
-    for sweep in range(_SWEEPS):
-        if sweep % 2 == 0:
-            for column in layers:
-                _sort(column, rank, inputs, highest)
-        else:
-            for column in reversed(layers):
-                _sort(column, rank, users, highest)
+    for _ in range(_SWEEPS):
+        for column in layers:
+            _sort(column, rank, inputs, highest)
+        for column in reversed(layers):
+            _sort(column, rank, users, highest)
     return rank
 
 
-def _sort(column: list[int], rank: dict[int, float], neighbours: Mapping[int, Sequence[int]], highest: int) -> None:
+def _sort(column: list[int], rank: dict[int, float], neighbours: Sequence[Sequence[int]], highest: int) -> None:
     """Sort a layer by the mean rank of each box's neighbours, and centre it."""
     middles = {}
     for number in column:
-        ranks = [rank[other] for other in neighbours[number]]
-        middles[number] = sum(ranks) / len(ranks) if ranks else rank[number]
+        ranks = [rank[other] for other in neighbours[number]] or [rank[number]]
+        middles[number] = sum(ranks) / len(ranks)
     column.sort(key=lambda number: (middles[number], number))
     for index, number in enumerate(column):
         rank[number] = (highest - len(column)) / 2 + index

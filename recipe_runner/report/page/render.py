@@ -62,6 +62,13 @@ def link(path: Path, folder: Path) -> str:
     return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
 
 
+def image_source(path: Path, folder: Path, *, embed: bool) -> str:
+    """The `src` of an image: the image itself if `embed`, else a link relative to a page in `folder`."""
+    if embed:
+        return embedded(path)
+    return link(path, folder)
+
+
 def embedded(path: Path) -> str:
     """An image as a data URL; empty if the file is missing."""
     try:

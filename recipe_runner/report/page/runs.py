@@ -16,7 +16,7 @@ from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import RESOLVED
 from recipe_runner.record.read_run import RecordedRun
-from recipe_runner.report.page.render import LIBRARIES, embedded, link, render, shown_size
+from recipe_runner.report.page.render import LIBRARIES, image_source, link, render, shown_size
 from recipe_runner.report.page.section import Subject, section, value_texts, warnings_of
 from recipe_runner.report.page.sheet import Keys, Sheet, SheetAxis, Value, sheet_of, table_of
 from recipe_runner.report.text import counted
@@ -102,7 +102,9 @@ def _cells(
 
 
 def _name(manifest: Manifest, *, several: bool) -> str:
-    return f"{manifest.name} {manifest.plan_digest[:DIGEST_LENGTH]}" if several else manifest.name
+    if several:
+        return f"{manifest.name} {manifest.plan_digest[:DIGEST_LENGTH]}"
+    return manifest.name
 
 
 def _axis_data(axis: SheetAxis) -> Mapping[str, Any]:
@@ -130,7 +132,7 @@ def _cell(number: int, run: RecordedRun, image: ImageRecord, folder: Path, thumb
         number=number,
         name=image_name(image.prompt, image.seed, image.variant),
         href="#" if embed else link(run.folder / image.path, folder),
-        thumbnail=embedded(run.folder / image.path) if embed else link(run.folder / thumbnail, folder),
+        thumbnail=image_source(run.folder / thumbnail, folder, embed=embed),
         width=shown.width,
         height=shown.height,
         tiny=shown.is_enlarged,

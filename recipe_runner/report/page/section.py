@@ -48,7 +48,7 @@ def section(subject: Subject, name: str) -> Mapping[str, Any]:
         "failure": manifest.failure and f"{manifest.failure.code}: {manifest.failure.message}",
         "recipe": run.recipe,
         "overrides": manifest.overrides,
-        "resolved": run.resolved.text if run.resolved else None,
+        "resolved": run.resolved and run.resolved.text,
         "lock": run.lock,
         "graph": graph,
         "graph_note": note,
@@ -119,5 +119,7 @@ def _identity(manifest: Manifest) -> Mapping[str, str]:
     if manifest.lock_sha256:
         values["lock"] = manifest.lock_sha256
     if manifest.git is not None:
-        values["git"] = f"{manifest.git.commit}{' with changes' if manifest.git.dirty else ''}"
+        values["git"] = manifest.git.commit
+        if manifest.git.dirty:
+            values["git"] += " with changes"
     return values
