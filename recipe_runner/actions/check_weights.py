@@ -75,7 +75,7 @@ def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem
         yield document.problem("W762", message, _place(document, role), source.problem.hint, severity="warning")
 
 
-def _place(document: Document, role: str) -> paths.Path:
+def _place(document: Document, role: str) -> paths.RecipePath:
     """Where the recipe names the source with this role, or as near as it can be told."""
     if role == "base":
         return ("base", "model")

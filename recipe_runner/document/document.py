@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from recipe_runner.document.overrides import override
@@ -16,7 +16,7 @@ from recipe_runner.problems.problem import Problem, RecipeSyntaxError, Severity
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Document:
 
     origin: SourceText
     root: TreeNode
-    beside: FilePath | None = None
+    beside: Path | None = None
 
     @property
     def source(self) -> str:
@@ -36,9 +36,9 @@ class Document:
         return self.origin.source
 
     @property
-    def folder(self) -> FilePath:
+    def folder(self) -> Path:
         """The folder that relative paths in the document start from."""
-        return FilePath(self.source).parent if self.beside is None else self.beside
+        return Path(self.source).parent if self.beside is None else self.beside
 
     @property
     def text(self) -> str:
@@ -50,7 +50,7 @@ class Document:
         """The plain tree. It is shared and must not be changed."""
         return cast("Mapping[str, Json]", self.root.value)
 
-    def place(self, path: Path, *, key: bool = False) -> Place:
+    def place(self, path: RecipePath, *, key: bool = False) -> Place:
         """The place of the value at `path`, or of its key; of the nearest ancestor where `path` leads nowhere."""
         node, place = self.root, self.root.place
         for segment in path:
@@ -65,7 +65,7 @@ class Document:
         self,
         code: str,
         message: str,
-        path: Path,
+        path: RecipePath,
         hint: str = "",
         *,
         key: bool = False,
@@ -74,10 +74,10 @@ class Document:
         """A problem at the value at `path`, or at its key."""
         return Problem.at(self.place(path, key=key), code, message, hint, severity)
 
-    def path_at(self, line: int, column: int) -> Path | None:
+    def path_at(self, line: int, column: int) -> RecipePath | None:
         """The path of the part whose key or value begins at a place of the text, the deepest of several."""
-        found: Path | None = None
-        pending: list[tuple[Path, TreeNode]] = [((), self.root)]
+        found: RecipePath | None = None
+        pending: list[tuple[RecipePath, TreeNode]] = [((), self.root)]
         while pending:
             path, node = pending.pop()
             parts = node.parts.items() if isinstance(node.parts, dict) else enumerate(node.parts or ())
@@ -89,7 +89,7 @@ class Document:
                 pending.append((below, part))
         return found
 
-    def without(self, path: Path) -> Document:
+    def without(self, path: RecipePath) -> Document:
         """The document without the part at `path`, which it has."""
         return Document(self.origin, _without(self.root, path), self.beside)
 
@@ -105,7 +105,7 @@ class Document:
         return Document(self.origin, root, self.beside)
 
 
-def parse_document(data: bytes | str, source: str, beside: FilePath | None = None) -> Document:
+def parse_document(data: bytes | str, source: str, beside: Path | None = None) -> Document:
     """Read one YAML 1.2 document that is a mapping; `beside` as in `Document`.
 
     Raises:
@@ -129,7 +129,7 @@ def parse_document(data: bytes | str, source: str, beside: FilePath | None = Non
     return Document(origin, root, beside)
 
 
-def _without(node: TreeNode, path: Path) -> TreeNode:
+def _without(node: TreeNode, path: RecipePath) -> TreeNode:
     first, rest = path[0], path[1:]
     if isinstance(node.parts, list) and isinstance(first, int):
         kept = [_without(node.parts[first], rest)] if rest else []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
 
-Path = tuple[str | int, ...]
+RecipePath = tuple[str | int, ...]
 _SEGMENT = re.compile(r"(?P<name>[^.\[\]=\s]+)|\[(?P<index>[0-9]{1,6})\]")
 
 
@@ -85,7 +85,7 @@ def prompt_id(prompt: Json, position: int) -> str:
     return given if isinstance(given, str) else f"prompt-{position + 1}"
 
 
-def locate(tree: Json, steps: Sequence[Step]) -> Path:
+def locate(tree: Json, steps: Sequence[Step]) -> RecipePath:
     """The concrete path of `steps` in `tree`: prompt ids become indexes. Names that a mapping lacks are kept.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recipe_runner.document.document import Document
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
     from recipe_runner.problems.problem import Problem, Severity
 
 
@@ -17,12 +17,12 @@ class Finding:
 
     code: str
     message: str
-    path: Path
+    path: RecipePath
     hint: str = ""
     key: bool = False
     severity: Severity = "error"
 
-    def under(self, path: Path) -> Finding:
+    def under(self, path: RecipePath) -> Finding:
         """The same finding at `path`."""
         return replace(self, path=path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from recipe_runner.document.paths import Path, locate, parse_path, prompt_id, replaced
+from recipe_runner.document.paths import RecipePath, locate, parse_path, prompt_id, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ class Variant:
     index: int
     values: Mapping[str, Json]
     tree: Mapping[str, Json]
-    chosen: tuple[tuple[Path, int], ...]
+    chosen: tuple[tuple[RecipePath, int], ...]
 
     def section(self, *path: str) -> Section:
         """What the section at `path` is told by among all variants of the recipe: equal where no axis makes it differ.
@@ -64,8 +64,8 @@ def variants(document: Document) -> tuple[Variant, ...]:
 
 
 def _combined(
-    tree: Json, axes: Sequence[tuple[str, Path, Sequence[Json]]]
-) -> Iterator[tuple[Mapping[str, Json], Mapping[str, Json], tuple[tuple[Path, int], ...]]]:
+    tree: Json, axes: Sequence[tuple[str, RecipePath, Sequence[Json]]]
+) -> Iterator[tuple[Mapping[str, Json], Mapping[str, Json], tuple[tuple[RecipePath, int], ...]]]:
     """Values by axis, the tree that they make, and which value of each axis it is."""
     # Axis by axis, so that a tree is copied along one path only, and shared by all combinations of the later axes.
     if not axes:

@@ -8,7 +8,7 @@ from recipe_runner.recipe.load import problems_of
 
 if TYPE_CHECKING:
     from recipe_runner.document.document import Document
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
     from recipe_runner.problems.problem import Problem
 
 _WHOLE = {"adapters": 2, "prompts": 2, "sampling": 2, "runtime": 2, "matrix": 2, "seeds": 1, "output": 1}
@@ -37,7 +37,7 @@ def checkable(document: Document) -> Document | None:
     return None
 
 
-def _cut(document: Document, problem: Problem) -> Path | None:
+def _cut(document: Document, problem: Problem) -> RecipePath | None:
     """The part that goes with a problem; None where nothing can be said of the rest."""
     if problem.path != document.source:
         return None
@@ -49,5 +49,5 @@ def _cut(document: Document, problem: Problem) -> Path | None:
     return path[: _WHOLE.get(str(path[0]), 1)]
 
 
-def _place(path: Path) -> tuple[tuple[bool, str | int], ...]:
+def _place(path: RecipePath) -> tuple[tuple[bool, str | int], ...]:
     return tuple((isinstance(part, int), part) for part in path)

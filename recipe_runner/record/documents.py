@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
-from recipe_runner.document.paths import Path, parse_path, prompt_id
+from recipe_runner.document.paths import RecipePath, parse_path, prompt_id
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.lock.file import RUN_HEADER, Lock, installed_libraries, lock_text, locked_source
 from recipe_runner.plan.compile import Plan
@@ -21,7 +21,7 @@ from recipe_runner.sources.source import Source
 RESOLVED_HEADER = "# Every default and override written out. Running this file gives the same plan.\n"
 
 
-def resolved_yaml(recipe: Recipe, plan: Plan, folder: FilePath, run: FilePath) -> str:
+def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
     """The recipe with nothing left out; paths relative to the recipe's `folder` are rewritten for the `run` folder."""
     tree = _plain(recipe.model_dump(by_alias=True, exclude_none=True))
     first = plan.recipe.variants[0]
@@ -82,7 +82,7 @@ _IN_PROMPT = 4
 
 
 def readdressed(
-    value: Any, change: Callable[[Any, str], Any], path: Path = (), keys: Sequence[str] = ADDRESS_KEYS
+    value: Any, change: Callable[[Any, str], Any], path: RecipePath = (), keys: Sequence[str] = ADDRESS_KEYS
 ) -> Any:
     """A part of a recipe, `path` where in it, with each address (a text or list of texts) as `change` makes it.
 
@@ -106,13 +106,13 @@ def readdressed_recipe(tree: Mapping[str, Any], change: Callable[[Any, str], Any
     return {key: axes if key == "matrix" else readdressed(part, change, (key,)) for key, part in tree.items()}
 
 
-def _holds_address(path: Path, keys: Sequence[str]) -> bool:
+def _holds_address(path: RecipePath, keys: Sequence[str]) -> bool:
     if path[:1] == ("prompts",):
         return len(path) == _IN_PROMPT and path[2] == "images"
     return path[:1] in (("base",), ("adapters",)) and path[:2] != ("base", "scheduler") and path[-1] in keys
 
 
-def _moved(address: Any, key: str, *, folder: FilePath, run: FilePath) -> Any:
+def _moved(address: Any, key: str, *, folder: Path, run: Path) -> Any:
     """A path as seen from the run folder; a Hub id or URL as it is."""
     if isinstance(address, list):
         return [_moved(item, key, folder=folder, run=run) for item in address]
@@ -121,7 +121,7 @@ def _moved(address: Any, key: str, *, folder: FilePath, run: FilePath) -> Any:
     path = folder / address
     if not path.exists():
         return address
-    return FilePath(os.path.relpath(path.resolve(), run.resolve())).as_posix()
+    return Path(os.path.relpath(path.resolve(), run.resolve())).as_posix()
 
 
 def _without_empty(value: Any) -> Any:

@@ -15,7 +15,7 @@ from recipe_runner.recipe.rules.view import elements, mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
     from recipe_runner.recipe.rules.view import View
 
 DIRECTIONS = ("down", "mid", "up")
@@ -79,7 +79,7 @@ def scales(view: View) -> Iterator[Finding]:
             yield from _components(view, scale, path)
 
 
-def _components(view: View, scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
+def _components(view: View, scale: Mapping[str, Json], path: RecipePath) -> Iterator[Finding]:
     taken = view.pipeline_entry["lora"] if view.pipeline_entry else ()
     for component, value in scale.items():
         if taken and component not in taken and component.startswith(("unet", "transformer", "text_encoder")):
@@ -89,7 +89,7 @@ def _components(view: View, scale: Mapping[str, Json], path: Path) -> Iterator[F
             yield Finding("E315", message, (*path, component), f"It has {listed(taken, 'and')}.", key=True)
 
 
-def _no_components(scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
+def _no_components(scale: Mapping[str, Json], path: RecipePath) -> Iterator[Finding]:
     """E315: an IP-Adapter has one denoiser to act on, so its scale begins with the blocks."""
     for component, blocks in (("unet", "`down`, `mid` and `up`"), ("transformer", f"`{JOINT}`")):
         if component in scale:
@@ -99,7 +99,7 @@ def _no_components(scale: Mapping[str, Json], path: Path) -> Iterator[Finding]:
             yield Finding("E315", message, (*path, component), hint, key=True)
 
 
-def _blocks(scale: Mapping[str, Json], path: Path, known: Sequence[str]) -> Iterator[Finding]:
+def _blocks(scale: Mapping[str, Json], path: RecipePath, known: Sequence[str]) -> Iterator[Finding]:
     """`known` are the names that blocks are grouped under."""
     for direction, blocks in scale.items():
         if direction not in known:
@@ -139,7 +139,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _members(view: View, merge: str, members: Sequence[Json], path: Path) -> Iterator[Finding]:
+def _members(view: View, merge: str, members: Sequence[Json], path: RecipePath) -> Iterator[Finding]:
     loras = view.loras
     seen: set[str] = set()
     for index, member in enumerate(members):

@@ -19,7 +19,7 @@ from recipe_runner.recipe.schema.subschema import NoSuchPartError, schema_at
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
 
 UNVARIED = ("recipe", "name", "description", "matrix", "runtime")
 """Sections that a run has one of: an axis over them would not make other images."""
@@ -32,7 +32,7 @@ class Axis:
     """An axis that is a path of the recipe, with those of its values that the schema allows there."""
 
     text: str
-    path: Path
+    path: RecipePath
     values: Sequence[tuple[int, Json]]
 
 
@@ -62,8 +62,8 @@ def read_axes(tree: Mapping[str, Json]) -> tuple[list[Axis], list[Finding]]:
     return axes, findings
 
 
-def _axis_path(tree: Mapping[str, Json], text: str) -> tuple[Path | None, Finding | None]:
-    here: Path = ("matrix", text)
+def _axis_path(tree: Mapping[str, Json], text: str) -> tuple[RecipePath | None, Finding | None]:
+    here: RecipePath = ("matrix", text)
     try:
         path = locate(tree, parse_path(text))
         adapters = mapping(tree.get("adapters"))
@@ -92,13 +92,13 @@ def _unknown(tree: Mapping[str, Json], text: str, error: NoSuchPartError) -> Fin
     return Finding("E305", message, ("matrix", text), hint, key=True)
 
 
-def _collide(one: Path, other: Path) -> bool:
+def _collide(one: RecipePath, other: RecipePath) -> bool:
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 
 
 def _values(
-    tree: Mapping[str, Json], text: str, path: Path, values: Sequence[Json]
+    tree: Mapping[str, Json], text: str, path: RecipePath, values: Sequence[Json]
 ) -> tuple[list[tuple[int, Json]], list[Finding]]:
     part = part_validator(schema_at(load_schema(RECIPE), tree, path))
     allowed: list[tuple[int, Json]] = []
@@ -133,7 +133,7 @@ def too_many(tree: Mapping[str, Json], axes: Sequence[Axis]) -> Iterator[Finding
         factor *= 1 if axis in counting else max(1, len(axis.values))
     count = factor * _counted(tree, counting)
     if count > limit:
-        path: Path = ("matrix",) if axes else ("seeds",) if "seeds" in tree else ("prompts",)
+        path: RecipePath = ("matrix",) if axes else ("seeds",) if "seeds" in tree else ("prompts",)
         message = f"the recipe makes {count:,} images; `runtime.max_images` allows {limit:,}"
         yield Finding("E309", message, path, f"Make fewer, or set `runtime.max_images: {count}`.", key=True)
 

@@ -14,7 +14,7 @@ from recipe_runner.recipe.rules.view import mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
     from recipe_runner.recipe.rules.view import View
 
 _COMMON = ("num_inference_steps", "guidance_scale", "height", "width", "eta", "guidance_rescale", "clip_skip")
@@ -118,7 +118,7 @@ def pickles(view: View) -> Iterator[Finding]:
                 yield Finding("E330", message, (*path, key), hint)
 
 
-def _sections(view: View) -> Iterator[tuple[Path, Mapping[str, Json]]]:
+def _sections(view: View) -> Iterator[tuple[RecipePath, Mapping[str, Json]]]:
     yield ("base",), view.base
     for name, component in mapping(view.base.get("components")).items():
         yield ("base", "components", name), mapping(component)

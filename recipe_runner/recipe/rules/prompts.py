@@ -15,7 +15,7 @@ from recipe_runner.recipe.rules.view import elements, mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
     from recipe_runner.recipe.rules.view import View
 
 _TAG = re.compile(r"<(?:lora|lyco|locon|loha|hypernet):[^<>:]{1,300}(?::[^<>]{0,300})?>", re.IGNORECASE)
@@ -38,7 +38,7 @@ def ids(view: View) -> Iterator[Finding]:
             has_id = "id" in prompt
             if not has_id:
                 message += f": without an id, prompt {index + 1} is called `{given}`"
-            path: Path = ("prompts", index, "id") if has_id else ("prompts", index)
+            path: RecipePath = ("prompts", index, "id") if has_id else ("prompts", index)
             yield Finding("E310", message, path, "Give each prompt an id of its own.")
         else:
             first[folded] = index
@@ -124,7 +124,7 @@ def count_images(tree: Mapping[str, Json]) -> int:
 
 def empties(view: View) -> Iterator[Finding]:
     """W335: no empty mapping, which says nothing; an empty scale of an image prompt adapter even switches it off."""
-    pending: list[tuple[Path, Json]] = [((name,), view.tree[name]) for name in view.tree if name != "matrix"]
+    pending: list[tuple[RecipePath, Json]] = [((name,), view.tree[name]) for name in view.tree if name != "matrix"]
     axes = mapping(view.tree.get("matrix"))
     if axes == {} and "matrix" in view.tree:
         pending.append((("matrix",), {}))

@@ -13,7 +13,7 @@ from recipe_runner.recipe.finding import Finding
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
     from recipe_runner.document.document import Document
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
 
 HINT = (
     "take it out; a Civitai token goes into the environment variable CIVITAI_TOKEN, a Hub token into HF_TOKEN, and a "
@@ -27,7 +27,7 @@ def secret_message(what: str) -> str:
     return f"the address holds a secret ({what}), which recipes, locks and manifests must not"
 
 
-def in_values(tree: Json, path: Path = ()) -> Iterator[Finding]:
+def in_values(tree: Json, path: RecipePath = ()) -> Iterator[Finding]:
     """E439 for each text of a recipe, a prompt's and a name's as well, that holds an address with a credential."""
     if isinstance(tree, str):
         if what := credential_in(tree):

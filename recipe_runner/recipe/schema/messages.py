@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from recipe_runner.disk.inside import FILE_PATTERN, FORM, URL_FILE_PATTERN
-from recipe_runner.document.paths import Path, format_path
+from recipe_runner.document.paths import RecipePath, format_path
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import kind_of, listed, shown, written
 from recipe_runner.recipe.finding import Finding
@@ -48,7 +48,7 @@ class _Error:
     message: str
 
 
-def explanations(errors: Iterable[ValidationError], prefix: Path = ()) -> Iterator[Finding]:
+def explanations(errors: Iterable[ValidationError], prefix: RecipePath = ()) -> Iterator[Finding]:
     """Each error explained; where an error stands for several mistakes, several.
 
     `prefix` is the path of what was checked, for errors of a part of the recipe.
@@ -57,7 +57,7 @@ def explanations(errors: Iterable[ValidationError], prefix: Path = ()) -> Iterat
     # Of what has the wrong type, or is out of range, nothing else is worth saying.
     wrong = {tuple(error.absolute_path) for error in found if error.validator in ("type", *_BOUNDS)}
     for error in found:
-        path: Path = (*prefix, *error.absolute_path)
+        path: RecipePath = (*prefix, *error.absolute_path)
         if error.validator in _LESSER and tuple(error.absolute_path) in wrong:
             continue
         schema = cast("Mapping[str, Any]", error.schema)
@@ -70,17 +70,17 @@ def explanations(errors: Iterable[ValidationError], prefix: Path = ()) -> Iterat
             yield from _EXPLAIN.get(plain.validator, _other)(path, plain)
 
 
-def _at(path: Path) -> str:
+def _at(path: RecipePath) -> str:
     return f"`{format_path(path)}`" if path else "the recipe"
 
 
-def _name(path: Path, error: _Error) -> Finding:
+def _name(path: RecipePath, error: _Error) -> Finding:
     name = str(error.instance)
     what = "the empty text is no name" if not name else f"`{shown(name)}` is not a name"
     return Finding("E211", what, (*path, name), _FORMS.get(str(error.wanted), _NAMES), key=True)
 
 
-def _unknown_keys(path: Path, error: _Error) -> Iterator[Finding]:
+def _unknown_keys(path: RecipePath, error: _Error) -> Iterator[Finding]:
     known = [str(name) for name in error.schema.get("properties", {})]
     place = f" in {_at(path)}" if path else ""
     unused = [name for name in known if name not in error.instance]
@@ -92,7 +92,7 @@ def _unknown_keys(path: Path, error: _Error) -> Iterator[Finding]:
             yield Finding("E201", f"unknown key `{shown(key)}`{place}", (*path, key), hint, key=True)
 
 
-def _missing(path: Path, error: _Error) -> Iterator[Finding]:
+def _missing(path: RecipePath, error: _Error) -> Iterator[Finding]:
     # jsonschema yields one error for each missing key, in the order of the list, and does not say which.
     properties = error.schema.get("properties", {})
     for name in error.wanted:
@@ -108,14 +108,14 @@ def _example(name: str, schema: Mapping[str, Any]) -> str:
     return f"For example: `{name}: {written(examples[0])}`" if examples else ""
 
 
-def _type(path: Path, error: _Error) -> Iterator[Finding]:
+def _type(path: RecipePath, error: _Error) -> Iterator[Finding]:
     wanted = [error.wanted] if isinstance(error.wanted, str) else list(error.wanted)
     needed = [_TYPES[name] for name in wanted if name != "null"]
     message = f"{_at(path)} is {kind_of(error.instance)}, where {listed(needed, 'or', quote=False)} is needed"
     yield Finding("E203", message, path, _type_hint(path, error, wanted))
 
 
-def _type_hint(path: Path, error: _Error, wanted: Sequence[str]) -> str:
+def _type_hint(path: RecipePath, error: _Error, wanted: Sequence[str]) -> str:
     value = error.instance
     name = str(path[-1]) if path else ""
     if path[:1] == ("prompts",) and len(path) == 2 and isinstance(value, str):  # noqa: PLR2004
@@ -141,7 +141,7 @@ def _section_hint(name: str, value: object, schema: Mapping[str, Any]) -> str:
     return f"Write `{name}: {{{main}: {written(value)}}}`."
 
 
-def _axis_hint(path: Path, value: object) -> str:
+def _axis_hint(path: RecipePath, value: object) -> str:
     if isinstance(value, list) and path[-1:] == ("scale",):
         return f"Several scales are an axis: write `{format_path(path)}: {written(value)}` under `matrix`."
     if isinstance(value, dict) and path[:1] == ("matrix",):
@@ -172,7 +172,7 @@ def _is_numeric(text: str) -> bool:
     return True
 
 
-def _enum(path: Path, error: _Error) -> Iterator[Finding]:
+def _enum(path: RecipePath, error: _Error) -> Iterator[Finding]:
     allowed = [str(value) for value in error.wanted if value is not None]
     found = f"`{shown(error.instance)}`" if isinstance(error.instance, str) else kind_of(error.instance)
     message = f"{_at(path)} is {found}, which is not one of {listed(allowed)}"
@@ -181,7 +181,7 @@ def _enum(path: Path, error: _Error) -> Iterator[Finding]:
     yield Finding("E204", message, path, hint if hint.startswith("Did") else "")
 
 
-def _const(path: Path, error: _Error) -> Iterator[Finding]:
+def _const(path: RecipePath, error: _Error) -> Iterator[Finding]:
     if path in (("recipe",), ("lock",)):
         message = f"this is a {path[0]} of format {shown(error.instance)}, and this version reads format 1"
         hint = f"Write `{path[0]}: 1`, or use a newer recipe_runner."
@@ -191,7 +191,7 @@ def _const(path: Path, error: _Error) -> Iterator[Finding]:
     yield Finding("E204", message, path)
 
 
-def _pattern(path: Path, error: _Error) -> Iterator[Finding]:
+def _pattern(path: RecipePath, error: _Error) -> Iterator[Finding]:
     if not error.instance:
         yield Finding("E207", f"{_at(path)} is empty", path, _FORMS.get(str(error.wanted), ""))
         return
@@ -200,7 +200,7 @@ def _pattern(path: Path, error: _Error) -> Iterator[Finding]:
     yield Finding("E205", message, path, hint)
 
 
-def _range(path: Path, error: _Error) -> Iterator[Finding]:
+def _range(path: RecipePath, error: _Error) -> Iterator[Finding]:
     if path[:1] == ("seeds",) and error.instance < 0:
         message = f"the seed {error.instance} is negative"
         hint = "Seeds are integers from 0 to 18446744073709551615."
@@ -211,7 +211,7 @@ def _range(path: Path, error: _Error) -> Iterator[Finding]:
     yield Finding("E206", message, path)
 
 
-def _empty(path: Path, error: _Error) -> Iterator[Finding]:
+def _empty(path: RecipePath, error: _Error) -> Iterator[Finding]:
     if "pattern" in error.schema and error.instance == "":
         return  # the pattern says it, with the form
     what = {"array": "list", "object": "mapping"}.get(_json_type(error.instance), "text")
@@ -227,24 +227,24 @@ def _json_type(value: object) -> str:
     return "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "string"
 
 
-def _long(path: Path, error: _Error) -> Iterator[Finding]:
+def _long(path: RecipePath, error: _Error) -> Iterator[Finding]:
     unit = "characters" if isinstance(error.instance, str) else "elements"
     message = f"{_at(path)} has {len(error.instance):,} {unit}; at most {error.wanted:,} are allowed"
     yield Finding("E208", message, path)
 
 
-def _multiple(path: Path, error: _Error) -> Iterator[Finding]:
+def _multiple(path: RecipePath, error: _Error) -> Iterator[Finding]:
     step = error.wanted
     below = error.instance // step * step
     message = f"{_at(path)} is {error.instance}, which is not a multiple of {step}"
     yield Finding("E209", message, path, f"Write {below} or {below + step}.")
 
 
-def _other(path: Path, error: _Error) -> Iterator[Finding]:
+def _other(path: RecipePath, error: _Error) -> Iterator[Finding]:
     yield Finding("E203", f"{_at(path)}: {error.message}", path)
 
 
-def _union(error: ValidationError, prefix: Path) -> Iterator[Finding]:
+def _union(error: ValidationError, prefix: RecipePath) -> Iterator[Finding]:
     """The errors of the branch that has the type of what was written; without one, what types there are."""
     branches: dict[int, list[ValidationError]] = {}
     for inner in error.context or []:
@@ -253,12 +253,12 @@ def _union(error: ValidationError, prefix: Path) -> Iterator[Finding]:
         if not any(inner.validator == "type" and not inner.relative_path for inner in inners):
             yield from explanations(inners, prefix)
             return
-    path: Path = (*prefix, *error.absolute_path)
+    path: RecipePath = (*prefix, *error.absolute_path)
     yield Finding("E203", f"{_at(path)} is {kind_of(error.instance)}, which is not allowed here", path)
 
 
 _UNIONS = ("anyOf", "oneOf")
-_EXPLAIN: Mapping[str, Callable[[Path, _Error], Iterator[Finding]]] = {
+_EXPLAIN: Mapping[str, Callable[[RecipePath, _Error], Iterator[Finding]]] = {
     "additionalProperties": _unknown_keys,
     "required": _missing,
     "type": _type,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.document.paths import Path
+    from recipe_runner.document.paths import RecipePath
 
 Schema = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ class NoSuchPartError(LookupError):
         self.known = tuple(known)
 
 
-def schema_at(root: Schema, tree: Json, path: Path) -> Schema:
+def schema_at(root: Schema, tree: Json, path: RecipePath) -> Schema:
     """The schema of the value at `path` of the recipe `tree`, which need not have that value.
 
     Raises:
