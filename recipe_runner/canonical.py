@@ -1,7 +1,7 @@
-"""Canonical JSON bytes and sha256 digests: the identity of everything.
+"""Canonical JSON bytes, their sha256 digests, and careful access to JSON values.
 
-Keys are sorted and nothing is written that could be left out, as in RFC 8785, with two differences that are wanted:
-numbers keep Python's shortest round-trip form, so that 1 and 1.0 (and true) stay apart, and keys sort by code point.
+Canonical JSON has sorted keys and no optional white space, as in RFC 8785, with two intended differences: numbers keep
+Python's shortest round-trip form, so 1, 1.0 and true stay different, and keys sort by code point.
 """
 
 from __future__ import annotations
@@ -15,9 +15,19 @@ from typing import Any, TypeAlias
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 RECORD_DIGEST = "record_sha256"
-"""The key under which a record that is read back carries the digest of all its other keys."""
+"""The key of a record that holds the digest of all its other keys."""
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` when it is a mapping, otherwise an empty mapping."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def elements(value: Any) -> Sequence[Any]:
+    """`value` when it is a list, otherwise an empty sequence."""
+    return value if isinstance(value, list) else ()
 
 
 def canonical(value: Json) -> bytes:
@@ -25,7 +35,7 @@ def canonical(value: Json) -> bytes:
 
     Raises:
         ValueError: for NaN or an infinity.
-        TypeError: for anything that is not JSON, mappings with keys that are not strings among it.
+        TypeError: for anything that is not JSON, also for a mapping with a key that is not a string.
     """
     _refuse_foreign_keys(value)
     return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
@@ -37,11 +47,11 @@ def digest(value: Json) -> str:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value that UTF-8 JSON bytes hold, as any reader of JSON takes them.
+    """Parse UTF-8 JSON bytes.
 
     Raises:
-        ValueError: for anything else, whatever the damage: NaN, a number that is too large, a key that is written
-            twice, half a surrogate pair and too deep a nesting among it.
+        ValueError: for anything that not every JSON parser accepts: also NaN, a number that is too large, a duplicate
+            key, an unpaired surrogate, and values nested too deeply.
     """
     try:
         value = json.loads(
@@ -51,65 +61,58 @@ def parse_json(data: bytes) -> Any:
             parse_float=_finite,
         )
     except RecursionError as error:
-        message = "nested too deeply"
-        raise ValueError(message) from error
+        raise ValueError("nested too deeply") from error
     if b"\\ud" in data.lower():
-        # Half a surrogate pair has no UTF-8; the error is a ValueError.
+        # An unpaired surrogate has no UTF-8 form; the error is a ValueError.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
 
 def with_digest(record: Mapping[str, Json]) -> dict[str, Json]:
-    """The record with its own digest, by which `proved` knows it again."""
+    """The record with its own digest, which `proved` checks."""
     return {**record, RECORD_DIGEST: digest(record)}
 
 
 def proved(tree: object) -> dict[str, Any]:
-    """The record that was given to `with_digest`.
+    """The record without its digest, when that is correct; the inverse of `with_digest`.
 
     Raises:
-        ValueError: it carries no digest, or is not what the digest is of.
+        ValueError: the digest is missing or does not match.
     """
     if not isinstance(tree, dict):
-        message = "it is not an object"
-        raise ValueError(message)  # noqa: TRY004 - damage of any kind is one error
+        raise ValueError("it is not an object")  # noqa: TRY004 - damage of any kind is one error
     record = {key: value for key, value in tree.items() if key != RECORD_DIGEST}
     if digest(record) != tree.get(RECORD_DIGEST):
-        message = "it is not what its digest is of"
-        raise ValueError(message)
+        raise ValueError("it does not match its digest")
     return record
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        message = "a key is written twice"
-        raise ValueError(message)
+        raise ValueError("duplicate key")
     return found
 
 
 def _refuse_constant(text: str) -> Any:
-    message = f"{text} is not JSON"
-    raise ValueError(message)
+    raise ValueError(f"{text} is not JSON")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        message = f"{text} is too large a number"
-        raise ValueError(message)
+        raise ValueError(f"the number {text} is too large")
     return value
 
 
 def _refuse_foreign_keys(value: Any) -> None:
     # json.dumps would turn the key 1 into "1" and make two different mappings equal. Exact types, because this runs for
-    # every node: whatever else is a mapping or a sequence is refused by json.dumps itself.
+    # every node: json.dumps itself refuses other mappings and sequences.
     kind = type(value)
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
-                message = f"a JSON object has a key that is not a string: {key!r}"
-                raise TypeError(message)
+                raise TypeError(f"a JSON object has a key that is not a string: {key!r}")
             if type(item) in _NESTED:
                 _refuse_foreign_keys(item)
     elif kind is list or kind is tuple:

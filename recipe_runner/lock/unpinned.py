@@ -5,10 +5,11 @@ It uses neither the network nor pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipe_runner.canonical import mapping
 from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.credentials import credential_in
 from recipe_runner.problems.problem import RecipeRunnerError
@@ -63,7 +64,7 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
 
 def _pinned(lock: Document) -> set[tuple[Json, Json]]:
     """Address and revision of each entry of a lock."""
-    sources = _mapping(lock.tree["sources"])
+    sources = mapping(lock.tree["sources"])
     return {(entry["address"], entry.get("revision")) for entry in map(_mapping, sources.values())}
 
 
@@ -83,7 +84,7 @@ def _movable(address: str, revision: str | None, folder: Path) -> str | None:
 def _addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     """Every address that may be fetched, with its path in the recipe and its revision."""
     for path, section in _sections(document):
-        entry = _mapping(section)
+        entry = mapping(section)
         revision = entry.get("revision")
         for key in ("model", "config", "image", "image_embeds", "mask"):
             address = entry.get(key)
@@ -94,7 +95,7 @@ def _addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str,
             elif key == "config" or "://" in address:
                 # An image is never looked for on the Hub.
                 yield (*path, key), address, None
-    for axis, values in _mapping(document.tree.get("matrix")).items():
+    for axis, values in mapping(document.tree.get("matrix")).items():
         if axis.rpartition(".")[2] == "model" and isinstance(values, list):
             for index, value in enumerate(values):
                 if isinstance(value, str):
@@ -103,14 +104,11 @@ def _addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str,
 
 def _sections(document: Document) -> Iterator[tuple[tuple[str | int, ...], Json]]:
     """Every section that may have an address, with its path in the recipe."""
-    base = _mapping(document.tree.get("base"))
+    base = mapping(document.tree.get("base"))
     yield ("base",), base
-    for name, part in _mapping(base.get("components")).items():
+    for name, part in mapping(base.get("components")).items():
         yield ("base", "components", name), part
-    for name, adapter in _mapping(document.tree.get("adapters")).items():
+    for name, adapter in mapping(document.tree.get("adapters")).items():
         yield ("adapters", name), adapter
-        yield ("adapters", name, "image_encoder"), _mapping(adapter).get("image_encoder")
+        yield ("adapters", name, "image_encoder"), mapping(adapter).get("image_encoder")
 
-
-def _mapping(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, Mapping) else {}

@@ -72,7 +72,7 @@ def _to_provide(plan: Plan) -> Iterator[str]:
     lines: dict[str, None] = {}
     for source in plan.sources().values():
         if isinstance(source, Unresolved) and not source.is_fetched:
-            lines[f"{source.reason}: {source.hint}"] = None
+            lines[f"{source.problem.message}: {source.problem.hint}"] = None
     yield from lines
 
 

@@ -9,13 +9,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from recipe_runner.disk.home import expanded
 from recipe_runner.disk.inside import FORM, is_plain_path
 from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.problems.suggest import nearest_few
 from recipe_runner.sources.connection import is_address
 from recipe_runner.sources.folder import Folder
 from recipe_runner.sources.hub.fetch import open_repository, require, root_folder, widened
@@ -322,7 +322,7 @@ def folders_with(folder: Folder, file: str) -> list[str]:
 def nearest_names(wanted: str, names: list[str]) -> str:
     """`did you mean …?`, or the names that there are when none is near."""
     plain = {name.removesuffix("/"): name for name in names}
-    close = [plain[name] for name in get_close_matches(wanted, list(plain), n=3, cutoff=0.6)]
+    close = [plain[name] for name in nearest_few(wanted, plain, 3)]
     if close:
         return f"did you mean {' or '.join(close)}?"
     visible = [name for name in names if not name.startswith(".")]

@@ -72,7 +72,7 @@ def damaged_record(**changes: Any) -> Callable[[Path, Path], object]:
     return damage
 
 
-EDITED = "the stored record is broken (it is not what its digest is of)"
+EDITED = "the stored record is broken (it does not match its digest)"
 
 
 @pytest.mark.parametrize(

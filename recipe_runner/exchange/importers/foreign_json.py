@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
+
+from recipe_runner.canonical import elements as sequence
+from recipe_runner.canonical import mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
+
+__all__ = ["mapping", "sequence"]  # the shared ones, which every importer uses
 
 LARGEST_TEXT = 32 * 1024 * 1024
 """Characters. The largest ComfyUI workflows have a few million."""
@@ -27,16 +32,6 @@ def read_json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` when it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def sequence(value: Any) -> Sequence[Any]:
-    """`value` when it is a list, else an empty one."""
-    return value if isinstance(value, list) else ()
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.importers.foreign_json import mapping
+from recipe_runner.canonical import mapping
 from recipe_runner.exchange.python.code import Pair, literal
 from recipe_runner.plan.compile import SUFFIXES
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from recipe_runner.canonical import elements, mapping
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import listed, shown
 from recipe_runner.recipe.finding import Finding
 from recipe_runner.recipe.learned_tokens import misspelt, occurrences, same_token
-from recipe_runner.recipe.rules.view import elements, mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

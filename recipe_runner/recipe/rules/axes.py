@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recipe_runner.canonical import canonical
+from recipe_runner.canonical import canonical, elements, mapping
 from recipe_runner.document.paths import PathNotFoundError, PathSyntaxError, format_path, locate, parse_path, replaced
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
 from recipe_runner.recipe.finding import Finding
 from recipe_runner.recipe.rules.prompts import count_images
-from recipe_runner.recipe.rules.view import elements, mapping
 from recipe_runner.recipe.schema.check import RECIPE, load_schema, part_validator
 from recipe_runner.recipe.schema.messages import explanations
 from recipe_runner.recipe.schema.subschema import NoSuchPartError, schema_at

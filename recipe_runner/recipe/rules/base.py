@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from recipe_runner.canonical import mapping
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
 from recipe_runner.recipe.finding import Finding
-from recipe_runner.recipe.rules.view import mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from recipe_runner.canonical import elements, mapping
 from recipe_runner.document.paths import format_path
 from recipe_runner.document.scalars import LARGEST_INTEGER
 from recipe_runner.problems.suggest import did_you_mean
 from recipe_runner.problems.wording import shown
 from recipe_runner.recipe.finding import Finding
-from recipe_runner.recipe.rules.view import elements, mapping
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.canonical import elements, mapping
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.pipelines import table as diffusers_table
 
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST_INDEX = 1024 * 1024
 """Bytes of a model_index.json that is read; a real one has one or two thousand."""
-
-
-def mapping(value: Json) -> Mapping[str, Json]:
-    """`value` if it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def elements(value: Json) -> Sequence[Json]:
-    """`value` if it is a list, else an empty one."""
-    return value if isinstance(value, list) else ()
 
 
 @dataclass(frozen=True)
