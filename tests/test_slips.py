@@ -222,7 +222,7 @@ def test_a_recipe_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[
 def test_a_picture_is_no_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     answer = call(capsys, "validate", str(DEMO / "inputs/red-heart.png"))
     assert answer.status == 1
-    assert "the file is a picture, not a recipe" in answer.out
+    assert "the file is an image, not a recipe" in answer.out
     assert "`recipe-runner import` makes recipes of pictures." in answer.out
 
 

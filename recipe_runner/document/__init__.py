@@ -1,1 +1,1 @@
-"""Text to a tree whose values know their places, and back."""
+"""Read YAML text into a tree with the place of every value, and write it back."""

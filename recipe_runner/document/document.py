@@ -1,12 +1,13 @@
-"""A recipe's text as a plain tree, with the line and column of every key and value, and overrides applied to it."""
+"""A recipe's text as a plain tree, with the line and column of every key and value, and with overrides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from recipe_runner.document.overrides import override
 from recipe_runner.document.text import SourceText, read_text
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed recipe or manifest: `tree` is plain data, `place` says where each part of it stands.
+    """A parsed recipe or manifest: `tree` is plain data, `place` finds the place of each part.
 
-    `beside` is the folder that relative paths start from, where that is not the one that the source's name says.
+    `beside` is the folder that relative paths start from, when it is not the folder of the source.
     """
 
     origin: SourceText
@@ -38,7 +39,7 @@ class Document:
     @property
     def folder(self) -> Path:
         """The folder that relative paths in the document start from."""
-        return Path(self.source).parent if self.beside is None else self.beside
+        return self.beside or Path(self.source).parent
 
     @property
     def text(self) -> str:
@@ -47,17 +48,19 @@ class Document:
 
     @cached_property
     def tree(self) -> Mapping[str, Json]:
-        """The plain tree. It is shared and must not be changed."""
+        """The plain tree. It is shared: do not change it."""
         return cast("Mapping[str, Json]", self.root.value)
 
     def place(self, path: RecipePath, *, key: bool = False) -> Place:
-        """The place of the value at `path`, or of its key; of the nearest ancestor where `path` leads nowhere."""
+        """The place of the value at `path`, or of its key; of the nearest existing ancestor when it is missing."""
         node, place = self.root, self.root.place
         for segment in path:
             child = _child(node, segment)
             if child is None:
                 break
-            place = node.keys[segment] if key and node.keys and isinstance(segment, str) else child.place
+            place = child.place
+            if key and node.keys and isinstance(segment, str):
+                place = node.keys[segment]
             node = child
         return place
 
@@ -75,22 +78,21 @@ class Document:
         return Problem.at(self.place(path, key=key), code, message, hint, severity)
 
     def path_at(self, line: int, column: int) -> RecipePath | None:
-        """The path of the part whose key or value begins at a place of the text, the deepest of several."""
+        """The path of the deepest part whose key or value begins at a place of the text."""
         found: RecipePath | None = None
         pending: list[tuple[RecipePath, TreeNode]] = [((), self.root)]
         while pending:
             path, node = pending.pop()
-            parts = node.parts.items() if isinstance(node.parts, dict) else enumerate(node.parts or ())
-            for name, part in parts:
+            for name, part in node.named_parts():
                 below = (*path, name)
-                places = (part.place, (node.keys or {}).get(name) if isinstance(name, str) else None)
-                if any(place is not None and (place.line, place.column) == (line, column) for place in places):
-                    found = below if found is None or len(below) > len(found) else found
+                starts = (part.place.start, node.key_place(name).start)
+                if (line, column) in starts and (found is None or len(below) > len(found)):
+                    found = below
                 pending.append((below, part))
         return found
 
     def without(self, path: RecipePath) -> Document:
-        """The document without the part at `path`, which it has."""
+        """The document without the part at `path`, which must exist."""
         return Document(self.origin, _without(self.root, path), self.beside)
 
     def with_overrides(self, overrides: Sequence[str]) -> Document:
@@ -115,37 +117,34 @@ def parse_document(data: bytes | str, source: str, beside: Path | None = None) -
     try:
         root = read_nodes(origin)
     except RecipeSyntaxError as error:
-        rest = error.rest
-        error.rest = Document(origin, rest) if isinstance(rest, TreeNode) and isinstance(rest.value, Mapping) else None
+        rest, error.rest = error.rest, None
+        if isinstance(rest, TreeNode) and isinstance(rest.value, Mapping):
+            error.rest = Document(origin, rest)
         raise
     if root is None or root.value is None:
         hint = "`recipe-runner init` writes a recipe to start from."
         raise RecipeSyntaxError(Problem.at(origin.at(1, 1), "E106", "the file is empty", hint))
     if not isinstance(root.value, Mapping):
         what = "a list" if isinstance(root.value, list) else "a single value"
-        hint = "Start with `recipe: 1` and a line for each section."
         message = f"the document is {what}, not a mapping of keys"
+        hint = "Start with `recipe: 1` and a line for each section."
         raise RecipeSyntaxError(Problem.at(root.place, "E115", message, hint))
     return Document(origin, root, beside)
 
 
 def _without(node: TreeNode, path: RecipePath) -> TreeNode:
     first, rest = path[0], path[1:]
-    if isinstance(node.parts, list) and isinstance(first, int):
-        kept = [_without(node.parts[first], rest)] if rest else []
-        elements = [*node.parts[:first], *kept, *node.parts[first + 1 :]]
-        return node._replace(value=[element.value for element in elements], parts=elements)
-    named = cast("dict[str, TreeNode]", node.parts)
-    parts = {name: part for name, part in named.items() if name != first}
+    parts: Any = copy(node.parts)
     if rest:
-        parts = {name: _without(part, rest) if name == first else part for name, part in named.items()}
-    return node._replace(value={name: part.value for name, part in parts.items()}, parts=parts)
+        parts[first] = _without(parts[first], rest)
+    else:
+        del parts[first]
+    return node.with_parts(parts)
 
 
 def _child(node: TreeNode, segment: str | int) -> TreeNode | None:
-    found: TreeNode | None = None
     if isinstance(node.parts, dict) and isinstance(segment, str):
-        found = node.parts.get(segment)
-    elif isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
-        found = node.parts[segment]
-    return found
+        return node.parts.get(segment)
+    if isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
+        return node.parts[segment]
+    return None

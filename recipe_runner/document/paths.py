@@ -11,16 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from recipe_runner.canonical import mapping
+from recipe_runner.problems.wording import counted
+
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
 
 RecipePath = tuple[str | int, ...]
+_SHOWN = 20
 _SEGMENT = re.compile(r"(?P<name>[^.\[\]=\s]+)|\[(?P<index>[0-9]{1,6})\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One segment of a path, and where in the path's text it stands (column from 1)."""
+    """One segment of a path, and its place in the path's text (column from 1)."""
 
     name: str | int
     column: int
@@ -28,19 +32,19 @@ class Step:
 
 
 class PathSyntaxError(ValueError):
-    """The text is no path. `column` counts from 1."""
+    """The text is not a path. `column` counts from 1."""
 
     def __init__(self, message: str, column: int) -> None:
-        """Say what is wrong, and where."""
+        """Hold the message and the column of the error."""
         super().__init__(message)
         self.column = column
 
 
 class PathNotFoundError(LookupError):
-    """A path that leads nowhere. `step` is the one that failed; `known` are the names that would have done."""
+    """The path does not exist. `step` is the one that failed; `known` are the names that exist there."""
 
     def __init__(self, message: str, step: Step, known: Sequence[str] = ()) -> None:
-        """Say why, at which step, and what there is instead."""
+        """Hold the message, the step and the known names."""
         super().__init__(message)
         self.step = step
         self.known = tuple(known)
@@ -50,46 +54,63 @@ def parse_path(text: str) -> tuple[Step, ...]:
     """The steps of a path.
 
     Raises:
-        PathSyntaxError: when it is none.
+        PathSyntaxError: the text is not a path.
     """
     steps: list[Step] = []
     position = 0
     while True:
         match = _SEGMENT.match(text, position)
         if match is None or (match["index"] is not None and not steps):
-            what = "a name is missing" if position == len(text) else f"`{text[position:][:20]}` is no name"
-            raise PathSyntaxError(what, position + 1)
-        name: str | int = match["name"] if match["index"] is None else int(match["index"])
-        steps.append(Step(name, position + 1, match.end() - position))
+            raise _not_a_name(text, position)
+        steps.append(Step(_name(match), position + 1, match.end() - position))
         position = match.end()
         if position == len(text):
             return tuple(steps)
         if text[position] == ".":
             position += 1
         elif text[position] != "[":
-            message = f"`{text[position]}` where `.` or `[` was expected"
-            raise PathSyntaxError(message, position + 1)
+            raise PathSyntaxError(f"expected `.` or `[`, found `{text[position]}`", position + 1)
+
+
+def _name(segment: re.Match[str]) -> str | int:
+    if segment["index"] is None:
+        return segment["name"]
+    return int(segment["index"])
+
+
+def _not_a_name(text: str, position: int) -> PathSyntaxError:
+    if position == len(text):
+        return PathSyntaxError("a name is missing", position + 1)
+    rest = text[position : position + _SHOWN]
+    return PathSyntaxError(f"`{rest}` is not a name", position + 1)
 
 
 def format_path(path: Sequence[str | int]) -> str:
     """The text of a path; the inverse of `parse_path` for names without special characters."""
     text = ""
     for segment in path:
-        text += f"[{segment}]" if isinstance(segment, int) else f".{segment}" if text else segment
+        if isinstance(segment, int):
+            text += f"[{segment}]"
+        elif text:
+            text += f".{segment}"
+        else:
+            text = segment
     return text
 
 
 def prompt_id(prompt: Json, position: int) -> str:
-    """The id of a prompt: the one it has, or `prompt-N` by its position, from 1."""
-    given = prompt.get("id") if isinstance(prompt, Mapping) else None
-    return given if isinstance(given, str) else f"prompt-{position + 1}"
+    """The prompt's own id, or `prompt-N` by its position, from 1."""
+    given = mapping(prompt).get("id")
+    if isinstance(given, str):
+        return given
+    return f"prompt-{position + 1}"
 
 
 def locate(tree: Json, steps: Sequence[Step]) -> RecipePath:
-    """The concrete path of `steps` in `tree`: prompt ids become indexes. Names that a mapping lacks are kept.
+    """The path of `steps` in `tree`, with indexes for prompt ids. A mapping need not have the names.
 
     Raises:
-        PathNotFoundError: at an index beyond a list, or a step into something that has no parts.
+        PathNotFoundError: an index after the end of a list, or a step into a value without parts.
     """
     path: list[str | int] = []
     here: Json = tree
@@ -100,37 +121,42 @@ def locate(tree: Json, steps: Sequence[Step]) -> RecipePath:
 
 
 def _next(here: Json, step: Step, path: Sequence[str | int]) -> tuple[str | int, Json]:
+    """The segment that a step means in the value `here` at `path`, and the value of the segment."""
     name = step.name
-    place = f"`{format_path(path)}`"
     if isinstance(here, Mapping):
         if isinstance(name, int):
-            message = f"{place} is a mapping: its parts have names, not numbers"
+            message = f"`{format_path(path)}` is a mapping: its parts have names, not numbers"
             raise PathNotFoundError(message, step, tuple(here))
         return name, here.get(name)
     if isinstance(here, Sequence) and not isinstance(here, str):
-        if isinstance(name, str) and list(path) == ["prompts"]:
-            ids = [prompt_id(prompt, position) for position, prompt in enumerate(here)]
-            if name not in ids:
-                message = f"no prompt has the id `{name}`"
-                raise PathNotFoundError(message, step, ids)
-            name = ids.index(name)
-        if isinstance(name, str):
-            message = f"{place} is a list: its elements are {place[1:-1]}[0], {place[1:-1]}[1], …"
-            raise PathNotFoundError(message, step)
-        if name >= len(here):
-            message = f"{place} has {len(here)} element{'' if len(here) == 1 else 's'}, counted from 0"
-            raise PathNotFoundError(message, step)
-        return name, here[name]
+        index = _index(here, step, path)
+        return index, here[index]
     if here is None and isinstance(name, str):
         return name, None
-    message = f"{place} has no parts: it is {'not there' if here is None else 'a single value'}"
-    raise PathNotFoundError(message, step)
+    state = "missing" if here is None else "a single value"
+    raise PathNotFoundError(f"`{format_path(path)}` has no parts: it is {state}", step)
+
+
+def _index(elements: Sequence[Json], step: Step, path: Sequence[str | int]) -> int:
+    """The index that a step into the list at `path` means; a prompt's id is one."""
+    place, name = format_path(path), step.name
+    if isinstance(name, str) and list(path) == ["prompts"]:
+        ids = [prompt_id(prompt, position) for position, prompt in enumerate(elements)]
+        if name not in ids:
+            raise PathNotFoundError(f"no prompt has the id `{name}`", step, ids)
+        return ids.index(name)
+    if isinstance(name, str):
+        raise PathNotFoundError(f"`{place}` is a list: its elements are {place}[0], {place}[1], …", step)
+    if name >= len(elements):
+        count = counted(len(elements), "element")
+        raise PathNotFoundError(f"`{place}` has {count}, counted from 0", step)
+    return name
 
 
 def replaced(tree: Json, path: Sequence[str | int], value: Json) -> Json:
-    """`tree` with `value` at `path`; everything beside the path is shared with `tree`, which stays as it is.
+    """A copy of `tree` with `value` at `path`. It shares with `tree` all that is not on the path.
 
-    Mappings that the path needs and `tree` lacks are made.
+    Missing mappings on the path are added.
     """
     if not path:
         return value
@@ -138,5 +164,5 @@ def replaced(tree: Json, path: Sequence[str | int], value: Json) -> Json:
     if isinstance(first, int):
         elements = cast("Sequence[Json]", tree)  # a located path has the list
         return [*elements[:first], replaced(elements[first], rest, value), *elements[first + 1 :]]
-    mapping = tree if isinstance(tree, Mapping) else {}
-    return {**mapping, first: replaced(mapping.get(first), rest, value)}
+    parts = mapping(tree)
+    return {**parts, first: replaced(parts.get(first), rest, value)}

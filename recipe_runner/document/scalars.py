@@ -20,13 +20,13 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _BASES = {"0o": 8, "0x": 16}
 
 LARGEST_INTEGER = 2**64 - 1
-"""The largest magnitude of an integer: seeds are unsigned 64-bit numbers, and nothing else is larger."""
+"""The largest magnitude of an integer: seeds are unsigned 64-bit numbers, and no other value is larger."""
 _MOST_DIGITS = 400
-"""Longer integers are refused unread: Python's conversion takes quadratic time."""
+"""Longer integers are refused without conversion, which takes quadratic time in Python."""
 
 
 class NotFiniteError(ValueError):
-    """NaN, an infinity, or a float too large to be anything else."""
+    """NaN, an infinity, or a number too large for a float."""
 
 
 class TooLargeError(ValueError):

@@ -1,7 +1,7 @@
-"""YAML text to a plain tree whose every key and value knows its place.
+"""Read YAML text into a plain tree with the place of every key and value.
 
-PyYAML's parser gives the events; the tree is built from them here, in a loop and not by recursion, because a recipe may
-come from anyone: depth and size are checked while reading, and an alias costs nothing until its copies are counted.
+PyYAML's parser gives the events. A loop, not a recursion, builds the tree from them, because recipes may come from
+strangers: depth and size are checked while reading, and an alias shares its value instead of copying it.
 """
 
 from __future__ import annotations
@@ -14,34 +14,58 @@ import yaml
 from recipe_runner.document.scalars import LARGEST_INTEGER, NotFiniteError, TooLargeError, read_scalar
 from recipe_runner.document.syntax import syntax_problem
 from recipe_runner.document.text import SourceText
-from recipe_runner.problems.place import Place
+from recipe_runner.problems.place import NOWHERE, Place
 from recipe_runner.problems.problem import Problem, RecipeSyntaxError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from recipe_runner.canonical import Json
 
 DEEPEST = 32
-"""How deep mappings and lists may stand in one another. The language needs nine."""
+"""How many levels mappings and lists may be nested. The language needs nine."""
+_LONGEST = 40
+"""Characters of a key, tag or number in a message."""
 MOST_VALUES = 200_000
-"""How many values a document may have after its aliases are written out."""
+"""How many values a document may have, with a copy for each alias."""
 
-# libyaml's parser is nine times faster; the other gives the same events.
+# libyaml's parser is nine times faster than PyYAML's own; both give the same events.
 _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class TreeNode(NamedTuple):
-    """A value and its place. Never changed: aliases, overrides and variants share nodes.
+    """A value and its place. Do not change a node: aliases, overrides and variants share it.
 
-    `parts` are the nodes of a mapping's values or a list's elements, `keys` the places of a mapping's keys; `weight`
-    counts the values, with those of aliases; `height` is 0 for a scalar.
+    `parts` are the nodes of a mapping's values or a list's elements, `keys` the places of a mapping's keys; `weight` is
+    the number of values, including those of aliases; `height` is 0 for a scalar.
     """
 
     value: Json
     place: Place
-    parts: dict[str, TreeNode] | list[TreeNode] | None = None
+    parts: Parts | None = None
     keys: dict[str, Place] | None = None
     weight: int = 1
     height: int = 0
+
+    def with_parts(self, parts: Parts) -> TreeNode:
+        """The node with other parts, and with the value that they make."""
+        return self._replace(value=_value_of(parts), parts=parts)
+
+    def named_parts(self) -> Iterator[tuple[str | int, TreeNode]]:
+        """Each part with its key or index; nothing for a scalar."""
+        if isinstance(self.parts, dict):
+            yield from self.parts.items()
+        elif self.parts is not None:
+            yield from enumerate(self.parts)
+
+    def key_place(self, name: str | int) -> Place:
+        """The place of a key; `NOWHERE` for an index."""
+        if self.keys is None or isinstance(name, int):
+            return NOWHERE
+        return self.keys.get(name, NOWHERE)
+
+
+Parts = dict[str, TreeNode] | list[TreeNode]
 
 
 @dataclass(slots=True)
@@ -51,7 +75,7 @@ class _Open:
     place: Place
     anchor: str | None
     keys: dict[str, Place] | None
-    parts: dict[str, TreeNode] | list[TreeNode]
+    parts: Parts
     weight: int = 1
     height: int = 1
     key: str | None = None
@@ -59,16 +83,18 @@ class _Open:
     flow: bool = False
 
     def closed(self) -> TreeNode:
-        if isinstance(self.parts, dict):
-            value: Json = {key: node.value for key, node in self.parts.items()}
-        else:
-            value = [node.value for node in self.parts]
-        return TreeNode(value, self.place, self.parts, self.keys, self.weight, self.height)
+        return TreeNode(_value_of(self.parts), self.place, self.parts, self.keys, self.weight, self.height)
+
+
+def _value_of(parts: Parts) -> Json:
+    if isinstance(parts, dict):
+        return {key: node.value for key, node in parts.items()}
+    return [node.value for node in parts]
 
 
 @dataclass(slots=True)
 class _Builder:
-    """Builds one tree. `shift` is added to the columns of line 1, for a value that stands behind `path=`."""
+    """Builds one tree. `shift` is added to the columns of line 1, for a value after `path=`."""
 
     origin: SourceText
     shift: int = 0
@@ -79,10 +105,12 @@ class _Builder:
     documents: int = 0
 
     def place(self, event: yaml.Event) -> Place:
-        # Events always have marks, which the library's types do not say.
+        # Events always have marks, although the library's types allow None.
         start: Any = event.start_mark
         end: Any = event.end_mark
-        line, column = start.line + 1, start.column + 1 + (self.shift if start.line == 0 else 0)
+        line, column = start.line + 1, start.column + 1
+        if start.line == 0:
+            column += self.shift
         if end.line == start.line:
             width = end.column - start.column
         else:
@@ -93,7 +121,7 @@ class _Builder:
         self.problems.append(Problem.at(place, code, message, hint))
 
     def stop(self, code: str, message: str, place: Place, hint: str) -> NoReturn:
-        """Nothing after this can be read in earnest."""
+        """Raise, because nothing after this can be read reliably."""
         self.problem(code, message, place, hint)
         raise RecipeSyntaxError(*self.problems)
 
@@ -103,21 +131,26 @@ class _Builder:
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             self.start(event)
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            closing = self.stack.pop()
-            end = self.place(event)
-            if closing.flow:
-                # A block's end is where the next thing starts, so only a collection in brackets has a width.
-                start = closing.place
-                last = end.column if end.line == start.line else len(self.origin.line(start.line).rstrip())
-                closing.place = start._replace(width=last + 1 - start.column)
-            node = closing.closed()
-            if closing.anchor is not None:
-                self.anchors[closing.anchor] = node
-            self.add(node)
+            self.end(self.place(event))
         elif isinstance(event, yaml.AliasEvent):
             self.alias(event)
         elif isinstance(event, yaml.DocumentStartEvent):
             self.document(event)
+
+    def end(self, end: Place) -> None:
+        """Close the last open mapping or list, at the place of its end."""
+        closing = self.stack.pop()
+        if closing.flow:
+            # A block ends where the next value starts, so only a collection in brackets has a width.
+            start = closing.place
+            last = end.column
+            if end.line != start.line:
+                last = len(self.origin.line(start.line).rstrip())
+            closing.place = start._replace(width=last + 1 - start.column)
+        node = closing.closed()
+        if closing.anchor is not None:
+            self.anchors[closing.anchor] = node
+        self.add(node)
 
     def document(self, event: yaml.DocumentStartEvent) -> None:
         self.documents += 1
@@ -126,7 +159,7 @@ class _Builder:
             self.stop("E107", "a second document starts here", place, "One file holds one recipe: delete the `---`.")
         if event.version is not None and tuple(event.version) != (1, 2):
             version = ".".join(map(str, event.version))
-            message = f"the file says it is YAML {version}; recipes are YAML 1.2"
+            message = f"the file declares YAML {version}; recipes are YAML 1.2"
             self.problem("E104", message, place, "Delete the `%YAML` line.")
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
@@ -137,7 +170,10 @@ class _Builder:
         if self.stack and self.stack[-1].wants_key:
             self.key(event.value, place, plain=plain)
             return
-        node = TreeNode(self.plain(event.value, place) if plain else event.value, place)
+        value: Json = event.value
+        if plain:
+            value = self.plain(event.value, place)
+        node = TreeNode(value, place)
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         self.add(node)
@@ -155,13 +191,15 @@ class _Builder:
     def key(self, text: str, place: Place, *, plain: bool) -> None:
         mapping = self.stack[-1]
         if plain and text == "<<":
-            self.problem("E110", "recipes know no merge key `<<`", place, "Write the keys out.")
+            self.problem("E110", "merge keys (`<<`) are not supported", place, "Write the keys out.")
+        elif plain and not text:
+            self.problem("E109", "a key is missing", place, "Write a name.")
         elif plain and not isinstance(_plain_key(text), str):
-            what = f"the key `{_short(text)}` is read as {_kind(text)}, not as text" if text else "a key is missing"
-            self.problem("E109", what, place, f'Put it in quotes: "{_short(text)}".' if text else "Write a name.")
+            message = f"the key `{_short(text)}` is read as {_kind(text)}, not as text"
+            self.problem("E109", message, place, f'Put it in quotes: "{_short(text)}".')
         elif mapping.keys is not None and text in mapping.keys:
             first = mapping.keys[text]
-            message = f"the key `{_short(text)}` is written twice in this mapping, first on line {first.line}"
+            message = f"duplicate key `{_short(text)}` (first on line {first.line})"
             self.problem("E108", message, place, "Delete one of the two.")
         if mapping.keys is not None:
             mapping.keys.setdefault(text, place)
@@ -175,16 +213,16 @@ class _Builder:
             self.refuse_tag(event.tag, place)
         if self.stack and self.stack[-1].wants_key:
             what = "mapping" if mapping else "list"
-            hint = "If it is a text, put it in quotes. Recipes have no templates: `--set path=value` fills in values."
-            self.stop("E109", f"a {what} stands where a key should", place, hint)
+            hint = "If it is a text, put it in quotes. Recipes have no templates: set values with `--set path=value`."
+            self.stop("E109", f"found a {what}, expected a key", place, hint)
         if len(self.stack) >= DEEPEST:
             self.too_deep(place)
-        parts: dict[str, TreeNode] | list[TreeNode] = {} if mapping else []
-        keys: dict[str, Place] | None = {} if mapping else None
-        flow = bool(event.flow_style)
-        self.stack.append(_Open(place, event.anchor, keys, parts, wants_key=mapping, flow=flow))
+        opened = _Open(place, event.anchor, None, [], flow=bool(event.flow_style))
+        if mapping:
+            opened.keys, opened.parts, opened.wants_key = {}, {}, True
+        self.stack.append(opened)
         if event.anchor is not None:
-            # An outer anchor of the same name ends here; until this one is closed it stands for nothing.
+            # An outer anchor of the same name ends here; until this one is closed the name has no value.
             self.anchors.pop(event.anchor, None)
 
     def alias(self, event: yaml.AliasEvent) -> None:
@@ -192,9 +230,9 @@ class _Builder:
         anchor = str(event.anchor)
         name = _short(anchor)
         if self.stack and self.stack[-1].wants_key:
-            self.stop("E109", f"the alias `*{name}` stands where a key should", place, "Write the key out.")
+            self.stop("E109", f"found the alias `*{name}`, expected a key", place, "Write the key out.")
         if anchor not in self.anchors and any(open_.anchor == anchor for open_ in self.stack):
-            self.stop("E112", f"the alias `*{name}` stands inside what it stands for", place, "Write the value out.")
+            self.stop("E112", f"the alias `*{name}` is inside its own anchor `&{name}`", place, "Write the value out.")
         node = self.anchors.get(anchor)
         if node is None:
             hint = "An anchor `&name` must come before its alias; a text that starts with `*` needs quotes."
@@ -211,36 +249,41 @@ class _Builder:
         parent.weight += node.weight
         parent.height = max(parent.height, node.height + 1)
         if sum(open_.weight for open_ in self.stack) > MOST_VALUES:
-            message = f"the document has more than {MOST_VALUES:,} values" + (" with its aliases" if place else "")
-            hint = "Write fewer aliases of aliases." if place else "Split the recipe."
-            self.stop("E113", message, place or node.place, hint)
+            self.too_many(node, place)
         if isinstance(parent.parts, list):
             parent.parts.append(node)
         elif parent.key is not None:
             parent.parts.setdefault(parent.key, node)
             parent.wants_key = True
 
+    def too_many(self, node: TreeNode, alias: Place | None) -> NoReturn:
+        message = f"the document has more than {MOST_VALUES:,} values"
+        if alias is None:
+            self.stop("E113", message, node.place, "Split the recipe.")
+        self.stop("E113", f"{message} with its aliases", alias, "Write fewer aliases of aliases.")
+
     def too_deep(self, place: Place) -> None:
-        message = f"mappings and lists stand more than {DEEPEST} deep in one another"
-        self.stop("E114", message, place, "No recipe needs such depth: look for brackets or hyphens too many.")
+        message = f"mappings and lists are nested more than {DEEPEST} levels deep"
+        self.stop("E114", message, place, "No recipe needs so many levels: look for surplus brackets or hyphens.")
 
     def refuse_tag(self, tag: str, place: Place) -> None:
         name = tag.replace("tag:yaml.org,2002:", "!!")
-        message = f"recipes know no tags, and this value has `{_short(name)}`"
-        self.problem("E111", message, place, "Delete the tag; quotes make a value a text.")
+        message = f"the tag `{_short(name)}` is not supported"
+        self.problem("E111", message, place, "Delete the tag; quote a value to make it a text.")
 
 
 def read_nodes(origin: SourceText, text: str | None = None, shift: int = 0) -> TreeNode | None:
-    """The tree of the one document in `origin`, or of `text`, a part of it that starts at column `shift` + 1.
+    """The tree of the one document in `origin`, or in `text`, a part of it that starts at column `shift` + 1.
 
-    Returns None where there is no document.
+    Returns None when there is no document.
 
     Raises:
-        RecipeSyntaxError: with every problem of the text up to the first that ends the reading; where none did, with
-            the tree as its `rest`.
+        RecipeSyntaxError: with all problems up to the first one that stops the parser; when none does, its `rest` is
+            the tree.
     """
     builder = _Builder(origin, shift)
-    text = origin.text if text is None else text
+    if text is None:
+        text = origin.text
     loader = _Loader(text)
     try:
         while loader.check_event():
@@ -266,8 +309,14 @@ def _plain_key(text: str) -> Json:
 
 def _kind(text: str) -> str:
     value = _plain_key(text)
-    return "null" if value is None else "true or false" if isinstance(value, bool) else "a number"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number"
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}…"  # noqa: PLR2004
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 3]}…"

@@ -1,4 +1,4 @@
-"""Write plain data as YAML that our own reader, a reader of YAML 1.1 and a person all read alike."""
+"""Write plain data as YAML that our own reader, readers of YAML 1.1 and people all read in the same way."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ import yaml
 from recipe_runner.canonical import Json
 from recipe_runner.document.scalars import read_scalar
 
-# What a CI system takes for a command where it stands in its output: between double quotes it can be escaped.
+# CI systems take this for a command in their output; double quotes allow to escape it.
 _COMMAND = re.compile(r"(?:^|\s)::|##[A-Za-z]*\[")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what either version of YAML would read as something else; never writes aliases."""
+    """Quotes texts that one of the two YAML versions would read as another type; never writes aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write equal parts out each time: a recipe with `&id001` in it is not for people."""
+        """Write equal parts out each time: `&id001` is hard to read in a recipe."""
         del data
         return True
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=_style(value))
+
+
+def _style(text: str) -> str | None:
+    if not text.replace("\n", "").isprintable() or not text.strip("\n") or _COMMAND.search(text):
+        return '"'
+    if "\n" in text:
+        return "|"
     try:
-        plain = read_scalar(value) == value
+        plain = read_scalar(text) == text
     except ValueError:
         plain = False
-    style = None if plain else "'"
-    if "\n" in value:
-        style = "|"
-    if not value.replace("\n", "").isprintable() or not value.strip("\n") or _COMMAND.search(value):
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    return None if plain else "'"
 
 
 def _number(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
-    # Python's repr round-trips; PyYAML's own form of 1e-07 would be text to a reader of YAML 1.1 without the dot.
+    # Python's repr round-trips, but readers of YAML 1.1 take 1e-07, without a dot, for text.
     text = repr(value)
     mantissa, mark, exponent = text.partition("e")
     if mark and "." not in mantissa:
@@ -51,7 +54,7 @@ _Dumper.add_representer(float, _number)
 
 
 def to_yaml(tree: Json, *, inline: bool = True) -> str:
-    """`tree` as YAML, keys in their order; with `inline`, lists and mappings of scalars stand on one line."""
+    """`tree` as YAML, keys in their order; with `inline`, lists and mappings of scalars on one line each."""
     style = None if inline else False
     return yaml.dump(
         _plain(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=style

@@ -1,4 +1,4 @@
-"""Every problem code: its title and the exit status it leads to. One page in `pages/` tells the rest.
+"""Every problem code: its title and the exit status it leads to. `pages/` has one page for each.
 
 Codes are never reused. 1xx text, 2xx shape, 3xx rules between fields, 4xx sources, 5xx base, 6xx adapters,
 7xx execution, 8xx records, 9xx command line. A code that starts with W is a warning.
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NO = 1
-"""The answer is no: the recipe is invalid, or its parts do not fit."""
+"""The recipe is invalid, or its parts do not fit together."""
 USAGE = 2
-"""The command was called wrongly."""
+"""The command line is wrong."""
 COULD_NOT = 3
-"""It could not be done: something is missing, broken, or too small."""
+"""The command cannot continue: something is missing, damaged, or too small."""
 BUG = 4
-"""A fault of recipe_runner itself."""
+"""A bug in recipe_runner."""
 INTERRUPTED = 130
-"""The user stopped it."""
+"""The user interrupted the command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a code stands for. `exit_status` is what a command leaves when this is its gravest problem."""
+    """A code's title, and the exit status of a command whose most severe problem has this code."""
 
     title: str
     exit_status: int = NO
@@ -37,17 +37,17 @@ CODES: Mapping[str, Code] = MappingProxyType(
     {
         # The text of the document
         "E101": Code("the file is not UTF-8 text"),
-        "E102": Code("a character that may not stand in a recipe"),
+        "E102": Code("recipes cannot contain control characters"),
         "E103": Code("the file is too large"),
         "E104": Code("the text is not YAML"),
         "E105": Code("a tab is used for indentation"),
         "E106": Code("the file is empty"),
-        "E107": Code("several documents in one file"),
-        "E108": Code("a key is written twice"),
+        "E107": Code("more than one document in a file"),
+        "E108": Code("duplicate key"),
         "E109": Code("a key is not text"),
-        "E110": Code("a merge key"),
-        "E111": Code("a tag"),
-        "E112": Code("an alias inside what it stands for"),
+        "E110": Code("merge keys are not supported"),
+        "E111": Code("tags are not supported"),
+        "E112": Code("an alias inside its own anchor"),
         "E113": Code("too many values"),
         "E114": Code("nested too deeply"),
         "E115": Code("the document is not a mapping"),
@@ -57,50 +57,50 @@ CODES: Mapping[str, Code] = MappingProxyType(
         # The shape of a recipe
         "E201": Code("unknown key"),
         "E202": Code("a key is missing"),
-        "E203": Code("a value of the wrong type"),
+        "E203": Code("wrong type"),
         "E204": Code("not one of the allowed values"),
-        "E205": Code("text of the wrong form"),
-        "E206": Code("a number out of range"),
-        "E207": Code("empty, where something is needed"),
+        "E205": Code("wrong format"),
+        "E206": Code("number out of range"),
+        "E207": Code("an empty value where one is required"),
         "E208": Code("too long"),
-        "E209": Code("not a multiple"),
+        "E209": Code("not a multiple of the step"),
         "E210": Code("unknown format version"),
-        "E211": Code("a name of the wrong form"),
+        "E211": Code("not a valid name"),
         # Rules between fields, the matrix, overrides
         "E301": Code("an override is not path=value"),
-        "E302": Code("an override's path leads nowhere"),
+        "E302": Code("an override's path does not exist"),
         "E303": Code("an override's value is not YAML"),
-        "E305": Code("a matrix axis names no path of the recipe"),
-        "E306": Code("a value of a matrix axis is not allowed there"),
-        "E307": Code("two matrix axes collide"),
-        "E308": Code("a matrix axis that cannot vary"),
+        "E305": Code("a matrix axis is not a path of the recipe"),
+        "E306": Code("invalid value in a matrix axis"),
+        "E307": Code("two matrix axes set the same value"),
+        "E308": Code("this value cannot be a matrix axis"),
         "E309": Code("too many images"),
-        "E310": Code("two prompts with one id"),
-        "E311": Code("a seed is written twice"),
-        "E312": Code("a negative seed"),
+        "E310": Code("duplicate prompt id"),
+        "E311": Code("duplicate seed"),
+        "E312": Code("negative seed"),
         "E313": Code("an image for an unknown adapter"),
-        "E314": Code("an image for an adapter that takes none"),
+        "E314": Code("an image for an adapter that takes no images"),
         "E315": Code("an unknown block in a scale"),
         "E316": Code("a merge of an unknown adapter"),
-        "E317": Code("a merge of something that is no lora"),
-        "E318": Code("an adapter is merged twice"),
-        "E319": Code("as many merge weights as adapters are needed"),
-        "E320": Code("an option that the merging method does not take"),
+        "E317": Code("only loras can be merged"),
+        "E318": Code("duplicate adapter in a merge"),
+        "E319": Code("a merge needs one weight for each adapter"),
+        "E320": Code("the merge method does not take this option"),
         "E321": Code("an image prompt adapter without an image"),
         "E323": Code("not an argument of the pipeline call"),
-        "E324": Code("an argument that recipe_runner supplies itself"),
+        "E324": Code("recipe_runner sets this argument itself"),
         "E325": Code("unknown scheduler class"),
         "E326": Code("unknown scheduler configuration key"),
         "E327": Code("unknown pipeline class"),
         "E328": Code("a pipeline that does not make images from text"),
         "E329": Code("unknown component"),
         "E330": Code("a pickled weights file"),
-        "E333": Code("the merging method needs a density"),
-        "E334": Code("the pipeline takes no such adapter"),
-        "E336": Code("the pipeline takes no such prompt"),
-        "E339": Code("two textual inversions have one token"),
-        "W331": Code("no prompt uses the token of a textual inversion"),
-        "W332": Code("a matrix axis repeats a value"),
+        "E333": Code("the merge method needs a density"),
+        "E334": Code("the pipeline does not take this adapter"),
+        "E336": Code("the pipeline does not take this prompt"),
+        "E339": Code("duplicate token of textual inversions"),
+        "W331": Code("no prompt contains the token of a textual inversion"),
+        "W332": Code("duplicate value in a matrix axis"),
         "W335": Code("an empty mapping"),
         # Sources and weights files
         "E401": Code("no such file or folder", COULD_NOT),
@@ -260,7 +260,7 @@ def explain(code: str) -> str:
     """The page of `code`, as Markdown.
 
     Raises:
-        KeyError: when there is no such code.
+        KeyError: unknown code.
     """
     if code not in CODES:
         raise KeyError(code)

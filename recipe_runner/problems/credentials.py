@@ -1,8 +1,8 @@
-"""What in an address looks like a credential, so that none gets into a recipe, a lock, a record or a message.
+"""Find credentials in addresses, so that none gets into a recipe, a lock, a record or a message.
 
-It is judged by form: a user before an `@`, a parameter whose name services give to keys, tokens and signatures, and
-values with the beginnings of well-known tokens. What only looks so is listed in `_HARMLESS`. A secret inside the path
-of an address, which has no form of its own, is not seen.
+Credentials are recognized by their form: a user before an `@`, a parameter whose name services use for keys, tokens and
+signatures, and values that start like well-known tokens. `_HARMLESS` lists names that only look like credentials. A
+secret in the path of an address has no such form and is not found.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TOKEN = re.compile(
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _ANYWHERE = ("token", "secret", "passw", "passphrase", "passwd", "pwd", "credential", "signature", "bearer", "jwt",
              "oauth", "session", "cookie", "apikey", "accesskey", "hmac")  # fmt: skip
-"""Parts of names that stand in no other word of an address."""
+"""Parts of names that no other word of an address contains."""
 _WORDS = frozenset({"auth", "authn", "authorization", "authorisation", "authentication", "key", "sig", "sign", "pass",
                     "pw", "sas", "sid", "ak", "sk"})  # fmt: skip
 _LEVELS = 3
@@ -31,11 +31,11 @@ _SHOWN = 60
 _HARMLESS = frozenset({"author", "tokenizer", "tokenizers", "maxtokens", "numtokens", "xamzsignedheaders", "rlkey",
                        "xgoogsignedheaders", "signedheaders", "signatureversion", "signaturemethod", "resourcekey",
                        "objectkey", "filekey", "cachekey", "sortkey", "keyword", "keywords"})  # fmt: skip
-"""Names of no secret: of other things, of how something is signed, and of links that are shared as they are."""
+"""Names of parameters that hold no secret: other values, how something is signed, and public links."""
 
 
 def credential_in(text: str) -> str | None:
-    """What of an address in `text` looks like a credential, in words without its value; None where nothing does."""
+    """Name the credential in an address in `text`, without its value; None when there is none."""
     if "/" not in text:
         return None
     for word in text.split():
@@ -52,7 +52,7 @@ def _found(address: str, levels: int = _LEVELS) -> str | None:
     for name, value in _PARAMETER.findall(address):
         if is_credential_name(unquote(name)):
             return unquote(name)[:_SHOWN]
-        # What is escaped may be an address itself.
+        # An escaped value may be an address itself.
         if found := _nested(value, levels):
             return found
     if "://" in address and _TOKEN.search(address):
@@ -62,12 +62,14 @@ def _found(address: str, levels: int = _LEVELS) -> str | None:
 
 def _nested(value: str, levels: int = _LEVELS) -> str | None:
     inner = unquote(value)
-    return _found(inner, levels - 1) if levels and "%" in value and "/" in inner else None
+    if not levels or "%" not in value or "/" not in inner:
+        return None
+    return _found(inner, levels - 1)
 
 
 @lru_cache(maxsize=1024)
 def is_credential_name(name: str) -> bool:
-    """Whether a parameter of this name holds a credential, as its form says."""
+    """Whether a parameter with this name probably holds a credential."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if plain in _HARMLESS:
         return False
@@ -79,7 +81,7 @@ def is_credential_name(name: str) -> bool:
 
 @lru_cache(maxsize=32)
 def masked(text: str) -> str:
-    """`text` with `*` in the place of each character of a credential, so that every other keeps its column."""
+    """`text` with `*` for each character of a credential, so that all other characters keep their columns."""
     text = _USER.sub(_stars, text)
     text = _PARAMETER.sub(_without_value, text)
     return _TOKEN.sub(_stars, text)

@@ -1,4 +1,4 @@
-"""A place in a text: where a problem is, where a node of the graph comes from."""
+"""Where a problem is, and where a node of the graph comes from: file, line, column."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 class Place(NamedTuple):
     """A place in a file, or in an option of the command line.
 
-    `line` and `column` count from 1, in characters; both are 0 for a file as a whole. `path` is empty where a problem
-    has no place at all (a missing device, say). `width` is how many columns a caret underlines, `source_line` the line
-    as it was read.
+    `line` and `column` count from 1, in characters; both are 0 for a file as a whole. `path` is empty for a
+    problem without a place, such as a missing device. `width` is the number of columns that a caret underlines,
+    `source_line` the text of the line.
     """
 
     path: str = ""
@@ -19,9 +19,16 @@ class Place(NamedTuple):
     width: int = 1
     source_line: str = ""
 
+    @property
+    def start(self) -> tuple[int, int]:
+        """Line and column."""
+        return self.line, self.column
+
     def __str__(self) -> str:
-        """As compilers write it: `recipe.yaml:14:5`; the path alone where there is no line."""
-        return f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        """`recipe.yaml:14:5`, as compilers write it; only the path when there is no line."""
+        if not self.line:
+            return self.path
+        return f"{self.path}:{self.line}:{self.column}"
 
 
 NOWHERE = Place()

@@ -1,7 +1,7 @@
 """Problems, and the errors that carry them.
 
-A `Problem` is one located sentence for a person; a `RecipeRunnerError` is one or more of them raised together.
-Every code is registered in `recipe_runner.problems.codes`, which also decides the exit status.
+A `Problem` is one message with a place; a `RecipeRunnerError` carries one or more of them.
+`recipe_runner.problems.codes` registers every code with its exit status.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake, and its place. What looks like a credential in an address is masked in all of it."""
+    """One mistake and its place. Everything in an address that looks like a credential is masked."""
 
     code: str
     message: str
@@ -41,12 +41,12 @@ class Problem:
 
     @classmethod
     def warning(cls, place: Place, code: str, message: str, hint: str) -> Self:
-        """A warning at a place: nothing failed, but the user should know."""
+        """A warning at a place: nothing failed."""
         return cls.at(place, code, message, hint, "warning")
 
     @property
     def path(self) -> str:
-        """The file that it is in; empty for a problem without a place."""
+        """The file of the problem; empty for a problem without a place."""
         return self.place.path
 
     @property
@@ -63,22 +63,32 @@ class Problem:
         """The same problem at another place."""
         return replace(self, place=place)
 
+    def placed(self, place: Place) -> Problem:
+        """The same problem with a place, when it has no line."""
+        if self.line:
+            return self
+        return self.moved_to(place)
+
     def one_line(self) -> str:
         """The problem as runs report and record a warning: place, message, code."""
-        place = f"{self.path}:{self.line}: " if self.line else ""
-        return f"{place}{self.message} [{self.code}]"
+        text = f"{self.message} [{self.code}]"
+        if not self.line:
+            return text
+        return f"{self.path}:{self.line}: {text}"
 
     def __str__(self) -> str:
         """The problem on one line, as compilers write it."""
-        place = f"{self.place}: " if self.place.path else ""
-        return f"{place}{self.severity}[{self.code}]: {self.message}"
+        text = f"{self.severity}[{self.code}]: {self.message}"
+        if not self.path:
+            return text
+        return f"{self.place}: {text}"
 
 
 class RecipeRunnerError(Exception):
-    """The root of everything this package raises on purpose: one problem or several, in order.
+    """The base class of all errors of this package: one or more problems, in order.
 
-    `about` is the part of the recipe's entry that the problem is about, as a path within the entry, where whoever
-    raised the error knew it and not the entry's place: `("scale", "unet", "down")` of an adapter.
+    `about` is the part of the recipe's entry that the problem is about, as a path inside the entry, for code that knows
+    this part but not the place of the entry: `("scale", "unet", "down")` of an adapter.
     """
 
     about: tuple[str, ...] = ()
@@ -86,8 +96,7 @@ class RecipeRunnerError(Exception):
     def __init__(self, *problems: Problem) -> None:
         """Hold at least one problem."""
         if not problems:
-            message = "BUG: an error without a problem"
-            raise AssertionError(message)
+            raise AssertionError("BUG: an error without a problem")
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
 
@@ -97,18 +106,18 @@ class RecipeRunnerError(Exception):
         return self
 
     def at(self, place: Place) -> RecipeRunnerError:
-        """The same error with every problem that has no line yet moved to a place."""
-        return type(self)(*(each if each.line else each.moved_to(place) for each in self.problems))
+        """The same error; every problem without a line gets the place."""
+        return type(self)(*[problem.placed(place) for problem in self.problems])
 
     @classmethod
     def of(cls, code: str, message: str, hint: str = "") -> Self:
-        """An error of one problem, whose place whoever catches it knows (see `at`)."""
+        """An error of one problem without a place; the code that catches it adds the place (see `at`)."""
         return cls(Problem(code=code, message=message, hint=hint))
 
 
 @contextmanager
 def at(place: Place) -> Iterator[None]:
-    """Move the problems of an error that leaves the block to a place, unless they have one."""
+    """Give the place to the problems of an error that the block raises, unless they have a line."""
     try:
         yield
     except RecipeRunnerError as error:
@@ -118,27 +127,27 @@ def at(place: Place) -> Iterator[None]:
 class RecipeSyntaxError(RecipeRunnerError):
     """The text is not a document: bad YAML, encoding, size.
 
-    `rest` is what could be read nevertheless, with null in the place of each value that could not: a tree of nodes, or
-    the document. It is None where nothing after the problem can be read in earnest.
+    `rest` is the part that can be read, with null for each unreadable value: a tree of nodes, or the document. It is
+    None when nothing after the problem can be read reliably.
     """
 
     rest: object = None
 
 
 class RecipeInvalid(RecipeRunnerError):
-    """The document is not a recipe; all its problems at once."""
+    """The document is not a valid recipe; carries all its problems."""
 
 
 class ResolutionError(RecipeRunnerError):
-    """Something the recipe names is missing, unreadable, or not what the recipe says."""
+    """A file or model that the recipe names is missing, unreadable, or of another kind."""
 
 
 class WeightsError(RecipeRunnerError):
-    """A weights file is broken, foreign, refused, or does not fit."""
+    """A weights file is damaged, of an unknown format, refused, or does not fit."""
 
 
 class OperationFailed(RecipeRunnerError):
-    """An operation of the graph did not succeed while it ran."""
+    """An operation of the graph failed."""
 
 
 class RecordError(RecipeRunnerError):
