@@ -223,7 +223,7 @@ def test_a_picture_is_no_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     answer = call(capsys, "validate", str(DEMO / "inputs/red-heart.png"))
     assert answer.status == 1
     assert "the file is an image, not a recipe" in answer.out
-    assert "`recipe-runner import` makes recipes of pictures." in answer.out
+    assert "`recipe-runner import` makes recipes of images." in answer.out
 
 
 @pytest.mark.parametrize("command", [["verify"], ["runs", "show"], ["report"]])

@@ -1,1 +1,1 @@
-"""The recipe language, format 1: types, schema and rules. No torch, no network, no files but the recipe."""
+"""The recipe language, format 1: types, schema and rules. Needs no torch, no network, no files but the recipe."""

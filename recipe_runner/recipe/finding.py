@@ -1,4 +1,4 @@
-"""Findings: problems that know their path in the recipe and not yet their line and column."""
+"""Findings: problems with a path in the recipe, before their line and column are known."""
 
 from __future__ import annotations
 

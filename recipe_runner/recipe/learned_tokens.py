@@ -1,9 +1,9 @@
-"""Where the tokens of learned embeddings stand in a prompt: one rule, for what warns, what plans and what encodes.
+"""Find the tokens of learned embeddings in a prompt: the one rule for warnings, plans and encoding.
 
-Upper and lower case are one, as in A1111 (and in CLIP, which reads lower case). Where two tokens begin at one place,
-the longer is meant: `bad-artist-2` is never `bad-artist` and `-2`. A token that begins or ends with a letter, digit or
-underscore stands there only where no such character adjoins: `art` is not in `party`, nor `tok` in `tok_1`. One in
-brackets, as `<cat-toy>`, may touch anything.
+Upper and lower case are equal, as in A1111 (and in CLIP, which reads lower case). When two tokens begin at the same
+place, the longer one counts: `bad-artist-2` is never `bad-artist` and `-2`. A token that begins or ends with a letter,
+digit or underscore matches only when no such character is next to it: `art` is not in `party`, `tok` is not in `tok_1`.
+A token in brackets, such as `<cat-toy>`, needs no space around it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from unicodedata import normalize
 from recipe_runner.problems.suggest import nearest
 
 _WORD = r"[\w\u0300-\u036f]"
-"""A letter, digit or underscore, or an accent on one."""
+"""A letter, digit or underscore, or a combining accent."""
+_WORD_OR_TOKEN = re.compile(r"<[^<>\s]+>|[\w-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """`text[start:end]` stands for `token`, whatever its case."""
+    """`text[start:end]` is `token`, in any case."""
 
     token: str
     start: int
@@ -30,12 +31,12 @@ class Occurrence:
 
 
 def same_token(token: str) -> str:
-    """What two spellings of one token have in common."""
+    """A form that is equal for all spellings of one token."""
     return normalize("NFC", token).casefold()
 
 
 def occurrences(text: str, tokens: Iterable[str]) -> Iterator[Occurrence]:
-    """Where `tokens` stand in `text`, from left to right; none overlap."""
+    """The places of `tokens` in `text`, from left to right, without overlaps."""
     ordered = tuple(sorted(set(tokens), key=lambda token: (-len(token), token)))
     if not ordered:
         return
@@ -44,24 +45,29 @@ def occurrences(text: str, tokens: Iterable[str]) -> Iterator[Occurrence]:
 
 
 def uses(text: str, tokens: Iterable[str]) -> bool:
-    """Whether any of `tokens` stands in `text`."""
+    """Whether `text` contains any of `tokens`."""
     return next(occurrences(text, tokens), None) is not None
 
 
 def misspelt(token: str, texts: Iterable[str]) -> str | None:
-    """The word of `texts` that is probably meant to be `token`."""
-    words = dict.fromkeys(word for text in texts for word in re.findall(r"<[^<>\s]+>|[\w-]+", text))
+    """The word in `texts` that is probably a misspelling of `token`."""
+    words: dict[str, None] = {}
+    for text in texts:
+        words.update(dict.fromkeys(_WORD_OR_TOKEN.findall(text)))
     return nearest(token, words)
 
 
 @lru_cache(maxsize=256)
 def _pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(_alone(token) for token in tokens), re.IGNORECASE)
+    return re.compile("|".join(map(_alone, tokens)), re.IGNORECASE)
 
 
 def _alone(token: str) -> str:
-    before = rf"(?<!{_WORD})" if re.match(_WORD, token[0]) else ""
-    after = rf"(?!{_WORD})" if re.match(_WORD, token[-1]) else ""
     # A letter with its accent is one character or two; CLIP reads both as one.
     forms = dict.fromkeys((token, normalize("NFC", token), normalize("NFD", token)))
-    return f"{before}({'|'.join(re.escape(form) for form in forms)}){after}"
+    pattern = f"({'|'.join(map(re.escape, forms))})"
+    if re.match(_WORD, token[0]):
+        pattern = rf"(?<!{_WORD}){pattern}"
+    if re.match(_WORD, token[-1]):
+        pattern = rf"{pattern}(?!{_WORD})"
+    return pattern

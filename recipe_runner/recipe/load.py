@@ -1,4 +1,4 @@
-"""Recipes from files: read, override, check. The one way in for the command line and the Python API."""
+"""Load recipes: read, override and check, for the command line and the Python API."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Loaded(NamedTuple):
-    """A recipe without errors, and the warnings about it."""
+    """A recipe without errors, and its warnings."""
 
     document: Document
     warnings: tuple[Problem, ...] = ()
 
 
 def read_document(path: Path | str, overrides: Sequence[str] = ()) -> Document:
-    """Read a recipe file and apply overrides; its contents are not checked.
+    """Read a recipe file and apply overrides, without checks of the contents.
 
     Raises:
         RecipeSyntaxError: the text is not YAML.
@@ -36,37 +36,43 @@ def read_document(path: Path | str, overrides: Sequence[str] = ()) -> Document:
         data = Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        hint = _beside(Path(path)) if isinstance(error, FileNotFoundError) else ""
-        problem = Problem(
-            code="E118", message=f"cannot read the recipe: {reason}", place=Place(str(path), 1, 1), hint=hint
-        )
-        raise RecipeInvalid(problem) from error
+        hint = ""
+        if isinstance(error, FileNotFoundError):
+            hint = _beside(Path(path))
+        place = Place(str(path), 1, 1)
+        raise RecipeInvalid(Problem.at(place, "E118", f"cannot read the recipe: {reason}", hint)) from error
     return parse_document(data, str(path)).with_overrides(overrides)
 
 
 def _beside(path: Path) -> str:
-    """The recipe that is probably meant by a path that leads nowhere."""
+    """A hint with the most similar recipe in the folder of a path that does not exist."""
     try:
-        names = sorted(other.name for other in path.parent.iterdir() if other.suffix in (".yaml", ".yml"))
+        names = sorted(other.name for other in path.parent.iterdir() if _is_recipe(other))
     except OSError:
         return ""
-    meant = nearest(path.name, [name for name in names if not name.endswith(".lock.yaml")])
-    return f"Did you mean `{path.with_name(meant)}`?" if meant else ""
+    meant = nearest(path.name, names)
+    if meant is None:
+        return ""
+    return f"Did you mean `{path.with_name(meant)}`?"
+
+
+def _is_recipe(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml") and not path.name.endswith(".lock.yaml")
 
 
 def problems_of(document: Document) -> tuple[Problem, ...]:
-    """Every problem of a recipe, warnings among them, in the order of the text.
+    """All problems of a recipe, including warnings, in the order of the text.
 
-    Rules between fields are checked wherever the shape is right, so that one run tells everything.
+    The rules are also checked when other parts of the recipe have the wrong shape, so that one run reports everything.
     """
     shape = check_recipe(document)
     return in_order([*shape, *check_rules(document)])
 
 
 def problems_with_rest(error: RecipeRunnerError, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
-    """The problems of an error; where a text could be read but for single values, those of the rest as well.
+    """The problems of an error; when only single values are unreadable, also those of the other values.
 
-    What the rest gets wrong on the line of such a value may only follow from it, and waits.
+    Problems on the line of an unreadable value are left out, because they may only follow from it.
     """
     if not isinstance(error, RecipeSyntaxError) or not isinstance(error.rest, Document):
         return error.problems
@@ -75,11 +81,12 @@ def problems_with_rest(error: RecipeRunnerError, overrides: Sequence[str] = ()) 
     except RecipeRunnerError as other:
         return (*error.problems, *other.problems)
     lines = {problem.line for problem in error.problems}
-    return in_order([*error.problems, *(other for other in problems_of(document) if other.line not in lines)])
+    others = [other for other in problems_of(document) if other.line not in lines]
+    return in_order([*error.problems, *others])
 
 
 def load_document(source: Path | str, overrides: Sequence[str] = ()) -> Loaded:
-    """Read a recipe file (or, where `source` has several lines, a recipe's text), apply overrides and check it.
+    """Read a recipe file (or the text of a recipe, when `source` has several lines), apply overrides and check it.
 
     Raises:
         RecipeSyntaxError: the text is not YAML.
@@ -104,7 +111,7 @@ def find_problems(
     *,
     further: Callable[[Document], Sequence[Problem]] = lambda _: (),
 ) -> tuple[Problem, ...]:
-    """Every problem of a recipe file, and what `further` says of it; none are raised."""
+    """All problems of a recipe file, including those that `further` finds. Raises none of them."""
     try:
         document = read_document(path, overrides)
         return (*problems_of(document), *further(document))
@@ -119,7 +126,7 @@ def load_recipe(source: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeSyntaxError: the text is not YAML.
         RecipeInvalid: with all problems.
     """
-    # Here and not above: `validate` needs no pydantic, which takes longer to import than everything else it does.
+    # Imported here because `validate` needs no pydantic, whose import takes longer than the whole command.
     from recipe_runner.recipe.types.recipe import Recipe  # noqa: PLC0415
 
     return Recipe.model_validate(load_document(source, overrides).document.tree)

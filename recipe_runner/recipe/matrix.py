@@ -19,10 +19,10 @@ Section = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One combination. `values` is by axis, in the axes' order; `tree` is the recipe without its matrix.
+    """One combination. `values` has the value of each axis, in order; `tree` is the recipe without its matrix.
 
-    `chosen` is the place of each axis, and the index of its value. Trees of variants share what they have in common:
-    none may be changed.
+    `chosen` has the path of each axis and the index of its value. Trees of variants share their common parts: do not
+    change a tree.
     """
 
     index: int
@@ -31,22 +31,22 @@ class Variant:
     chosen: tuple[tuple[RecipePath, int], ...]
 
     def section(self, *path: str) -> Section:
-        """What the section at `path` is told by among all variants of the recipe: equal where no axis makes it differ.
+        """A key of the section at `path`, equal for all variants in which the section is equal.
 
-        It is the index of the value of each axis that sets the section, a part of it, or what it is a part of.
+        It has the index of the value of each axis that sets the section, a part of it, or a value that contains it.
         """
         return tuple([index for axis, index in self.chosen if axis[: len(path)] == path[: len(axis)]])
 
 
 class PromptsById:
-    """The prompts of a recipe's variants by id. Variants share the list, which may be long, and every image asks."""
+    """The prompts of a recipe's variants by id, cached because variants share long lists and every image asks."""
 
     def __init__(self) -> None:
-        """Nothing was asked for yet."""
+        """Start with an empty cache."""
         self._found: dict[Section, Mapping[str, Mapping[str, Json]]] = {}
 
     def find(self, variant: Variant, name: str) -> Mapping[str, Json]:
-        """The prompt called `name` of a variant, as it is written; {} where there is none."""
+        """The prompt of a variant with the id `name`, as written; {} when there is none."""
         section = variant.section("prompts")
         if section not in self._found:
             prompts = cast("Sequence[Mapping[str, Json]]", variant.tree.get("prompts", ()))
@@ -55,7 +55,7 @@ class PromptsById:
 
 
 def variants(document: Document) -> tuple[Variant, ...]:
-    """All variants of a checked recipe, the first axis changing slowest; one without values without a matrix."""
+    """All variants of a valid recipe, the first axis changing slowest; one variant when there is no matrix."""
     matrix = document.tree.get("matrix") or {}
     tree: Json = {key: value for key, value in document.tree.items() if key != "matrix"}
     checked = cast("Mapping[str, list[Json]]", matrix)
@@ -66,8 +66,8 @@ def variants(document: Document) -> tuple[Variant, ...]:
 def _combined(
     tree: Json, axes: Sequence[tuple[str, RecipePath, Sequence[Json]]]
 ) -> Iterator[tuple[Mapping[str, Json], Mapping[str, Json], tuple[tuple[RecipePath, int], ...]]]:
-    """Values by axis, the tree that they make, and which value of each axis it is."""
-    # Axis by axis, so that a tree is copied along one path only, and shared by all combinations of the later axes.
+    """For each combination: the values by axis, the resulting tree, and the index of each value."""
+    # One axis at a time: each tree is copied along one path only, and all combinations of the later axes share it.
     if not axes:
         yield {}, cast("Mapping[str, Json]", tree), ()
         return

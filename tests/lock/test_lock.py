@@ -232,7 +232,7 @@ def test_frozen_takes_the_lock_as_it_is(hub: HubServer, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("lock: 1", "lock: 2", "recipe.lock.yaml:2:7: error[E210]: this is a lock of format 2"),
+        ("lock: 1", "lock: 2", "recipe.lock.yaml:2:7: error[E210]: this lock has format 2"),
         ("address: org/demo", "adress: org/demo", "recipe.lock.yaml:5:5: error[E201]"),
         ("size:", "size: x", "error[E20"),
         ("sources:", "sources: [", "error[E104]"),

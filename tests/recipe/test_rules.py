@@ -38,7 +38,8 @@ def test_the_pipeline_class_is_read_from_a_base_folder(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     document = parse_document(HEAD + "base: {model: model}\n" + REST, str(tmp_path / "recipe.yaml"))
-    assert [problem.message for problem in check_rules(document)] == ["`StableDiffusionPipeline` takes no `prompt_2`"]
+    messages = [problem.message for problem in check_rules(document)]
+    assert messages == ["`StableDiffusionPipeline` does not take `prompt_2`"]
 
 
 @pytest.mark.parametrize("index", ["not json", "[]", '{"_class_name": 3}', '{"_class_name": "Own"}', "[" * 100_000, ""])

@@ -1,4 +1,4 @@
-"""No address in a recipe holds a credential: recipes, locks and manifests are read by others."""
+"""Refuse credentials in addresses, because others read recipes, locks and manifests."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from recipe_runner.document.paths import RecipePath
 
 HINT = (
-    "take it out; a Civitai token goes into the environment variable CIVITAI_TOKEN, a Hub token into HF_TOKEN, and a "
-    "file behind another login is downloaded by hand and named by its path"
+    "delete it: put a Civitai token into the environment variable CIVITAI_TOKEN and a Hub token into HF_TOKEN; "
+    "download a file behind another login by hand, and name it by its path"
 )
 _COMMENT = re.compile(r"(?:^|\s)#(.*)$")
 
 
 def secret_message(what: str) -> str:
-    """What is wrong with an address that holds `what`."""
-    return f"the address holds a secret ({what}), which recipes, locks and manifests must not"
+    """The message for an address that contains `what`."""
+    return f"the address contains a secret ({what}); recipes, locks and manifests must not contain any"
 
 
 def in_values(tree: Json, path: RecipePath = ()) -> Iterator[Finding]:
-    """E439 for each text of a recipe, a prompt's and a name's as well, that holds an address with a credential."""
+    """E439 for each text of a recipe, also in prompts and names, that contains an address with a credential."""
     if isinstance(tree, str):
         if what := credential_in(tree):
             yield Finding("E439", secret_message(what), path, HINT)
@@ -43,7 +43,7 @@ def in_values(tree: Json, path: RecipePath = ()) -> Iterator[Finding]:
 
 
 def in_comments(document: Document) -> Iterator[Problem]:
-    """E439 for each comment that does: a run keeps the recipe as it was written."""
+    """E439 for each comment with such an address: a run keeps the text of the recipe."""
     for number, line in enumerate(document.origin.lines, start=1):
         comment = _COMMENT.search(line)
         if comment and (what := credential_in(comment[1])):

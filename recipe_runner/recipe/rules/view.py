@@ -1,6 +1,6 @@
-"""What rules look at: a plain recipe tree that may still have the wrong shape anywhere.
+"""The rules' view of a recipe: a plain tree in which any part can have the wrong shape.
 
-The schema has its say about shapes; a rule only looks at what has the right one, and is silent about the rest.
+The schema reports wrong shapes. A rule checks only parts with the right shape, and ignores the others.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from recipe_runner.canonical import Json
 
 LARGEST_INDEX = 1024 * 1024
-"""Bytes of a model_index.json that is read; a real one has one or two thousand."""
+"""Largest size of a model_index.json in bytes; real ones have one or two thousand."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A recipe tree, and the folder that its paths are relative to."""
+    """A recipe tree, and the folder for its relative paths."""
 
     tree: Mapping[str, Json]
     folder: Path
@@ -38,15 +38,12 @@ class View:
     @cached_property
     def adapters(self) -> Mapping[str, Mapping[str, Json]]:
         """The adapters that are mappings."""
-        return {
-            name: adapter
-            for name, adapter in mapping(self.tree.get("adapters")).items()
-            if isinstance(adapter, Mapping)
-        }
+        section = mapping(self.tree.get("adapters"))
+        return {name: adapter for name, adapter in section.items() if isinstance(adapter, Mapping)}
 
     @cached_property
     def prompts(self) -> Sequence[tuple[str, Mapping[str, Json]]]:
-        """Each prompt with its id, given or by position."""
+        """Each prompt with its id: its own, or the one by position."""
         found = elements(self.tree.get("prompts"))
         return [(prompt_id(prompt, index), mapping(prompt)) for index, prompt in enumerate(found)]
 
@@ -62,24 +59,33 @@ class View:
 
     def of_kind(self, kind: str) -> Iterator[tuple[str, Mapping[str, Json]]]:
         """The adapters of a kind."""
-        return ((name, adapter) for name, adapter in self.adapters.items() if adapter.get("kind") == kind)
+        for name, adapter in self.adapters.items():
+            if adapter.get("kind") == kind:
+                yield name, adapter
 
     @cached_property
     def pipeline(self) -> str | None:
-        """The pipeline class, where it is known: named by the recipe, or by the base's folder on this machine."""
+        """The pipeline class that the recipe names, or the folder of the base; None when it is unknown."""
+        name = self._named_pipeline()
+        if name not in diffusers_table.pipelines():
+            return None
+        return name
+
+    def _named_pipeline(self) -> str | None:
         named = self.base.get("pipeline", "auto")
         if isinstance(named, str) and named != "auto":
-            return named if named in diffusers_table.pipelines() else None
+            return named
         model = self.base.get("model")
         if not isinstance(model, str) or "://" in model or "\0" in model:
             return None
-        found = pipeline_class(self.folder / model / "model_index.json")
-        return found if found in diffusers_table.pipelines() else None
+        return pipeline_class(self.folder / model / "model_index.json")
 
     @property
     def pipeline_entry(self) -> Mapping[str, Any] | None:
-        """What the shipped table says of the pipeline class, where it is known."""
-        return None if self.pipeline is None else diffusers_table.pipelines()[self.pipeline]
+        """The entry of the pipeline class in the shipped table; None when the class is unknown."""
+        if self.pipeline is None:
+            return None
+        return diffusers_table.pipelines()[self.pipeline]
 
 
 @lru_cache(maxsize=64)
@@ -91,5 +97,5 @@ def pipeline_class(index: Path) -> str | None:
         content = json.loads(index.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    name = content.get("_class_name") if isinstance(content, dict) else None
+    name = mapping(content).get("_class_name")
     return name if isinstance(name, str) else None

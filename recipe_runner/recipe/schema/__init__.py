@@ -1,1 +1,1 @@
-"""The JSON Schemas: generated from the types, checked, and explained."""
+"""The JSON Schemas: generate them from the types, check documents, and explain the errors."""

@@ -1,6 +1,6 @@
-"""Check documents against the JSON Schemas in `schemas/`: every problem, each at its place. Imports no pydantic.
+"""Check documents against the JSON Schemas in `schemas/`, and report every problem with its place. Needs no pydantic.
 
-The schemas are proved valid by a test, not again here.
+A test proves that the schemas are valid, so they are not checked here.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ LOCK = "lock.v1.schema.json"
 
 
 def schema_file(name: str) -> Path:
-    """Where a schema lies: inside an installed package, or beside the package in a checkout."""
+    """The path of a schema: inside an installed package, or beside the package in a checkout."""
     package = Path(__file__).parents[2]
     inside = package / "schemas" / name
-    return inside if inside.is_file() else package.parent / "schemas" / name
+    if inside.is_file():
+        return inside
+    return package.parent / "schemas" / name
 
 
 @cache
@@ -45,7 +47,7 @@ def load_schema(name: str) -> Mapping[str, Any]:
 
 
 def _is_integer(_: object, value: object) -> bool:
-    # JSON Schema takes 28.0 for an integer; a recipe's types do not.
+    # 28.0 is an integer in JSON Schema, but not in the types of a recipe.
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -66,7 +68,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 @cache
 def validator(name: str) -> Validator:
-    """The validator of a schema: strict about types, and quiet about the metaschema."""
+    """The validator of a schema: strict about types, without a check of the schema itself."""
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer).redefine("number", _is_number)
     strict = cast("Any", extend)(Draft202012Validator, {"pattern": _pattern}, type_checker=types)
     made: Validator = strict(load_schema(name))
@@ -79,17 +81,17 @@ def part_validator(schema: Mapping[str, Any], name: str = RECIPE) -> Validator:
 
 
 def check_recipe(document: Document) -> tuple[Problem, ...]:
-    """Every problem of a recipe's shape, in the order of the text."""
+    """All problems of a recipe's shape, in the order of the text."""
     return _check(document, RECIPE)
 
 
 def check_manifest(document: Document) -> tuple[Problem, ...]:
-    """Every problem of a manifest's shape, in the order of the text."""
+    """All problems of a manifest's shape, in the order of the text."""
     return _check(document, MANIFEST)
 
 
 def check_lock(document: Document) -> tuple[Problem, ...]:
-    """Every problem of a lock's shape, in the order of the text."""
+    """All problems of a lock's shape, in the order of the text."""
     return _check(document, LOCK)
 
 
@@ -98,6 +100,6 @@ def _check(document: Document, name: str) -> tuple[Problem, ...]:
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Problems by their place in the text; those of options come after those of the file. Repetitions are dropped."""
+    """Problems without duplicates, by their place in the text; those of command-line options come last."""
     unique = dict.fromkeys(problems)
     return tuple(sorted(unique, key=lambda problem: (problem.path.startswith("--"), problem.line, problem.column)))

@@ -1,8 +1,8 @@
 """The JSON Schemas in `schemas/`, generated from the pydantic types.
 
-pydantic's schemas are reshaped so that editors complete them and every mistake has one place: unions of different
-types become one schema with several types, adapters are told apart by `kind` with if/then, names of mappings are
-checked as names. No anyOf is left where a reader would have to guess which branch was meant.
+pydantic's schemas are reshaped so that editors can complete them and every mistake has one place: a union of different
+types becomes one schema with several types, `kind` selects the type of an adapter with if/then, and names in mappings
+have a pattern. No anyOf is left in which the intended branch would be a guess.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from pydantic import BaseModel
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ANNOTATIONS = ("title", "description", "default", "examples")
+_PLAIN = ("examples", "default", "enum", "const", "required")
+"""Keywords whose values are not schemas."""
 
 
 def schema_text(model: type[BaseModel], name: str, title: str) -> str:
@@ -32,8 +36,26 @@ def generate_schema(model: type[BaseModel], identifier: str, title: str) -> Sche
     body = _shaped(raw, definitions)
     used = _used(body, shaped)
     head: Schema = {"$schema": DIALECT, "$id": identifier, "title": title}
-    head |= {key: value for key, value in body.items() if key not in head}
-    return head | ({"$defs": {name: shaped[name] for name in sorted(used)}} if used else {})
+    head |= _without(body, *head)
+    if used:
+        head["$defs"] = _selected(shaped, sorted(used))
+    return head
+
+
+def _selected(schema: Schema, keys: Iterable[str]) -> Schema:
+    """The entries of a schema under `keys`, in the order of `keys`."""
+    return {key: schema[key] for key in keys if key in schema}
+
+
+def _without(schema: Schema, *keys: str) -> Schema:
+    """The entries of a schema except those under `keys`."""
+    return {key: value for key, value in schema.items() if key not in keys}
+
+
+def _referred(schema: Schema, definitions: Schema) -> Schema:
+    """The definition that `$ref` of a schema names."""
+    target: Schema = definitions[schema["$ref"].rpartition("/")[2]]
+    return target
 
 
 def _shaped(schema: Any, definitions: Schema) -> Any:
@@ -46,17 +68,11 @@ def _shaped(schema: Any, definitions: Schema) -> Any:
     if "anyOf" in schema:
         return _merged(schema, definitions)
     if set(schema) > {"$ref"}:
-        # A reference keeps its annotations beside it; a default of all defaults says nothing.
-        kept = {key: value for key, value in schema.items() if key != "default"}
-        # pydantic leaves out what the type itself says.
-        target = definitions[schema["$ref"].rpartition("/")[2]]
-        return {key: target[key] for key in ("title", "description") if key in target} | kept
-    shaped = {
-        key: {name: _shaped(part, definitions) for name, part in value.items()} if key == "properties"
-        else value if key in ("examples", "default", "enum", "const", "required")
-        else _shaped(value, definitions)
-        for key, value in schema.items()
-    }  # fmt: skip
+        # A reference keeps its annotations; pydantic leaves out those of the type. A default of defaults is no help.
+        return _selected(_referred(schema, definitions), ("title", "description")) | _without(schema, "default")
+    shaped: Schema = {}
+    for key, value in schema.items():
+        shaped[key] = _shaped_entry(key, value, definitions)
     if "const" in shaped:
         shaped.pop("minimum", None)
         shaped.pop("maximum", None)
@@ -69,52 +85,64 @@ def _shaped(schema: Any, definitions: Schema) -> Any:
     return shaped
 
 
+def _shaped_entry(key: str, value: Any, definitions: Schema) -> Any:
+    if key == "properties":
+        return {name: _shaped(part, definitions) for name, part in value.items()}
+    if key in _PLAIN:
+        return value
+    return _shaped(value, definitions)
+
+
 def _merged(schema: Schema, definitions: Schema) -> Schema:
-    """A union of branches with different types as one schema: each keyword concerns one type only."""
+    """A union of branches with different types as one schema: each keyword applies to one type only."""
     branches = [_inlined(branch, definitions) for branch in schema["anyOf"]]
     outer = {key: schema[key] for key in _ANNOTATIONS if key in schema and schema[key] is not None}
     types = [branch.get("type") for branch in branches]
-    if not all(isinstance(type_, str) for type_ in types) or len(set(types)) < len(types):
+    if not _are_different(types):
         return {"anyOf": [_shaped(branch, definitions) for branch in schema["anyOf"]], **outer}
     merged: Schema = {"type": types}
     for branch in branches:
-        merged |= {key: value for key, value in branch.items() if key not in ("type", *_ANNOTATIONS)}
+        merged |= _without(branch, "type", *_ANNOTATIONS)
     if "enum" in merged:
         if set(types) != {"string", "null"}:
-            message = "BUG: a union of an enumeration and something else"
-            raise AssertionError(message)
+            raise AssertionError("BUG: a union of an enumeration and another type")
         merged["enum"] = [*merged["enum"], None]
     return merged | outer
 
 
+def _are_different(types: Sequence[Any]) -> bool:
+    names = {type_ for type_ in types if isinstance(type_, str)}
+    return len(names) == len(types)
+
+
 def _inlined(branch: Schema, definitions: Schema) -> Schema:
-    reference = branch.get("$ref")
-    target: Schema = definitions[reference.rpartition("/")[2]] if reference else branch
-    shaped: Schema = _shaped(target, definitions)
+    if "$ref" in branch:
+        branch = _referred(branch, definitions)
+    shaped: Schema = _shaped(branch, definitions)
     return shaped
 
 
 def _by_kind(schema: Schema) -> Schema:
-    """A discriminated union as if/then: a mistake is then told for the kind that was written."""
+    """A discriminated union as if/then, so that mistakes are reported for the kind that is written."""
     discriminator = schema["discriminator"]
     name, mapping = discriminator["propertyName"], discriminator["mapping"]
-    outer = {key: schema[key] for key in _ANNOTATIONS if key in schema}
+    branches = []
+    for value, reference in mapping.items():
+        condition = {"properties": {name: {"const": value}}, "required": [name]}
+        branches.append({"if": condition, "then": {"$ref": reference}})
     return {
         "type": "object",
-        **outer,
+        **_selected(schema, _ANNOTATIONS),
         "required": [name],
         "properties": {
             name: {
                 "title": name.capitalize(),
-                "description": "What it is: it decides which other keys there are.",
+                "description": "The kind, which decides the other keys.",
                 "examples": list(mapping)[:1],
                 "enum": list(mapping),
             }
         },
-        "allOf": [
-            {"if": {"properties": {name: {"const": value}}, "required": [name]}, "then": {"$ref": reference}}
-            for value, reference in mapping.items()
-        ],
+        "allOf": branches,
     }
 
 
@@ -125,7 +153,8 @@ def _used(schema: Any, definitions: Schema) -> set[str]:
         part = pending.pop()
         if isinstance(part, dict):
             reference = part.get("$ref")
-            if isinstance(reference, str) and (name := reference.rpartition("/")[2]) not in found:
+            name = reference.rpartition("/")[2] if isinstance(reference, str) else ""
+            if name and name not in found:
                 found.add(name)
                 pending.append(definitions[name])
             pending.extend(part.values())

@@ -1,4 +1,4 @@
-"""Schema errors in plain words: what was found, what is allowed, what to do."""
+"""Explain schema errors: what was found, what is allowed, what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from recipe_runner.disk.inside import FILE_PATTERN, FORM, URL_FILE_PATTERN
 from recipe_runner.document.paths import RecipePath, format_path
-from recipe_runner.problems.suggest import did_you_mean
+from recipe_runner.problems.suggest import did_you_mean, nearest
 from recipe_runner.problems.wording import kind_of, listed, shown, written
 from recipe_runner.recipe.finding import Finding
 
@@ -25,6 +25,11 @@ _LESSER = ("enum", "const", "multipleOf")
 _OTHER_WORDS = {"fp16": "float16", "half": "float16", "fp32": "float32", "full": "float32", "bf16": "bfloat16",
                 "jpg": "jpeg", "textual-inversion": "textual_inversion", "embedding": "textual_inversion",
                 "ip-adapter": "ip_adapter", "lycoris": "lora", "locon": "lora"}  # fmt: skip
+_EMPTY_HINTS: Mapping[str | int, str] = {
+    "matrix": "An axis without values makes no images: delete it, or give it values.",
+    "prompts": "A recipe needs at least one prompt.",
+}
+_NUMBERS = frozenset({"integer", "number"})
 _NAMES = "Letters, digits, `_` and `-`, starting with a letter or digit; at most 64."
 _FORMS = {
     FILE_PATTERN: FORM,
@@ -39,7 +44,7 @@ _FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class _Error:
-    """What is used of a ValidationError, whose own types allow everything to be missing."""
+    """The parts of a ValidationError that we use; its own types make all of them optional."""
 
     validator: str
     wanted: Any
@@ -49,12 +54,12 @@ class _Error:
 
 
 def explanations(errors: Iterable[ValidationError], prefix: RecipePath = ()) -> Iterator[Finding]:
-    """Each error explained; where an error stands for several mistakes, several.
+    """One finding for each mistake; an error can be several mistakes.
 
-    `prefix` is the path of what was checked, for errors of a part of the recipe.
+    `prefix` is the path of the checked value, for errors of a part of the recipe.
     """
     found = list(errors)
-    # Of what has the wrong type, or is out of range, nothing else is worth saying.
+    # For a value of the wrong type or out of range, other errors do not help.
     wrong = {tuple(error.absolute_path) for error in found if error.validator in ("type", *_BOUNDS)}
     for error in found:
         path: RecipePath = (*prefix, *error.absolute_path)
@@ -71,29 +76,39 @@ def explanations(errors: Iterable[ValidationError], prefix: RecipePath = ()) -> 
 
 
 def _at(path: RecipePath) -> str:
-    return f"`{format_path(path)}`" if path else "the recipe"
+    if not path:
+        return "the recipe"
+    return f"`{format_path(path)}`"
 
 
 def _name(path: RecipePath, error: _Error) -> Finding:
     name = str(error.instance)
-    what = "the empty text is no name" if not name else f"`{shown(name)}` is not a name"
-    return Finding("E211", what, (*path, name), _FORMS.get(str(error.wanted), _NAMES), key=True)
+    message = f"`{shown(name)}` is not a valid name"
+    if not name:
+        message = "the empty text is not a valid name"
+    return Finding("E211", message, (*path, name), _FORMS.get(str(error.wanted), _NAMES), key=True)
 
 
 def _unknown_keys(path: RecipePath, error: _Error) -> Iterator[Finding]:
-    known = [str(name) for name in error.schema.get("properties", {})]
+    known = list(error.schema.get("properties", {}))
     place = f" in {_at(path)}" if path else ""
-    unused = [name for name in known if name not in error.instance]
     for key in error.instance:
         if key not in known:
-            hint = did_you_mean(key, unused or known, "Allowed" if not unused or unused == known else "Also allowed")
-            if key in ("down", "mid", "up") and "unet" in known:
-                hint = f"Blocks are parts of a component: write `unet: {{{key}: …}}`."
+            hint = _key_hint(key, known, error.instance)
             yield Finding("E201", f"unknown key `{shown(key)}`{place}", (*path, key), hint, key=True)
 
 
+def _key_hint(key: str, known: list[str], section: Mapping[str, Any]) -> str:
+    if key in ("down", "mid", "up") and "unet" in known:
+        return f"Blocks are parts of a component: write `unet: {{{key}: …}}`."
+    unused = [name for name in known if name not in section]
+    if unused and unused != known:
+        return did_you_mean(key, unused, "Also allowed")
+    return did_you_mean(key, known, "Allowed")
+
+
 def _missing(path: RecipePath, error: _Error) -> Iterator[Finding]:
-    # jsonschema yields one error for each missing key, in the order of the list, and does not say which.
+    # jsonschema yields one error for each missing key, in the order of the list, and names it only in the message.
     properties = error.schema.get("properties", {})
     for name in error.wanted:
         if name not in error.instance and error.message.startswith(repr(name)):
@@ -104,41 +119,49 @@ def _missing(path: RecipePath, error: _Error) -> Iterator[Finding]:
 
 
 def _example(name: str, schema: Mapping[str, Any]) -> str:
-    examples = schema.get("examples")
-    return f"For example: `{name}: {written(examples[0])}`" if examples else ""
+    for example in schema.get("examples", ()):
+        return f"For example: `{name}: {written(example)}`"
+    return ""
 
 
 def _type(path: RecipePath, error: _Error) -> Iterator[Finding]:
     wanted = [error.wanted] if isinstance(error.wanted, str) else list(error.wanted)
     needed = [_TYPES[name] for name in wanted if name != "null"]
-    message = f"{_at(path)} is {kind_of(error.instance)}, where {listed(needed, 'or', quote=False)} is needed"
+    message = f"{_at(path)} is {kind_of(error.instance)}; it must be {listed(needed, 'or', quote=False)}"
     yield Finding("E203", message, path, _type_hint(path, error, wanted))
 
 
 def _type_hint(path: RecipePath, error: _Error, wanted: Sequence[str]) -> str:
     value = error.instance
-    name = str(path[-1]) if path else ""
     if path[:1] == ("prompts",) and len(path) == 2 and isinstance(value, str):  # noqa: PLR2004
         return f"Write `prompt: {written(value)}`."
     if value is None:
         return "Write a value, or delete the key."
     if isinstance(value, dict) and "string" in wanted:
         return 'If it is a text, put it in quotes: "…".'
-    if hint := _axis_hint(path, value) or _section_hint(name, value, error.schema):
-        return hint
-    items = error.schema.get("items", {})
-    lists_scalars = "$ref" not in items and not (isinstance(value, str) and items.get("type") in ("integer", "number"))
-    if isinstance(value, (str, int, float)) and (hint := _scalar_hint(value, wanted, lists_scalars=lists_scalars)):
-        return hint
-    return _example(name, error.schema) if name and not isinstance(path[-1], int) else ""
+    name = str(path[-1]) if path else ""
+    return (
+        _axis_hint(path, value)
+        or _section_hint(name, value, error.schema)
+        or _scalar_hint(value, wanted, error.schema)
+        or _example_hint(path, error.schema)
+    )
+
+
+def _example_hint(path: RecipePath, schema: Mapping[str, Any]) -> str:
+    if not path or isinstance(path[-1], int):
+        return ""
+    return _example(path[-1], schema)
 
 
 def _section_hint(name: str, value: object, schema: Mapping[str, Any]) -> str:
-    """What to write for a section of which only its main key's value stands there."""
-    main = next((key for key in ("model", "class") if key in schema.get("properties", {})), None)
-    if main is None or not name or not isinstance(value, str):
+    """How to write a section that is only the value of its main key."""
+    if not name or not isinstance(value, str):
         return ""
-    return f"Write `{name}: {{{main}: {written(value)}}}`."
+    for main in ("model", "class"):
+        if main in schema.get("properties", {}):
+            return f"Write `{name}: {{{main}: {written(value)}}}`."
+    return ""
 
 
 def _axis_hint(path: RecipePath, value: object) -> str:
@@ -149,19 +172,32 @@ def _axis_hint(path: RecipePath, value: object) -> str:
     return ""
 
 
-def _scalar_hint(value: str | float, wanted: Sequence[str], *, lists_scalars: bool) -> str:
-    hint = ""
-    if isinstance(value, str) and "boolean" in wanted and value.lower() in _YAML_1_1:
-        hint = f"Recipes are YAML 1.2: write `{_YAML_1_1[value.lower()]}`."
-    elif isinstance(value, str) and {"number", "integer"} & set(wanted) and _is_numeric(value):
-        hint = f"Write it without quotes: {value.strip()}."
-    elif isinstance(value, float) and "integer" in wanted and value.is_integer():
-        hint = f"Write {int(value)}."
-    elif not isinstance(value, str) and "string" in wanted:
-        hint = f'Put it in quotes: "{written(value)}".'
-    elif "array" in wanted and lists_scalars:
-        hint = f"Write a list: [{written(value)}]."
-    return hint
+def _scalar_hint(value: object, wanted: Sequence[str], schema: Mapping[str, Any]) -> str:
+    if isinstance(value, str):
+        return _text_hint(value, wanted, schema.get("items", {}))
+    if not isinstance(value, (int, float)):
+        return ""
+    if isinstance(value, float) and "integer" in wanted and value.is_integer():
+        return f"Write {int(value)}."
+    if "string" in wanted:
+        return f'Put it in quotes: "{written(value)}".'
+    return _list_hint(value, wanted, schema.get("items", {}))
+
+
+def _text_hint(text: str, wanted: Sequence[str], items: Mapping[str, Any]) -> str:
+    if "boolean" in wanted and text.lower() in _YAML_1_1:
+        return f"Recipes are YAML 1.2: write `{_YAML_1_1[text.lower()]}`."
+    if not _NUMBERS.isdisjoint(wanted) and _is_numeric(text):
+        return f"Write it without quotes: {text.strip()}."
+    if items.get("type") in _NUMBERS:
+        return ""
+    return _list_hint(text, wanted, items)
+
+
+def _list_hint(value: str | float, wanted: Sequence[str], items: Mapping[str, Any]) -> str:
+    if "array" not in wanted or "$ref" in items:
+        return ""
+    return f"Write a list: [{written(value)}]."
 
 
 def _is_numeric(text: str) -> bool:
@@ -174,20 +210,24 @@ def _is_numeric(text: str) -> bool:
 
 def _enum(path: RecipePath, error: _Error) -> Iterator[Finding]:
     allowed = [str(value) for value in error.wanted if value is not None]
-    found = f"`{shown(error.instance)}`" if isinstance(error.instance, str) else kind_of(error.instance)
+    found = kind_of(error.instance)
+    if isinstance(error.instance, str):
+        found = f"`{shown(error.instance)}`"
     message = f"{_at(path)} is {found}, which is not one of {listed(allowed)}"
-    other = _OTHER_WORDS.get(str(error.instance).lower())
-    hint = f"Did you mean `{other}`?" if other in allowed else did_you_mean(str(error.instance), allowed)
-    yield Finding("E204", message, path, hint if hint.startswith("Did") else "")
+    meant = _OTHER_WORDS.get(str(error.instance).lower())
+    if meant not in allowed:
+        meant = nearest(str(error.instance), allowed)
+    hint = "" if meant is None else f"Did you mean `{meant}`?"
+    yield Finding("E204", message, path, hint)
 
 
 def _const(path: RecipePath, error: _Error) -> Iterator[Finding]:
     if path in (("recipe",), ("lock",)):
-        message = f"this is a {path[0]} of format {shown(error.instance)}, and this version reads format 1"
+        message = f"this {path[0]} has format {shown(error.instance)}, but this version reads only format 1"
         hint = f"Write `{path[0]}: 1`, or use a newer recipe_runner."
         yield Finding("E210", message, path, hint)
         return
-    message = f"{_at(path)} is `{shown(error.instance)}`, where `{error.wanted}` is needed"
+    message = f"{_at(path)} is `{shown(error.instance)}`; it must be `{error.wanted}`"
     yield Finding("E204", message, path)
 
 
@@ -195,7 +235,7 @@ def _pattern(path: RecipePath, error: _Error) -> Iterator[Finding]:
     if not error.instance:
         yield Finding("E207", f"{_at(path)} is empty", path, _FORMS.get(str(error.wanted), ""))
         return
-    message = f"{_at(path)} is `{shown(error.instance)}`, which does not have the right form"
+    message = f"{_at(path)} is `{shown(error.instance)}`, which has the wrong format"
     hint = _FORMS.get(str(error.wanted), f"It must match {error.wanted}")
     yield Finding("E205", message, path, hint)
 
@@ -213,18 +253,9 @@ def _range(path: RecipePath, error: _Error) -> Iterator[Finding]:
 
 def _empty(path: RecipePath, error: _Error) -> Iterator[Finding]:
     if "pattern" in error.schema and error.instance == "":
-        return  # the pattern says it, with the form
-    what = {"array": "list", "object": "mapping"}.get(_json_type(error.instance), "text")
-    hint = "Delete the key, or write something." if path and path[0] not in ("prompts", "matrix") else ""
-    if path[:1] == ("matrix",):
-        hint = "An axis without values makes no images: delete it, or give it values."
-    elif path[:1] == ("prompts",):
-        hint = "A recipe needs at least one prompt."
-    yield Finding("E207", f"{_at(path)} is an empty {what}", path, hint)
-
-
-def _json_type(value: object) -> str:
-    return "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "string"
+        return  # the error of the pattern reports it, with the format
+    hint = _EMPTY_HINTS.get(path[0], "Delete the key, or write a value.") if path else ""
+    yield Finding("E207", f"{_at(path)} is {kind_of(error.instance)}", path, hint)
 
 
 def _long(path: RecipePath, error: _Error) -> Iterator[Finding]:
@@ -245,12 +276,13 @@ def _other(path: RecipePath, error: _Error) -> Iterator[Finding]:
 
 
 def _union(error: ValidationError, prefix: RecipePath) -> Iterator[Finding]:
-    """The errors of the branch that has the type of what was written; without one, what types there are."""
+    """The errors of the branch with the type of the value; without such a branch, the error that none matches."""
     branches: dict[int, list[ValidationError]] = {}
     for inner in error.context or []:
         branches.setdefault(int(inner.relative_schema_path[0]), []).append(inner)
     for inners in branches.values():
-        if not any(inner.validator == "type" and not inner.relative_path for inner in inners):
+        of_wrong_type = any(inner.validator == "type" and not inner.relative_path for inner in inners)
+        if not of_wrong_type:
             yield from explanations(inners, prefix)
             return
     path: RecipePath = (*prefix, *error.absolute_path)

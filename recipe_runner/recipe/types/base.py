@@ -1,4 +1,4 @@
-"""The `base` section: the model that everything else is applied to."""
+"""The `base` section: the model that the adapters are applied to."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 
 
 class Scheduler(Strictly):
-    """diffusers' noise scheduler, built as `Class.from_config(the base's scheduler config, **config)`."""
+    """The noise scheduler of diffusers, created as `Class.from_config(scheduler config of the base, **config)`."""
 
     class_name: str | None = Field(
         None,
         alias="class",
         min_length=1,
         title="Scheduler class",
-        description="A scheduler class that diffusers exports. Left out, the base keeps its own class.",
+        description="A scheduler class of diffusers. Default: the class of the base.",
         examples=["DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"],
     )
     config: Mapping[str, Any] = Field(
         {},
         title="Scheduler configuration",
-        description="Configuration keys to override. Each must be a parameter of the class: diffusers would ignore "
-        "an unknown one, here it is an error.",
+        description="Configuration keys to override. Each must be a parameter of the class: unknown keys, which "
+        "diffusers ignores, are errors.",
         examples=[{"use_karras_sigmas": True}],
     )
 
@@ -37,36 +37,36 @@ class FromSource(Strictly):
 
     model: Address = Field(
         title="Model",
-        description="A Hub repository id, a folder or a weights file; a path is relative to the recipe. An https URL "
-        "is downloaded once.",
+        description="A Hub repository id, a folder, a weights file, or an https URL, which is downloaded once. Paths "
+        "are relative to the recipe.",
         examples=["adapters/style.safetensors", "madebyollin/sdxl-vae-fp16-fix"],
     )
     revision: str | None = Field(
         None,
         min_length=1,
         title="Revision",
-        description="Branch, tag or commit of a Hub repository; a lock pins it to a commit.",
+        description="Branch, tag or commit of a Hub repository; a lock pins it to one commit.",
         examples=["main"],
     )
     subfolder: str | None = Field(
         None,
         min_length=1,
         title="Subfolder",
-        description="Folder inside the repository or folder that holds the weights file.",
+        description="Folder with the weights file, inside the repository or folder.",
         examples=["sdxl_models"],
     )
     weight_name: str | None = Field(
         None,
         min_length=1,
         title="Weights file",
-        description="Name of the weights file in the repository or folder. May be left out when there is only "
-        "one, or one with the name that diffusers gives it.",
+        description="Name of the weights file in the repository or folder. Default: the only weights file, or the one "
+        "with the usual name in diffusers.",
         examples=["pytorch_lora_weights.safetensors"],
     )
 
 
 class Component(FromSource):
-    """A replaced part of the pipeline: a folder of its own or in a repository, or a single weights file."""
+    """A replacement for a component of the pipeline: a folder, a folder in a repository, or a weights file."""
 
     variant: str | None = Field(
         None,
@@ -78,25 +78,25 @@ class Component(FromSource):
     dtype: Dtype | None = Field(
         None,
         title="Data type",
-        description="Data type of this component's parameters. Left out, the base's.",
+        description="Data type of the component's parameters. Default: the data type of the base.",
         examples=["float32"],
     )
 
 
 class Base(Strictly):
-    """The base model and how its pipeline is put together."""
+    """The base model and its pipeline."""
 
     model: Address = Field(
         title="Model",
-        description="A Hub repository id, a folder with a model_index.json, or a single checkpoint file; a path is "
-        "relative to the recipe. An https URL is downloaded once.",
+        description="A Hub repository id, a folder with a model_index.json, a single checkpoint file, or an https URL, "
+        "which is downloaded once. Paths are relative to the recipe.",
         examples=["stabilityai/stable-diffusion-xl-base-1.0", "demo/model", "checkpoints/dog.safetensors"],
     )
     revision: str | None = Field(
         None,
         min_length=1,
         title="Revision",
-        description="Branch, tag or commit of a Hub repository; a lock pins it to a commit.",
+        description="Branch, tag or commit of a Hub repository; a lock pins it to one commit.",
         examples=["main"],
     )
     weight_name: str | None = Field(
@@ -110,7 +110,7 @@ class Base(Strictly):
         None,
         title="Configuration for a single file",
         description="Folder or Hub repository with the pipeline configuration (model_index.json, config.json of each "
-        "component, tokenizer) of a single-file checkpoint whose architecture is not a known one.",
+        "component, tokenizer), for a single-file checkpoint of an unknown architecture.",
         examples=["demo/model"],
     )
     variant: str | None = Field(
@@ -130,20 +130,19 @@ class Base(Strictly):
         "auto",
         min_length=1,
         title="Pipeline class",
-        description="`auto` takes the class that model_index.json names; else a diffusers text-to-image pipeline "
-        "class.",
+        description="A text-to-image pipeline class of diffusers; `auto` takes the class in model_index.json.",
         examples=["auto", "StableDiffusionXLPipeline"],
     )
     scheduler: Scheduler | None = Field(
         None,
         title="Scheduler",
-        description="Replace or configure the noise scheduler.",
+        description="Replaces or configures the noise scheduler.",
         examples=[{"class": "DPMSolverMultistepScheduler", "config": {"use_karras_sigmas": True}}],
     )
     components: Mapping[str, Component | None] = Field(
         {},
         title="Components",
-        description="Parts of the pipeline to replace, by their name in model_index.json; null leaves an optional part "
-        "out (`safety_checker: null`).",
+        description="Components of the pipeline to replace, by their names in model_index.json; null removes an "
+        "optional component (`safety_checker: null`).",
         examples=[{"vae": {"model": "madebyollin/sdxl-vae-fp16-fix"}}],
     )

@@ -1,4 +1,4 @@
-"""Building blocks shared by the language's types: the strict base model and the constrained scalars."""
+"""Shared parts of the types: the strict base model and the constrained scalars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Strin
 from recipe_runner.disk.inside import FILE_PATTERN, is_plain_path
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""Adapter names and prompt ids: what is safe in a file name, a node key and a diffusers adapter name (no dots)."""
+"""Adapter names and prompt ids: safe in file names, in node keys and in diffusers' adapter names (no dots)."""
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Text = Annotated[str, StringConstraints(max_length=20_000)]
@@ -20,11 +20,11 @@ NumberList = Annotated[tuple[Number, ...], Strict(strict=False), Field(min_lengt
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
 
 BlockScale = Number | NumberList
-"""A block's scale: one number for all its attentions, or a list with one number for each."""
+"""Scale of a block: one number for all its attentions, or a list with one number for each."""
 DirectionScale = BlockScale | Mapping[str, BlockScale]
-"""The scale of `down`, `mid` or `up`: one for all, or a mapping of `block_0`, `block_1`, … to theirs."""
+"""Scale of `down`, `mid` or `up`: one for all, or a mapping of `block_0`, `block_1`, … to their scales."""
 ModelScale = Number | Mapping[str, DirectionScale]
-"""The scale of a UNet or transformer: one for all, or a mapping of its blocks."""
+"""Scale of a UNet or transformer: one for all, or a mapping of its blocks."""
 
 Scalar = bool | int | Number | Text | None
 
@@ -35,15 +35,14 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(exam
 
 
 class Strictly(BaseModel):
-    """A frozen record that coerces nothing and refuses unknown keys."""
+    """A frozen record that converts no types and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=False)
 
 
 def _plain(name: str) -> str:
     if not is_plain_path(name):
-        message = "not a plain POSIX path below the source's folder"
-        raise ValueError(message)
+        raise ValueError("not a plain POSIX path inside the source's folder")
     return name
 
 
