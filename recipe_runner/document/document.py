@@ -143,8 +143,9 @@ def _without(node: TreeNode, path: RecipePath) -> TreeNode:
 
 
 def _child(node: TreeNode, segment: str | int) -> TreeNode | None:
+    found: TreeNode | None = None
     if isinstance(node.parts, dict) and isinstance(segment, str):
-        return node.parts.get(segment)
-    if isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
-        return node.parts[segment]
-    return None
+        found = node.parts.get(segment)
+    elif isinstance(node.parts, list) and isinstance(segment, int) and segment < len(node.parts):
+        found = node.parts[segment]
+    return found

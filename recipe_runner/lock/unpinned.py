@@ -65,7 +65,7 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
 def _pinned(lock: Document) -> set[tuple[Json, Json]]:
     """Address and revision of each entry of a lock."""
     sources = mapping(lock.tree["sources"])
-    return {(entry["address"], entry.get("revision")) for entry in map(_mapping, sources.values())}
+    return {(entry["address"], entry.get("revision")) for entry in map(mapping, sources.values())}
 
 
 def _movable(address: str, revision: str | None, folder: Path) -> str | None:
@@ -111,4 +111,3 @@ def _sections(document: Document) -> Iterator[tuple[tuple[str | int, ...], Json]
     for name, adapter in mapping(document.tree.get("adapters")).items():
         yield ("adapters", name), adapter
         yield ("adapters", name, "image_encoder"), mapping(adapter).get("image_encoder")
-

@@ -139,7 +139,7 @@ def _cost_tree(cost: Cost | None) -> Json:
     if cost is None:
         return None
     return {
-        "count": dict(cost.count()),
+        "count": {str(fate): count for fate, count in cost.count().items()},
         "to_make": cost.to_make,
         "denoising_steps": cost.denoising_steps,
         "provisional": list(cost.provisional),

@@ -87,6 +87,7 @@ def _strength(entry: Mapping[str, Any], keys: tuple[str, ...], default: float) -
 
 def _lora_entries(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The entries of a node as `{lora, on, strength}`: one LoRA, objects, or names and strengths by number."""
+    entries: list[Mapping[str, Any]]
     if "lora_name" in inputs:
         entries = [{**inputs, "lora": inputs["lora_name"]}]
     else:

@@ -18,7 +18,7 @@ from recipe_runner.images.read import UnreadableImage, open_image
 USER_COMMENT = "UserComment"
 """The keyword of an EXIF user comment among the texts of an image."""
 
-_SIGNATURES = {"PNG": SIGNATURE, "JPEG": b"\xff\xd8\xff", "GIF": (b"GIF87a", b"GIF89a")}
+_SIGNATURES = {"PNG": (SIGNATURE,), "JPEG": (b"\xff\xd8\xff",), "GIF": (b"GIF87a", b"GIF89a")}
 _EXIF_FOLDER = 0x8769
 _TAGS = {0x010E: "ImageDescription", 0x010F: "Make", 0x0110: "Model", 0x0131: "Software", 0x9C9C: "XPComment"}
 _USER_COMMENT = 0x9286

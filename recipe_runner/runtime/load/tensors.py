@@ -78,9 +78,10 @@ def read_tensors(path: Path, *, allow_pickle: bool, copies: bool = True) -> dict
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return load_file(path)
+        tensors: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError) as cause:
         raise WeightsError.of("E607", f"{path.name}: {cause}", "download or copy the file again") from cause
+    return tensors
 
 
 def _flattened(tree: dict[Any, Any]) -> dict[Any, Any]:

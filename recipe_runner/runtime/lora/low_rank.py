@@ -22,7 +22,7 @@ from recipe_runner.runtime.lora.deltas import (
     own_rows,
 )
 from recipe_runner.runtime.lora.deltas_of_base import Roles
-from recipe_runner.weights.lora import Kind
+from recipe_runner.weights.lora import DeltaKind
 from recipe_runner.weights.modules import Shape
 
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -116,4 +116,4 @@ def _eye(like: torch.Tensor, side: int) -> torch.Tensor:
     return torch.eye(like.shape[side], dtype=like.dtype)
 
 
-_PAIRS: Mapping[Kind, Callable[[Roles], Iterator[_Pair]]] = {"loha": _loha, "lokr": _lokr}
+_PAIRS: Mapping[DeltaKind, Callable[[Roles], Iterator[_Pair]]] = {"loha": _loha, "lokr": _lokr}

@@ -102,7 +102,8 @@ def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | Non
             f"{label}: the file is not a textual inversion: it is a {type(tree).__name__}, not one token's tensor",
             "save the vectors as one tensor [number, width] named after the token",
         )
-    values, prefix = tree, ""
+    values: Mapping[str, Any] = tree
+    prefix = ""
     if _PICKLED in tree:
         values, prefix = _members(tree[_PICKLED]), f"{_PICKLED}."
     tensors = {}

@@ -87,7 +87,9 @@ def fetch_listing(address: str, revision: str | None, commit: str) -> Mapping[st
         listing = {}
         for file in _api().list_repo_tree(address, revision=commit, recursive=True):
             if isinstance(file, RepoFile) and is_plain_path(file.path):
-                sha256 = file.lfs and file.lfs.sha256
+                sha256 = None
+                if file.lfs is not None:
+                    sha256 = file.lfs.sha256
                 listing[file.path] = Listed(file.size, sha256, file.blob_id)
         return listing
 
