@@ -71,6 +71,8 @@ def open_image(
     Raises:
         UnreadableImage: the file cannot be read, or is not an image of these formats, or a damaged or too large one.
     """
+    from PIL.Image import DecompressionBombError  # noqa: PLC0415 - only recipes with images need Pillow
+
     # What Pillow remarks about odd files has no place in our output, and no line of a recipe.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with ExitStack() as stack:
@@ -84,6 +86,8 @@ def open_image(
             yield image
         except UnreadableImage:
             raise
+        except DecompressionBombError as error:
+            raise TooLarge(str(error)) from error
         except _DAMAGED as error:
             said = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise UnreadableImage(said) from error

@@ -14,7 +14,7 @@ from PIL import Image, features
 from support.command import ROOT, call, process
 
 from recipe_runner.images.metadata import read_metadata
-from recipe_runner.images.read import (
+from recipe_runner.images.read import (, TooLarge
     FORMATS,
     LARGEST,
     WRITTEN,
@@ -145,6 +145,16 @@ def test_texts_are_read_of_an_image_too_large_to_decode(tmp_path: Path, capsys: 
     path.write_bytes(data[:33] + chunk + data[33:])
     answer = call(capsys, "import", str(path), "--base", "demo/model")
     assert (answer.status, "a red star" in answer.out) == (0, True), answer
+
+
+@pytest.mark.parametrize("largest", [None, 100])
+def test_a_frame_that_pillow_refuses_while_it_opens_a_file(largest: int | None, tmp_path: Path) -> None:
+    # A GIF whose first frame reaches far beyond the file's own size: Pillow looks at it before pixels are asked for.
+    frame = b"\x2c" + (60_000).to_bytes(2, "little") * 4 + b"\x00"
+    path = tmp_path / "it.gif"
+    path.write_bytes(b"GIF89a" + (8).to_bytes(2, "little") * 2 + bytes(3) + frame + b"\x02\x01\x00\x00\x3b")
+    with pytest.raises(TooLarge), open_image(path, largest=largest):
+        pass
 
 
 def test_nothing_else_opens_images() -> None:
