@@ -70,13 +70,13 @@ def parameters_text(generation: Generation) -> str:
     lines = [" ".join((generation.prompt, *filter(None, map(_tag, loras))))]
     if generation.negative_prompt:
         lines.append(f"Negative prompt: {generation.negative_prompt}")
-    lines.append(", ".join(f"{key}: {value}" for key, value in _pairs(generation, loras)))
+    lines.append(_joined(_pairs(generation, loras)))
     return "\n".join(lines).strip()
 
 
 def quote(value: str) -> str:
     """`value` as the line of parameters has it: JSON text when it holds a comma, colon, newline or quote."""
-    if not any(character in value for character in ',:\n"'):
+    if set(value).isdisjoint(',:\n"'):
         return value
     return json.dumps(value, ensure_ascii=False)
 
@@ -99,8 +99,8 @@ def _pairs(made: Generation, loras: Sequence[UsedLora]) -> list[tuple[str, str]]
         # There 1 is the last layer, which in diffusers is "none skipped".
         ("Clip skip", str(made.clip_skip + 1) if made.clip_skip else None),
         ("RNG", "CPU"),
-        ("Lora hashes", _list(lora_hashes)),
-        ("TI hashes", _list(embedding_hashes)),
+        ("Lora hashes", _joined(lora_hashes.items())),
+        ("TI hashes", _joined(embedding_hashes.items())),
         ("Other adapters", "; ".join(made.others)),
     )
     pairs = [(key, quote(value)) for key, value in values if value]
@@ -140,8 +140,8 @@ def _short_hashes(digests: Iterable[tuple[str, str]]) -> dict[str, str]:
     return hashes
 
 
-def _list(hashes: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in hashes.items())
+def _joined(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in pairs)
 
 
 def _number(value: float) -> str:

@@ -14,7 +14,8 @@ from PIL import Image, features
 from support.command import ROOT, call, process
 
 from recipe_runner.images.metadata import read_metadata
-from recipe_runner.images.read import (, TooLarge
+from recipe_runner.images.read import (
+    TooLarge,
     FORMATS,
     LARGEST,
     WRITTEN,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipe_runner.exchange.importers.comfy_graph import ComfyNode
 from recipe_runner.exchange.importers.comfy_walk import ComfyWalk
-from recipe_runner.exchange.importers.foreign_json import first_of, first_text, float_of, mapping, text_of
+from recipe_runner.exchange.importers.foreign_json import first_of, first_text, float_or, mapping, text_of
 from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignModel
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ def comfy_vae(walk: ComfyWalk, sampler: ComfyNode) -> ForeignModel | None:
         return None
     walk.used.add(decoder.key)
     loader = walk.source(decoder.inputs["vae"], "vae")
-    name = None if loader is None else text_of(loader.inputs.get("vae_name"))
-    if loader is None or name is None:
+    if loader is None:
+        return None
+    name = text_of(loader.inputs.get("vae_name"))
+    if name is None:
         return None
     walk.used.add(loader.key)
     return ForeignModel(name=name)
@@ -69,8 +71,8 @@ def _loras(node: ComfyNode) -> list[ForeignAdapter]:
         if name is None or name == "None" or entry.get("on") is False:
             continue
         options: dict[str, str] = {}
-        model = _strength(entry, _MODEL_STRENGTHS, 1.0)
-        text = _strength(entry, _CLIP_STRENGTHS, model)
+        model = float_or(1.0, first_of(entry, *_MODEL_STRENGTHS))
+        text = float_or(model, first_of(entry, *_CLIP_STRENGTHS))
         scale: Json = model
         if node.kind == "LoraLoaderModelOnly":
             options["target"] = "unet"
@@ -80,12 +82,7 @@ def _loras(node: ComfyNode) -> list[ForeignAdapter]:
     return found
 
 
-def _strength(entry: Mapping[str, Any], keys: tuple[str, ...], default: float) -> float:
-    strength = float_of(first_of(entry, *keys))
-    return default if strength is None else strength
-
-
-def _lora_entries(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _lora_entries(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The entries of a node as `{lora, on, strength}`: one LoRA, objects, or names and strengths by number."""
     entries: list[Mapping[str, Any]]
     if "lora_name" in inputs:

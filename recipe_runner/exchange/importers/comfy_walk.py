@@ -40,7 +40,9 @@ class ComfyWalk:
     def source(self, value: Any, name: str = "") -> ComfyNode | None:
         """The node behind a link, past reroutes and bypassed nodes; None when `value` is not a link."""
         for _ in range(_MOST_HOPS):
-            node = self.graph.get(value[0]) if isinstance(value, tuple) else None
+            if not isinstance(value, tuple):
+                return None
+            node = self.graph.get(value[0])
             if node is None or node.kind not in _REROUTES:
                 return node
             self.used.add(node.key)

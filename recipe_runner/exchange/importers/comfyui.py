@@ -6,6 +6,7 @@ recipe, and every node that it does not need is named as lost.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,8 @@ if TYPE_CHECKING:
 _LATENTS = ("latent_image", "latent", "samples")
 _PIXELS = ("pixels", "image", "samples")
 _GUIDANCE = ("FluxGuidance", "CLIPTextEncodeFlux")
-_FLOW_NODES = (
-    "Flux", "SD3", "AuraFlow", "DualCLIPLoader", "TripleCLIPLoader", "QwenImage", "Chroma", "HiDream", "Lumina",
-)  # fmt: skip
-_FLOW_BASES = ("flux", "sd3")
+_FLOW_NODES = re.compile("Flux|SD3|AuraFlow|DualCLIPLoader|TripleCLIPLoader|QwenImage|Chroma|HiDream|Lumina")
+_FLOW_BASES = re.compile("flux|sd3", re.IGNORECASE)
 _MOST_SAMPLERS = 50
 
 
@@ -95,10 +94,9 @@ def _generation(walk: ComfyWalk, sampler: ComfyNode) -> ForeignGeneration:
 
 
 def _is_flow(walk: ComfyWalk, base: ForeignModel | None) -> bool:
-    kinds = " ".join(node.kind for node in walk.graph.values())
-    if any(mark in kinds for mark in _FLOW_NODES):
+    if any(_FLOW_NODES.search(node.kind) for node in walk.graph.values()):
         return True
-    return base is not None and any(mark in base.name.lower() for mark in _FLOW_BASES)
+    return base is not None and _FLOW_BASES.search(base.name) is not None
 
 
 def _clip_skip(walk: ComfyWalk) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 from collections.abc import Mapping
@@ -18,7 +19,14 @@ from recipe_runner.images.read import UnreadableImage, open_image
 USER_COMMENT = "UserComment"
 """The keyword of an EXIF user comment among the texts of an image."""
 
-_SIGNATURES = {"PNG": (SIGNATURE,), "JPEG": (b"\xff\xd8\xff",), "GIF": (b"GIF87a", b"GIF89a")}
+_SIGNATURES = {
+    "PNG": re.compile(re.escape(SIGNATURE)),
+    "JPEG": re.compile(b"\xff\xd8\xff"),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "AVIF": re.compile(rb".{4}ftypavi[fs]", re.DOTALL),
+}
+"""The first bytes of each format, by Pillow's name of it."""
 _EXIF_FOLDER = 0x8769
 _TAGS = {0x010E: "ImageDescription", 0x010F: "Make", 0x0110: "Model", 0x0131: "Software", 0x9C9C: "XPComment"}
 _USER_COMMENT = 0x9286
@@ -37,12 +45,10 @@ class Damaged(ValueError):
 
 def picture_format(data: bytes) -> str | None:
     """Pillow's name of the format that the first bytes show; None when they are not those of a known image format."""
-    for format_name, signatures in _SIGNATURES.items():
-        if data.startswith(signatures):
+    for format_name, signature in _SIGNATURES.items():
+        if signature.match(data):
             return format_name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    return "AVIF" if data[4:12] in (b"ftypavif", b"ftypavis") else None
+    return None
 
 
 def picture_texts(data: bytes, format_name: str) -> dict[str, str]:
@@ -89,9 +95,10 @@ def _exif_texts(exif: Image.Exif) -> dict[str, str]:
     except _DAMAGED:
         return texts
     for tag, value in found.items():
-        recipe = recipe_of_note(value) if tag == MAKER_NOTE else None
-        if recipe is not None:
-            texts[RECIPE_KEYWORD] = recipe
+        if tag == MAKER_NOTE:
+            recipe = recipe_of_note(value)
+            if recipe is not None:
+                texts[RECIPE_KEYWORD] = recipe
         elif tag == _USER_COMMENT:
             raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
             texts[USER_COMMENT] = user_comment(raw)

@@ -130,11 +130,11 @@ def _dtype(loading: Mapping[str, Any]) -> str | None:
 
 
 def _scheduler(tree: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Json]] | None:
-    named = text_of(mapping(tree.get("configuration")).get("scheduler_type"))
+    named = str(mapping(tree.get("configuration")).get("scheduler_type") or "").rpartition(".")[2]
     config = {str(key): plain(value) for key, value in mapping(tree.get("from_config_args")).items()}
-    if named is not None:
-        return named.rpartition(".")[2], config
-    return (None, config) if config else None
+    if not named and not config:
+        return None
+    return named or None, config
 
 
 def _loras(entries: Any) -> list[ForeignAdapter]:

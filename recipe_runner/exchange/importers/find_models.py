@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_FILES = 20_000
 _SUFFIXES = (".safetensors", ".sft")
 _HEX = re.compile(r"(?:0x)?([0-9a-f]{8,64})")
-_WHOLE_FILE = ("Model hash", "VAE hash", "sha256")
+_DIGESTS = dict.fromkeys(("Model hash", "VAE hash", "sha256"), (file_sha256,))
 
 
 @dataclass
@@ -80,7 +80,7 @@ def _agrees(path: Path, model: ForeignModel) -> bool | None:
             continue
         compared = True
         # LoRAs are named by AutoV3; SD.Next writes the beginning of the whole file's digest there.
-        digests = (file_sha256,) if kind in _WHOLE_FILE else (autov3, file_sha256)
+        digests = _DIGESTS.get(kind, (autov3, file_sha256))
         if any(_digest(digest, path).startswith(wanted) for digest in digests):
             return True
     return False if compared else None

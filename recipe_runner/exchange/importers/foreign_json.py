@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from recipe_runner.canonical import elements as sequence
@@ -54,6 +55,11 @@ def text_of(value: Any) -> str | None:
     return None
 
 
+def only(tree: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """The values under those of `keys` that `tree` has."""
+    return {key: tree[key] for key in keys if key in tree}
+
+
 def first_text(tree: Mapping[str, Any], *keys: str) -> str | None:
     """The first text that is not blank under `keys`."""
     for key in keys:
@@ -75,20 +81,27 @@ def number_of(value: Any) -> int | float | None:
 
 
 def _parsed_number(text: str) -> int | float | None:
-    if len(text) > _LONGEST_NUMBER:
-        return None
-    try:
-        if any(mark in text for mark in ".eE"):
-            return float(text)
-        return int(text)
-    except ValueError:
-        return None
+    if len(text) <= _LONGEST_NUMBER:
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(text)
+    return None
 
 
 def float_of(value: Any) -> float | None:
     """A finite number as a float, also one written as text."""
     number = number_of(value)
-    return None if number is None else float(number)
+    if number is None:
+        return None
+    return float(number)
+
+
+def float_or(default: float, value: Any) -> float:
+    """A finite number as a float, also one written as text; else `default`."""
+    number = number_of(value)
+    if number is None:
+        return default
+    return float(number)
 
 
 def integer_of(value: Any) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from recipe_runner.exchange.importers.foreign_json import float_of, integer_of
+from recipe_runner.exchange.importers.foreign_json import float_or, integer_of
 from recipe_runner.problems.problem import RecipeRunnerError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class ForeignModel:
     @classmethod
     def hashed(cls, name: str, kind: str, value: Any) -> ForeignModel:
         """A model with the hash `value` of this kind, or without a hash when the text has none."""
-        return cls(name=name, hashes={kind: str(value)} if value else {})
+        if not value:
+            return cls(name=name)
+        return cls(name=name, hashes={kind: str(value)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,7 @@ class ForeignAdapter:
     @classmethod
     def lora(cls, model: ForeignModel, weight: Any) -> ForeignAdapter:
         """A LoRA with `weight` as its scale, 1.0 when that is not a number."""
-        scale = float_of(weight)
-        return cls(kind="lora", model=model, scale=1.0 if scale is None else scale)
+        return cls(kind="lora", model=model, scale=float_or(1.0, weight))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

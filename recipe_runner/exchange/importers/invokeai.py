@@ -15,6 +15,7 @@ from recipe_runner.exchange.importers.foreign_json import (
     mapping,
     mappings,
     number_of,
+    only,
     text_of,
     unread,
 )
@@ -103,7 +104,7 @@ def _old(
     return ForeignGeneration(
         program="InvokeAI",
         prompts=prompts.texts,
-        seeds=tuple(seed for seed in single_seed(values.get("seed")) if seed >= 0),
+        seeds=single_seed(values.get("seed")),
         sampling=_sampling(values),
         sampler=text_of(values.get("sampler")),
         base=base,
@@ -124,7 +125,7 @@ def read_sd_metadata(tree: Mapping[str, Any]) -> ForeignGeneration | None:
     if not isinstance(prompt, str):
         return None
     lost += _from_an_image(str(image.get("type") or ""))
-    lost += unread({key: image[key] for key in _OLD_LOST if key in image}, ())
+    lost += unread(only(image, _OLD_LOST), ())
     name = first_text(tree, "model_weights", "model_id") or ""
     base = ForeignModel.hashed(name, _HASH, text_of(tree.get("model_hash")))
     if not base.name and not base.hashes:

@@ -178,7 +178,9 @@ def _lora(name: Any, weight: Any, hashed: Any = None) -> list[ForeignAdapter]:
 
 def _base(name: Any, hashed: Any) -> ForeignModel | None:
     text = text_of(name)
-    return None if text is None else ForeignModel.hashed(text, "hash", hashed)
+    if text is None:
+        return None
+    return ForeignModel.hashed(text, "hash", hashed)
 
 
 def _vae(name: Any) -> ForeignModel | None:

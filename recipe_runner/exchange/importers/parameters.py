@@ -259,7 +259,7 @@ def _adapters(
             adapter = replace(adapter, model=replace(adapter.model, hashes={_LORA_HASH: hashed}))  # noqa: PLW2901
         found.append(adapter)
     resources = mappings(values.get("Civitai resources"))
-    weight = None if named else _only_weight(resources, len(lora_hashes))
+    weight = _only_weight(resources, len(named), len(lora_hashes))
     lost: list[str] = []
     for name, hashed in lora_hashes.items():
         found.append(ForeignAdapter.lora(ForeignModel.hashed(name, _LORA_HASH, hashed), weight))
@@ -282,12 +282,12 @@ def _hashes(values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     return found["lora"], found["embed"]
 
 
-def _only_weight(resources: list[Mapping[str, Any]], loras: int) -> float | None:
-    """The weight of Civitai's only LoRA, when the hashes name just one too; of several, no order can be relied on."""
+def _only_weight(resources: list[Mapping[str, Any]], tags: int, hashes: int) -> float | None:
+    """The weight of Civitai's only LoRA when one hash and no tag names it; of several, no order can be relied on."""
     weights = [float_of(entry.get("weight")) for entry in resources if entry.get("type") in _LORA_TYPES]
-    if len(weights) == loras == 1:
-        return weights[0]
-    return None
+    if tags or not len(weights) == hashes == 1:
+        return None
+    return weights[0]
 
 
 def _resources(resources: list[Mapping[str, Any]], *, have_loras: bool) -> list[str]:

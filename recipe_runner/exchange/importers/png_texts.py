@@ -46,7 +46,9 @@ def _plain(rest: bytes, _budget: int) -> str:
 def _compressed(rest: bytes, budget: int) -> str | None:
     """Compression method, then the compressed text."""
     raw = _inflated(rest[1:], budget)
-    return None if raw is None else text_of_bytes(raw)
+    if raw is None:
+        return None
+    return text_of_bytes(raw)
 
 
 def _international(rest: bytes, budget: int) -> str | None:
@@ -57,7 +59,9 @@ def _international(rest: bytes, budget: int) -> str | None:
     raw: bytes | None = fields[-1]
     if rest[:1] == b"\1":
         raw = _inflated(fields[-1], budget)
-    return None if raw is None else raw.decode("utf-8", "replace")
+    if raw is None:
+        return None
+    return raw.decode("utf-8", "replace")
 
 
 _READERS: Mapping[bytes, Callable[[bytes, int], str | None]] = {

@@ -6,7 +6,7 @@ pickle is allowed, and the recipe is checked like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -14,6 +14,7 @@ from typing import Any, cast
 from recipe_runner.canonical import Json
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.importers.addresses import address_of, safetensors_name
+from recipe_runner.exchange.importers.foreign_json import only
 from recipe_runner.exchange.importers.generation import ForeignModel
 from recipe_runner.exchange.importers.recipe_text import ImportContext, ImportedRecipe, comments, heading, one_line
 from recipe_runner.images.metadata import RECIPE_KEYWORD
@@ -32,11 +33,11 @@ def own_recipe(texts: Mapping[str, str], source: str, context: ImportContext) ->
         return None
     tree, files = carried
     name, description = heading(source, PROGRAM)
-    recipe: dict[str, Any] = {"recipe": 1, "name": name, "description": description, **_only(tree, _SECTIONS)}
+    recipe: dict[str, Any] = {"recipe": 1, "name": name, "description": description, **only(tree, _SECTIONS)}
     lost: list[str] = []
     runtime = tree.get("runtime")
     if isinstance(runtime, Mapping):
-        runtime = _only(runtime, EXECUTED)
+        runtime = only(runtime, EXECUTED)
         if runtime:
             recipe["runtime"] = runtime
         if runtime.get("reproducibility") == "fast":
@@ -49,10 +50,6 @@ def own_recipe(texts: Mapping[str, str], source: str, context: ImportContext) ->
         base.pop("config", None)
     text = comments(lost) + "".join(f"# {note}\n" for note in notes) + to_yaml(cast("Json", recipe))
     return ImportedRecipe(name=name, program=PROGRAM, text=text, lost=tuple(lost))
-
-
-def _only(tree: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: tree[key] for key in keys if key in tree}
 
 
 def _address(value: Any, key: str, *, lost: list[str]) -> Any:

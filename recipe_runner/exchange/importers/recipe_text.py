@@ -51,7 +51,9 @@ class ImportContext:
 
     def find(self, model: ForeignModel) -> str | None:
         """The path that the recipe has for `model`; None when the file is not in the folders of models."""
-        found = None if self.models is None else self.models.find(model)
+        if self.models is None:
+            return None
+        found = self.models.find(model)
         return None if found is None else relative(found, self.folder)
 
 
@@ -209,7 +211,9 @@ def refused_adapter(adapter: ForeignAdapter, pipeline: str | None, tokens: Colle
         return ""
     if not _TOKEN.fullmatch(adapter.token or "") or not _printable(adapter.token):
         return "its name cannot be a token"
-    return "another adapter has its token" if adapter.token in tokens else ""
+    if adapter.token in tokens:
+        return "another adapter has its token"
+    return ""
 
 
 def _section(name: str, tree: Mapping[str, Json], notes: list[str]) -> str:

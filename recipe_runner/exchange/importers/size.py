@@ -40,10 +40,13 @@ def _own_size(base: ResolvedBase) -> int:
     source = _configured(base)
     if not isinstance(source, Source):
         return usual
-    blocks = _config(source, "vae").get("block_out_channels")
-    scale = 2 ** (len(blocks) - 1) if isinstance(blocks, list) and blocks else _LATENT
     size = _config(source, "unet").get("sample_size", _config(source, "transformer").get("sample_size"))
-    return size * scale if isinstance(size, int) else usual
+    if not isinstance(size, int):
+        return usual
+    blocks = _config(source, "vae").get("block_out_channels")
+    if isinstance(blocks, list) and blocks:
+        return size * 2 ** (len(blocks) - 1)
+    return size * _LATENT
 
 
 def _configured(base: ResolvedBase) -> AnySource | None:
