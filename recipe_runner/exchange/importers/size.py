@@ -45,7 +45,8 @@ def _own_size(base: ResolvedBase) -> int:
         return usual
     blocks = _config(source, "vae").get("block_out_channels")
     if isinstance(blocks, list) and blocks:
-        return size * 2 ** (len(blocks) - 1)
+        scale: int = 2 ** (len(blocks) - 1)
+        return size * scale
     return size * _LATENT
 
 
