@@ -136,17 +136,17 @@ def _import_one(
 
 def _import(name: str, context: ImportContext) -> ImportedRecipe:
     from recipe_runner.exchange.importers.importing import import_bytes  # noqa: PLC0415
-    from recipe_runner.exchange.importers.read import LARGEST_PICTURE  # noqa: PLC0415
+    from recipe_runner.exchange.importers.read import LARGEST_IMAGE  # noqa: PLC0415
     from recipe_runner.problems.problem import Problem, ResolutionError  # noqa: PLC0415
 
     place = Place(_shown(name))
     try:
-        data = _read(name, LARGEST_PICTURE + 1)
+        data = _read(name, LARGEST_IMAGE + 1)
     except OSError as error:
         problem = Problem(code="E855", message=f"cannot be read: {error.strerror or error}", place=place)
         raise ResolutionError(problem) from error
-    if len(data) > LARGEST_PICTURE:
-        raise ResolutionError(Problem(code="E855", message=f"larger than {LARGEST_PICTURE:,} bytes", place=place))
+    if len(data) > LARGEST_IMAGE:
+        raise ResolutionError(Problem(code="E855", message=f"larger than {LARGEST_IMAGE:,} bytes", place=place))
     return import_bytes(data, "standard-input" if name == STDIN else name, context)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from support.foreign import SIGNATURE, chunk, png, text_chunk, with_comment
 
 from recipe_runner.exchange.importers import png_texts as png_module
-from recipe_runner.exchange.importers.containers import Damaged, picture_format, picture_texts, user_comment
+from recipe_runner.exchange.importers.containers import Damaged, image_format, image_texts, user_comment
 
 TEXT = "a naïve bear\nSteps: 20, Sampler: Euler a, Seed: 7"
 JAPANESE = "熊、ピザ\nSteps: 20, Sampler: Euler a, Seed: 7"
@@ -24,31 +24,31 @@ def test_png_chunks(text: str, *, after: bool) -> None:
     compressed = b"zTXt", b"z\0\0" + zlib.compress(text.encode())
     packed = b"iTXt", b"i\0\1\0en\0translated\0" + zlib.compress(text.encode())
     data = png(text_chunk("parameters", text), compressed, packed, after=after)
-    assert picture_texts(data, "PNG") == {"parameters": text, "z": text, "i": text}
+    assert image_texts(data, "PNG") == {"parameters": text, "z": text, "i": text}
 
 
 def test_utf_8_in_a_latin_1_chunk_is_read_as_what_it_is() -> None:
-    assert picture_texts(png((b"tEXt", b"a\0" + JAPANESE.encode())), "PNG") == {"a": JAPANESE}
+    assert image_texts(png((b"tEXt", b"a\0" + JAPANESE.encode())), "PNG") == {"a": JAPANESE}
 
 
 def test_a_png_that_is_cut_off_or_has_wrong_checksums_keeps_its_texts() -> None:
     data = png(text_chunk("parameters", TEXT))
     broken = data.replace(zlib.crc32(b"tEXt" + text_chunk("parameters", TEXT)[1]).to_bytes(4, "big"), b"\0\0\0\0")
     assert broken != data
-    assert picture_texts(broken, "PNG") == {"parameters": TEXT}
-    assert picture_texts(data[: data.index(b"IDAT") + 6], "PNG") == {"parameters": TEXT}
+    assert image_texts(broken, "PNG") == {"parameters": TEXT}
+    assert image_texts(data[: data.index(b"IDAT") + 6], "PNG") == {"parameters": TEXT}
 
 
 def test_a_bomb_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(png_module, "LARGEST_INFLATED", 1_000_000)
     bomb = b"zTXt", b"z\0\0" + zlib.compress(b"a" * 50_000_000)
-    assert picture_texts(png(bomb, text_chunk("parameters", TEXT)), "PNG") == {"parameters": TEXT}
+    assert image_texts(png(bomb, text_chunk("parameters", TEXT)), "PNG") == {"parameters": TEXT}
 
 
 def test_a_png_of_absurd_size_is_not_decoded() -> None:
     head = (100_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
     data = SIGNATURE + chunk(b"IHDR", head) + chunk(*text_chunk("parameters", TEXT))
-    assert picture_texts(data, "PNG") == {"parameters": TEXT}
+    assert image_texts(data, "PNG") == {"parameters": TEXT}
 
 
 ENCODINGS = {
@@ -71,14 +71,14 @@ def test_encodings_of_a_user_comment(name: str) -> None:
 @pytest.mark.parametrize("name", ["JPEG", "WEBP", "AVIF", "PNG"])
 def test_exif_of_every_format(name: str) -> None:
     data = with_comment(name, ENCODINGS["big endian"])
-    assert picture_format(data) == name
-    assert picture_texts(data, name)["UserComment"] == JAPANESE
+    assert image_format(data) == name
+    assert image_texts(data, name)["UserComment"] == JAPANESE
 
 
 def test_a_gif_comment() -> None:
     file = BytesIO()
     Image.new("P", (8, 8)).save(file, "GIF", comment=TEXT.encode())
-    assert picture_texts(file.getvalue(), "GIF") == {"comment": TEXT}
+    assert image_texts(file.getvalue(), "GIF") == {"comment": TEXT}
 
 
 SAMPLES = {
@@ -95,7 +95,7 @@ def test_damage_is_told_and_never_raises_anything_else(name: str, data: st.DataO
         sample[data.draw(st.integers(4, len(sample) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(12, len(sample)))
     try:
-        found = picture_texts(bytes(sample[:cut]), name)
+        found = image_texts(bytes(sample[:cut]), name)
     except Damaged:
         return
     assert all(isinstance(text, str) for text in found.values())

@@ -43,7 +43,7 @@ class Damaged(ValueError):
     """The bytes are an image that cannot be read."""
 
 
-def picture_format(data: bytes) -> str | None:
+def image_format(data: bytes) -> str | None:
     """Pillow's name of the format that the first bytes show; None when they are not those of a known image format."""
     for format_name, signature in _SIGNATURES.items():
         if signature.match(data):
@@ -51,7 +51,7 @@ def picture_format(data: bytes) -> str | None:
     return None
 
 
-def picture_texts(data: bytes, format_name: str) -> dict[str, str]:
+def image_texts(data: bytes, format_name: str) -> dict[str, str]:
     """Every text of an image by its keyword or EXIF tag.
 
     Raises:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from recipe_runner.exchange.importers.comfyui import read_comfyui
-from recipe_runner.exchange.importers.containers import Damaged, picture_format, picture_texts
+from recipe_runner.exchange.importers.containers import Damaged, image_format, image_texts
 from recipe_runner.exchange.importers.diffusers_workflow import read_diffusers_workflow
 from recipe_runner.exchange.importers.foreign_json import LARGEST_TEXT, read_json
 from recipe_runner.exchange.importers.generation import ForeignGeneration, ImportRefused
@@ -16,7 +16,7 @@ from recipe_runner.exchange.importers.json_parameters import read_json_parameter
 from recipe_runner.exchange.importers.parameters import read_parameters
 from recipe_runner.problems.problem import Problem
 
-LARGEST_PICTURE = 1024 * 1024 * 1024
+LARGEST_IMAGE = 1024 * 1024 * 1024
 """Bytes."""
 _HINT = (
     "import reads images (PNG, JPEG, WebP, AVIF, GIF), `parameters` texts, and JSON of ComfyUI, InvokeAI and "
@@ -38,11 +38,11 @@ def texts_of(data: bytes) -> Mapping[str, str] | None:
     Raises:
         ImportRefused: E851 a damaged image.
     """
-    format_name = picture_format(data)
+    format_name = image_format(data)
     if format_name is None:
         return None
     try:
-        return picture_texts(data, format_name)
+        return image_texts(data, format_name)
     except Damaged as error:
         raise ImportRefused(Problem(code="E851", message=f"damaged {format_name} image: {error}")) from error
 
