@@ -297,6 +297,18 @@ def test_models_are_found_by_name_and_by_hash(tmp_path: Path) -> None:
     assert folders.find(ForeignModel(name="nowhere")) is None
 
 
+def test_a_comment_says_how_a_file_was_found(tmp_path: Path) -> None:
+    outline = ROOT / "recipes" / "demo" / "lora" / "outline.safetensors"
+    (tmp_path / "Renamed.safetensors").write_bytes(outline.read_bytes())
+    context = ImportContext(folder=tmp_path, models=ModelFolders((tmp_path,)))
+    text = f"a <lora:style:1> <lora:sub/renamed:1>\n{LINE}, RNG: CPU, Lora hashes: style: {autov3(outline)[:12]}"
+    recipe = import_bytes(text.encode(), "x.txt", context)
+    assert "# the adapter style was found by hash: style\n" in recipe.text
+    assert "# the adapter renamed was found by name: sub/renamed\n" in recipe.text
+    adapters = load_recipe(recipe.text).adapters.values()
+    assert [adapter.model_dump()["model"] for adapter in adapters] == ["Renamed.safetensors"] * 2
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     picture, other = tmp_path / "a.png", tmp_path / "b.txt"
     picture.write_bytes(png(text_chunk("parameters", f"a [red] bear\n{LINE}, RNG: CPU, Model: dream")))

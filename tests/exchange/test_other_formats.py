@@ -165,6 +165,15 @@ def test_swarmui_s_hashes_and_lists_as_text() -> None:
     )
 
 
+def test_empty_places_in_lists_of_loras_are_left_out() -> None:
+    loras = [["None", 1.0], [None, 1.0], ["", 1.0], "x", ["style", "0.5"], ["bare", None]]
+    found = read_text(
+        json.dumps({"prompt": "a bear", "base_model": "m", "loras": loras, "lora_combined_1": "None : 1"})
+    )
+    assert found is not None
+    assert [(each.model.name, each.scale) for each in found.adapters] == [("style", 0.5), ("bare", 1.0)]
+
+
 def test_a_lora_tag_in_a_negative_prompt_is_an_adapter() -> None:
     values = {"prompt": "a bear", "negativeprompt": "blurry <lora:style:-0.5>", "steps": 20, "seed": 1}
     found = read_text(json.dumps({"sui_image_params": values}))

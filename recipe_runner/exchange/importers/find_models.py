@@ -33,8 +33,8 @@ class ModelFolders:
         """The file of `model`: one of its name whose hash does not differ, else one of its hash."""
         if not self._files:
             for path in islice(self._walk(), _MOST_FILES):
-                self._files.setdefault(_stem(path.name), []).append(path)
-        named = self._files.get(_stem(model.name), [])
+                self._files.setdefault(stem(path.name), []).append(path)
+        named = self._files.get(stem(model.name), [])
         for path in named:
             if _agrees(path, model) is not False:
                 return path
@@ -61,7 +61,8 @@ def _digest(digest: Callable[[Path], str], path: Path) -> str:
         return ""
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """The name of a weights file in lower case, without its folder and suffix."""
     return re.sub(r"\.(safetensors|sft|ckpt|pt|bin)$", "", name.replace("\\", "/").rpartition("/")[2].lower())
 
 

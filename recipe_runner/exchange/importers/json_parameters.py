@@ -171,7 +171,7 @@ def _generation(
 
 def _lora(name: Any, weight: Any, hashed: Any = None) -> list[ForeignAdapter]:
     """A LoRA; none for an empty place in a program's list."""
-    if name in ("", "None"):
+    if str(name) in ("", "None"):
         return []
     return [ForeignAdapter.lora(ForeignModel.hashed(str(name), "hash", hashed), weight)]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.exchange.importers.addresses import address_of
+from recipe_runner.exchange.importers.find_models import ModelFolders, stem
 from recipe_runner.exchange.importers.generation import ForeignAdapter, ForeignGeneration, ForeignModel, ImportRefused
 from recipe_runner.exchange.importers.request import prompts_of, sampling_of, scheduler_of, seeds_of
 from recipe_runner.problems.problem import Problem
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.exchange.importers.find_models import ModelFolders
 
 T = TypeVar("T")
 
@@ -138,8 +138,8 @@ class _Writer:
         """The keys of a source: the path of the file on this machine, else the name as an address."""
         found = self._context.find(model)
         if found is not None:
-            by = f"name: {model.name}" if model.name else f"hash: {Path(found).name}"
-            notes.append(f"{what} was found by {by}")
+            by = "name" if stem(found) == stem(model.name) else "hash"
+            notes.append(f"{what} was found by {by}: {model.name or Path(found).name}")
             return {"model": found}
         address, odd = address_of(model, folder=folder)
         self._lost += [f"{what}: {sentence}" for sentence in odd]
