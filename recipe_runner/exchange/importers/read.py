@@ -19,8 +19,8 @@ from recipe_runner.problems.problem import Problem
 LARGEST_IMAGE = 1024 * 1024 * 1024
 """Bytes."""
 _HINT = (
-    "import reads images (PNG, JPEG, WebP, AVIF, GIF), `parameters` texts, and JSON of ComfyUI, InvokeAI and "
-    "diffusers-workflow"
+    "import reads images (PNG, JPEG, WebP, AVIF, GIF), `parameters` texts, and JSON of ComfyUI, InvokeAI, Fooocus, "
+    "SwarmUI, NovelAI and diffusers-workflow"
 )
 _TREES: tuple[Callable[[Mapping[str, Any]], ForeignGeneration | None], ...] = (
     read_json_parameters, read_invokeai, read_sd_metadata, read_diffusers_workflow, read_comfyui,
