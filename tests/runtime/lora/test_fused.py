@@ -69,8 +69,8 @@ def blocks(weight: torch.Size, _: torch.Generator) -> kinds.Roles:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (kinds.dora(kinds.lora, 1), "its dora_scale is per input"),
-        (blocks, "it works on the weight itself"),
+        (kinds.dora(kinds.lora, 1), "dora_scale is per input"),
+        (blocks, "changes one weight, which the base has as several"),
     ],
 )
 def test_what_needs_the_whole_weight_is_refused_with_the_reason(
