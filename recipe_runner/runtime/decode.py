@@ -72,9 +72,7 @@ def _decoded(pipeline: Any, latents: Latents, value: torch.Tensor) -> Any:
 def _input_dtype(vae: Any) -> Any:
     # After upcasting, some layers may stay in half precision; the type of the first layer that reads latents counts.
     first = getattr(vae, "post_quant_conv", None)
-    if first is None:
-        return vae.dtype
-    return next(first.parameters()).dtype
+    return vae.dtype if first is None else next(first.parameters()).dtype
 
 
 def _unscaled(value: Any, config: Any, family: PipelineFamily | None) -> Any:

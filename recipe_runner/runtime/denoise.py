@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -70,17 +69,17 @@ def denoise(
     family = family_of(pipeline)
     check_sampling(pipeline, sampling)
     pipeline.scheduler = fresh_scheduler(scheduler, seeds[0])
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     height, width = call_size(pipeline, sampling)
     arguments = {
         **{name: call_value(name, value) for name, value in sampling.items()},
         **_joined(pipeline, family, conditionings),
         **(more or {}),
-        "generator": _generator(seeds),
-        "output_type": "np",
+        "generator": generators[0] if len(seeds) == 1 else generators,
+        "output_type": "np" if family is None else "latent",
         "return_dict": True,
     }
     if family is not None:
-        arguments["output_type"] = "latent"
         # The text is already encoded with it.
         arguments.pop("clip_skip", None)
     takes = inspect.signature(type(pipeline).__call__).parameters
@@ -94,13 +93,6 @@ def denoise(
         value = pipeline(**arguments).images
     _check_finite(value)
     return Latents(value, family, height, width)
-
-
-def _generator(seeds: Sequence[int]) -> torch.Generator | list[torch.Generator]:
-    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    if len(generators) == 1:
-        return generators[0]
-    return generators
 
 
 def check_sampling(pipeline: Any, sampling: Mapping[str, Json]) -> None:
@@ -120,8 +112,10 @@ def call_size(pipeline: Any, sampling: Mapping[str, Any]) -> tuple[int, int]:
 
 def is_guided(pipeline: Any, sampling: Mapping[str, Any], conditionings: Sequence[Conditioning]) -> bool:
     """Whether a call uses classifier-free guidance."""
-    names = chain.from_iterable(conditioning.arguments for conditioning in conditionings)
-    texts = {name.removesuffix("_embeds") for name in names}
+    texts = set()
+    for conditioning in conditionings:
+        for name in conditioning.arguments:
+            texts.add(name.removesuffix("_embeds"))
     config = getattr(getattr(pipeline, "unet", None), "config", None)
     is_distilled = getattr(config, "time_cond_proj_dim", None) is not None
     return guided_call(type(pipeline).__name__, sampling, texts, is_distilled=is_distilled)
@@ -165,11 +159,12 @@ def _joined_texts(conditionings: Sequence[Conditioning]) -> dict[str, Any]:
     if len(conditionings) == 1:
         return dict(first)
     found = {}
-    for name in chain.from_iterable(conditioning.arguments for conditioning in conditionings):
-        if "prompt" in name:
-            found[name] = [conditioning.arguments.get(name, "") for conditioning in conditionings]
-        else:
-            found[name] = first[name]
+    for conditioning in conditionings:
+        for name in conditioning.arguments:
+            if "prompt" in name:
+                found[name] = [each.arguments.get(name, "") for each in conditionings]
+            else:
+                found[name] = first[name]
     return found
 
 

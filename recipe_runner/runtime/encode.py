@@ -82,9 +82,7 @@ def _single(
     positive, negative = pipeline.encode_prompt(
         prompt, device, 1, guided, given.get("negative_prompt"), prompt_embeds=embeds
     )
-    if not guided:
-        negative = None
-    return {"prompt_embeds": positive, "negative_prompt_embeds": negative}
+    return {"prompt_embeds": positive, "negative_prompt_embeds": negative if guided else None}
 
 
 def _several(
@@ -119,9 +117,12 @@ def _flux(
     max_sequence_length: int | None,
 ) -> dict[str, torch.Tensor | None]:
     def encoded(prefix: str) -> tuple[torch.Tensor, torch.Tensor]:
-        prompts = {name: given.get(f"{prefix}{name}") for name in PROMPTS[:2]}
         embeds, pooled, _ = pipeline.encode_prompt(
-            **prompts, device=_device(pipeline), num_images_per_prompt=1, **length
+            prompt=given.get(f"{prefix}prompt"),
+            prompt_2=given.get(f"{prefix}prompt_2"),
+            device=_device(pipeline),
+            num_images_per_prompt=1,
+            **length,
         )
         return embeds, pooled
 
@@ -150,9 +151,7 @@ def _skipped(pipeline: Any, prompt: str, clip_skip: int, device: torch.device) -
         truncation=True,
         return_tensors="pt",
     )
-    mask = None
-    if getattr(encoder.config, "use_attention_mask", False):
-        mask = inputs.attention_mask.to(device)
+    mask = inputs.attention_mask.to(device) if getattr(encoder.config, "use_attention_mask", False) else None
     states = encoder(inputs.input_ids.to(device), attention_mask=mask, output_hidden_states=True).hidden_states
     norm: Callable[[torch.Tensor], torch.Tensor] = getattr(encoder, "text_model", encoder).final_layer_norm
     return norm(states[-(clip_skip + 1)])

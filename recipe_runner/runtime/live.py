@@ -29,6 +29,7 @@ from recipe_runner.runtime.ip_adapter.faces import FaceFinder
 from recipe_runner.runtime.ip_adapter.file import IpAdapterFiles
 from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
 from recipe_runner.runtime.load.base import LoadedBase, load_base
+from recipe_runner.runtime.load.file_guard import require_found
 
 Scope = Literal["text", "denoiser", "all"]
 _PARTS = {"text": TEXT_PARTS, "denoiser": DENOISER_PARTS, "all": (*DENOISER_PARTS, *TEXT_PARTS)}
@@ -118,8 +119,7 @@ class LivePipeline:
         """
         if prompt.faces is not None:
             with self._operation(ENCODE_IMAGE.name):
-                images = [source.require_found() for source in prompt.pictures]
-                self._finder.find(images, prompt.faces.require_found())
+                self._finder.find(require_found(prompt.pictures), prompt.faces.require_found())
 
     def denoise(
         self,

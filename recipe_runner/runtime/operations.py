@@ -34,6 +34,7 @@ from recipe_runner.runtime.encode import Conditioning
 from recipe_runner.runtime.ip_adapter.encode import ImageConditioning
 from recipe_runner.runtime.ip_adapter.state import active
 from recipe_runner.runtime.live import LivePipeline
+from recipe_runner.runtime.load.file_guard import require_found
 
 Keep = Callable[[str, NDArray[np.uint8]], None]
 """Takes the node key and the pixels [H, W, 3] of an image to save."""
@@ -164,7 +165,7 @@ class PlanOperations:
         model: ModelHandle = inputs["model"]
         latents = self._live.denoise(model, conditionings, seeds, sampling, self._on_step, images=images)
         for adapter in active(model):
-            masks = [mask.require_found() for mask in adapter.masks]
+            masks = require_found(adapter.masks)
             self._warn(node, stretched(adapter.name, masks, latents.width, latents.height))
         return latents
 

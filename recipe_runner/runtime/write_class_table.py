@@ -49,13 +49,10 @@ def make_classes() -> dict[str, Any]:
     """The whole table, with sorted names: the same bytes from the same versions."""
     found = {"diffusers": _kinds(diffusers), "transformers": _kinds(transformers, _ADDED)}
     for name in sorted(PIPELINE_MODULES):
-        found[name] = _kinds(getattr(diffusers.pipelines, name, None))
-    found.update(_NOT_ALWAYS_INSTALLED)
-    return {
-        "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__,
-        "classes": {name: kinds for name, kinds in found.items() if kinds},
-    }
+        kinds = _NOT_ALWAYS_INSTALLED.get(name) or _kinds(getattr(diffusers.pipelines, name, None))
+        if kinds:
+            found[name] = kinds
+    return {"diffusers": diffusers.__version__, "transformers": transformers.__version__, "classes": found}
 
 
 def _kinds(home: Any, added: tuple[str, ...] = ()) -> dict[Kind, str]:

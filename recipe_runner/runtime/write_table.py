@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ _OTHER_INPUTS = {
     "num_frames", "frames", "video_length", "video", "control_video", "audio_length_in_s", "audio_end_in_s", "image",
     "images", "control_image", "mask_image", "gligen_images", "image_embeds",
 }  # fmt: skip
-_OTHER_NAMES = ("Prior", "Audio", "Video", "Music", "Control", "Inpaint", "ShapE")
+_OTHER_NAMES = re.compile("Prior|Audio|Video|Music|Control|Inpaint|ShapE")
 _SCALARS = (bool, int, float, str)
 _MIXINS = {
     "textual_inversion": (TextualInversionLoaderMixin,),
@@ -78,7 +79,7 @@ def _is_scheduler(value: type) -> bool:
 def _draws_from_text(value: type) -> bool:
     if hasattr(value, "_backends") or not issubclass(value, diffusers.DiffusionPipeline):
         return False
-    if any(word in value.__name__ for word in _OTHER_NAMES):
+    if _OTHER_NAMES.search(value.__name__):
         return False
     parameters = _parameters(value.__call__)
     if not {"prompt", "height", "width"} <= parameters.keys() or "num_frames" in parameters:
@@ -115,9 +116,7 @@ def _pipeline(value: type[Any]) -> Table:
 
 
 def _lora_modules(value: type[Any]) -> list[str]:
-    if issubclass(value, LoraBaseMixin):
-        return list(value._lora_loadable_modules)  # noqa: SLF001
-    return []
+    return list(value._lora_loadable_modules) if issubclass(value, LoraBaseMixin) else []  # noqa: SLF001
 
 
 def _default(parameter: inspect.Parameter) -> Any:

@@ -73,7 +73,7 @@ def reproducible(level: Level, threads: int | None = None) -> Iterator[None]:
     Every level sets every switch, so that the level of one run does not affect the next run of the process.
     """
     switches = _switches()
-    before = [read() for _, read, *_ in switches]
+    before = read_switches()
     threads_before = torch.get_num_threads()
     try:
         for _, read, write, strict, other in switches:
@@ -84,9 +84,9 @@ def reproducible(level: Level, threads: int | None = None) -> Iterator[None]:
             torch.set_num_threads(threads)
         yield
     finally:
-        for (_, read, write, *_), value in zip(switches, before, strict=True):
-            if read() != value:
-                write(value)
+        for name, read, write, *_ in switches:
+            if read() != before[name]:
+                write(before[name])
         if torch.get_num_threads() != threads_before:
             torch.set_num_threads(threads_before)
 

@@ -91,7 +91,7 @@ def quiet() -> Iterator[None]:
 
     This package itself checks and reports what a user must know of them.
     """
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "peft", "accelerate")]
+    loggers = list(map(logging.getLogger, ("diffusers", "transformers", "peft", "accelerate")))
     before = [(logger.handlers, logger.propagate) for logger in loggers]
     bars = diffusers.utils.logging.is_progress_bar_enabled(), transformers.utils.logging.is_progress_bar_enabled()
     with warnings.catch_warnings():

@@ -28,7 +28,7 @@ def global_rng_kept(device: torch.device, *, seed: int | None = None, refuse: bo
     seeded = _states(device)
     try:
         yield
-        drawn = any(not torch.equal(was, now) for was, now in zip(seeded, _states(device), strict=True))
+        drawn = not all(map(torch.equal, seeded, _states(device)))
     finally:
         torch.set_rng_state(before[0])
         if device.type == "cuda":

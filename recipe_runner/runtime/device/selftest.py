@@ -74,10 +74,10 @@ def _image(device: str, handle: ModelHandle) -> Picture:
 
 
 def _write_random_model(folder: Path) -> None:
-    characters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    characters = list(map(chr, range(ord("!"), ord("~") + 1)))
     ends = [f"{character}</w>" for character in characters]
     pieces = [*characters, *ends, "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    vocabulary = dict(zip(pieces, range(len(pieces)), strict=True))
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
     with quiet(), torch.random.fork_rng():
         torch.manual_seed(0)

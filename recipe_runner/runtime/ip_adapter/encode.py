@@ -14,7 +14,7 @@ from recipe_runner.plan.resolved import ResolvedImagePrompt
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.ip_adapter.faces import FaceFinder
 from recipe_runner.runtime.ip_adapter.image_encoder import ImageEncoders
-from recipe_runner.runtime.load.file_guard import unchanged
+from recipe_runner.runtime.load.file_guard import require_found, unchanged
 from recipe_runner.runtime.load.tensors import read_tensors
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
@@ -50,13 +50,15 @@ def encode_image(prompt: ResolvedImagePrompt, encoders: ImageEncoders, finder: F
     Raises:
         RecipeRunnerError: E508 a file changed, E5xx the encoder cannot be loaded, E64x, E65x something does not fit.
     """
-    sources = [source.require_found() for source in prompt.pictures]
+    sources = require_found(prompt.pictures)
     if prompt.faces is not None:
-        faces = finder.find(sources, prompt.faces.require_found())
-        images = [face.picture for face in faces]
-        given = [(prompt.name, torch.stack([face.embedding for face in faces]))]
+        images, embeddings = [], []
+        for face in finder.find(sources, prompt.faces.require_found()):
+            images.append(face.picture)
+            embeddings.append(face.embedding)
+        given = [(prompt.name, torch.stack(embeddings))]
     else:
-        embeds = [source.require_found() for source in prompt.embeds]
+        embeds = require_found(prompt.embeds)
         with unchanged(*sources, *embeds):
             images = [read_picture(_path(source), source.address) for source in sources]
             given = [(source.address, _array(source)) for source in embeds]
@@ -90,15 +92,11 @@ def _joined(given: Sequence[tuple[str, torch.Tensor]], shown: ImagePromptShape) 
     positive = torch.cat(positives, dim=1)
     if negatives:
         return EmbeddingPair(positive, torch.cat(negatives, dim=1))
-    if shown.negative:
-        return EmbeddingPair(positive, torch.zeros_like(positive))
-    return EmbeddingPair(positive, None)
+    return EmbeddingPair(positive, torch.zeros_like(positive) if shown.negative else None)
 
 
 def _with_all_dimensions(tensor: torch.Tensor, shown: ImagePromptShape) -> torch.Tensor:
-    dimensions = 3
-    if shown.patches:
-        dimensions = 4
+    dimensions = 4 if shown.patches else 3
     if shown.paired and tensor.ndim == dimensions - 1:
         tensor = tensor.unsqueeze(1)
     return tensor.reshape(*[1] * (dimensions - tensor.ndim), *tensor.shape)

@@ -48,11 +48,11 @@ class FluxBackend:
 
     def arguments(self, shown: Sequence[Sequence[EmbeddingPair]], like: Any, *, guided: bool) -> dict[str, Any]:
         """[n, images, features] of a batch for each IP-Adapter; the transformer gets the negative ones separately."""
-        positive = [_batch([pair.positive for pair in pairs], like) for pairs in shown]
-        # Without negative embeddings the call would encode a black image, with an encoder that the pipeline lacks.
-        negative = positive
-        if guided:
-            negative = [_negative_batch(pairs, like) for pairs in shown]
+        positive, negative = [], []
+        for pairs in shown:
+            positive.append(_batch([pair.positive for pair in pairs], like))
+            # Without negative embeddings the call would encode a black image, with an encoder that the pipeline lacks.
+            negative.append(_negative_batch(pairs, like) if guided else positive[-1])
         return {"ip_adapter_image_embeds": positive, "negative_ip_adapter_image_embeds": negative}
 
 

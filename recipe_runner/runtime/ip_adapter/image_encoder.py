@@ -120,9 +120,6 @@ class ImageEncoders:
     def _load(self, component: ResolvedComponent, sort: str, *, allow_pickle: bool) -> _Encoder:
         source = component.source.require_found()
         files = PartFiles(source, component.subfolder or "")
-        beside: tuple[str, ...] = ()
-        if _is_whole_model(stated_class(files), sort):
-            beside = _TEXT
         with unchanged(source) as (watch,), quiet():
             # Importing the class logs which backend it falls back to; the manifest records it.
             processor_class = getattr(transformers, _SORTS[sort].processor)
@@ -133,7 +130,7 @@ class ImageEncoders:
                 dtype=component.dtype,
                 variant=component.variant,
                 allow_pickle=allow_pickle,
-                beside=beside,
+                beside=_TEXT if _is_whole_model(stated_class(files), sort) else (),
             )
             if _PREPROCESSOR in files.names:
                 processor = load_part(

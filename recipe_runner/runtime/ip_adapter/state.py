@@ -250,8 +250,8 @@ def _guidable(adapter: ResolvedIpAdapter, pairs: Sequence[EmbeddingPair], *, gui
 
 def active(handle: ModelHandle) -> list[ResolvedIpAdapter]:
     """The IP-Adapters of a handle that are not at scale 0 everywhere, in order."""
-    adapters = [adapter for adapter in handle.adapters if isinstance(adapter, ResolvedIpAdapter)]
-    return [adapter for adapter in adapters if not is_off(adapter.scale)]
+    adapters = handle.adapters
+    return [each for each in adapters if isinstance(each, ResolvedIpAdapter) and not is_off(each.scale)]
 
 
 def _instances(adapters: Sequence[ResolvedIpAdapter]) -> tuple[_Instance, ...]:
@@ -266,10 +266,9 @@ def _instances(adapters: Sequence[ResolvedIpAdapter]) -> tuple[_Instance, ...]:
 def _mask_arguments(
     adapters: Sequence[ResolvedIpAdapter], embeds: Sequence[Sequence[EmbeddingPair]], size: tuple[int, int]
 ) -> dict[str, Any]:
-    if not any(adapter.masks for adapter in adapters):
-        return {}
     masks = [_masks(adapter, pairs, size) for adapter, pairs in zip(adapters, embeds, strict=True)]
-    return {"cross_attention_kwargs": {"ip_adapter_masks": masks}}
+    given = [mask for mask in masks if mask is not None]
+    return {"cross_attention_kwargs": {"ip_adapter_masks": masks}} if given else {}
 
 
 def _masks(adapter: ResolvedIpAdapter, pairs: Sequence[EmbeddingPair], size: tuple[int, int]) -> torch.Tensor | None:

@@ -13,7 +13,7 @@ from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.classes import component_class, pipeline_class
-from recipe_runner.runtime.load.file_guard import Watch, unchanged
+from recipe_runner.runtime.load.file_guard import Watch, require_found, unchanged
 from recipe_runner.runtime.load.fit import check_classes, check_shapes, check_types, optional_parts
 from recipe_runner.runtime.load.part_files import PartFiles
 from recipe_runner.runtime.load.parts import load_part, stated_class
@@ -58,7 +58,7 @@ def load_base(model: ResolvedBase, device: torch.device) -> LoadedBase:
     Raises:
         WeightsError: E501 to E515; a partly loaded base is never returned.
     """
-    sources = [source.require_found() for source in model.sources.values()]
+    sources = require_found(model.sources.values())
     cls = pipeline_class(model.pipeline)
     with unchanged(*sources) as watches, quiet():
         index = _index(model)

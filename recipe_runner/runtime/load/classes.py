@@ -41,8 +41,6 @@ def _exported(home: Any, name: str, base: type, kind: str) -> type[Any]:
         raise WeightsError.of("E514", f"the {kind} class `{name}` needs a package that is not installed ({backends})")
     if not isinstance(found, type) or not issubclass(found, base):
         best = nearest(name, [other for other in dir(home) if kind in other.lower()])
-        hint = ""
-        if best is not None:
-            hint = f"Did you mean `{best}`?"
+        hint = "" if best is None else f"Did you mean `{best}`?"
         raise WeightsError.of("E514", f"{getattr(home, '__name__', home)} has no {kind} class `{name}`", hint)
     return found

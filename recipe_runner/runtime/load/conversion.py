@@ -110,9 +110,7 @@ def standard(checkpoint: Tensors) -> dict[str, torch.Tensor]:
     """The tensors under the original code's names, independent of the program that saved them."""
     found = {}
     for key, tensor in checkpoint.items():
-        found[standard_name(key)] = tensor
-        if is_transposed(key):
-            found[standard_name(key)] = tensor.T.contiguous()
+        found[standard_name(key)] = tensor.T.contiguous() if is_transposed(key) else tensor
     return found
 
 

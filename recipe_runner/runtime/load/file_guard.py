@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipe_runner.plan.resolved import AnySource
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.problems.wording import some
 from recipe_runner.sources.source import Source
@@ -52,6 +53,11 @@ class Watch:
                 changed.append(file.name)
         if changed:
             raise _changed(self.source, changed)
+
+
+def require_found(sources: Iterable[AnySource]) -> list[Source]:
+    """These sources, each of which must be found."""
+    return [source.require_found() for source in sources]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,8 +26,8 @@ def check_types(pipeline: type[Any], parts: Mapping[str, Any], made_for: str, le
     expected, _ = pipeline._get_signature_keys(pipeline)  # noqa: SLF001 - diffusers' only list of its components
     present = {name: type(part) for name, part in parts.items() if part is not None}
     foreign = [name for name in present if name not in expected]
-    absent = [name for name in expected if name not in present and name not in left_out]
-    missing = [name for name in absent if not _may_be_missing(pipeline, name, made_for)]
+    spared = {*present, *left_out, *_spared_parts(pipeline, made_for)}
+    missing = [name for name in expected if name not in spared]
     reasons = []
     if foreign:
         reasons.append(f"it does not take {', '.join(foreign)}")
@@ -42,10 +42,11 @@ def check_types(pipeline: type[Any], parts: Mapping[str, Any], made_for: str, le
     check_classes(pipeline, present)
 
 
-def _may_be_missing(pipeline: type[Any], name: str, made_for: str) -> bool:
-    if name not in optional_parts(pipeline):
-        return False
-    return pipeline.__name__ == made_for or not name.startswith(("text_encoder", "tokenizer"))
+def _spared_parts(pipeline: type[Any], made_for: str) -> Iterator[str]:
+    """Components that a model made for the class `made_for` need not have."""
+    for name in optional_parts(pipeline):
+        if pipeline.__name__ == made_for or not name.startswith(("text_encoder", "tokenizer")):
+            yield name
 
 
 def check_classes(pipeline: type[Any], classes: Mapping[str, type[Any]]) -> None:
@@ -113,7 +114,5 @@ def _check_tokenizer(tokenizer: Any, encoder: Any, index: str) -> None:
 
 
 def _as_dict(config: Any) -> dict[str, Any]:
-    if hasattr(config, "to_dict"):
-        found: dict[str, Any] = config.to_dict()
-        return found
-    return dict(config)
+    found: dict[str, Any] = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    return found

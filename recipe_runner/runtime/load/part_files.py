@@ -37,13 +37,11 @@ class PartFiles:
     @property
     def shown(self) -> str:
         """The folder for a message."""
-        if self.folder:
-            return f"{self.source.address}/{self.folder}"
-        return self.source.address
+        return f"{self.source.address}/{self.folder}" if self.folder else self.source.address
 
     def path(self, name: str) -> Path:
         """The path of the file called `name`."""
-        return self.source.path("/".join(filter(None, (self.folder, name))))
+        return self.source.path(f"{self.folder}/{name}" if self.folder else name)
 
     @contextmanager
     def linked(self) -> Iterator[Path]:

@@ -83,14 +83,10 @@ def _load_model(
     allow_pickle: bool,
     beside: tuple[str, ...],
 ) -> Any:
-    kind: Kind = "transformers_model"
-    if issubclass(cls, ModelMixin):
-        kind = "diffusers_model"
+    kind: Kind = "diffusers_model" if issubclass(cls, ModelMixin) else "transformers_model"
     files = weights_files(folder, part.shown, kind, variant, allow_pickle=allow_pickle)
     if files is None:
-        wanted = "weights"
-        if variant:
-            wanted = f"weights of variant {variant}"
+        wanted = f"weights of variant {variant}" if variant else "weights"
         raise WeightsError.of("E513", f"{name}: no {wanted} in its folder")
     model, report = _loaded(
         name,
@@ -130,12 +126,8 @@ def _loaded(name: str, cls: type[Any], part: PartFiles, folder: Path, **settings
         raise
     except _LOADER_ERRORS as cause:
         message = str(cause).replace(str(folder), part.shown).strip()
-        code = "E513"
-        if _is_about_shapes(message):
-            code = "E503"
-        reason = "no reason given"
-        if message:
-            reason = message.splitlines()[0][:300]
+        code = "E503" if _is_about_shapes(message) else "E513"
+        reason = message.splitlines()[0][:300] if message else "no reason given"
         if _REPORTED in reason and not issubclass(cls, ModelMixin):
             mismatched = _mismatched(cls, folder)
             if mismatched:

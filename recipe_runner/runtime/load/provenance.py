@@ -38,16 +38,12 @@ def follow(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def origins(tensor: torch.Tensor) -> tuple[str, ...]:
     """Names of the followed tensors that `tensor` is computed from; empty if there are none."""
-    if isinstance(tensor, _Followed):
-        return tensor.origins
-    return ()
+    return tensor.origins if isinstance(tensor, _Followed) else ()
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself, no longer followed."""
-    if isinstance(tensor, _Followed):
-        return tensor.as_subclass(torch.Tensor)
-    return tensor
+    return tensor.as_subclass(torch.Tensor) if isinstance(tensor, _Followed) else tensor
 
 
 def _followed(values: Iterable[Any]) -> Iterator[_Followed]:

@@ -23,9 +23,7 @@ def make_scheduler(base: Any, class_name: str | None, overrides: Mapping[str, Js
     overrides = overrides or {}
     if class_name is None and not overrides:
         return copy.deepcopy(base)
-    cls = type(base)
-    if class_name is not None:
-        cls = scheduler_class(class_name)
+    cls = type(base) if class_name is None else scheduler_class(class_name)
     known = list(inspect.signature(cls.__init__).parameters)[1:]
     for key in overrides:
         if key not in known:

@@ -7,6 +7,7 @@ the configuration is a local folder, and a missing or an extra tensor is an erro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def load_part_file(name: str, cls: type[Any], file: Path, config: PartFiles, *, 
     used: dict[str, None] = {}
     part = _filled(name, empty, converted, dtype, used)
     # The file may be a whole checkpoint, of which only this component is used.
-    others = tuple(prefix for prefix in _prefixes(PREFIXES) if prefix not in PREFIXES.get(name, ()))
+    others = tuple(set(_prefixes(PREFIXES)).difference(_prefixes([name])))
     unused = _unused(tensors, used, others)
     if unused:
         raise WeightsError.of(
@@ -100,7 +101,7 @@ def _prefixes(names: Iterable[str]) -> tuple[str, ...]:
 def _unused(tensors: Mapping[str, torch.Tensor], used: Mapping[str, None], others: tuple[str, ...]) -> list[str]:
     """Tensors that are not used, except harmless leftovers and those with a prefix of `others`."""
     unused = [key for key in tensors if key not in used and not key.startswith(others)]
-    return [key for key in unused if not is_leftover(key)]
+    return list(filterfalse(is_leftover, unused))
 
 
 def _filled(name: str, model: Any, tensors: Mapping[str, torch.Tensor], dtype: str, used: dict[str, None]) -> Any:

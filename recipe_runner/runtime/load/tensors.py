@@ -130,9 +130,7 @@ def align(*models: torch.nn.Module) -> None:
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.data_ptr() % ALIGNMENT_BYTES:
-        return tensor.clone()
-    return tensor
+    return tensor.clone() if tensor.data_ptr() % ALIGNMENT_BYTES else tensor
 
 
 def require_finite(tensors: Mapping[str, torch.Tensor], label: str) -> None:

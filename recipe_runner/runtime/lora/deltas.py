@@ -114,13 +114,8 @@ class WeightDelta:
         for role in _OF_BIAS:
             if role in self.tensors:
                 delta = self._own(self.tensors[role].to(device, torch.float64))
-                found.append(self._bias_factor(role) * delta)
+                found.append((self.factor if role == "up_bias" else 1.0) * delta)
         return torch.stack(found).sum(dim=0)
-
-    def _bias_factor(self, role: str) -> float:
-        if role == "up_bias":
-            return self.factor
-        return 1.0
 
     def _delta(self, roles: Roles, base: torch.Tensor) -> torch.Tensor:
         if self.kind in _OF_BASE:
@@ -131,9 +126,7 @@ class WeightDelta:
         return self._own(made).reshape(base.shape)
 
     def _own(self, rows: torch.Tensor) -> torch.Tensor:
-        if self.rows is None:
-            return rows
-        return own_rows(rows, self.rows)
+        return rows if self.rows is None else own_rows(rows, self.rows)
 
 
 Change = LowRankDelta | WeightDelta

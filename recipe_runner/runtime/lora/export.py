@@ -66,9 +66,7 @@ def export_adapter(
     for part, changes in found.parts.items():
         if component is not None and part != component:
             continue
-        prefix = f"{part}."
-        if component is not None:
-            prefix = ""
+        prefix = f"{part}." if component is None else ""
         counts[part] = 2 * len(changes)
         for change in changes:
             try:
@@ -102,9 +100,7 @@ def _baked(delta: LowRankDelta) -> torch.Tensor:
     """The upper factor times alpha / rank: diffusers assumes that alpha is the rank if a file does not state it."""
     up = delta.up.double() * (delta.alpha / delta.rank)
     narrow = up.to(delta.up.dtype)
-    if torch.equal(narrow.double(), up):
-        return narrow
-    return up.float()
+    return narrow if torch.equal(narrow.double(), up) else up.float()
 
 
 def _in_one_type(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -34,7 +34,7 @@ class Translated:
     `tokens` are the learned tokens in its file: token to text encoder to vectors [number, width].
     """
 
-    parts: Mapping[str, tuple[Change, ...]]
+    parts: Mapping[str, Sequence[Change]]
     layout: LoraLayout
     tokens: Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -73,7 +73,7 @@ def translate(adapter: ResolvedLora, modules: Mapping[str, Mapping[str, Shape]],
     for module in layout.modules:
         parts.setdefault(module.component, []).extend(_changes(module, tensors, adapter.alpha))
     tokens = _tokens(label, layout, tensors)
-    return Translated({part: tuple(changes) for part, changes in parts.items()}, layout, tokens)
+    return Translated(parts, layout, tokens)
 
 
 def _tokens(label: str, layout: LoraLayout, tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
@@ -107,9 +107,7 @@ def _changes(module: LoraModule, tensors: Mapping[str, torch.Tensor], given: flo
         roles = {role: tensor for role, tensor in roles.items() if role in _BIASES}
         if not roles:
             return
-    factor = scalar
-    if module.rank:
-        factor = alpha / module.rank
+    factor = alpha / module.rank if module.rank else scalar
     yield WeightDelta(module.module, module.kind, roles, factor, module.rows, module.dora_axis)
 
 
@@ -140,7 +138,7 @@ def _require_side(module: LoraModule, roles: Mapping[str, torch.Tensor]) -> None
 def _low_rank(module: LoraModule, roles: Mapping[str, torch.Tensor], alpha: float) -> LowRankDelta:
     down, up = roles["down"], roles["up"]
     if "mid" in roles:
-        down = tucker_down({role: tensor.double() for role, tensor in roles.items()}).float()
+        down = tucker_down({"mid": roles["mid"].double(), "down": down.double()}).float()
     if module.rows is not None:
         up = own_rows(up, module.rows)
     return LowRankDelta.shaped(module.module, down, up, alpha, module.shape)
@@ -156,9 +154,7 @@ def _alpha(module: LoraModule, roles: Mapping[str, torch.Tensor], given: float |
 
 
 def _metadata(path: Path, adapter: ResolvedLora) -> Mapping[str, str]:
-    own: Mapping[str, str] = {}
-    if identify_format(path) == "safetensors":
-        own = read_header(path).metadata
+    own = read_header(path).metadata if identify_format(path) == "safetensors" else {}
     if adapter.config is None:
         return with_config(own, None)
     config = adapter.config.require_found()

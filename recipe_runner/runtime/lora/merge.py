@@ -43,10 +43,8 @@ def merge(model: ResolvedMerge, members: Sequence[Translated], modules: ModuleTa
         layouts[member.name] = translated.layout
     layout = merged_layout(layouts, model.combination_type, model.svd_rank, label=f"adapter {model.name}")
     deltas = _weighted_deltas(model, members, modules)
-    method = "linear"
-    if len(members) > 1:
-        # As in peft, a merge of one is linear for every method.
-        method = model.combination_type
+    # As in peft, a merge of one is linear for every method.
+    method = model.combination_type if len(members) > 1 else "linear"
     task = _task(model, method)
     parts: dict[str, list[Change]] = {}
     for module in layout.modules:
@@ -55,7 +53,7 @@ def merge(model: ResolvedMerge, members: Sequence[Translated], modules: ModuleTa
             # peft warns that a density of 1 prunes nothing.
             warnings.simplefilter("ignore")
             parts.setdefault(module.component, []).append(_merge(module.module, weighted, method, task, module.rank))
-    return Translated({component: tuple(changes) for component, changes in parts.items()}, layout, {})
+    return Translated(parts, layout, {})
 
 
 def _weighted_deltas(
@@ -77,8 +75,11 @@ def _weighted_deltas(
 
 
 def _merge(module: str, parts: _Parts, method: str, task: _Task, rank: int) -> LowRankDelta:
-    downs, ups = [delta.down.float() for delta, _ in parts], [delta.up.float() for delta, _ in parts]
-    scales = [weight * delta.alpha / delta.rank for delta, weight in parts]
+    downs, ups, scales = [], [], []
+    for delta, weight in parts:
+        downs.append(delta.down.float())
+        ups.append(delta.up.float())
+        scales.append(weight * delta.alpha / delta.rank)
     if method == "cat":
         down, up = torch.cat(_scaled(downs, scales)), torch.cat(ups, dim=1)
     elif method in SAME_RANK:

@@ -99,10 +99,8 @@ class Patches:
 
         # The key holds the deltas themselves: another adapter of the same name, loaded later, has others.
         new_weight, new_bias = self._cache.get(tuple(chain.from_iterable(scaled)), changed)
-        if new_weight is None:
-            new_weight = weight
-        if new_bias is None:
-            new_bias = bias
+        new_weight = weight if new_weight is None else new_weight
+        new_bias = bias if new_bias is None else new_bias
         self._put(own, new_weight, new_bias)
 
     def _delta(self, delta: WeightDelta, weight: torch.Tensor) -> Tensors:
@@ -127,9 +125,7 @@ class Patches:
 
 
 def _cast(delta: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    if delta is None:
-        return None
-    return delta.to(dtype)
+    return None if delta is None else delta.to(dtype)
 
 
 def _sum(base: torch.Tensor | None, like: torch.Tensor, deltas: Sequence[tuple[float, torch.Tensor | None]]) -> Any:
@@ -147,6 +143,4 @@ def _sum(base: torch.Tensor | None, like: torch.Tensor, deltas: Sequence[tuple[f
 
 
 def _start(base: torch.Tensor | None, delta: torch.Tensor) -> torch.Tensor:
-    if base is None:
-        return torch.zeros_like(delta)
-    return base.to(delta.dtype)
+    return torch.zeros_like(delta) if base is None else base.to(delta.dtype)

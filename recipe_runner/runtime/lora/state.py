@@ -11,7 +11,7 @@ from recipe_runner.canonical import digest
 from recipe_runner.plan.resolved import ModelHandle, ResolvedAdapter, ResolvedLora, ResolvedMerge
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.runtime.family import present_parts
-from recipe_runner.runtime.load.file_guard import unchanged
+from recipe_runner.runtime.load.file_guard import require_found, unchanged
 from recipe_runner.runtime.lora.file import TUNED_PARTS, Translated, translate
 from recipe_runner.runtime.lora.merge import merge
 from recipe_runner.runtime.lora.tuners import Tuners
@@ -124,7 +124,7 @@ class Loras:
     def _make(self, adapter: _Model) -> Translated:
         if isinstance(adapter, ResolvedMerge):
             return merge(adapter, list(map(self._translate, adapter.members)), self._shapes)
-        with unchanged(*(source.require_found() for source in adapter.sources.values())):
+        with unchanged(*require_found(adapter.sources.values())):
             return translate(adapter, self._shapes, allow_pickle=self._allow_pickle)
 
 

@@ -72,9 +72,7 @@ def read_learned(adapter: ResolvedTextualInversion, modules: ModuleTable, *, all
 
 def _dtype(tensor: torch.Tensor) -> str:
     """The tensor's data type as `identify_embedding` takes it: `F` for any floating-point type."""
-    if tensor.is_floating_point():
-        return "F"
-    return str(tensor.dtype)
+    return "F" if tensor.is_floating_point() else str(tensor.dtype)
 
 
 def vectors_of(tensor: torch.Tensor, label: str) -> torch.Tensor:
@@ -116,15 +114,11 @@ def _unpacked(tree: Any, label: str) -> tuple[dict[str, torch.Tensor], str | Non
             )
         tensors[f"{prefix}{key}"] = value.detach()
     name = tree.get("name")
-    if not isinstance(name, str):
-        name = None
-    return tensors, name
+    return tensors, name if isinstance(name, str) else None
 
 
 def _members(held: Any) -> Mapping[str, Any]:
     if isinstance(held, torch.nn.ParameterDict):
         # Every version of ParameterDict keeps its members here.
         held = vars(held)["_parameters"]
-    if isinstance(held, dict):
-        return held
-    return {}
+    return held if isinstance(held, dict) else {}

@@ -38,9 +38,7 @@ def prompt_warnings(
 
 def _read(pipeline: Any, given: Mapping[str, str], *, guided: bool) -> Iterator[tuple[str, str, str]]:
     """The prompts that each encoder (`""`, `_2`, `_3`) reads, with their names."""
-    names = ["prompt"]
-    if guided:
-        names.append("negative_prompt")
+    names = ("prompt", "negative_prompt") if guided else ("prompt",)
     for number in _NUMBERS:
         if getattr(pipeline, f"tokenizer{number}", None) is None:
             continue
@@ -69,9 +67,7 @@ def _lost(tokenizer: Any, text: str, window: int) -> str:
     encoded = tokenizer(text, padding=False, truncation=False, return_offsets_mapping=True)
     if len(encoded.input_ids) <= window:
         return ""
-    written = Rewritten(text)
-    if isinstance(tokenizer, LearnedTokenizer):
-        written = tokenizer.rewrite(text)
+    written = tokenizer.rewrite(text) if isinstance(tokenizer, LearnedTokenizer) else Rewritten(text)
     begins = [start for start, _ in encoded.offset_mapping[1:-1]]
     lost = f"`{rest_of(text, written.original(begins[window - 2]))}`"
     cut = written.learned(begins[window - 2])
@@ -89,7 +85,7 @@ def _not_learned(pipeline: Any, number: str) -> list[str]:
     encoder = getattr(pipeline, f"text_encoder{number}")
     if not hasattr(getattr(encoder, "text_model", encoder), "embeddings"):
         return []
-    known = {same_token(token) for token in _learned(pipeline, number)}
+    known = set(map(same_token, _learned(pipeline, number)))
     found = []
     for other in _NUMBERS:
         for token, alone in _learned(pipeline, other).items():

@@ -30,9 +30,7 @@ class Rewritten:
     def original(self, position: int) -> int:
         """The position in the user's prompt of a position in `text`; within a learned token, the token's start."""
         begins, came_from, copied = self._piece(position)
-        if copied:
-            return came_from + position - begins
-        return came_from
+        return came_from + position - begins if copied else came_from
 
     def learned(self, position: int) -> range | None:
         """The range in the user's prompt of the learned token at a position in `text`, if there is one."""
