@@ -12,11 +12,11 @@ from recipe_runner.problems.place import NOWHERE
 from recipe_runner.problems.problem import OperationFailed, Problem
 from recipe_runner.runtime.denoise import Latents
 
-Picture = np.ndarray[Any, np.dtype[np.uint8]]
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 """uint8 [H, W, 3], red green blue."""
 
 
-def decode(pipeline: Any, latents: Latents) -> tuple[list[Picture], tuple[Problem, ...]]:
+def decode(pipeline: Any, latents: Latents) -> tuple[list[Pixels], tuple[Problem, ...]]:
     """The images of `latents`, and warnings (W752 if the safety checker made one black).
 
     Raises:
@@ -86,7 +86,7 @@ def _unscaled(value: Any, config: Any, family: PipelineFamily | None) -> Any:
     return value / config.scaling_factor
 
 
-def _rounded(images: Any) -> list[Picture]:
+def _rounded(images: Any) -> list[Pixels]:
     # As diffusers' numpy_to_pil: halves round to even.
     pixels = (np.asarray(images) * 255).round().astype(np.uint8)
     if pixels.shape[3] == 1:

@@ -16,7 +16,7 @@ from recipe_runner.plan.operations import DECODE, DENOISE, ENCODE_IMAGE, ENCODE_
 from recipe_runner.plan.resolved import ModelHandle, ResolvedBase, ResolvedImagePrompt
 from recipe_runner.problems.problem import Problem, at
 from recipe_runner.runtime.adapters import Adapters
-from recipe_runner.runtime.decode import Picture, decode
+from recipe_runner.runtime.decode import Pixels, decode
 from recipe_runner.runtime.denoise import Latents, OnStep, call_size, denoise, is_guided
 from recipe_runner.runtime.device.determinism import Level, prepare_cuda, reproducible
 from recipe_runner.runtime.device.devices import choose_device
@@ -39,7 +39,7 @@ _PARTS = {"text": TEXT_PARTS, "denoiser": DENOISER_PARTS, "all": (*DENOISER_PART
 class Decoded:
     """Images, uint8 [H, W, 3] each, and warnings about them."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[Pixels, ...]
     warnings: tuple[Problem, ...] = ()
 
 
@@ -160,9 +160,9 @@ class LivePipeline:
         """
         with self._operation(DECODE.name):
             pipeline = self._require_base(handle.base).pipeline
-            pictures, warnings = decode(pipeline, latents)
+            images, warnings = decode(pipeline, latents)
             self.check_files()
-            return Decoded(tuple(pictures), warnings)
+            return Decoded(tuple(images), warnings)
 
     def check_files(self) -> None:
         """Raise E508 if a file of the base has changed since it was loaded (adapters are copied, not mapped)."""

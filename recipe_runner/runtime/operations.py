@@ -175,7 +175,7 @@ class PlanOperations:
         latents: Latents = inputs["latents"]
         decoded = self._live.decode(inputs["model"], replace(latents, value=latents.value[index : index + 1]))
         self._warn(node, decoded.warnings)
-        return decoded.pictures[0]
+        return decoded.images[0]
 
     def _save(self, node: Node, inputs: Mapping[str, Any]) -> None:
         self._keep(node.key, inputs["picture"])

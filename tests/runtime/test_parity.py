@@ -126,7 +126,7 @@ def test_the_fast_level_makes_batches_of_generators_of_their_own(sd15_folder: Pa
     expected = pipeline(["a bear", "a red circle"], generator=generators, **STEPS).images
     live, wanted = LivePipeline("cpu", "fast", 1), handle(base_model(sd15_folder))
     conditionings = [live.encode(wanted, {"prompt": text}) for text in ("a bear", "a red circle")]
-    made = live.decode(wanted, live.denoise(wanted, conditionings, [1, 2], STEPS)).pictures
+    made = live.decode(wanted, live.denoise(wanted, conditionings, [1, 2], STEPS)).images
     assert [np.array_equal(ours, np.asarray(theirs)) for ours, theirs in zip(made, expected, strict=True)] == [
         True,
         True,

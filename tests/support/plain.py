@@ -49,4 +49,4 @@ def our_picture(
     guided = sampling.get("guidance_scale", 7.5) > 1
     conditioning = live.encode(handle, fields, guided=guided, **text)
     latents = live.denoise(handle, [conditioning], [seed], sampling, images=[images])
-    return live.decode(handle, latents).pictures[0]
+    return live.decode(handle, latents).images[0]

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from recipe_runner.plan.resolved import ModelHandle, ResolvedBase
-from recipe_runner.runtime.decode import Picture
+from recipe_runner.runtime.decode import Pixels
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.sources.base_folder import INDEX
@@ -64,11 +64,11 @@ def _compared(device: str, folder: Path, name: str) -> SelfTest:
     return SelfTest(np.array_equal(first, second), name, time.monotonic() - started)
 
 
-def _image(device: str, handle: ModelHandle) -> Picture:
+def _image(device: str, handle: ModelHandle) -> Pixels:
     live = LivePipeline(device, "strict")
     conditioning = live.encode(handle, {"prompt": PROMPT})
     latents = live.denoise(handle, [conditioning], [0], {"num_inference_steps": STEPS})
-    image = live.decode(handle, latents).pictures[0]
+    image = live.decode(handle, latents).images[0]
     live.close()
     return image
 

@@ -54,7 +54,7 @@ def encode_image(prompt: ResolvedImagePrompt, encoders: ImageEncoders, finder: F
     if prompt.faces is not None:
         images, embeddings = [], []
         for face in finder.find(sources, prompt.faces.require_found()):
-            images.append(face.picture)
+            images.append(face.image)
             embeddings.append(face.embedding)
         given = [(prompt.name, torch.stack(embeddings))]
     else:

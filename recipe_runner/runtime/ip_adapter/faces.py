@@ -37,7 +37,7 @@ class Face:
     """A face: its embedding [512] of length 1, and its crop turned upright."""
 
     embedding: torch.Tensor
-    picture: Image.Image
+    image: Image.Image
 
 
 class FaceFinder:
