@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,18 +54,12 @@ def export_adapter(
         modules = module_shapes(load_base(base, torch.device("cpu")).pipeline)
     found = _translated(adapter, modules, allow_pickle=allow_pickle)
     label = f"adapter {adapter.name}"
-    if component is not None and component not in found.parts:
-        raise WeightsError.of("E633", f"{label} has nothing for {component}", f"it has {', '.join(found.parts)}")
-    tokens = [token for token, parts in found.tokens.items() if component is None or component in parts]
-    if tokens:
-        raise WeightsError.of(
-            "E635", f"{label}: it brings learned tokens ({', '.join(tokens)}), which the layout cannot hold"
-        )
+    parts = list(found.parts) if component is None else [component]
+    _require_exportable(found, parts, label)
     tensors: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = {}
-    for part, changes in found.parts.items():
-        if component is not None and part != component:
-            continue
+    for part in parts:
+        changes = found.parts[part]
         prefix = f"{part}." if component is None else ""
         counts[part] = 2 * len(changes)
         for change in changes:
@@ -80,6 +74,16 @@ def export_adapter(
             place = f"{prefix}{change.module}"
             tensors[f"{place}.lora_A.weight"], tensors[f"{place}.lora_B.weight"] = delta.down, _baked(delta)
     return ExportedAdapter(content=save(_in_one_type(tensors), metadata={"format": "pt"}), tensors=counts)
+
+
+def _require_exportable(found: Translated, parts: Sequence[str], label: str) -> None:
+    """Raise for a component of `parts` that the adapter does not change, and for learned tokens in one of them."""
+    for part in parts:
+        if part not in found.parts:
+            raise WeightsError.of("E633", f"{label} has nothing for {part}", f"it has {', '.join(found.parts)}")
+    tokens = [token for token, encoders in found.tokens.items() if not encoders.keys().isdisjoint(parts)]
+    if tokens:
+        raise WeightsError.of("E635", f"{label} has learned tokens ({', '.join(tokens)}), which the layout cannot hold")
 
 
 def _exportable(change: Change, shape: Shape) -> LowRankDelta:

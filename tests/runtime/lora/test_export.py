@@ -160,7 +160,7 @@ def test_the_command(sd15_folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_learned_tokens_are_not_left_out_silently(sd15_folder: Path, tmp_path: Path) -> None:
     tensors = diffusers_file(tmp_path / "a.safetensors", factors(plain_pipeline(sd15_folder), 1))
     save_file({**tensors, "bundle_emb.<s1>.emb_params": torch.zeros(1, 32)}, tmp_path / "a.safetensors")
-    with pytest.raises(RecipeRunnerError, match="it brings learned tokens") as caught:
+    with pytest.raises(RecipeRunnerError, match="has learned tokens") as caught:
         exported(lora_model(tmp_path / "a.safetensors"), sd15_folder, tmp_path / "x.safetensors")
     assert caught.value.problems[0].code == "E635"
     exported(lora_model(tmp_path / "a.safetensors"), sd15_folder, tmp_path / "x.safetensors", "unet")
