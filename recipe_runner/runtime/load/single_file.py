@@ -134,7 +134,7 @@ def _check_tensors(name: str, own: Mapping[str, torch.Tensor], wanted: Mapping[s
         raise WeightsError.of(
             "E513",
             f"{name}: {len(whole)} parameters are stored as whole numbers: {some(whole)}",
-            "this quantisation is not supported: use the file in half precision",
+            "the weights are quantised in an unsupported way: use the file in half precision",
         )
 
 

@@ -68,7 +68,7 @@ def test_a_missing_parameter_is_named(file: str, folder: Path) -> None:
     (problem,) = refused(folder).problems
     part = file.split("/", maxsplit=1)[0]
     assert problem.code == "E501"
-    assert problem.message == f"{part}: 1 parameters are not in its weights file: {gone}"
+    assert problem.message == f"{part}: 1 parameters are missing in its weights file: {gone}"
 
 
 @pytest.mark.parametrize("file", [UNET, VAE, TEXT])
@@ -205,7 +205,7 @@ def test_a_component_of_another_type_is_refused(sd15_folder: Path) -> None:
     (problem,) = refused(sd15_folder, components={"vae": part}).problems
     assert (problem.code, problem.message) == (
         "E506",
-        "vae: StableDiffusionPipeline needs a AutoencoderKL, and this is a CLIPTextModel",
+        "vae: StableDiffusionPipeline needs a AutoencoderKL, but this is a CLIPTextModel",
     )
 
 
