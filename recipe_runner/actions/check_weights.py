@@ -1,4 +1,4 @@
-"""Everything about a recipe that files can show before a GPU is touched: `validate --weights`."""
+"""Check everything about a recipe that its files show without a GPU: `validate --weights`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def weights_problems(
 ) -> tuple[Problem, ...]:
     """Every problem of a recipe's base and adapters that headers show; no contents are read, no plan is made.
 
-    With `network` the headers of what is not on this machine are fetched, once all that is was found right. Of a recipe
-    that is not `valid`, what does not depend on its mistakes is checked, and only errors are told: a warning may follow
-    from a mistake.
+    With `network`, missing headers are fetched, after everything on this machine was found valid. For a recipe that is
+    not `valid`, only the parts that do not depend on its mistakes are checked, and only errors are returned, because a
+    warning may result from a mistake.
     """
     document = read_document(path, overrides)
     if not valid:
-        whole = checkable(document)
-        found = () if whole is None else _found(path, whole, network=network)
+        valid_part = checkable(document)
+        if valid_part is None:
+            return ()
+        found = _found(path, valid_part, network=network)
         return tuple(problem for problem in found if problem.severity == "error")
     return _found(path, document, network=network)
 
@@ -47,7 +49,7 @@ def _found(path: Path, document: Document, *, network: bool) -> tuple[Problem, .
         with unhashed(), remembered_headers():
             with reach(Access(pins=pins)):
                 resolved = resolve(document, variants(document))
-            if network and not all(isinstance(source, Source) for source in resolved.sources().values()):
+            if network and not resolved.is_complete:
                 with reach(Access(pins=pins, network=True, headers=True)):
                     resolved = resolve(document, variants(document))
             check_pipelines(document, resolved)
@@ -59,15 +61,14 @@ def _found(path: Path, document: Document, *, network: bool) -> tuple[Problem, .
 
 
 def _check_vocabularies(resolved: ResolvedRecipe) -> None:
-    """Raise E517 where a tokenizer has more tokens than its text encoder has embeddings."""
-    bases = {variant.base.number: variant.base for variant in resolved.variants}
-    for base in bases.values():
+    """Raise E517 if a tokenizer has more tokens than its text encoder has embeddings."""
+    for base in resolved.bases():
         with at(base.origin):
             check_vocabularies(base)
 
 
 def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem]:
-    """W762 for every source that is not on this machine, and so was not looked into."""
+    """W762 for every source that is not on this machine and so was not checked."""
     for role, source in resolved.sources().items():
         if isinstance(source, Source):
             continue
@@ -76,7 +77,7 @@ def _unchecked(document: Document, resolved: ResolvedRecipe) -> Iterator[Problem
 
 
 def _place(document: Document, role: str) -> paths.RecipePath:
-    """Where the recipe names the source with this role, or as near as it can be told."""
+    """The path in the recipe of the source with this role, or the nearest known path."""
     if role == "base":
         return ("base", "model")
     steps = paths.parse_path(role.partition("#")[0])

@@ -90,7 +90,7 @@ def find(plan: Plan, name: str) -> tuple[ResolvedBase, _Exported]:
 def _identity(base: ResolvedBase, adapter: ResolvedAdapter) -> str:
     identity: list[Json] = [base.source.digest]
     for each in adapter.with_members():
-        identity += [each.constants(), *(source.digest for source in each.sources.values())]
+        identity += [each.constants(), *each.digests]
     return digest(identity)
 
 

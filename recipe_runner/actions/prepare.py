@@ -20,7 +20,6 @@ from recipe_runner.recipe.load import load_document
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.sources.access import Access, Key, Meter, NoMeter, Pin, reach
 from recipe_runner.sources.missing import Unresolved
-from recipe_runner.sources.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def resolved_under(document: Document, lock: Lock | None, options: PrepareOption
     every = variants(document)
     with reach(Access(pins=pins, meter=options.meter)):
         resolved = resolve(document, every)
-    if not options.network or all(isinstance(source, Source) for source in resolved.sources().values()):
+    if not options.network or resolved.is_complete:
         return resolved
     judge(lock, resolved.sources(), document, options.lock)
     require_brought(resolved.sources())

@@ -200,7 +200,7 @@ def in_order(plan: Plan, wanted: Mapping[str, PlannedImage]) -> list[str]:
         base = variant.base.source.digest
         adapters: list[str] = []
         for adapter in variant.all_adapters():
-            adapters += [source.digest for source in adapter.sources.values()]
+            adapters += adapter.digests
         return rank(base), rank(base, *adapters)
 
     return [image.key for image in sorted(wanted.values(), key=place)]

@@ -113,7 +113,7 @@ def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked]
             address, folder = origin.address(role, entry, run)
             try:
                 located = locate_locked(address, folder, entry.commit)
-                located.fetch([file.name for file in entry.files])
+                located.fetch(entry.file_names)
             except SourceMissing as error:
                 missing.append(_not_here(role, error.problems[0]))
                 continue
@@ -240,12 +240,12 @@ def _reasons(image: ImageRecord, manifest: Manifest, made: Mapping[str, Any], no
     yield from changes(_flat(environment.model_dump(mode="json")), _flat(made["environment"]))
     if now["node_key"] == image.node_key:
         return
-    was = {source.role: source for source in manifest.sources}
     is_explained = False
-    for role, source in made["sources"].items():
-        if role in was and was[role].digest != source["digest"]:
+    for was in manifest.sources:
+        now_source = made["sources"].get(was.role)
+        if now_source is not None and was.digest != now_source["digest"]:
             is_explained = True
-            yield f"{role}: {_other(was[role].files, source['files'])}"
+            yield f"{was.role}: {_other(was.files, now_source['files'])}"
     if not is_explained:
         yield "the recipe or an operation's version (the inputs have another node key)"
 

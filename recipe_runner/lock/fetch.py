@@ -43,7 +43,7 @@ def _fetch(role: str, entry: LockedSource, folder: Path) -> Iterator[Problem]:
     if is_bundled(entry):
         return
     located = locate_locked(locked_address(entry), folder, entry.revision)
-    located.fetch([file.name for file in entry.files])
+    located.fetch(entry.file_names)
     for file in entry.files:
         fault = fault_of(located.root, file)
         if fault is not None:

@@ -104,6 +104,11 @@ class LockedSource(Strictly):
         return self
 
     @property
+    def file_names(self) -> list[str]:
+        """The names of its files."""
+        return [file.name for file in self.files]
+
+    @property
     def written(self) -> Address:
         """The address as the recipe writes it."""
         return Address(

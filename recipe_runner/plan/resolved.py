@@ -179,8 +179,11 @@ class ResolvedImagePrompt:
     @property
     def sources(self) -> dict[str, AnySource]:
         """Its files by role."""
-        found = {f"image[{index}]": source for index, source in enumerate(self.pictures)}
-        found |= {f"image_embeds[{index}]": source for index, source in enumerate(self.embeds)}
+        found: dict[str, AnySource] = {}
+        for index, source in enumerate(self.pictures):
+            found[f"image[{index}]"] = source
+        for index, source in enumerate(self.embeds):
+            found[f"image_embeds[{index}]"] = source
         if self.encoder is not None:
             found["image_encoder"] = self.encoder.source
         if self.faces is not None:
@@ -229,6 +232,11 @@ class ResolvedAdapter:
     def sources(self) -> dict[str, AnySource]:
         """Its files by role; none where its members have them."""
         return {}
+
+    @property
+    def digests(self) -> list[str]:
+        """The digests of its sources."""
+        return [source.digest for source in self.sources.values()]
 
     def placed_sources(self) -> Iterator[tuple[str, AnySource]]:
         """Its files by the paths in the recipe that name them."""
@@ -339,9 +347,13 @@ class ResolvedIpAdapter(_OfOneFile):
     @property
     def sources(self) -> dict[str, AnySource]:
         """Its files by role."""
+        found = {"weights": self.source}
         if len(self.masks) == 1:
-            return {"weights": self.source, "mask": self.masks[0]}
-        return {"weights": self.source, **{f"mask[{index}]": mask for index, mask in enumerate(self.masks)}}
+            found["mask"] = self.masks[0]
+            return found
+        for index, mask in enumerate(self.masks):
+            found[f"mask[{index}]"] = mask
+        return found
 
     @property
     def touches_text(self) -> bool:

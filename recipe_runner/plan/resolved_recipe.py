@@ -9,6 +9,7 @@ from recipe_runner.canonical import Json
 from recipe_runner.pipelines.guidance import is_guided
 from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, numbered_once
 from recipe_runner.problems.place import Place
+from recipe_runner.sources.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,15 @@ class ResolvedRecipe:
     batch_size: int
     threads: int | None
     allow_pickle: bool
+
+    def bases(self) -> list[ResolvedBase]:
+        """The bases of all variants, each once."""
+        return list({variant.base.number: variant.base for variant in self.variants}.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every source is on this machine."""
+        return all(isinstance(source, Source) for source in self.sources().values())
 
     def sources(self) -> dict[str, AnySource]:
         """Every source by its role in the recipe (`base`, `base.components.vae`, `adapters.film`), in order.

@@ -1,4 +1,4 @@
-"""LoRA and LyCORIS adapters: found, laid out on the base's modules, and their scales checked against its blocks."""
+"""Resolve a LoRA or LyCORIS adapter: find its file, match it to the base's modules, and check its scale."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from recipe_runner.weights.lora.scales import expand_scales
 from recipe_runner.weights.modules import ModuleTable
 
 USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
-"""What diffusers and PEFT call the file, which is meant where a folder holds others too."""
+"""The file names of diffusers and PEFT, which are preferred in a folder of several files."""
 
 
 def resolve(name: str, entry: Mapping[str, Any], context: ResolveContext, origin: Place) -> ResolvedLora:
-    """Find the file, and prove from headers that every tensor of it lands and every key of the scale means something.
+    """Find the file, and check from headers that every tensor has a module and every key of the scale is valid.
 
     Raises:
-        RecipeRunnerError: E4xx the file is broken or refused; E6xx it does not fit the base, or the scale it.
+        RecipeRunnerError: E4xx the file is broken or refused; E6xx it does not fit the base, or the scale does not fit
+            it.
     """
     lora = Lora.model_validate(entry)
     base = context.base
     modules = modules_of(context)
     place = ("lora", name, lora.model_dump_json(exclude={"scale"}), base.number)
-    # Everything but the scale, which is what sweeps vary, is decided once.
+    # Everything but the scale, which sweeps vary, is decided once.
     whole: ResolvedLora = context.once(place, lambda: _decide(name, lora, modules, context, origin))
     scale = scale_of(lora.scale)
     check_scale(name, scale, whole.layout, context)
@@ -46,8 +47,11 @@ def resolve(name: str, entry: Mapping[str, Any], context: ResolveContext, origin
 
 
 def vector_counts(embeddings: Mapping[str, Mapping[str, Vectors]]) -> dict[str, dict[str, int]]:
-    """How many vectors of each token each text encoder gets."""
-    return {token: {part: vectors.count for part, vectors in parts.items()} for token, parts in embeddings.items()}
+    """The number of vectors of each token for each text encoder."""
+    found: dict[str, dict[str, int]] = {}
+    for token, parts in embeddings.items():
+        found[token] = {part: vectors.count for part, vectors in parts.items()}
+    return found
 
 
 def modules_of(context: ResolveContext) -> ModuleTable | None:
@@ -58,7 +62,7 @@ def modules_of(context: ResolveContext) -> ModuleTable | None:
 
 
 def check_scale(name: str, scale: Json, layout: LoraLayout | None, context: ResolveContext) -> None:
-    """Every key of a scale means something; executing expands it again, on the modules that are really there.
+    """Check every key of a scale; a run expands it again, on the loaded modules.
 
     Raises:
         WeightsError: E611 to E613.
@@ -73,13 +77,17 @@ def _decide(name: str, lora: Lora, modules: ModuleTable | None, context: Resolve
     source = find_weights_file(lora, context, USUAL)
     config = _peft_config(lora, source, context)
     layout = _lay_out(name, lora, source, config, modules)
+    tensors: Mapping[str, int] | None = None
+    tokens: Mapping[str, Mapping[str, int]] = {}
+    if layout is not None:
+        tensors, tokens = layout.tensor_counts(), vector_counts(layout.embeddings)
     return ResolvedLora(
         name=name,
         source=source,
         config=config,
         layout=layout,
-        tensors=None if layout is None else layout.tensor_counts(),
-        tokens={} if layout is None else vector_counts(layout.embeddings),
+        tensors=tensors,
+        tokens=tokens,
         origin=origin,
         **{option: getattr(lora, option) for option in ResolvedLora.OPTIONS},
     )
@@ -87,11 +95,13 @@ def _decide(name: str, lora: Lora, modules: ModuleTable | None, context: Resolve
 
 def scale_of(scale: float | LoraScale) -> Json:
     """A scale as plain data."""
-    return scale.model_dump(exclude_none=True) if isinstance(scale, LoraScale) else scale
+    if isinstance(scale, LoraScale):
+        return scale.model_dump(exclude_none=True)
+    return scale
 
 
 def _peft_config(lora: Lora, source: AnySource, context: ResolveContext) -> AnySource | None:
-    """PEFT's configuration beside the weights that it saved; None where the file is not PEFT's own."""
+    """PEFT's configuration beside its weights; None if PEFT did not save the file."""
     if not isinstance(source, Source) or PurePosixPath(source.files[0].name).stem != WEIGHTS_STEM:
         return None
     try:
@@ -103,12 +113,14 @@ def _peft_config(lora: Lora, source: AnySource, context: ResolveContext) -> AnyS
 def _lay_out(
     name: str, lora: Lora, source: AnySource, config: AnySource | None, modules: ModuleTable | None
 ) -> LoraLayout | None:
-    """Where the file's tensors land; None while the file or the base's modules are not known."""
+    """The modules of the file's tensors; None if the file or the base's modules are not known."""
     if modules is None or not isinstance(source, Source) or isinstance(config, Unresolved):
         return None
     contents = read_weights(source.path(source.files[0].name), f"adapter {name}")
-    said = config.path(config.files[0].name) if config is not None else None
-    metadata = with_config(contents.metadata, said)
+    config_path = None
+    if config is not None:
+        config_path = config.path(config.files[0].name)
+    metadata = with_config(contents.metadata, config_path)
     layout = read_layout(contents.weights, modules, target=lora.target, metadata=metadata)
     with suggest_other_kind(contents, "lora"):
         require_whole(layout, f"adapter {name}")

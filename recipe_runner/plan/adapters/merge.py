@@ -1,4 +1,4 @@
-"""Several LoRAs merged into one: its members are adapters of the recipe, resolved before it."""
+"""Resolve a merge of several LoRAs; its members are adapters of the recipe, resolved before it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from recipe_runner.weights.lora import LoraLayout, merged_layout
 
 
 def resolve(name: str, entry: Mapping[str, Any], context: ResolveContext, origin: Place) -> ResolvedMerge:
-    """Prove from the members' layouts that they can be merged so, and that every key of the scale means something.
+    """Check from the members' layouts that they can be merged, and check every key of the scale.
 
     Raises:
-        RecipeRunnerError: E630 a member is no pair of factors, E634 ranks that the method cannot merge, E61x the scale.
+        RecipeRunnerError: E630 a member is not a pair of factors, E634 the method cannot merge these ranks, E61x the
+            scale does not fit.
     """
     merge = Merge.model_validate(entry)
     members = [context.others[member] for member in merge.adapters]
-    said = digest({key: value for key, value in entry.items() if key != "scale"})
-    place = ("merge", name, said, *(member.number for member in members))
+    settings = digest({**entry, "scale": None})
+    place = ("merge", name, settings, *(member.number for member in members))
     with at(context.origin("adapters")):
         whole: ResolvedMerge = context.once(place, lambda: _decide(name, merge, members, origin))
     scale = scale_of(merge.scale)
@@ -35,11 +36,14 @@ def resolve(name: str, entry: Mapping[str, Any], context: ResolveContext, origin
 def _decide(name: str, merge: Merge, members: Sequence[ResolvedLora], origin: Place) -> ResolvedMerge:
     """The merge at scale 1."""
     layout = _layout(name, merge, members)
+    tensors: Mapping[str, int] | None = None
+    if layout is not None:
+        tensors = layout.tensor_counts()
     return ResolvedMerge(
         name=name,
         members=tuple(members),
         layout=layout,
-        tensors=None if layout is None else layout.tensor_counts(),
+        tensors=tensors,
         origin=origin,
         **{option: getattr(merge, option) for option in ResolvedMerge.OPTIONS},
     )

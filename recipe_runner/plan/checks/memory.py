@@ -172,10 +172,9 @@ def memory_warnings(recipe: ResolvedRecipe) -> Iterator[Problem]:
     device = device_of(recipe.device)
     if device is None:
         return
-    bases = {variant.base.number: variant.base for variant in recipe.variants}
     largest = _largest_weights(recipe)
-    for number, base in bases.items():
-        weights = largest.get(number)
+    for base in recipe.bases():
+        weights = largest.get(base.number)
         if weights is not None and weights.total > device.memory_bytes:
             takes = f"the weights take {gib(weights.total)} in {weights.dtype}"
             message = f"{takes}; {device.name} has {gib(device.memory_bytes)}"
@@ -194,7 +193,7 @@ def _largest_weights(recipe: ResolvedRecipe) -> dict[int, Weights]:
         # Variants that differ in a scale or a seed share the files.
         files: list[str] = []
         for adapter in variant.adapters:
-            files += [source.digest for source in adapter.sources.values()]
+            files += adapter.digests
         key = variant.base.number, tuple(files), tuple(_encoders(variant))
         if key in seen:
             continue

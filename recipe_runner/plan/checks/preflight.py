@@ -1,4 +1,4 @@
-"""Everything about a recipe that files can show before a GPU is touched: `validate --weights`, and what `plan` adds."""
+"""Checks of a resolved recipe that need no GPU: errors of the pipeline class, and warnings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from recipe_runner.weights.lora.family import advice
 
 
 def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
-    """Check the rules that depend on the pipeline class again, where only the base's files told the class.
+    """Repeat the checks that depend on the pipeline class, if only the base's files name the class.
 
     Raises:
-        RecipeInvalid: an argument, prompt, component or adapter that the class does not take.
+        RecipeInvalid: the class does not take an argument, prompt, component or adapter.
     """
     if View(document.tree, document.folder).pipeline is not None:
         return
-    for pipeline in dict.fromkeys(variant.base.pipeline for variant in resolved.variants):
+    for pipeline in dict.fromkeys(base.pipeline for base in resolved.bases()):
         if pipeline != "auto":
             option = f"base.pipeline={pipeline}"
             problems = check_rules(document.with_overrides([option]))
@@ -41,10 +41,10 @@ def check_pipelines(document: Document, resolved: ResolvedRecipe) -> None:
 
 
 def _of_model(document: Document, option: str, problem: Problem) -> Problem:
-    """A problem of the class that the model names, at the model; what is wrong elsewhere has its own place."""
+    """A problem of the class that the model names, placed at the model; other problems keep their places."""
     if problem.place.source_line != option:
         return problem
-    hint = "where its parts are those of a text-to-image pipeline, write that one's class as `base.pipeline`"
+    hint = "if its components are those of a text-to-image pipeline, write the class of that one as `base.pipeline`"
     return document.problem(problem.code, f"the model's own pipeline: {problem.message}", ("base", "model"), hint)
 
 
@@ -59,47 +59,48 @@ def fit_warnings(resolved: ResolvedRecipe) -> Iterator[Problem]:
 
 
 def _predictions(resolved: ResolvedRecipe) -> Iterator[Problem]:
-    """W509 where nothing that is believed says what a single file predicts: SD 2, and metadata that say v."""
-    told: dict[Problem, None] = {}
-    # Variants share bases, and a file's header is long: each is looked at once.
-    for base in {variant.base.number: variant.base for variant in resolved.variants}.values():
+    """W509 if the prediction type of a single file is unsure: for SD 2, and if only its metadata say v."""
+    warnings: dict[Problem, None] = {}
+    # Variants share bases, and a file's header is long: each is read once.
+    for base in resolved.bases():
         family = bundled_family(base.config) if isinstance(base.config, Source) else None
         if family is None or "prediction_type" in base.scheduler_config or not isinstance(base.source, Source):
             continue
-        said = _said(base.source.path(str(base.weight_name)))
+        stated = _stated_prediction(base.source.path(str(base.weight_name)))
         if family == "sd2":
-            message = f"{base.weight_name} does not say what its UNet predicts; v is assumed, as of 768 pixel models"
-            message += f" (its metadata say {shown(said)})" if said else ""
+            message = f"{base.weight_name} does not say what its UNet predicts; v is assumed, as for 768 pixel models"
+            if stated:
+                message += f" (its metadata say {shown(stated)})"
             hint = "write `base.scheduler.config.prediction_type`: v_prediction, or epsilon for 512 pixel models"
-            told[Problem.warning(base.origin, "W509", message, hint)] = None
-        elif said.lower().startswith("v"):
-            message = f"{base.weight_name}: its metadata say that it predicts v, and are not believed"
+            warnings[Problem.warning(base.origin, "W509", message, hint)] = None
+        elif stated.lower().startswith("v"):
+            message = f"{base.weight_name}: its metadata say that it predicts v, which is ignored"
             hint = "if they are right, write `base.scheduler.config.prediction_type: v_prediction`"
-            told[Problem.warning(base.origin, "W509", message, hint)] = None
-    yield from told
+            warnings[Problem.warning(base.origin, "W509", message, hint)] = None
+    yield from warnings
 
 
-def _said(path: Path) -> str:
-    """What a safetensors file's metadata say of the prediction (https://github.com/Stability-AI/ModelSpec)."""
+def _stated_prediction(path: Path) -> str:
+    """The prediction type in a safetensors file's metadata (https://github.com/Stability-AI/ModelSpec)."""
     if path.suffix != ".safetensors":
         return ""
     return read_contents(path).metadata.get("modelspec.prediction_type", "")
 
 
 def _other_families(resolved: ResolvedRecipe) -> Iterator[Problem]:
-    """W763 for a LoRA that lands whole on a transformer of another family: some are built of the same blocks."""
-    told: dict[Problem, None] = {}
+    """W763 for a LoRA of another family whose tensors all match: some transformers have the same blocks."""
+    warnings: dict[Problem, None] = {}
     seen: set[tuple[int, str, str]] = set()
     for variant in resolved.variants:
-        for adapter in (each for outer in variant.adapters for each in outer.with_members()):
+        for adapter in variant.all_adapters():
             if not isinstance(adapter, ResolvedLora) or not isinstance(adapter.source, Source):
                 continue
             # Variants that differ in a scale share the file.
             place = variant.base.number, adapter.name, adapter.source.digest
             if "transformer" in (adapter.tensors or {}) and place not in seen:
                 seen.add(place)
-                told.update(dict.fromkeys(_other_family(variant.base, adapter)))
-    yield from told
+                warnings.update(dict.fromkeys(_other_family(variant.base, adapter)))
+    yield from warnings
 
 
 def _other_family(base: ResolvedBase, adapter: ResolvedLora) -> Iterator[Problem]:
