@@ -10,14 +10,14 @@ from recipe_runner.graph.graph import BuildGraph, Node, uses
 from recipe_runner.problems.problem import OperationFailed, RecipeRunnerError
 
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What torch's errors of the devices say; they have no class of their own that can be named without torch."""
+"""Texts of torch's memory errors, whose classes cannot be named without importing torch."""
 
 Operation = Callable[[Node, Mapping[str, Any]], Any]
 """Takes a node and the values of its inputs by name, and returns the node's value."""
 
 
 class Observer(Protocol):
-    """What is told of an execution while it goes on."""
+    """Receives the progress of an execution."""
 
     def started(self, node: Node) -> None:
         """The node is about to run."""
@@ -26,7 +26,7 @@ class Observer(Protocol):
         """The node has run."""
 
     def freed(self, node: Node) -> None:
-        """The node's value was used for the last time and has been let go."""
+        """The node's value was used for the last time and has been freed."""
 
 
 class Silent:
@@ -48,11 +48,11 @@ def execute(
     operations: Mapping[str, Operation],
     observer: Observer | None = None,
 ) -> None:
-    """Run what `outputs` need. The operations of the outputs keep their results themselves (they save).
+    """Run all nodes that `outputs` need. The operations of the outputs save their results themselves.
 
     Raises:
-        RecipeRunnerError: the first failure, placed at the failing node's line of the recipe. What was finished before
-            it is kept.
+        RecipeRunnerError: the first failure, at the line of the failing node in the recipe. Results finished before it
+            are kept.
     """
     observer = observer or Silent()
     order = graph.order(outputs)
@@ -74,7 +74,7 @@ def execute(
 
 
 def _run(operation: Operation, node: Node, inputs: Mapping[str, Any]) -> Any:
-    """One operation; a failure without a place is placed where the recipe has the node."""
+    """Run one operation; a failure without a place gets the place of the node in the recipe."""
     try:
         with boundary(node.operation):
             return operation(node, inputs)
@@ -84,31 +84,39 @@ def _run(operation: Operation, node: Node, inputs: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def boundary(name: str) -> Iterator[None]:
-    """Run a block as the operation called `name`: whatever it raises becomes a problem that a person can act on.
+    """Run a block as the operation called `name`, and turn every exception into a problem that a person can act on.
 
     Raises:
-        OperationFailed: E703 when memory ran out, E704 for anything else that a library, or a mistake here, raised.
+        OperationFailed: E703 out of memory, E704 for any other exception of a library or of this package.
     """
     try:
         yield
     except RecipeRunnerError:
         raise
     except Exception as error:
-        # The libraries raise anything, from KeyError to RuntimeError, for a thousand reasons.
-        said = str(error).strip().splitlines()
+        # The libraries raise exceptions of all types for all kinds of reasons.
         if _is_out_of_memory(error):
             raise OperationFailed.of(
                 "E703",
-                f"{name} ran out of memory ({said[0] if said else 'no details'})",
+                f"{name} ran out of memory ({_first_line(error, 'no details')})",
                 "make the images smaller, set base.dtype: float16 on a GPU, lower runtime.batch_size, "
                 "or free the device of other programs",
             ) from error
-        message = f"{name} failed: {type(error).__name__}: {said[0] if said else 'no reason given'}"
-        hint = "run again with --debug to see where; what was finished is kept"
+        message = f"{name} failed: {type(error).__name__}: {_first_line(error, 'no reason given')}"
+        hint = "run again with --debug to see where; finished images are kept"
         raise OperationFailed.of("E704", message, hint) from error
+
+
+def _first_line(error: Exception, otherwise: str) -> str:
+    """The first line of an exception's text, or `otherwise` for an exception without a text."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return otherwise
+    return lines[0]
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     # torch's own class cannot be named without importing torch.
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or any(words in str(error) for words in _MEMORY_WORDS)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(words in str(error) for words in _MEMORY_WORDS)

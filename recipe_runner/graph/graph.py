@@ -1,8 +1,8 @@
 """The build graph: frozen nodes with keys, in a stable order. It knows nothing of diffusion.
 
 A node's key is the sha256 of everything that decides its result: operation, version, constants, the keys of its inputs
-and the digests of the files it reads. Equal nodes are one node, and since a node is made after its inputs, a graph has
-no cycles and the order in which nodes were added is an order in which they can be executed.
+and the digests of its files. Equal nodes are one node. A node is added after its inputs, so a graph has no cycles, and
+nodes can be executed in the order in which they were added.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class BuildGraph:
         self._nodes: dict[str, Node] = {}
 
     def __len__(self) -> int:
-        """How many different nodes there are."""
+        """The number of nodes."""
         return len(self._nodes)
 
     def __iter__(self) -> Iterator[Node]:
-        """The nodes, inputs before what uses them."""
+        """The nodes, inputs before the nodes that use them."""
         return iter(self._nodes.values())
 
     def __getitem__(self, key: str) -> Node:
@@ -56,10 +56,10 @@ class BuildGraph:
         files: Mapping[str, str] | None = None,
         origin: Place | None = None,
     ) -> str:
-        """Add a node unless an equal one is there, and return its key.
+        """Add a node unless the graph has an equal one, and return its key.
 
         Raises:
-            AssertionError: for an input that is not in the graph, which is a mistake of the caller.
+            AssertionError: an input is not in the graph, which is a bug of the caller.
         """
         constants, inputs, files = constants or {}, inputs or {}, files or {}
         key = digest(
@@ -82,10 +82,10 @@ class BuildGraph:
         return key
 
     def order(self, outputs: Iterable[str]) -> list[Node]:
-        """The nodes that `outputs` need, themselves included: each right before its first use.
+        """The nodes that `outputs` need, and the outputs themselves: each right before its first use.
 
-        The order follows the order of `outputs` and of each node's inputs, so that it is the same on every machine and
-        a value is made as late and can be freed as early as the outputs' order allows.
+        The order follows the order of `outputs` and of each node's inputs. It is the same on every machine, and each
+        value is made as late and freed as early as the order of the outputs allows.
         """
         done: dict[str, Node] = {}
         for output in outputs:

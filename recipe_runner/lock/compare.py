@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -253,21 +253,23 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
     """The changes from the old lock to the new one, one line each, for people."""
     if old is None:
         return [f"{role}: locked{_at(entry)}" for role, entry in new.sources.items()]
-    said: list[str] = []
+    found: list[str] = []
     for role, entry in new.sources.items():
         before = old.sources.get(role)
         if before is None:
-            said.append(f"{role}: added{_at(entry)}")
+            found.append(f"{role}: added{_at(entry)}")
         elif before != entry:
-            said.append(f"{role}: {_change(before, entry)}")
-    said += [f"{role}: removed" for role in old.sources if role not in new.sources]
+            found.append(f"{role}: {_change(before, entry)}")
+    found += [f"{role}: removed" for role in old.sources if role not in new.sources]
     if old.libraries != new.libraries:
-        upgraded = []
-        for name, version in new.libraries.items():
-            if old.libraries.get(name) != version:
-                upgraded.append(f"{name} {version}")
-        said.append(f"libraries: {', '.join(upgraded)}")
-    return said
+        found.append(f"libraries: {', '.join(_upgraded(old.libraries, new.libraries))}")
+    return found
+
+
+def _upgraded(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name, version in new.items():
+        if old.get(name) != version:
+            yield f"{name} {version}"
 
 
 def _at(entry: LockedSource) -> str:

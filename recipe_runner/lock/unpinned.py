@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from recipe_runner.canonical import mapping
 from recipe_runner.document.document import Document, parse_document
 from recipe_runner.problems.credentials import credential_in
-from recipe_runner.problems.problem import RecipeRunnerError
+from recipe_runner.problems.problem import RecipeRunnerError, ResolutionError
 from recipe_runner.recipe.rules.secrets import in_values
 from recipe_runner.recipe.schema.check import check_lock
 from recipe_runner.sources.address import check_url, is_hub_id, is_path, meant_path
@@ -34,15 +34,11 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
     pinned: set[tuple[Json, Json]] = set()
     if path.is_file():
         try:
-            lock = parse_document(path.read_bytes(), str(path))
+            pinned = _pinned(path)
         except RecipeRunnerError as error:
             return error.problems
         except OSError:
             return ()
-        problems = check_lock(lock) or tuple(finding.placed(lock) for finding in in_values(lock.tree))
-        if problems:
-            return problems
-        pinned = _pinned(lock)
     found: dict[tuple[str, str | None], Problem] = {}
     for place, address, revision in _addresses(document):
         try:
@@ -62,10 +58,22 @@ def movable_sources(document: Document) -> tuple[Problem, ...]:
     return tuple(found.values())
 
 
-def _pinned(lock: Document) -> set[tuple[Json, Json]]:
-    """Address and revision of each entry of a lock."""
-    sources = mapping(lock.tree["sources"])
-    return {(entry["address"], entry.get("revision")) for entry in map(mapping, sources.values())}
+def _pinned(path: Path) -> set[tuple[Json, Json]]:
+    """Address and revision of each entry of the lock in the file `path`.
+
+    Raises:
+        OSError: it cannot be read.
+        RecipeRunnerError: it is not a lock, or holds a secret.
+    """
+    lock = parse_document(path.read_bytes(), str(path))
+    problems = check_lock(lock) or tuple(finding.placed(lock) for finding in in_values(lock.tree))
+    if problems:
+        raise ResolutionError(*problems)
+    pinned = set()
+    for source in mapping(lock.tree["sources"]).values():
+        entry = mapping(source)
+        pinned.add((entry["address"], entry.get("revision")))
+    return pinned
 
 
 def _movable(address: str, revision: str | None, folder: Path) -> str | None:
@@ -83,6 +91,16 @@ def _movable(address: str, revision: str | None, folder: Path) -> str | None:
 
 def _addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
     """Every address that may be fetched, with its path in the recipe and its revision."""
+    yield from _written_addresses(document)
+    for axis, values in mapping(document.tree.get("matrix")).items():
+        if axis.rpartition(".")[2] == "model" and isinstance(values, list):
+            for index, value in enumerate(values):
+                if isinstance(value, str):
+                    yield ("matrix", axis, index), value, None
+
+
+def _written_addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+    """As `_addresses`, without the values of axes."""
     for path, section in _sections(document):
         entry = mapping(section)
         revision = entry.get("revision")
@@ -95,11 +113,6 @@ def _addresses(document: Document) -> Iterator[tuple[tuple[str | int, ...], str,
             elif key == "config" or "://" in address:
                 # An image is never looked for on the Hub.
                 yield (*path, key), address, None
-    for axis, values in mapping(document.tree.get("matrix")).items():
-        if axis.rpartition(".")[2] == "model" and isinstance(values, list):
-            for index, value in enumerate(values):
-                if isinstance(value, str):
-                    yield ("matrix", axis, index), value, None
 
 
 def _sections(document: Document) -> Iterator[tuple[tuple[str | int, ...], Json]]:

@@ -1,7 +1,6 @@
-"""Families: one row for each family of models, and one for each pipeline whose steps are known one by one.
+"""One row for each family of models, and one for each pipeline whose steps are known.
 
-What a family needs elsewhere (how its files are recognised, how its adapters are laid out) is a row of a table there,
-under the family's name here.
+Other tables (how files are recognised, how adapters are laid out) have rows under the names of the families here.
 """
 
 from __future__ import annotations
@@ -13,13 +12,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
-    """A family of models that share sizes: what fits one fits all.
+    """A family of models with the same sizes, so that adapters and components fit all of them.
 
     Attributes:
-        name: what the family is called in output and in tables.
+        name: the name of the family in output and in tables.
         text_width: features of the text that its UNet attends to; 0 for a transformer.
         vae_scaling: `scaling_factor` of its published VAE.
-        repository: where the parts are that a single file of it lacks; empty where its parts do not come with us.
+        repository: the repository with the components that a single file lacks; empty if this package does not ship
+            their configurations.
     """
 
     name: str
@@ -40,7 +40,7 @@ FLUX1 = ModelFamily(name="flux1", vae_scaling=0.3611)
 
 MODEL_FAMILIES = (SD1, SD2, SDXL, SD3, FLUX1)
 UNET_FAMILIES = tuple(family for family in MODEL_FAMILIES if family.text_width)
-"""Those whose UNet tells them by the width of the text that it attends to, and whose configuration we ship."""
+"""Families that are known by the text width of their UNet, and whose configurations this package ships."""
 
 
 def family_of_text_width(width: int) -> ModelFamily | None:
@@ -49,27 +49,27 @@ def family_of_text_width(width: int) -> ModelFamily | None:
 
 
 def family_of_vae_scaling(factor: float) -> ModelFamily | None:
-    """The first family whose VAE has this `scaling_factor`: SD 1 and 2 share theirs."""
+    """The first family whose VAE has this `scaling_factor`; SD 1 and 2 have the same."""
     return next((family for family in MODEL_FAMILIES if family.vae_scaling == factor), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineFamily:
-    """A pipeline class whose call is known step by step: encode, denoise, decode.
+    """A pipeline class whose call is known as three steps: encode, denoise, decode.
 
     Attributes:
-        pipeline: the diffusers class, exactly: a subclass or a relative may change any step.
+        pipeline: exactly this diffusers class, because a subclass may change any step.
         denoiser: the component that denoises.
         prompts: how many prompts the class takes, one for each text encoder.
-        embeddings: what its `encode_prompt` gives, in order, as its call takes them.
-        guidance: the argument of the call that turns on classifier-free guidance above 1.
-        guided_by_negative: whether guidance also needs a negative prompt, and is one decision for a whole batch.
+        embeddings: the call's arguments that its `encode_prompt` returns, in order.
+        guidance: the argument of the call that turns on classifier-free guidance if it is above 1.
+        guided_by_negative: whether guidance also needs a negative prompt; it is then on or off for a whole batch.
         t5_length: tokens that its T5 encoder reads by default; None without one.
-        packed: whether the denoiser reads patches of 2x2 latents, which the VAE does not.
+        packed: whether the denoiser, unlike the VAE, takes patches of 2x2 latents.
         shifted: whether latents are shifted by the VAE's `shift_factor`.
         standardised: whether latents may be standardised by the VAE's `latents_mean` and `latents_std`.
-        upcasts_vae: whether decoding in float16 casts the VAE to float32 where its configuration asks for that.
-        size_from_denoiser: whether an image without a size is as large as the denoiser's `sample_size`, in whole.
+        upcasts_vae: whether decoding in float16 casts the VAE to float32 if its configuration says so.
+        size_from_denoiser: whether the default image size is the denoiser's `sample_size`, in both dimensions.
         checks_safety: whether a safety checker may make images black.
         latent_node: the ComfyUI node that makes its empty latents.
     """
@@ -136,13 +136,13 @@ PIPELINE_FAMILIES: Mapping[str, PipelineFamily] = {
         ),
     )
 }
-"""By pipeline class. A pipeline that is not here is called from prompt to image in one step."""
+"""By pipeline class. Other pipelines are called from prompt to image in one step."""
 
 _T5_LENGTH = 512
 
 
 def t5_length(pipeline: str) -> int:
-    """Tokens that the T5 encoder of a pipeline class reads by default; a usual number for an unknown class."""
+    """Tokens that the T5 encoder of a pipeline class reads by default; 512 for an unknown class."""
     family = PIPELINE_FAMILIES.get(pipeline)
     if family is None or family.t5_length is None:
         return _T5_LENGTH

@@ -1,4 +1,4 @@
-"""Whether an image is made with classifier-free guidance: one rule, asked by planning and running alike.
+"""Whether an image is made with classifier-free guidance: the one rule for planning and running.
 
 Source: `do_classifier_free_guidance` and `do_true_cfg` of the pipelines in diffusers 0.42.1.
 """
@@ -18,15 +18,19 @@ NEGATIVE = "negative_prompt"
 
 
 def guidance_argument(pipeline: str) -> str:
-    """The argument of a pipeline's call that turns guidance on above 1."""
+    """The argument of a pipeline's call that turns guidance on if it is above 1."""
     family = PIPELINE_FAMILIES.get(pipeline)
-    return family.guidance if family is not None else SCALES[0]
+    if family is None:
+        return SCALES[0]
+    return family.guidance
 
 
 def scale_of(pipeline: str, sampling: Mapping[str, Json]) -> Json:
-    """The value of the argument that turns guidance on, which is the default of the class where `sampling` has none."""
+    """The value of the argument that turns guidance on: that of `sampling`, or else the default of the class."""
     name = guidance_argument(pipeline)
-    return sampling[name] if name in sampling else _default(pipeline, name)
+    if name not in sampling:
+        return _default(pipeline, name)
+    return sampling[name]
 
 
 @cache
@@ -40,11 +44,11 @@ def is_guided(
     """Whether images of a prompt use classifier-free guidance, and so its negative prompt.
 
     Args:
-        pipeline: a diffusers pipeline class; of one whose steps are not known, guidance is assumed where any of its
+        pipeline: a diffusers pipeline class. For a class whose steps are not known, images are guided if any of the
             scales is above 1.
-        sampling: arguments of the call; a default of the class counts where one is absent.
-        texts: the names of the texts that the prompt has, such as `negative_prompt`.
-        is_distilled: the denoiser takes guidance as an input (`time_cond_proj_dim`), and needs no second pass.
+        sampling: arguments of the call; the defaults of the class are used for absent ones.
+        texts: the names of the prompt's texts, such as `negative_prompt`.
+        is_distilled: whether the denoiser takes guidance as an input (`time_cond_proj_dim`) and needs no second pass.
     """
     if is_distilled:
         return False
@@ -57,7 +61,7 @@ def is_guided(
 
 
 def read_texts(pipeline: str, texts: Mapping[str, str], *, guided: bool) -> Mapping[str, str]:
-    """The texts of a prompt that its images depend on: without the negative ones where guidance ignores them.
+    """The texts of a prompt that its images depend on, which are without the negative ones if it is not guided.
 
     A pipeline whose steps are not known may read any of them.
     """

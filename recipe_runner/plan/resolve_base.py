@@ -1,4 +1,4 @@
-"""The base section resolved: its sources found, its pipeline class decided."""
+"""Resolve the base section: find its sources and decide its pipeline class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recipe_runner.problems.problem import WeightsError
 from recipe_runner.recipe.types.recipe import Base, Component
 from recipe_runner.sources.find import find_base, find_component
 from recipe_runner.sources.missing import SourceMissing, unresolved
-from recipe_runner.sources.source import Address
+from recipe_runner.sources.source import Address, Source
 from recipe_runner.weights.files.header import read_header
 
 
@@ -21,16 +21,14 @@ def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool)
     """Resolve the base as seen from the recipe's `folder`.
 
     Raises:
-        RecipeRunnerError: as `find_base` and `find_component`, except for what is merely not on this machine.
+        RecipeRunnerError: as `find_base` and `find_component`, but not for sources that are not on this machine.
     """
-    components = {
-        name: None
-        if component is None
-        else resolve_component(name, component, base.dtype, folder, allow_pickle=allow_pickle)
-        for name, component in base.components.items()
-    }
+    components: dict[str, ResolvedComponent | None] = {}
+    for name, component in base.components.items():
+        components[name] = None
+        if component is not None:
+            components[name] = resolve_component(name, component, base.dtype, folder, allow_pickle=allow_pickle)
     address = Address.of(base)
-    scheduler = base.scheduler
     source: AnySource
     config: AnySource | None = None
     pipeline, weight_name = base.pipeline, base.weight_name
@@ -47,15 +45,17 @@ def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool)
     except SourceMissing as error:
         source = unresolved(error, address)
     else:
-        for file in found.source.files:
-            if file.name.endswith(".safetensors"):
-                # A broken file is told here, and not where an adapter or a warning first looks into it.
-                read_header(found.source.path(file.name))
+        _check_headers(found.source)
         source, config, weight_name, stated = found.source, found.config, found.weight_name, found.scheduler
-        if scheduler is not None and scheduler.class_name is not None:
-            _require_parameters(scheduler.class_name, stated, found.weight_name)
         if pipeline == "auto":
             pipeline = found.pipeline or "auto"
+    scheduler_class = None
+    scheduler_config = dict(stated)
+    if base.scheduler is not None:
+        scheduler_class = base.scheduler.class_name
+        if scheduler_class is not None and isinstance(source, Source):
+            _require_parameters(scheduler_class, stated, weight_name)
+        scheduler_config |= base.scheduler.config
     return ResolvedBase(
         source=source,
         pipeline=pipeline,
@@ -63,23 +63,30 @@ def resolve_base(base: Base, folder: Path, origin: Place, *, allow_pickle: bool)
         config=config,
         dtype=base.dtype,
         variant=base.variant,
-        scheduler_class=scheduler.class_name if scheduler else None,
-        scheduler_config={**stated, **(scheduler.config if scheduler else {})},
+        scheduler_class=scheduler_class,
+        scheduler_config=scheduler_config,
         components=components,
         allow_pickle=allow_pickle,
         origin=origin,
     )
 
 
-def _require_parameters(class_name: str, stated: Mapping[str, Json], shown: str | None) -> None:
-    """Raise E510 unless the scheduler can do what the checkpoint itself states that it needs."""
+def _check_headers(source: Source) -> None:
+    """Read every safetensors header, so that a broken file is reported before any check reads it."""
+    for file in source.files:
+        if file.name.endswith(".safetensors"):
+            read_header(source.path(file.name))
+
+
+def _require_parameters(class_name: str, stated: Mapping[str, Json], file_name: str | None) -> None:
+    """Raise E510 unless the scheduler has every parameter that the checkpoint itself states."""
     known = schedulers()
     taken = known.get(class_name, {}).get("config", stated)
     for key in stated:
         if key not in taken:
-            able = ", ".join(name for name, entry in known.items() if all(each in entry["config"] for each in stated))
-            message = f"{shown} states that it needs {key}, and {class_name} has no such parameter"
-            raise WeightsError.of("E510", message, f"choose a scheduler that has it: {able}")
+            suitable = ", ".join(name for name, entry in known.items() if stated.keys() <= entry["config"].keys())
+            message = f"{file_name} states that it needs {key}, and {class_name} has no such parameter"
+            raise WeightsError.of("E510", message, f"choose a scheduler that has it: {suitable}")
 
 
 def resolve_component(
@@ -87,7 +94,8 @@ def resolve_component(
 ) -> ResolvedComponent:
     """Find the replaced component `name`; `dtype` is the base's."""
     address = Address.of(component)
-    dtype = component.dtype or dtype
+    source: AnySource
+    subfolder, weight_name = component.subfolder, component.weight_name
     try:
         found = find_component(
             address,
@@ -96,17 +104,13 @@ def resolve_component(
             allow_pickle=allow_pickle,
         )
     except SourceMissing as error:
-        return ResolvedComponent(
-            source=unresolved(error, address),
-            subfolder=component.subfolder,
-            weight_name=component.weight_name,
-            variant=component.variant,
-            dtype=dtype,
-        )
+        source = unresolved(error, address)
+    else:
+        source, subfolder, weight_name = found.source, found.subfolder, found.weight_name
     return ResolvedComponent(
-        source=found.source,
-        subfolder=found.subfolder,
-        weight_name=found.weight_name,
+        source=source,
+        subfolder=subfolder,
+        weight_name=weight_name,
         variant=component.variant,
-        dtype=dtype,
+        dtype=component.dtype or dtype,
     )

@@ -1,4 +1,4 @@
-"""The kinds of adapters: one small file each, registered here by hand and in order."""
+"""The kinds of adapters: one module each, registered here in order."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ KINDS = ("lora", "textual_inversion", "ip_adapter", "merge")
 
 
 def kind_called(name: str) -> Kind:
-    """The module of a kind, imported when a recipe first has one: no recipe pays for kinds that it does not have."""
+    """The module of a kind, imported only if a recipe has an adapter of it."""
     return cast("Kind", import_module(f"recipe_runner.plan.adapters.{KINDS[KINDS.index(name)]}"))

@@ -1,4 +1,4 @@
-"""The modules of a resolved base that adapters can land on, read from file headers alone."""
+"""The modules of a resolved base that adapters can change, read from file headers alone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ COMPONENTS = ("unet", "transformer", "transformer_2", "text_encoder", "text_enco
 
 
 def base_modules(base: ResolvedBase) -> ModuleTable | None:
-    """Module names and weight shapes of each component; None where a header does not tell them before loading.
+    """Module names and weight shapes of each component; None if they are not known before loading.
 
-    That is so for what is not on this machine, and for a single-file checkpoint of a family whose conversion is not
-    known here.
+    They are unknown for files that are not on this machine, and for a single-file checkpoint of a family whose
+    conversion is not known.
 
     Raises:
         WeightsError: a weights file is broken.
@@ -25,13 +25,25 @@ def base_modules(base: ResolvedBase) -> ModuleTable | None:
     if not isinstance(base.source, Source):
         return None
     classes = index_classes(base)
-    table = _folder_table(base, base.source) if base.weight_name is None else checkpoint_table(base, base.source)
+    own = _own_modules(base, base.source)
+    if own is None:
+        return None
+    table = dict(own)
     for name, component in base.components.items():
-        if table is None or name not in COMPONENTS or component is None:
+        if name not in COMPONENTS or component is None:
             continue
         modules = replaced_modules(name, component, classes.get(name))
-        table = None if modules is None else {**table, name: modules}
+        if modules is None:
+            return None
+        table[name] = modules
     return table
+
+
+def _own_modules(base: ResolvedBase, source: Source) -> ModuleTable | None:
+    """The modules of the base's own components."""
+    if base.weight_name is None:
+        return _folder_table(base, source)
+    return checkpoint_table(base, source)
 
 
 def _folder_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
@@ -47,8 +59,8 @@ def _folder_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
 
 
 def checkpoint_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
-    """The modules of a single-file checkpoint's own components, under the names they get when it is converted."""
-    # Imported where a base is a single file.
+    """The modules of a single-file checkpoint's own components, under their names after conversion."""
+    # Imported only for a base that is a single file.
     from recipe_runner.weights.checkpoint.checkpoint import identify_checkpoint  # noqa: PLC0415
     from recipe_runner.weights.checkpoint.ldm_modules import checkpoint_modules  # noqa: PLC0415
     from recipe_runner.weights.checkpoint.original_layout import standard_name  # noqa: PLC0415
@@ -58,7 +70,9 @@ def checkpoint_table(base: ResolvedBase, source: Source) -> ModuleTable | None:
     if isinstance(checkpoint, str):
         return None
     found = checkpoint_modules(checkpoint.family, {standard_name(key): shape for key, shape in shapes.items()})
-    return None if found is None else {name: each for name, each in found.items() if name not in base.components}
+    if found is None:
+        return None
+    return {name: modules for name, modules in found.items() if name not in base.components}
 
 
 def replaced_modules(name: str, component: ResolvedComponent, class_name: str | None) -> Modules | None:
@@ -69,16 +83,23 @@ def replaced_modules(name: str, component: ResolvedComponent, class_name: str | 
         from recipe_runner.weights.checkpoint.ldm_modules import part_modules  # noqa: PLC0415 - as above
 
         return part_modules(name, class_name, read_contents(component.source.path(component.weight_name)).weights)
-    shapes = tensor_shapes(component.source, f"{component.subfolder}/" if component.subfolder else "")
-    return None if shapes is None else component_modules(shapes, class_name)
+    prefix = ""
+    if component.subfolder:
+        prefix = f"{component.subfolder}/"
+    shapes = tensor_shapes(component.source, prefix)
+    if shapes is None:
+        return None
+    return component_modules(shapes, class_name)
 
 
 def tensor_shapes(source: Source, prefix: str) -> dict[str, Shape] | None:
-    """The tensors of a component's weights files; None when it has none."""
-    names = [f.name for f in source.files if f.name.startswith(prefix) and f.name.endswith(WEIGHTS_SUFFIXES)]
-    if not names:
-        return None
+    """The tensors of a component's weights files; None if it has no weights file."""
     shapes: dict[str, Shape] = {}
-    for name in names:
-        shapes |= read_contents(source.path(name)).weights
+    has_weights = False
+    for file in source.files:
+        if file.name.startswith(prefix) and file.name.endswith(WEIGHTS_SUFFIXES):
+            has_weights = True
+            shapes |= read_contents(source.path(file.name)).weights
+    if not has_weights:
+        return None
     return shapes

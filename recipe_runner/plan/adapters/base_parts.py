@@ -9,19 +9,20 @@ from typing import Any
 from recipe_runner.pipelines.component_classes import kind_of_class
 from recipe_runner.pipelines.component_fit import ComponentConfig, misfits
 from recipe_runner.pipelines.family import PIPELINE_FAMILIES
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_weights
 
 INDEX = "model_index.json"
+_SAME_MODEL = "replace a component only by one that was made for the same model"
 _CONFIG = "config.json"
 _SIZES = ("cross_attention_dim", "latent_channels", "hidden_size")
-"""What a configuration and the tensors of a single file both tell."""
+"""Sizes that both a configuration and the tensors of a single file have."""
 
 
 def check_components(base: ResolvedBase) -> None:
-    """Refuse replaced components that are something else, and parts whose widths do not fit each other.
+    """Refuse replaced components of another type, and components whose widths do not fit each other.
 
     Raises:
         WeightsError: E506 a component of another type, E507 components that do not fit each other.
@@ -30,64 +31,76 @@ def check_components(base: ResolvedBase) -> None:
         return
     classes, parts = index_classes(base), base_parts(base)
     for name, component in base.components.items():
-        part, said = parts.get(name), classes.get(name)
-        if said is not None and component is not None and component.weight_name is not None:
-            _check_file(name, component, said, {} if part is None else part.config)
-            continue
-        if part is None or said is None:
-            continue
-        wanted, found = kind_of_class(said), kind_of_class(part.class_name)
-        if wanted is not None and found is not None and wanted != found:
-            message = f"{name}: the pipeline needs a {said}, and this is a {part.class_name}"
-            hint = f"name a folder or file of a {said}"
-            raise WeightsError(Problem(code="E506", message=message, hint=hint))
+        if name in classes and component is not None:
+            _check_component(name, component, classes[name], parts.get(name))
     for reason in misfits(parts):
-        hint = "replace a component only by one that was made for the same model"
-        raise WeightsError(Problem(code="E507", message=reason, hint=hint))
+        raise WeightsError(Problem(code="E507", message=reason, hint=_SAME_MODEL))
+
+
+def _check_component(name: str, component: ResolvedComponent, class_name: str, part: Part | None) -> None:
+    """Compare a replaced component with `class_name`, the class that the base's index names.
+
+    Raises:
+        WeightsError: E506 it is of another type; as `_check_file`.
+    """
+    if component.weight_name is not None:
+        config: Mapping[str, Any] = {}
+        if part is not None:
+            config = part.config
+        _check_file(name, component, class_name, config)
+        return
+    if part is None:
+        return
+    wanted, found = kind_of_class(class_name), kind_of_class(part.class_name)
+    if wanted is not None and found is not None and wanted != found:
+        message = f"{name}: the pipeline needs a {class_name}, and this is a {part.class_name}"
+        hint = f"name a folder or file of a {class_name}"
+        raise WeightsError(Problem(code="E506", message=message, hint=hint))
 
 
 def _check_file(name: str, component: ResolvedComponent, said: str, config: Mapping[str, Any]) -> None:
-    """Compare a component's single file with the class `said` and the base's own `config` of the part.
+    """Compare a component's single file with the class `said` and the base's own `config` of the component.
 
     Raises:
-        WeightsError: E412 it holds no tensors, E506 it is something else by its tensors, E507 it was made for another
-            model, E607 it holds other things than tensors.
+        WeightsError: E412 it has no tensors, E506 its tensors are of another type, E507 it was made for another model,
+            E607 it has objects other than tensors.
     """
     if not isinstance(component.source, Source):
         return
-    # Imported where a part is a single file: it looks at every kind that there is.
+    # Imported only for a component that is a single file, because it imports every kind.
     from recipe_runner.weights.identify.identity import identify_file  # noqa: PLC0415
 
     file = component.source.files[0].name
     read_weights(component.source.path(file), f"{name}: {file}")
     found, wanted = identify_file(component.source.path(file)), kind_of_class(said)
-    # What no kind claims may still fit; of a whole checkpoint its part is taken.
+    # A file of unknown kind may still fit, and of a whole checkpoint only this component is used.
     if wanted is not None and found.kind not in (wanted, "checkpoint", "unknown"):
         message = f"{name}: the pipeline needs a {said}, and {file} is a {found.kind.replace('_', ' ')}"
         raise WeightsError(Problem(code="E506", message=message, hint=f"name a folder or file of a {said}"))
-    told = found.tree.get("details")
-    details = told if isinstance(told, Mapping) and found.kind == wanted else {}
+    details = found.tree.get("details")
+    if not isinstance(details, Mapping) or found.kind != wanted:
+        return
     for key in _SIZES:
         own, other = config.get(key), details.get(key)
         if isinstance(own, int) and isinstance(other, int) and own != other:
             message = f"{name}: {file} has {key} {other}, and the base's has {own}"
-            hint = "replace a component only by one that was made for the same model"
-            raise WeightsError(Problem(code="E507", message=message, hint=hint))
+            raise WeightsError(Problem(code="E507", message=message, hint=_SAME_MODEL))
 
 
 def index_classes(base: ResolvedBase) -> Mapping[str, str]:
-    """Class names by component, as the base's own index states them."""
-    source = base.source if base.weight_name is None else base.config
-    tree = _json(source, INDEX)
-    return {
-        name: value[1]
-        for name, value in tree.items()
-        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)  # noqa: PLR2004
-    }
+    """Class names by component, from the base's own index."""
+    source: AnySource | None = base.source
+    if base.weight_name is not None:
+        source = base.config
+    found = {}
+    for name, value in _json(source, INDEX).items():
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str):  # noqa: PLR2004
+            found[name] = value[1]
+    return found
 
 
 def is_distilled(base: ResolvedBase) -> bool:
-    """Whether the denoiser takes guidance as an input; not so where its configuration is not on this machine."""
+    """Whether the denoiser takes guidance as an input; False if its configuration is not on this machine."""
     family = PIPELINE_FAMILIES.get(base.pipeline)
     if family is None:
         return False
@@ -95,7 +108,7 @@ def is_distilled(base: ResolvedBase) -> bool:
 
 
 def base_parts(base: ResolvedBase) -> dict[str, ComponentConfig]:
-    """Every component that has a configuration on this machine, replaced ones in the place of the base's own."""
+    """Every component with a configuration on this machine; replaced ones instead of the base's own."""
     parts: dict[str, ComponentConfig] = {}
     for name, class_name in index_classes(base).items():
         if name not in base.components:
@@ -107,29 +120,33 @@ def base_parts(base: ResolvedBase) -> dict[str, ComponentConfig]:
 
 
 def _configuration(base: ResolvedBase, name: str) -> Mapping[str, Any]:
-    """The configuration of the part `name`; empty where it is not on this machine."""
+    """The configuration of the component `name`; empty if it is not on this machine."""
     source, prefix = base.part_folder(name)
     return _json(source, f"{prefix}{_CONFIG}")
 
 
 def _add(parts: dict[str, ComponentConfig], name: str, class_name: str, config: Mapping[str, Any]) -> None:
-    said = config.get("_class_name")
-    architectures = config.get("architectures")
-    if not isinstance(said, str) and isinstance(architectures, list) and architectures:
-        said = str(architectures[0])
-    if config:
-        parts[name] = ComponentConfig(said if isinstance(said, str) else class_name, config)
+    if not config:
+        return
+    stated, architectures = config.get("_class_name"), config.get("architectures")
+    if isinstance(stated, str):
+        class_name = stated
+    elif isinstance(architectures, list) and architectures:
+        class_name = str(architectures[0])
+    parts[name] = ComponentConfig(class_name, config)
 
 
 def _json(source: object, name: str) -> Mapping[str, Any]:
-    """The object in a JSON file of a source; empty where there is none, or none that can be read."""
+    """The object in a JSON file of a source; empty if it is missing or cannot be read."""
     if not isinstance(source, Source) or not any(file.name == name for file in source.files):
         return {}
     try:
         tree = json.loads(source.path(name).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return tree if isinstance(tree, dict) else {}
+    if not isinstance(tree, dict):
+        return {}
+    return tree
 
 
 def weights_of(base: ResolvedBase) -> Iterator[tuple[str, Source, str]]:

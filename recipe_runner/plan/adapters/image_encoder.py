@@ -1,4 +1,4 @@
-"""The image encoder of an IP-Adapter: the adapter's own, the base's, or the one in the folder beside the weights."""
+"""Find the image encoder of an IP-Adapter: its own, the base's, or the one in the folder beside the weights."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def find_image_encoder(name: str, adapter: IpAdapter, context: ResolveContext) -
     """The encoder of an adapter that needs one.
 
     Raises:
-        WeightsError: E643 there is none.
-        RecipeRunnerError: E4xx, the encoder that is named is broken or refused.
+        WeightsError: E643 no encoder was found.
+        RecipeRunnerError: E4xx the named encoder is broken or refused.
     """
     base = context.base
     if adapter.image_encoder is not None:
@@ -37,25 +37,27 @@ def find_image_encoder(name: str, adapter: IpAdapter, context: ResolveContext) -
 
 
 def encoder_config(encoder: ResolvedComponent, label: str) -> Mapping[str, Any] | None:
-    """What the encoder's config.json says; None while its files are not on this machine.
+    """The encoder's config.json; None if its files are not on this machine.
 
     Raises:
-        WeightsError: E643 a single file, which has none.
-        WeightsError: E517 one that contradicts the encoder's weights.
-        ResolutionError: E407, E416, E422 a broken, missing or refused one.
+        WeightsError: E643 the encoder is a single file, which has no configuration; E517 the configuration contradicts
+            the encoder's weights.
+        ResolutionError: E407, E416, E422 the configuration is broken, missing or refused.
     """
     if encoder.weight_name is not None:
-        message = f"{label}: the image encoder {encoder.weight_name} is a single file, which does not say what it is"
+        message = f"{label}: the image encoder {encoder.weight_name} is a single file, which has no configuration"
         raise WeightsError.of("E643", message, "name its folder, with config.json beside the weights")
     if not isinstance(encoder.source, Source):
         return None
     check_component_configuration(FOLDER, encoder)
-    name = f"{encoder.subfolder}/config.json" if encoder.subfolder else "config.json"
+    name = "config.json"
+    if encoder.subfolder:
+        name = f"{encoder.subfolder}/{name}"
     return read_json(encoder.source.path(name), f"{encoder.source.address}/{name}")
 
 
 def _listed(base: ResolvedBase) -> ResolvedComponent | None:
-    """The encoder that the base's own folder has, as pipelines that were saved with one do."""
+    """The encoder in the base's own folder, if the pipeline was saved with one."""
     if FOLDER in base.components or not isinstance(base.source, Source) or not (base.source.root / INDEX).is_file():
         return None
     if FOLDER not in read_index(base.source.root, base.source.address).components:
@@ -82,10 +84,9 @@ def _beside(name: str, adapter: IpAdapter, context: ResolveContext) -> ResolvedC
             FOLDER, component, context.base.dtype, context.folder, allow_pickle=context.allow_pickle
         )
     except RecipeRunnerError as error:
-        said = error.problems[0]
+        reason = error.problems[0].message
         raise WeightsError.of(
             "E643",
-            f"adapter {name} needs an image encoder: it names none, the base has none, and beside its weights there is "
-            f"none ({said.message})",
+            f"adapter {name} needs an image encoder: none is named, in the base, or beside its weights ({reason})",
             "write `image_encoder: {model: …}`, such as {model: h94/IP-Adapter, subfolder: models/image_encoder}",
         ) from error

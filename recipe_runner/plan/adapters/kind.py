@@ -1,4 +1,4 @@
-"""What a kind of adapter is to the resolver: one function from the recipe's entry to a `ResolvedAdapter`."""
+"""The interface of an adapter kind: one function that resolves an entry of the recipe to a `ResolvedAdapter`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from recipe_runner.recipe.matrix import Section
 
 @dataclass(frozen=True, kw_only=True)
 class ResolveContext:
-    """What an adapter is resolved in: the recipe's folder, base and prompts, and a memory for what costs time.
+    """The context of an adapter: the recipe's folder, base and prompts, and a memory for results that cost time.
 
-    `prompts_section` tells these prompts from those of other variants. `once(key, make)` calls `make` once for each
-    value of `key`, which holds the numbers of what it makes use of. `origin(*path)` is
-    the place of a part of the adapter's entry, `place(*path)` that of a part of the recipe. `others` are the members of
-    a merge.
+    `prompts_section` identifies the prompts among those of other variants. `once(key, make)` calls `make` once for each
+    `key`, which holds the numbers of everything that `make` uses. `origin(*path)` is the place of a part of the
+    adapter's entry, `place(*path)` of a part of the recipe. `others` are the members of a merge.
     """
 
     folder: Path
@@ -37,7 +36,7 @@ class Kind(Protocol):
     """One module of this package."""
 
     def resolve(self, name: str, entry: Mapping[str, Any], context: ResolveContext, origin: Place) -> ResolvedAdapter:
-        """Decide everything about one adapter.
+        """Resolve one adapter.
 
         Raises:
             RecipeRunnerError: its source is broken or refused, or it does not fit the base.

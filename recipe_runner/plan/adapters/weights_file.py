@@ -1,4 +1,4 @@
-"""The one weights file of an adapter."""
+"""Find the weights file of an adapter."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from recipe_runner.sources.source import Address
 
 
 def find_weights_file(entry: FromSource, context: ResolveContext, usual: tuple[str, ...] = ()) -> AnySource:
-    """The file that `entry` names; what was not fetched yet is left unresolved.
+    """The file that `entry` names; a file that was not fetched yet is left unresolved.
 
-    `usual` are the names that the kind's trainers give it, the first that is there being meant in a folder of several.
+    `usual` are the file names of the kind's trainers; in a folder of several files, the first of them is used.
 
     Raises:
-        RecipeRunnerError: E4xx, the file is broken or refused, or a path leads nowhere.
+        RecipeRunnerError: E4xx the file is broken, refused, or missing.
     """
     address = Address.of(entry)
     try:
