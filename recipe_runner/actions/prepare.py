@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipe_runner.document.document import Document
-from recipe_runner.lock.compare import Use, frozen_pins, judge, no_lock, pins_of
+from recipe_runner.lock.compare import Use, check_against_lock, frozen_pins, no_lock, pins_of
 from recipe_runner.lock.file import Lock, lock_beside, read_lock
 from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.plan.checks.preflight import check_pipelines
@@ -59,7 +59,7 @@ def prepare(path: str | Path, overrides: Sequence[str] = (), options: PrepareOpt
     document = loaded.document
     lock = read_lock(lock_beside(Path(document.source)))
     resolved = resolved_under(document, lock, options)
-    lock_warnings = judge(lock, resolved.sources(), document, options.lock)
+    lock_warnings = check_against_lock(lock, resolved.sources(), document, options.lock)
     check_pipelines(document, resolved)
     plan = compile_plan(resolved)
     warnings = (*loaded.warnings, *unused_tokens(resolved, left_to_files(document)), *lock_warnings)
@@ -78,7 +78,7 @@ def resolved_under(document: Document, lock: Lock | None, options: PrepareOption
         resolved = resolve(document, every)
     if not options.network or resolved.is_complete:
         return resolved
-    judge(lock, resolved.sources(), document, options.lock)
+    check_against_lock(lock, resolved.sources(), document, options.lock)
     require_brought(resolved.sources())
     with reach(Access(network=True, pins=pins, meter=options.meter)):
         return resolve(document, every)

@@ -34,7 +34,7 @@ from recipe_runner.sources.missing import SourceMissing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class RunOrigin:
     """The recipe and lock of a run folder.
 
     Addresses in the document are relative to `root`, or to the run folder if that is None. Addresses in the lock are
@@ -53,7 +53,7 @@ class Origin:
         return (_written(self.document, role) or locked_address(entry)), run
 
 
-def origin_of(run: Path, root: Path | None = None) -> Origin:
+def origin_of(run: Path, root: Path | None = None) -> RunOrigin:
     """The recipe and lock of the run folder `run`. `root` is the folder of the recipe, for a run folder that was moved.
 
     Raises:
@@ -70,7 +70,7 @@ def origin_of(run: Path, root: Path | None = None) -> Origin:
     lock = read_lock(run / LOCK)
     if lock is None:
         raise RecordError(Problem(code="E802", message=f"{run / LOCK} is missing", place=Place(str(run))))
-    return Origin(document=document, lock=lock, root=root, lock_folder=root or _recipe_folder(run, document, lock))
+    return RunOrigin(document=document, lock=lock, root=root, lock_folder=root or _recipe_folder(run, document, lock))
 
 
 def _written(document: Document, role: str) -> str | None:
@@ -99,7 +99,7 @@ def _recipe_folder(run: Path, document: Document, lock: Lock) -> Path | None:
     return None
 
 
-def check_inputs(run: Path, origin: Origin, meter: Meter) -> tuple[list[Checked], list[Problem]]:
+def check_inputs(run: Path, origin: RunOrigin, meter: Meter) -> tuple[list[Checked], list[Problem]]:
     """Compare every file of the run's lock that is on this machine with the lock. Nothing is fetched.
 
     Returns the checks, and E810 for each source that is not on this machine and could not be checked.
@@ -135,7 +135,7 @@ def _not_here(role: str, why: Problem) -> Problem:
     return Problem(code="E810", message=f"{role}: {why.message}", hint=hint)
 
 
-def portable_recipe(run: Path, origin: Origin, overrides: Sequence[str]) -> str:
+def portable_recipe(run: Path, origin: RunOrigin, overrides: Sequence[str]) -> str:
     """The run's recipe with absolute paths, so that it can be run from anywhere."""
     document = origin.document
     if origin.root:
@@ -176,7 +176,7 @@ def _name(image: ImageRecord) -> str:
 
 def make_again(
     run: Path,
-    origin: Origin,
+    origin: RunOrigin,
     manifest: Manifest,
     images: Sequence[ImageRecord],
     out: Path,

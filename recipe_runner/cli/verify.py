@@ -13,7 +13,7 @@ from recipe_runner.cli.options import add_format, add_offline, add_quiet, add_ru
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recipe_runner.actions.verify import Origin
+    from recipe_runner.actions.verify import RunOrigin
     from recipe_runner.record.manifest import Manifest
     from recipe_runner.report.verify import Again, Verified
 
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _status(verified)
 
 
-def _rerun(arguments: argparse.Namespace, origin: Origin, manifest: Manifest) -> list[Again]:
+def _rerun(arguments: argparse.Namespace, origin: RunOrigin, manifest: Manifest) -> list[Again]:
     from recipe_runner.actions.verify import make_again, selected  # noqa: PLC0415
     from recipe_runner.images.similarity import Tolerance  # noqa: PLC0415
 

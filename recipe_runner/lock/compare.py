@@ -29,7 +29,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class LockMismatch:
     """A difference between a lock and the sources found: the entry, the reason, and whether only the bytes differ."""
 
     role: str
@@ -80,25 +80,25 @@ def _written(tree: object) -> list[Key]:
     return found
 
 
-def differences(lock: Lock, sources: Mapping[str, AnySource], *, use: Use = "auto") -> list[Difference]:
+def mismatches(lock: Lock, sources: Mapping[str, AnySource], *, use: Use = "auto") -> list[LockMismatch]:
     """The differences between a lock and the sources of a recipe, in the recipe's order.
 
     For a source that is not on this machine, only its address in the recipe is compared.
     """
-    found: list[Difference] = []
+    found: list[LockMismatch] = []
     for role, source in sources.items():
         entry = lock.sources.get(role)
         if entry is None:
-            found.append(Difference(role=role, reason=f"the lock has no entry for this source ({source.address})"))
+            found.append(LockMismatch(role=role, reason=f"the lock has no entry for this source ({source.address})"))
         elif reason := _written_otherwise(entry, source, use):
-            found.append(Difference(role=role, reason=reason))
+            found.append(LockMismatch(role=role, reason=reason))
         elif isinstance(source, Source):
             found += _other_files(role, entry, source)
     if use != "frozen":
         for role, entry in lock.sources.items():
             if role not in sources:
                 reason = f"the recipe no longer names this source ({entry.address})"
-                found.append(Difference(role=role, reason=reason))
+                found.append(LockMismatch(role=role, reason=reason))
     return found
 
 
@@ -115,19 +115,19 @@ def _written_otherwise(entry: LockedSource, source: AnySource, use: Use) -> str 
     return None
 
 
-def _other_files(role: str, entry: LockedSource, source: Source) -> list[Difference]:
+def _other_files(role: str, entry: LockedSource, source: Source) -> list[LockMismatch]:
     if source.commit != entry.commit:
         reason = f"commit {(source.commit or 'none')[:12]}, the lock says {(entry.commit or 'none')[:12]}"
-        return [Difference(role=role, reason=reason)]
+        return [LockMismatch(role=role, reason=reason)]
     was = {file.name: file for file in entry.files}
     now = {file.name: file for file in source.files}
     if was.keys() != now.keys():
-        return [Difference(role=role, reason=_other_names(list(was), list(now)))]
+        return [LockMismatch(role=role, reason=_other_names(list(was), list(now)))]
     found = []
     for name, file in now.items():
         if (file.size, file.sha256) != (was[name].size, was[name].sha256):
             reason = f"{name}: sha256 mismatch: got {file.sha256[:12]}, lock expects {was[name].sha256[:12]}"
-            found.append(Difference(role=role, reason=reason, bytes_only=True))
+            found.append(LockMismatch(role=role, reason=reason, bytes_only=True))
     return found
 
 
@@ -142,7 +142,9 @@ def _other_names(was: list[str], now: list[str]) -> str:
     return " and ".join(parts)
 
 
-def judge(lock: Lock | None, sources: Mapping[str, AnySource], document: Document, use: Use) -> tuple[Problem, ...]:
+def check_against_lock(
+    lock: Lock | None, sources: Mapping[str, AnySource], document: Document, use: Use
+) -> tuple[Problem, ...]:
     """Refuse what `use` does not allow, and return the warnings about the rest.
 
     Raises:
@@ -153,19 +155,19 @@ def judge(lock: Lock | None, sources: Mapping[str, AnySource], document: Documen
         if use == "auto":
             return ()
         raise ResolutionError(no_lock(document))
-    problems = [_problem(difference, document, use) for difference in differences(lock, sources, use=use)]
+    problems = [_problem(mismatch, document, use) for mismatch in mismatches(lock, sources, use=use)]
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise ResolutionError(*errors)
     return (*problems, *_library_warnings(lock, path))
 
 
-def _problem(difference: Difference, document: Document, use: Use) -> Problem:
+def _problem(mismatch: LockMismatch, document: Document, use: Use) -> Problem:
     """The error or warning about a difference, at the entry of the recipe."""
-    place = tuple(difference.role.partition("#")[0].split("."))
-    message = f"{difference.role}: {difference.reason}"
+    place = tuple(mismatch.role.partition("#")[0].split("."))
+    message = f"{mismatch.role}: {mismatch.reason}"
     update = f"`recipe-runner lock {document.source}`"
-    if difference.bytes_only:
+    if mismatch.bytes_only:
         hint = "restore the locked file, or accept the new one with `recipe-runner lock`"
         return document.problem("E430", message, place, hint)
     if use == "auto":

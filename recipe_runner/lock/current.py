@@ -49,7 +49,7 @@ def stale_entries(path: Path, meter: Meter) -> Sequence[Problem]:
 
 
 def _judged(path: Path, meter: Meter) -> tuple[Sequence[Problem], Iterable[AnySource]]:
-    from recipe_runner.lock.compare import judge, no_lock, pins_of  # noqa: PLC0415
+    from recipe_runner.lock.compare import check_against_lock, no_lock, pins_of  # noqa: PLC0415
     from recipe_runner.lock.file import lock_beside, read_lock  # noqa: PLC0415
     from recipe_runner.plan.resolve import resolve  # noqa: PLC0415
     from recipe_runner.recipe.load import load_document  # noqa: PLC0415 - these import pydantic
@@ -63,7 +63,7 @@ def _judged(path: Path, meter: Meter) -> tuple[Sequence[Problem], Iterable[AnySo
     with reach(Access(pins=pins_of(lock), meter=meter)):
         sources = resolve(document, variants(document)).sources()
     try:
-        return judge(lock, sources, document, "locked"), sources.values()
+        return check_against_lock(lock, sources, document, "locked"), sources.values()
     except ResolutionError as error:
         return error.problems, ()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recipe_runner.actions.verify import Origin, portable_recipe
+from recipe_runner.actions.verify import RunOrigin, portable_recipe
 from recipe_runner.api import Prepared, prepare
 from recipe_runner.document.document import parse_document
 from recipe_runner.lock.file import Lock
@@ -157,6 +157,6 @@ def test_paths_in_the_values_of_any_axis_are_seen_from_the_run(axis: str, tmp_pa
     anywhere = tmp_path / "elsewhere/recipe.yaml"
     anywhere.parent.mkdir()
     document = parse_document(written.read_bytes(), str(written))
-    origin = Origin(document=document, lock=Lock(lock=1, sources={}), root=None, lock_folder=None)
+    origin = RunOrigin(document=document, lock=Lock(lock=1, sources={}), root=None, lock_folder=None)
     anywhere.write_text(portable_recipe(written.parent, origin, ()))
     assert prepare(anywhere).plan.digest == prepared.plan.digest
