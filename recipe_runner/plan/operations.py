@@ -1,6 +1,6 @@
-"""The operations of the build graph: the one table of their names, versions, and what each takes.
+"""The operations of the build graph: one table of their names, versions, constants, inputs and files.
 
-The compiler adds nodes by it, and the runtime carries out what it names.
+The compiler adds nodes with it, and the runtime has a function for each operation.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from recipe_runner.problems.place import Place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """An operation: its version is raised when its result changes, so that nothing made with the old one is reused.
+    """An operation. Its version is raised when its result changes, so that old results are not reused.
 
-    `constants`, `inputs` and `files` are the names that its nodes may have; one that ends in `.*` or `[*]` stands for
-    any number. `label` is the path of the constant that tells a node from its siblings.
+    `constants`, `inputs` and `files` are the names that its nodes may have; a name that ends in `.*` or `[*]` may occur
+    any number of times. `label` is the path of the constant that distinguishes its nodes for people.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Operation:
         files: Mapping[str, str] | None = None,
         origin: Place,
     ) -> str:
-        """Add a node of it to `graph` unless an equal one is there, and return its key."""
+        """Add a node of this operation to `graph`, unless the graph has an equal one, and return its key."""
         return graph.add(self.name, self.version, constants=constants, inputs=inputs, files=files, origin=origin)
 
 
@@ -101,7 +101,7 @@ ADDS = {
     ResolvedMerge.kind: MERGE_LORAS,
     ResolvedIpAdapter.kind: ADD_IP_ADAPTER,
 }
-"""What adds an adapter to a model handle, by the adapter's kind."""
+"""The operation that adds an adapter to a model handle, by the adapter's kind."""
 
 OPERATIONS = {
     operation.name: operation
@@ -109,4 +109,4 @@ OPERATIONS = {
         LOAD_BASE, *ADDS.values(), SET_SCALES, ENCODE_PROMPT, ENCODE_IMAGE, DENOISE, DECODE, SAVE,
     )
 }  # fmt: skip
-"""All of them, by name."""
+"""All operations by name."""

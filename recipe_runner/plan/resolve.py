@@ -190,7 +190,7 @@ class _Resolver:
         return kept
 
     def _merge(self, name: str, found: dict[str, ResolvedAdapter], base: ResolvedBase, variant: Variant) -> None:
-        """Add the merge `name` to `found`, unless a member of it has a problem, which is reported already."""
+        """Add the merge `name` to `found`, unless one of its members has a problem, which is reported already."""
         entry = cast("Mapping[str, Any]", variant.tree)["adapters"][name]
         others: dict[str, ResolvedLora] = {}
         for member in entry["adapters"]:

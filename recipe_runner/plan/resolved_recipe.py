@@ -54,7 +54,7 @@ class ResolvedVariant:
         return is_guided(base.pipeline, self.sampling, prompt.texts, is_distilled=base.is_distilled)
 
     def all_adapters(self) -> Iterator[ResolvedAdapter]:
-        """Its adapters, and before each merge the members of it."""
+        """Its adapters; the members of a merge are before the merge."""
         for adapter in self.adapters:
             yield from adapter.with_members()
 
