@@ -1,10 +1,10 @@
-"""What may be reached while sources are found: this machine alone, or the network too, and what a lock pins.
+"""What sources may use while they are found: this machine alone or also the network, and the pins of a lock.
 
-It holds for everything that is found in a block, whoever finds it: `plan` and `validate` open no block, so that they
-can touch no network.
+Access is granted for a block of code and everything that it calls. `plan` and `validate` open no block, so they cannot
+use the network.
 
     with reach(Access(network=True)):
-        find_weights("org/name", folder=folder)
+        find_weights(Address("org/name"), folder=folder)
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Key = tuple[str, str | None]
 
 
 class Meter(Protocol):
-    """Told how far the reading of large files is; from several threads at once."""
+    """Receives the progress of large files, from several threads at once."""
 
     def downloading(self, name: str, done: int, total: int | None) -> None:
-        """So many bytes of `total` (None when the server does not say) have come."""
+        """`done` of `total` bytes are received; `total` is None if the server does not state it."""
 
     def hashing(self, name: str, done: int, total: int) -> None:
-        """So many bytes of `total` are hashed."""
+        """`done` of `total` bytes are hashed."""
 
 
 class NoMeter:
@@ -44,7 +44,7 @@ class NoMeter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """What a lock says of an address: the commit of a Hub repository, and the files that it names there."""
+    """The entry of a lock for an address: the commit of a Hub repository, and the files."""
 
     commit: str | None
     files: tuple[SourceFile, ...]
@@ -52,14 +52,13 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What may be reached.
+    """What sources may use.
 
-    Without `network` only what lies on this machine is found. With `newest` a branch is looked up on the Hub, also when
-    the cache remembers where it stood. What is `held_back` is not fetched as long as the files that its pin names
-    suffice.
+    Without `network`, only files on this machine are found. With `newest`, a branch is looked up on the Hub even if the
+    cache knows its last commit. An address in `held_back` is fetched only for files that its pin does not name.
 
-    With `headers` the headers of weights files are fetched in the place of the files, by HTTP ranges: what is found is
-    then a folder of stand-ins (`stand_ins`), which plans can be judged by and nothing can be loaded from.
+    With `headers`, the headers of weights files are fetched instead of the files, by HTTP ranges. The result is
+    a folder of stand-ins (`headers_only`): plans can be checked with it, and nothing can be loaded from it.
     """
 
     network: bool = False
@@ -70,7 +69,7 @@ class Access:
     meter: Meter = field(default_factory=NoMeter)
 
     def may_fetch(self, address: str, revision: str | None = None, names: Iterable[str] = ()) -> bool:
-        """Whether files of what a recipe writes so may be fetched; without `names`, all that it has."""
+        """Whether these files of an address may be fetched; without `names`, whether it may be fetched as a whole."""
         key = (address, revision)
         if not self.network or key not in self.held_back:
             return self.network
@@ -83,7 +82,7 @@ _ACCESS: ContextVar[Access] = ContextVar("access")
 
 
 def access() -> Access:
-    """What may be reached here."""
+    """The access that is granted here."""
     return _ACCESS.get(_NONE)
 
 
@@ -98,5 +97,5 @@ def reach(granted: Access) -> Iterator[None]:
 
 
 def is_online() -> bool:
-    """Whether the environment lets this process reach out: `HF_HUB_OFFLINE` counts for every source."""
+    """Whether the environment allows network access: `HF_HUB_OFFLINE` counts for every source."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE")

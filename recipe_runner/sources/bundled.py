@@ -1,7 +1,7 @@
 """The configurations that come with this package, so that a single-file checkpoint loads without the network.
 
-They hold the published settings of each family (`configs/<family>/`). The CLIP tokenizer is kept once, as its merges;
-its vocabulary follows from them.
+They have the published settings of each family (`configs/<family>/`). The CLIP tokenizer is stored once, as its merges;
+its vocabulary is derived from them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _TOKENIZERS = {
     SD2.name: {"tokenizer": "!"},
     SDXL.name: {"tokenizer": _END, "tokenizer_2": "!"},
 }
-"""The tokenizers of each family and the token each pads with."""
+"""The tokenizers of each family, and the token that each pads with."""
 
 
 def bundled_config(family: str) -> Source:
     """The configuration of `family` as a source: a folder in diffusers' layout, tokenizers included.
 
-    It is laid out once in this user's cache folder, aside and then renamed, under the digest of what it is made from.
+    It is written once to this user's cache folder, aside and then renamed, under the digest of its inputs.
     """
     names = [*_names(family), _MERGES]
     made_from = digest([[name, file_sha256(_CONFIGS / name)] for name in names])
@@ -45,9 +45,11 @@ def bundled_config(family: str) -> Source:
 
 
 def bundled_family(config: Source) -> str | None:
-    """The family whose configuration of this package a source is; None of any other source."""
+    """The family of a configuration of this package; None for any other source."""
     family = config.address.removeprefix(_ADDRESS)
-    return family if config.address.startswith(_ADDRESS) and family in FAMILIES else None
+    if not config.address.startswith(_ADDRESS) or family not in FAMILIES:
+        return None
+    return family
 
 
 def _laid_out(family: str, root: Path) -> Path:
@@ -57,14 +59,14 @@ def _laid_out(family: str, root: Path) -> Path:
         root.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=root.parent, prefix=".making-"))
     except OSError:
-        # A cache that cannot be written: this process gets a copy of its own.
+        # The cache cannot be written: this process uses a copy of its own.
         return write_config(family, Path(tempfile.mkdtemp(prefix="recipe-runner-config-")))
     write_config(family, aside)
     aside.chmod(0o755)
     try:
         aside.rename(root)
     except OSError:
-        # Another process was faster; its folder has the same contents.
+        # Another process was faster, and its folder has the same contents.
         shutil.rmtree(aside, ignore_errors=True)
     return root
 
@@ -72,7 +74,7 @@ def _laid_out(family: str, root: Path) -> Path:
 def bundled_index(family: str) -> Path:
     """The folder of `family` in the package, with its model_index.json."""
     if family not in FAMILIES:
-        message = f"BUG: no configuration of {family!r} comes with the package"
+        message = f"BUG: the package has no configuration for {family!r}"
         raise AssertionError(message)
     return _CONFIGS / family
 
@@ -100,9 +102,11 @@ def clip_vocabulary() -> dict[str, int]:
     Source: openai/CLIP `clip/simple_tokenizer.py`.
     """
     characters = list(_byte_characters())
-    pieces = [*characters, *(f"{character}</w>" for character in characters)]
-    pieces += (line.replace(" ", "") for line in _merges())
-    return {piece: number for number, piece in enumerate([*pieces, _START, _END])}
+    pieces = list(characters)
+    pieces += [f"{character}</w>" for character in characters]
+    pieces += [merge.replace(" ", "") for merge in _merges()]
+    pieces += [_START, _END]
+    return {piece: number for number, piece in enumerate(pieces)}
 
 
 def _merges() -> list[str]:
@@ -110,7 +114,7 @@ def _merges() -> list[str]:
 
 
 def _byte_characters() -> Iterator[str]:
-    """A printable character for each of the 256 bytes: printable ones first, the others from U+0100 on."""
+    """A printable character for each of the 256 bytes: printable bytes first, the others from U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     yield from map(chr, printable)
     yield from map(chr, range(256, 512 - len(printable)))
@@ -128,7 +132,7 @@ def write_clip_tokenizer(folder: Path, pad_token: str) -> Path:
         "tokenizer_class": "CLIPTokenizer",
         **special,
     }
-    merges = "".join(f"{line}\n" for line in ("#version: 0.2", *_merges()))
+    merges = "\n".join(["#version: 0.2", *_merges(), ""])
     (folder / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
     _write_json(folder / "vocab.json", clip_vocabulary())
     _write_json(folder / "special_tokens_map.json", special)

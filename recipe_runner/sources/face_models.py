@@ -1,4 +1,4 @@
-"""Where insightface's models lie, which find faces in pictures. insightface would download them; nothing here does."""
+"""Find insightface's models, which find faces in images. insightface would download them; this package does not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from recipe_runner.sources.source import Source, SourceFile
 
 VARIABLE = "INSIGHTFACE_HOME"
 PACK = "buffalo_l"
-"""The models with which the FaceID adapters were trained."""
+"""The models that the FaceID adapters were trained with."""
 ADDRESS = f"insightface:{PACK}"
-"""How a lock and a manifest name them: no path, and no repository."""
+"""Their address in a lock and a manifest: neither a path nor a repository."""
 NOTICE = (
     f"insightface's models ({PACK}) recognise faces; their licence allows non-commercial research only "
     "(https://github.com/deepinsight/insightface#license)"
@@ -24,15 +24,15 @@ _OTHERWISE = "or give the face's embedding as `image_embeds` (a .npy or .safeten
 
 
 def models_root() -> Path:
-    """The folder that holds `models/buffalo_l`: `$INSIGHTFACE_HOME`, or `~/.insightface` as insightface itself."""
+    """The folder of `models/buffalo_l`: `$INSIGHTFACE_HOME`, or insightface's own `~/.insightface`."""
     return expanded(os.environ.get(VARIABLE) or home_folder() / ".insightface")
 
 
 def locate_face_models() -> Located:
-    """Where the models lie.
+    """The location of the models.
 
     Raises:
-        SourceMissing: E651, they are not on this machine.
+        SourceMissing: E651 they are not on this machine.
     """
     root = models_root()
     folder = root / "models" / PACK
@@ -43,14 +43,14 @@ def locate_face_models() -> Located:
 
 
 def find_face_models() -> Source:
-    """The models that find and recognise faces. Their contents decide an embedding as much as the picture does.
+    """The models that find and recognise faces. An embedding depends on their contents as much as on the image.
 
     Raises:
-        SourceMissing: E651, insightface or its models are not here.
+        SourceMissing: E651 insightface or its models are not on this machine.
     """
     for package in _PACKAGES:
         if not _is_installed(package):
-            message = f"finding a face in a picture needs {package}, which is not installed"
+            message = f"finding a face in an image needs {package}, which is not installed"
             raise missing("E651", message, f"`pip install 'recipe-runner[faceid]'`, {_OTHERWISE}; note: {NOTICE}")
     root = locate_face_models().root
     folder = root / "models" / PACK
@@ -59,6 +59,6 @@ def find_face_models() -> Source:
 
 
 def _is_installed(package: str) -> bool:
-    """Whether it is there to be imported; any folder of that name in the working directory would be found too."""
+    """Whether a package can be imported. A folder of that name in the working directory does not count."""
     found = find_spec(package)
     return found is not None and found.origin is not None

@@ -1,9 +1,9 @@
-"""Follow the redirects of a request one by one, and refuse those that lead where no file of a recipe lies.
+"""Follow the redirects of a request one by one, and refuse those that lead to this machine or its network.
 
-A server may send a request on to another server on the internet, over https. It may not lower https to http, nor send
-this machine to itself, to its own network or to a cloud's metadata, unless the first address names such a host too.
-A name is looked up to see where it leads. What it resolves to a moment later, when the connection is made, is not seen,
-nor what a proxy makes of it: behind one only addresses that are numbers, and `localhost`, are told.
+A server may redirect to another server on the internet, over https. It may not downgrade https to http, nor redirect to
+this machine, to the local network or to a cloud's metadata, unless the first address names such a host too. A host name
+is resolved to see where it leads. The check does not see another result when the connection is made, or when a proxy
+resolves the name: behind a proxy only numeric addresses and `localhost` are recognised.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from recipe_runner.problems.problem import Problem, ResolutionError
+from recipe_runner.problems.problem import ResolutionError
 
 MOST_REDIRECTS = 10
 _NAT64 = IPv6Network("64:ff9b::/96")
 _METADATA = ("168.63.129.16", "100.100.100.200", "fd00:ec2::254")
-"""Where clouds answer beside the link-local addresses: Azure, Alibaba, and AWS over IPv6."""
+"""Metadata addresses of clouds that are not link-local: Azure, Alibaba, and AWS over IPv6."""
 _NAMEABLE = ("loopback", "private")
-"""Kinds of addresses that a redirect may lead to where the first address is of that kind as well."""
+"""Kinds of addresses that a redirect may lead to if the first address has the same kind."""
 
 
 @contextmanager
 def followed(client: httpx2.Client, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
-    """The streamed answer to GET `url`, after all redirects. Credentials stay with the origin that they are for.
+    """The streamed answer to GET `url`, after all redirects. Credentials are sent only to their own origin.
 
     Raises:
-        ResolutionError: E443 a redirect leads to where none is followed, or there are too many.
+        ResolutionError: E443 a redirect is not allowed, or there are too many.
         httpx2.TransportError: the server cannot be reached.
     """
     request = client.build_request("GET", url, headers=headers)
@@ -43,15 +43,16 @@ def followed(client: httpx2.Client, url: str, headers: Mapping[str, str]) -> Ite
                 return
             following = answer.next_request
         if following is None:
-            raise _refused(url, "redirects to what is not an address")
-        if fault := _fault(first, request.url, following.url):
+            raise _refused(url, "redirects to something that is not an address")
+        fault = _fault(first, request.url, following.url)
+        if fault:
             raise _refused(url, f"redirects to {_origin(following.url)}: {fault}")
         request = following
     raise _refused(url, f"redirects more than {MOST_REDIRECTS} times, perhaps in a circle")
 
 
 def _fault(first: httpx2.URL, before: httpx2.URL, url: httpx2.URL) -> str | None:
-    """Why a redirect from `before` to `url` is not followed; None when it is. `first` is what the recipe names."""
+    """Why a redirect from `before` to `url` is refused; None if it is allowed. `first` is the address in the recipe."""
     if url.scheme not in ("https", before.scheme):
         return "from https only https is followed"
     if url.scheme not in ("https", "http"):
@@ -59,26 +60,30 @@ def _fault(first: httpx2.URL, before: httpx2.URL, url: httpx2.URL) -> str | None
     if url.host == first.host:
         return None
     kinds = _kinds(url.host)
-    allowed = _kinds(first.host).intersection(_NAMEABLE) if kinds else ()
-    for kind in sorted(kinds.difference(allowed)):
-        return f"that is a {kind} address"
-    return None
+    if not kinds:
+        return None
+    refused = kinds.difference(_kinds(first.host).intersection(_NAMEABLE))
+    if not refused:
+        return None
+    return f"that is a {min(refused)} address"
 
 
 def _kinds(host: str) -> frozenset[str]:
-    """Which kinds of addresses that are not of the internet a host has; none where its name cannot be looked up."""
+    """The kinds of a host's addresses that are not on the internet; none if its name cannot be resolved."""
     if host == "localhost" or host.endswith(".localhost"):
         return frozenset({"loopback"})
-    # Behind a proxy names are looked up by the proxy, and this machine may have nobody to ask.
-    flags = socket.AI_NUMERICHOST if _is_proxied(host) else 0
+    flags = 0
+    if _is_proxied(host):
+        # The proxy resolves names, and this machine may have no resolver.
+        flags = socket.AI_NUMERICHOST
     try:
-        # A number in any notation is an address here as it is for the connection.
+        # Like the connection, this accepts a number in any notation.
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError):
         return frozenset()
     addresses = {str(entry[4][0]).partition("%")[0] for entry in found}
-    kinds = (_kind(ip_address(address)) for address in addresses)
-    return frozenset(kind for kind in kinds if kind)
+    kinds = {_kind(ip_address(address)) for address in addresses}
+    return frozenset(kinds - {""})
 
 
 def _is_proxied(host: str) -> bool:
@@ -87,13 +92,10 @@ def _is_proxied(host: str) -> bool:
 
 
 def _kind(address: IPv4Address | IPv6Address) -> str:
-    """`loopback`, `link-local`, `metadata` or `private`; nothing for an address of the internet."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return _kind(inner)
+    """`loopback`, `link-local`, `metadata` or `private`; empty for an address on the internet."""
+    inner = _inner(address)
+    if inner is not None:
+        return _kind(inner)
     if address.is_loopback or address.is_unspecified:
         return "loopback"
     if str(address) in _METADATA:
@@ -105,11 +107,23 @@ def _kind(address: IPv4Address | IPv6Address) -> str:
     return "private"
 
 
+def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address contains."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
 def _origin(url: httpx2.URL) -> str:
-    """An address without path and query, which may hold a signature."""
-    return f"{url.scheme}://{url.host}" + (f":{url.port}" if url.port else "")
+    """An address without path and query, which may contain a signature."""
+    origin = f"{url.scheme}://{url.host}"
+    if url.port:
+        origin += f":{url.port}"
+    return origin
 
 
 def _refused(url: str, what: str) -> ResolutionError:
-    hint = "check the address in a browser; a file that lies elsewhere is named by its own address"
-    return ResolutionError(Problem(code="E443", message=f"{url}: the server {what}", hint=hint))
+    hint = "check the address in a browser, and write the address of the file itself"
+    return ResolutionError.of("E443", f"{url}: the server {what}", hint)

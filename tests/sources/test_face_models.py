@@ -72,7 +72,7 @@ def test_a_package_that_is_not_installed(package: str, recipe: Path, monkeypatch
     monkeypatch.setattr(face_models, "_is_installed", lambda name: name != package)
     code, message, hint = lacking(recipe)
     assert code == "E651"
-    assert message == f"{ROLE}: finding a face in a picture needs {package}, which is not installed"
+    assert message == f"{ROLE}: finding a face in an image needs {package}, which is not installed"
     assert "pip install 'recipe-runner[faceid]'" in hint
 
 

@@ -1,4 +1,4 @@
-"""The part of an HTTP answer that was asked for, also from a server that sends the whole file instead."""
+"""Read the requested part of an HTTP answer, also from a server that sends the whole file instead."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ _PART = 206
 
 
 def read_range(answer: Any, first: int, last: int) -> bytes:
-    """Bytes `first` to `last` of the file that a streamed answer holds; what comes after is not read."""
-    skip = 0 if answer.status_code == _PART else first
+    """Bytes `first` to `last` of the file in a streamed answer; later bytes are not read."""
+    skip = first
+    if answer.status_code == _PART:
+        skip = 0
     wanted = skip + last - first + 1
     found = bytearray()
     for block in answer.iter_raw():
@@ -21,9 +23,11 @@ def read_range(answer: Any, first: int, last: int) -> bytes:
 
 
 def whole_size(answer: Any) -> int | None:
-    """Size in bytes of the whole file, as an answer tells it."""
+    """Size of the whole file in bytes, as an answer states it."""
     match = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range", ""))
     if match:
         return int(match[1])
     length = answer.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() and answer.status_code != _PART else None
+    if answer.status_code == _PART or not length.isdecimal():
+        return None
+    return int(length)
