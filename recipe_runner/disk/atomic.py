@@ -1,8 +1,8 @@
-"""The only door through which this package writes files: aside first, flushed, then renamed.
+"""Write files atomically: to a temporary file, flushed, then renamed. All writes of this package come through here.
 
-A reader sees the old file or the new one, whole, also when the writer is killed or the power fails between any two
-system calls. What a killed writer leaves behind is a hidden file ending in `.part`, which nobody reads and which
-`remove_leftovers` deletes. Every write, flush and rename goes through `system`, so that a test can make each fail.
+A reader sees the whole old file or the whole new one, even if the writer is killed or the power fails between any two
+system calls. A killed writer leaves a hidden file ending in `.part`, which is never read and which `remove_leftovers`
+deletes. Every write, flush and rename goes through `system`, so that a test can make each fail.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _HINTS = {
     errno.ENOSPC: "The disk is full. Free some space and run again: what was finished is kept.",
     errno.EDQUOT: "The disk quota is used up. Free some space and run again: what was finished is kept.",
     errno.EROFS: "The file system is read-only. Choose another folder.",
-    errno.EACCES: "You may not write there. Choose another folder, or change its permissions.",
-    errno.EPERM: "You may not write there. Choose another folder, or change its permissions.",
+    errno.EACCES: "You do not have permission to write there. Choose another folder, or change its permissions.",
+    errno.EPERM: "You do not have permission to write there. Choose another folder, or change its permissions.",
     errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another folder.",
-    errno.EEXIST: "A file stands where a folder is needed. Choose another folder.",
+    errno.EEXIST: "A file exists where a folder is needed. Choose another folder.",
     errno.ENAMETOOLONG: "Choose a shorter path.",
-    errno.ELOOP: "A symbolic link stands there, and none is followed. Put the file itself there, or delete the link.",
+    errno.ELOOP: "The path is a symbolic link, which is not followed. Put the file itself there, or delete the link.",
 }
-_NO_HOME = "There is no home folder: set HOME, or RECIPE_RUNNER_CACHE and HF_HOME, to a folder that can be written."
+_NO_HOME = "The user has no home folder. Set HOME, or RECIPE_RUNNER_CACHE and HF_HOME, to a writable folder."
 
 
 class System:
     """The system calls that change files, one method each."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of `data`; returns how many bytes were taken."""
+        """Write some of `data`; returns how many bytes were written."""
         return os.write(descriptor, data)
 
     def flush(self, descriptor: int) -> None:
@@ -50,7 +50,7 @@ class System:
         os.fsync(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Put `source` in the place of `target` in one step."""
+        """Replace `target` with `source` in one step."""
         source.replace(target)
 
 
@@ -59,7 +59,7 @@ system = System()
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal into a problem that says what to do.
+    """Turn an error of the operating system while writing into a problem that says what to do.
 
     Raises:
         RecordError: E801.
@@ -68,14 +68,16 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        hint = _HINTS.get(error.errno or 0, "") if NOWHERE not in path.parents else _NO_HOME
+        hint = _HINTS.get(error.errno or 0, "")
+        if NOWHERE in path.parents:
+            hint = _NO_HOME
         problem = Problem(code="E801", message=f"cannot write {path}: {reason}", place=Place(str(path)), hint=hint)
         raise RecordError(problem) from error
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn a file that cannot be read into a problem.
+    """Turn an error of the operating system while reading into a problem.
 
     Raises:
         RecordError: E802.
@@ -89,7 +91,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and its parents; the new names are flushed.
+    """Make the folder `path` and its parents, and flush the new names.
 
     Raises:
         RecordError: E801.
@@ -104,13 +106,13 @@ def make_folder(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Put `data` at `path` whole or not at all.
+    """Write `data` to `path`, whole or not at all.
 
-    With `durable` false nothing is flushed: a killed process still leaves the old file or the new, but after a power
-    failure the file may be torn. That is for files whose digest is checked and that can be made again at no cost.
+    With `durable` false nothing is flushed: a killed process still leaves the old file or the new one, but a power
+    failure may leave the file torn. This is for files whose digest is checked and that are cheap to make again.
 
     Raises:
-        RecordError: E801; the old file then stands as it was.
+        RecordError: E801; the old file is then unchanged.
     """
     with writing(path):
         aside = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}{LEFTOVER_SUFFIX}")
@@ -132,7 +134,7 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def put_in_place(aside: Path, path: Path) -> None:
-    """Rename `aside`, a file that is whole, to `path`, of the same file system; both are flushed.
+    """Flush the whole file `aside` and rename it to `path`, on the same file system.
 
     Raises:
         RecordError: E801.
@@ -155,7 +157,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def write_if_changed(path: Path, data: bytes) -> bool:
-    """Put `data` at `path` unless it is there already; says whether it wrote.
+    """Write `data` to `path` unless the file has these contents already; returns whether it wrote.
 
     Raises:
         RecordError: E801.
@@ -168,10 +170,10 @@ def write_if_changed(path: Path, data: bytes) -> bool:
 
 
 def append(path: Path, data: bytes, keep: int) -> None:
-    """Cut `path` to its first `keep` bytes, add `data` and flush; makes the file where there is none.
+    """Cut `path` to its first `keep` bytes, append `data` and flush; makes the file if it does not exist.
 
     Raises:
-        RecordError: E801; part of `data` may then stand in the file.
+        RecordError: E801; part of `data` may then be in the file.
     """
     with writing(path):
         is_new = not path.exists()
@@ -189,7 +191,7 @@ def append(path: Path, data: bytes, keep: int) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers left in `folder`. The caller holds the lock under which files are written there.
+    """Delete the files that killed writers left in `folder`. The caller holds the lock for writing there.
 
     Raises:
         RecordError: E801.
@@ -203,7 +205,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    # A rename is only durable once the folder that holds the name is.
+    # A rename is durable only after the folder with the name is flushed.
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         system.flush(descriptor)

@@ -1,4 +1,4 @@
-"""The home folder, which a process need not have: in containers, cron jobs and services there may be none."""
+"""The home folder. A process may have none, for instance in a container, a cron job or a service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 NOWHERE = Path(os.devnull) / "home"
-"""Stands for the home folder where there is none: nothing is found below it, and nothing can be written."""
+"""The home folder of a user without one: nothing is found in it, and nothing can be written."""
 
 
 def home_folder() -> Path:
@@ -18,7 +18,7 @@ def home_folder() -> Path:
 
 
 def expanded(path: Path | str) -> Path:
-    """`path` with `~` as the home folder; as it is where that is nobody's."""
+    """`path` with `~` expanded to the home folder; unchanged if the user has none."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

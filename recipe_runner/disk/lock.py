@@ -1,8 +1,8 @@
-"""Locks between processes: held by a process, and released by its end however it ends.
+"""Locks between processes, which are released when the process ends for any reason.
 
-They are flocks on a hidden file. The file stays (deleting it would let two processes hold "the" lock); the lock does
-not, so that a lock left by a killed process holds nobody up. A file and not the folder itself, because network file
-systems refuse to lock what is not open for writing.
+A lock is a flock on a hidden file. The file stays, because deleting it would let two processes hold the lock; the flock
+does not stay, so a killed process blocks nobody. It is a file and not the folder itself, because network file systems
+lock only files that are open for writing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recipe_runner.problems.problem import Problem, RecordError
 try:
     import fcntl
 except ImportError:
-    # As on Windows: what needs no lock works all the same.
+    # On Windows, commands without a lock still work.
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def hold_lock(path: Path, *, wait: bool, on_wait: Callable[[str], None] | None =
     """Hold the lock file `path` for the length of the block.
 
     Args:
-        path: the lock file; made where there is none.
-        wait: wait for the process that holds it; otherwise be refused.
-        on_wait: called once, with a sentence for a person, before waiting.
+        path: the lock file; made if it does not exist.
+        wait: wait for the process that holds the lock, instead of raising.
+        on_wait: called once with a message before waiting.
 
     Raises:
-        RecordError: E905 where the system has no such locks; E803 when another process holds it and `wait` is false;
-            E801 when it cannot be made.
+        RecordError: E905 the system has no file locks; E803 another process holds the lock and `wait` is false; E801
+            the file cannot be made.
     """
     if fcntl is None:
-        message = "this system has no file locks (fcntl), so that runs and downloads are not possible"
+        message = "this system has no file locks (fcntl), so runs and downloads are not possible"
         hint = "use Linux, macOS or WSL; validate, plan, diff, export, import, inspect, init and runs work here"
         raise RecordError(Problem(code="E905", message=message, hint=hint))
     make_folder(path.parent)
@@ -51,19 +51,14 @@ def hold_lock(path: Path, *, wait: bool, on_wait: Callable[[str], None] | None =
         if not _take(descriptor, path):
             holder = _holder(descriptor)
             if not wait:
-                raise RecordError(
-                    Problem(
-                        code="E803",
-                        message=f"{holder} is already working in {path.parent}",
-                        place=Place(str(path.parent)),
-                        hint="Wait until it has ended, or run with --wait.",
-                    )
-                )
+                message = f"{holder} is already working in {path.parent}"
+                hint = "Wait until it has ended, or run with --wait."
+                raise RecordError(Problem.at(Place(str(path.parent)), "E803", message, hint))
             if on_wait is not None:
                 on_wait(f"{holder} is working in {path.parent}: waiting for it to end")
             with writing(path):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Only for the message above: who holds the lock is decided by the lock alone.
+        # Only for the message above; the flock alone decides who holds the lock.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
@@ -83,4 +78,6 @@ def _take(descriptor: int, path: Path) -> bool:
 
 def _holder(descriptor: int) -> str:
     text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-    return f"another process (pid {text})" if text.isdecimal() else "another process"
+    if text.isdecimal():
+        return f"another process (pid {text})"
+    return "another process"

@@ -244,5 +244,5 @@ def test_an_unwritable_folder_is_told_and_costs_nothing(plan: Plan, tmp_path: Pa
     problem = caught.value.problems[0]
     assert problem.code == "E801"
     assert os.strerror(errno.EACCES) in problem.message
-    assert problem.hint.startswith("You may not write there.")
+    assert problem.hint.startswith("You do not have permission to write there.")
     assert everything(tmp_path) == before

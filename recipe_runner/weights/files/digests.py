@@ -1,7 +1,7 @@
-"""sha256 of files, remembered, so that a base of several gigabytes is hashed once and not at every plan.
+"""sha256 of files, with a cache, so that a base of several gigabytes is hashed once and not for every plan.
 
-What is remembered holds for one path, device, inode, size, modification and change time; anything else is hashed again.
-A record that is lost, torn or written by someone else costs a hash and never an answer.
+A cached digest is valid for one path, device, inode, size, modification time and change time; after any change the file
+is hashed again. A record that is lost, torn or foreign only costs another hash; the result is never wrong.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -24,20 +25,20 @@ from recipe_runner.weights.files.formats import cannot_read, regular_size, weigh
 from recipe_runner.weights.files.header import read_header
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes read so far and the size of the file."""
+"""Called with the number of bytes read so far, and the size of the file."""
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 SMALL_FILE_BYTES: Final = 256 * 1024
-"""Files up to this size are hashed each time: that is no slower than looking them up."""
+"""Files up to this size are hashed each time, which is as fast as reading the cache."""
 RACY_SECONDS: Final = 2
-"""A file changed this recently may change again within the same tick of its clock; it is not remembered (as in git)."""
+"""A file changed this recently may change again within the same clock tick, so it is not cached (as in git)."""
 _ATTEMPTS: Final = 3
-_HEX_LENGTH: Final = 64
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _Identity = tuple[int, int, int, int, int]
 
 
 def cache_folder() -> Path:
-    """`$RECIPE_RUNNER_CACHE`, or this platform's cache folder of the user (below `NOWHERE` without a home)."""
+    """`$RECIPE_RUNNER_CACHE`, or the user's cache folder on this platform (in `NOWHERE` without a home folder)."""
     chosen = os.environ.get("RECIPE_RUNNER_CACHE")
     if chosen:
         return Path(chosen)
@@ -55,9 +56,9 @@ _UNHASHED: ContextVar[bool] = ContextVar("unhashed", default=False)
 
 @contextmanager
 def unhashed() -> Iterator[None]:
-    """In the block no contents are read: `file_sha256` tells files apart by what the disk says of them.
+    """Read no contents in the block: `file_sha256` then identifies files by their size, times and inode.
 
-    That is for checks that make no plan: nothing made of such a digest may be kept.
+    This is for checks without a plan: nothing derived from such a digest may be stored.
     """
     token = _UNHASHED.set(True)
     try:
@@ -67,7 +68,7 @@ def unhashed() -> Iterator[None]:
 
 
 def is_unhashed() -> bool:
-    """Whether no contents may be read here."""
+    """Whether contents must not be read here."""
     return _UNHASHED.get()
 
 
@@ -75,7 +76,7 @@ def file_sha256(path: Path, progress: Progress | None = None) -> str:
     """Hexadecimal sha256 of the file at `path`.
 
     Raises:
-        WeightsError: E401/E415 when it cannot be read, E414 when it keeps changing while it is read.
+        WeightsError: E401, E415 it cannot be read, E414 it keeps changing while it is read.
     """
     if is_unhashed():
         regular_size(path)
@@ -87,7 +88,7 @@ def autov3(path: Path, progress: Progress | None = None) -> str:
     """Hexadecimal sha256 of a safetensors file's bytes after its header; its first 12 digits are Civitai's AutoV3.
 
     Raises:
-        WeightsError: as `file_sha256`, and as `read_header` when it is not a whole safetensors file.
+        WeightsError: as `file_sha256`, and as `read_header` if it is not a whole safetensors file.
     """
     path = Path(path)
     return _remembered(path, "autov3", read_header(path).data_start, progress)
@@ -95,8 +96,9 @@ def autov3(path: Path, progress: Progress | None = None) -> str:
 
 def _remembered(path: Path, kind: str, start: int, progress: Progress | None) -> str:
     size = regular_size(path)
-    record = None if size <= SMALL_FILE_BYTES else _record_path(path, kind)
-    if record is not None:
+    record = None
+    if size > SMALL_FILE_BYTES:
+        record = _record_path(path, kind)
         known = _recall(record, path)
         if known is not None:
             return known
@@ -119,19 +121,19 @@ def _identity(status: os.stat_result) -> _Identity:
 
 
 def _hash_once(path: Path, start: int, progress: Progress | None) -> tuple[_Identity, str, _Identity]:
-    """What the path was, the digest of its bytes from `start`, and what the path was afterwards."""
+    """The identity of the file, the digest of its bytes from `start`, and the identity afterwards."""
     hasher = hashlib.sha256()
     block = memoryview(bytearray(BLOCK_BYTES))
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
         done = file.seek(start)
-        # No further than the file was long: one that grows as fast as it is read would never end.
+        # Not beyond the first size: a file that grows as fast as it is read would never end.
         while done <= before.st_size and (count := file.readinto(block)):
             hasher.update(block[:count])
             done += count
             if progress is not None:
                 progress(done, before.st_size)
-    # By path, not by descriptor: a file renamed over this one is another file.
+    # By path, not by descriptor: another file may have been renamed over this one.
     return _identity(before), hasher.hexdigest(), _identity(path.stat())
 
 
@@ -145,16 +147,17 @@ def _recall(record: Path, path: Path) -> str | None:
         found = parse_json(record.read_bytes())
         if found["identity"] != list(_identity(path.stat())) or found["path"] != str(path.absolute()):
             return None
-        value = found["digest"]
+        value: str = found["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    valid = isinstance(value, str) and len(value) == _HEX_LENGTH and set(value) <= set("0123456789abcdef")
-    return value if valid else None
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        return None
+    return value
 
 
 def _remember(record: Path, path: Path, identity: _Identity, value: str) -> None:
     content = json.dumps({"path": str(path.absolute()), "identity": identity, "digest": value})
-    # A cache that cannot be written (read-only home, full disk) is no reason to fail.
+    # A cache that cannot be written (read-only home, full disk) is not a reason to fail.
     with suppress(OSError):
         record.parent.mkdir(parents=True, exist_ok=True)
         descriptor, aside = tempfile.mkstemp(dir=record.parent, suffix=".tmp")
