@@ -84,7 +84,7 @@ def test_without_a_home_what_needs_the_cache_names_the_variable(tmp_path: Path) 
     (tmp_path / "r.yaml").write_text(RECIPE.replace("MODEL", URL) + "")
     answer = python(NO_HOME, "fetch", "r.yaml", cwd=tmp_path, **gone)
     assert answer.status == 3, answer
-    assert "set HOME, or RECIPE_RUNNER_CACHE" in answer.err
+    assert "Set HOME, or RECIPE_RUNNER_CACHE" in answer.err
     assert python(NO_HOME, "gc", "--downloads", cwd=tmp_path, **gone).status == 0
     tilde = RECIPE.replace("MODEL", "~nobody-at-all/model")
     (tmp_path / "r.yaml").write_text(tilde)
