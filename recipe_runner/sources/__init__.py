@@ -1,1 +1,1 @@
-"""Where weights come from: folders and files, and the Hub's cache on this machine."""
+"""Where files come from: paths, the Hub and URLs, with their caches on this machine."""

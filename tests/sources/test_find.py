@@ -239,8 +239,8 @@ def test_paths_are_relative_to_the_recipe_and_not_to_where_one_stands(
         (
             "org/name",
             (
-                "E402 org/name: not in the local Hub cache | `recipe-runner fetch` gets what a recipe needs, `hf "
-                "download org/name` all of it; if a folder was meant, write ./org/name"
+                "E402 org/name: not in the local Hub cache | `recipe-runner fetch` downloads what a recipe needs, `hf "
+                "download org/name` the whole repository; if a folder was meant, write ./org/name"
             ),
         ),
     ],
@@ -316,8 +316,9 @@ def test_a_hub_id_is_found_in_the_cache_by_branch_or_commit(tmp_path: Path) -> N
 @pytest.mark.parametrize("revision", ["v2", "pr/1", "f" * 40])
 def test_a_revision_that_is_not_in_the_cache(revision: str, tmp_path: Path) -> None:
     assert refusal(lambda: find_weights(Address("org/name", revision=revision), folder=tmp_path)) == (
-        f"E402 org/name: not in the local Hub cache at revision {revision} | `recipe-runner fetch` gets what a recipe "
-        f"needs, `hf download org/name --revision {revision}` all of it; if a folder was meant, write ./org/name"
+        f"E402 org/name: not in the local Hub cache at revision {revision} | "
+        f"`recipe-runner fetch` downloads what a recipe needs, `hf download org/name --revision {revision}` "
+        "the whole repository; if a folder was meant, write ./org/name"
     )
 
 

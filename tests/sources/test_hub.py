@@ -108,7 +108,7 @@ def test_only_what_is_lacking_is_fetched(hub: HubServer, tmp_path: Path) -> None
     # The listing is known, so that what is missing is missing, and not merely not seen.
     assert refusal(lambda: find_base(Address("org/base"), folder=tmp_path)) == (
         "E402 org/base: not whole in the local Hub cache (1 file missing: text_encoder/model.safetensors) | "
-        "`recipe-runner fetch` gets what a recipe needs, `hf download org/base` all of it"
+        "`recipe-runner fetch` downloads what a recipe needs, `hf download org/base` the whole repository"
     )
 
 

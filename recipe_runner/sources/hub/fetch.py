@@ -28,7 +28,7 @@ def open_repository(address: str, revision: str | None) -> Repository:
     """The repository that a recipe names, at the commit that a lock pins or that its revision names.
 
     Raises:
-        SourceMissing: E402 nothing of it is on this machine, and nothing may be fetched.
+        SourceMissing: E402 no file of it is on this machine, and nothing may be fetched.
         ResolutionError: E433 to E436 the Hub does not provide it.
     """
     if revision is not None and not is_plain_path(revision):
@@ -94,7 +94,7 @@ def require(repository: Repository, names: Sequence[str]) -> None:
 
     Raises:
         SourceMissing: E402 files are missing, and nothing may be fetched.
-        RecordError: E805 a file would lie outside the folder of the commit.
+        RecordError: E805 a path leads out of the folder of the commit.
         ResolutionError: E433 to E437 they cannot be fetched, or arrive broken; E437 a file on this machine is broken.
     """
     absent = [name for name in names if not inside(repository.snapshot, name, replaced=True).is_file()]

@@ -1,4 +1,4 @@
-"""A Hub repository at one commit, as a record: the files it has, and where they lie on this machine."""
+"""A Hub repository at one commit, as a record: the files it has, and their paths on this machine."""
 
 from __future__ import annotations
 
@@ -125,4 +125,4 @@ def _fetch_hint(address: str, revision: str | None) -> str:
     command = f"hf download {address}"
     if revision:
         command += f" --revision {revision}"
-    return f"`recipe-runner fetch` gets what a recipe needs, `{command}` all of it"
+    return f"`recipe-runner fetch` downloads what a recipe needs, `{command}` the whole repository"

@@ -63,7 +63,7 @@ def _cached(url: str, wanted: SourceFile | None) -> Path | None:
 
 def _used(path: Path) -> Path:
     """Note on the folder of `path` when it was last used, for `gc`; on the file, that would change its identity."""
-    # A cache that cannot be written is no reason to fail.
+    # A cache that cannot be written is not a reason to fail.
     with suppress(OSError):
         os.utime(path.parent)
     return path
