@@ -238,10 +238,10 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "E854": Code("the recipe of a text would not be valid", COULD_NOT),
         "E855": Code("the file to import cannot be read", COULD_NOT),
         "W850": Code("something was not carried over"),
-        "E860": Code("an export that makes other pictures"),
-        "E861": Code("a pipeline that the format does not have"),
+        "E860": Code("the export makes different images"),
+        "E861": Code("the format does not support this pipeline"),
         "E870": Code("MLflow is not installed", COULD_NOT),
-        "E871": Code("MLflow refuses", COULD_NOT),
+        "E871": Code("MLflow reports an error", COULD_NOT),
         "W851": Code("an export that does not say everything"),
         "E810": Code("a source of the run is not on this machine", COULD_NOT),
         "E811": Code("the run has no such image", USAGE),
@@ -249,9 +249,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         # Command line
         "E901": Code("a bug in recipe-runner", BUG),
         "E902": Code("the file exists"),
-        "E903": Code("the operating system refuses", COULD_NOT),
+        "E903": Code("operating system error", COULD_NOT),
         "E904": Code("a library cannot be loaded", COULD_NOT),
-        "E905": Code("not possible on this system", COULD_NOT),
+        "E905": Code("not supported on this system", COULD_NOT),
     }
 )
 

@@ -108,7 +108,12 @@ def _cost_lines(cost: Cost) -> Iterator[str]:
 
 def unequal(difference: Difference) -> list[ImagePair]:
     """The pairs that count as a difference."""
-    return [pair for pair in difference.pairs if pair.verdict not in ("identical", "equal pixels")]
+    return list(filter(is_unequal, difference.pairs))
+
+
+def is_unequal(pair: ImagePair) -> bool:
+    """Whether a pair of images counts as a difference."""
+    return pair.verdict not in ("identical", "equal pixels")
 
 
 def _pair_text(pair: ImagePair) -> str:
@@ -128,9 +133,9 @@ def _tree(difference: Difference) -> Json:
         "old": difference.old,
         "new": difference.new,
         "same": difference.same,
-        "changes": [asdict(change) for change in difference.changes],
+        "changes": list(map(asdict, difference.changes)),
         "cost": _cost_tree(difference.cost),
-        "images": [_pair_tree(pair) for pair in difference.pairs],
+        "images": list(map(_pair_tree, difference.pairs)),
         "notes": list(difference.notes),
     }
 
@@ -178,7 +183,7 @@ def _side_tree(side: PictureSide | None) -> Json:
 
 def diff_github(difference: Difference) -> str:
     """One notice for each change, at its line of the new file, and one for the images."""
-    notices = [_change_notice(change) for change in difference.changes]
+    notices = list(map(_change_notice, difference.changes))
     if difference.cost is not None:
         notices.append(annotation("notice", "images", _summary(difference.cost), _NO_PLACE))
     if difference.pairs:

@@ -8,7 +8,7 @@ from typing import Any
 
 from recipe_runner.diff.difference import Difference, ImagePair, PictureSide
 from recipe_runner.images.labels import image_name
-from recipe_runner.report.diff import unequal
+from recipe_runner.report.diff import is_unequal
 from recipe_runner.report.diff_lines import counts, measure_text, name_of, reasons, sections, verdicts
 from recipe_runner.report.page.render import SLIDER, image_source, render, shown_size
 
@@ -26,7 +26,11 @@ def diff_html(difference: Difference, folder: Path, *, embed: bool = False) -> b
     """
     pairs: list[Mapping[str, Any]] = []
     data: list[Mapping[str, Any]] = []
-    for pair in unequal(difference):
+    equal: list[str] = []
+    for pair in difference.pairs:
+        if not is_unequal(pair):
+            equal.append(name_of(pair))
+            continue
         old, new = _side(pair.old, folder, embed=embed), _side(pair.new, folder, embed=embed)
         number = None
         if old and new and old["src"] and new["src"]:
@@ -51,7 +55,7 @@ def diff_html(difference: Difference, folder: Path, *, embed: bool = False) -> b
         sections=list(sections(difference.changes)),
         **_cost(difference),
         pairs=pairs,
-        equal=[name_of(pair) for pair in difference.pairs if pair.verdict in ("identical", "equal pixels")],
+        equal=equal,
         data={"pairs": data},
     )
 

@@ -37,7 +37,7 @@ class Line:
 def sections(changes: Sequence[Change]) -> Iterator[tuple[str, list[Line]]]:
     """The changes' lines, section by section."""
     for section, group in groupby(changes, key=lambda change: change.section):
-        yield section, [line(change) for change in group]
+        yield section, list(map(line, group))
 
 
 def line(change: Change) -> Line:

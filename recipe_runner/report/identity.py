@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from recipe_runner.canonical import Json
@@ -54,7 +55,7 @@ def identity_json(identity: Identity, hashes: Mapping[str, Json]) -> dict[str, J
         "broken": identity.broken or None,
         "tensor_count": identity.tensor_count,
         **identity.tree,
-        "reasons": [{"kind": each.kind, "verdict": each.verdict, "reason": each.reason} for each in identity.reasons],
+        "reasons": list(map(asdict, identity.reasons)),
     }
     if hashes:
         tree["hashes"] = dict(hashes)

@@ -117,14 +117,8 @@ def _tree(plan: Plan, state: State) -> Json:
         "sources": [
             {"role": role, "address": source.address, "digest": source.digest} for role, source in sources.items()
         ],
-        "adapters": [
-            {"name": adapter.name, "kind": adapter.kind, "tensors": adapter.tensors, "tokens": adapter.tokens}
-            for adapter in adapters_of(plan).values()
-        ],
-        "weights": [
-            {"dtype": weights.dtype, "bytes": weights.total, "components": dict(weights.components)}
-            for weights in memory_of(plan)
-        ],
+        "adapters": list(map(_adapter_tree, adapters_of(plan).values())),
+        "weights": list(map(_weights_tree, memory_of(plan))),
         "operations": operations_of(plan),
         "made": state.made,
         "to_make": len(plan.images) - state.made,
@@ -140,17 +134,26 @@ def _tree(plan: Plan, state: State) -> Json:
             }
             for image, reason in zip(plan.images, state.reasons, strict=True)
         ],
-        "nodes": [
-            {
-                "key": node.key,
-                "operation": node.operation,
-                "version": node.version,
-                "constants": node.constants,
-                "inputs": node.inputs,
-                "files": node.files,
-            }
-            for node in plan.graph
-        ],
+        "nodes": list(map(_node_tree, plan.graph)),
+    }
+
+
+def _adapter_tree(adapter: ResolvedAdapter) -> Json:
+    return {"name": adapter.name, "kind": adapter.kind, "tensors": adapter.tensors, "tokens": adapter.tokens}
+
+
+def _weights_tree(weights: Weights) -> Json:
+    return {"dtype": weights.dtype, "bytes": weights.total, "components": dict(weights.components)}
+
+
+def _node_tree(node: Node) -> Json:
+    return {
+        "key": node.key,
+        "operation": node.operation,
+        "version": node.version,
+        "constants": node.constants,
+        "inputs": node.inputs,
+        "files": node.files,
     }
 
 

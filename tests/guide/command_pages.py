@@ -13,11 +13,11 @@ _STATUSES = """\
 
 | status | meaning |
 |--:|---|
-| 0 | done; the recipe is valid, the lock is current, both sides are the same |
-| 1 | the recipe is invalid, its parts do not fit, the lock is stale, or two things differ |
-| 2 | the command was called wrongly |
-| 3 | it could not be done: a file is missing or broken, there is no such device or network, memory ran out |
-| 4 | a bug of recipe_runner; the message names a log file |
+| 0 | success: the recipe is valid, the lock is current, both sides are the same |
+| 1 | the recipe is invalid or its parts do not fit, the lock is stale, or two things differ |
+| 2 | wrong usage: the command line cannot be understood |
+| 3 | failed: a file is missing or broken, the network or device is not available, or memory ran out |
+| 4 | a bug in recipe-runner; the message names a log file |
 | 130 | interrupted; finished images are kept |
 
 Results go to stdout, everything else to stderr.

@@ -122,7 +122,7 @@ def test_two_images_are_compared(tab: Tab) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("c")
     page.get_by_role("button", name="compare the two marked images").click()
-    slider = page.get_by_role("slider", name="How much of the first image is shown")
+    slider = page.get_by_role("slider", name="Share of the first image that is shown")
     box = slider.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2)

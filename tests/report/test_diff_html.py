@@ -55,7 +55,7 @@ def test_pictures_of_runs_stand_side_by_side(tab: Tab, capsys: pytest.CaptureFix
         "../a/images/bears-33-0.0.png", "../b/images/bears-33-0.0.png"
     ]  # fmt: skip
     assert "64x48 and 32x32 pixels" in second.inner_text()
-    assert "the picture is not there" in third.inner_text()
+    assert "the image file is missing" in third.inner_text()
     assert not third.get_by_role("button").is_visible()
     assert page.locator("summary").inner_text() == "5 equal images"
     first.get_by_role("button").click()

@@ -193,7 +193,7 @@ def test_a_failed_run_says_so() -> None:
     failure = Failure(code="E702", message="the image has <NaN> pixels")
     rewritten(status="failed", failure=failure, images=manifest().images[:3])
     page = page_of()
-    assert "Not complete: E702: the image has <NaN> pixels" in page.text
+    assert "Incomplete: E702: the image has <NaN> pixels" in page.text
     assert len(page.all("figure")) == 3
     assert "3 images" in page.text
 
@@ -206,9 +206,9 @@ def test_a_run_of_which_only_the_manifest_is_left() -> None:
     page = page_of()
     for text in (
         "0 images",
-        "recipe.yaml is not beside",
+        "recipe.yaml is missing from",
         "resolved.yaml is not beside",
-        "telemetry.json is not beside",
+        "telemetry.json is missing from",
     ):
         assert text in page.text
 

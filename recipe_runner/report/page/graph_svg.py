@@ -141,8 +141,10 @@ def _sort(column: list[int], rank: dict[int, float], neighbours: Sequence[Sequen
     """Sort a layer by the mean rank of each box's neighbours, and centre it."""
     middles = {}
     for number in column:
-        ranks = [rank[other] for other in neighbours[number]] or [rank[number]]
-        middles[number] = sum(ranks) / len(ranks)
+        middles[number] = rank[number]
+        near = neighbours[number]
+        if near:
+            middles[number] = sum(map(rank.__getitem__, near)) / len(near)
     column.sort(key=lambda number: (middles[number], number))
     for index, number in enumerate(column):
         rank[number] = (highest - len(column)) / 2 + index

@@ -55,17 +55,24 @@ def report_html(subjects: Sequence[Subject], folder: Path, *, embed: bool = Fals
         folder: the folder of the page; links to images are relative to it.
         embed: embed the images in the page, so that it is one file to share.
     """
-    runs = [subject.run for subject in subjects]
-    names = [_name(run.manifest, several=len(runs) > 1) for run in runs]
+    runs: list[RecordedRun] = []
+    names: list[str] = []
+    digests: list[str] = []
+    titles: dict[str, None] = {}
+    for subject in subjects:
+        manifest = subject.run.manifest
+        runs.append(subject.run)
+        names.append(_name(manifest, several=len(subjects) > 1))
+        digests.append(manifest.plan_digest[:DIGEST_LENGTH])
+        titles[manifest.name] = None
     sheet = sheet_of(runs, names)
     cells, images, asked = _cells(runs, sheet, folder, embed=embed)
     table = table_of(sheet, cells)
-    digests = ", ".join(run.manifest.plan_digest[:DIGEST_LENGTH] for run in runs)
     return render(
         "report.html",
         SCRIPTS,
-        title=", ".join(dict.fromkeys(run.manifest.name for run in runs)),
-        summary=f"{counted(len(images), 'image')} · plan {digests}",
+        title=", ".join(titles),
+        summary=f"{counted(len(images), 'image')} · plan {', '.join(digests)}",
         warnings=list(dict.fromkeys(chain.from_iterable(map(warnings_of, runs)))),
         sheet=table,
         runs=list(map(section, subjects, names)),

@@ -145,12 +145,18 @@ def table_of(sheet: Sheet, images: Mapping[Keys, T]) -> Table[T]:
     columns = [number for number, axis in enumerate(axes[:prompt]) if len(axis.values) > 1]
     if not columns:
         rows, columns = [prompt], [seed]
-    row_keys, column_keys = _keys(images, rows), _keys(images, columns)
+    by_key: dict[tuple[Keys, Keys], T] = {}
+    row_set, column_set = set(), set()
+    for keys, image in images.items():
+        row, column = _part(keys, rows), _part(keys, columns)
+        by_key[row, column] = image
+        row_set.add(row)
+        column_set.add(column)
+    row_keys, column_keys = sorted(row_set), sorted(column_set)
     head = []
     for level, axis in enumerate(columns):
         spans = [span for _, span in _spans(axes[axis], column_keys, level)]
         head.append(Level(axes[axis], tuple(spans)))
-    by_key = {(_part(keys, rows), _part(keys, columns)): image for keys, image in images.items()}
     return Table(
         row_axes=tuple(rows),
         column_axes=tuple(columns),
@@ -172,10 +178,6 @@ def _rows(
         head = [spans[index] for spans in levels if index in spans]
         cells = [images.get((key, column)) for column in column_keys]
         yield SheetRow(head=tuple(head), cells=tuple(cells))
-
-
-def _keys(images: Mapping[Keys, T], axes: Sequence[int]) -> list[Keys]:
-    return sorted({_part(keys, axes) for keys in images})
 
 
 def _part(keys: Keys, axes: Sequence[int]) -> Keys:

@@ -1,9 +1,9 @@
-// Two images against each other: a slider, side by side, and their difference.
+// Compares two images: with a slider, side by side, or by their difference.
 "use strict";
 const comparison = (() => {
   const compare = document.getElementById("compare");
 
-  const picture = (side, width) => {
+  const imageOf = (side, width) => {
     const image = make("img", { src: side.href, alt: side.name, width, draggable: false });
     image.classList.toggle("pixels", width >= 2 * side.size[0]);
     return image;
@@ -11,21 +11,21 @@ const comparison = (() => {
   const pair = { first: null, second: null };
   const views = {
     slider: (width) => {
-      const slider = make("img-comparison-slider", {}, picture(pair.first, width), picture(pair.second, width));
+      const slider = make("img-comparison-slider", {}, imageOf(pair.first, width), imageOf(pair.second, width));
       slider.children[0].slot = "first";
       slider.children[1].slot = "second";
       slider.setAttribute("role", "slider");
-      slider.setAttribute("aria-label", "How much of the first image is shown");
+      slider.setAttribute("aria-label", "Share of the first image that is shown");
       slider.setAttribute("aria-valuemin", "0");
       slider.setAttribute("aria-valuemax", "100");
-      const tell = () => slider.setAttribute("aria-valuenow", String(Math.round(slider.value ?? 50)));
-      slider.addEventListener("slide", tell);
-      tell();
+      const announce = () => slider.setAttribute("aria-valuenow", String(Math.round(slider.value ?? 50)));
+      slider.addEventListener("slide", announce);
+      announce();
       return [slider];
     },
-    beside: (width) => [picture(pair.first, width), picture(pair.second, width)],
+    beside: (width) => [imageOf(pair.first, width), imageOf(pair.second, width)],
     difference: (width) => {
-      const over = make("div", { className: "over" }, picture(pair.first, width), picture(pair.second, width));
+      const over = make("div", { className: "over" }, imageOf(pair.first, width), imageOf(pair.second, width));
       over.style.filter = `brightness(${2 ** Number(compare.querySelector("[type=range]").value)})`;
       return [over];
     },

@@ -1,4 +1,4 @@
-// Two pictures of a pair, against each other.
+// The button that compares the two images of a pair.
 "use strict";
 for (const button of document.querySelectorAll("[data-pair]")) {
   const pair = page.pairs[Number(button.dataset.pair)];

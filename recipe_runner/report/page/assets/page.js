@@ -1,4 +1,4 @@
-// What every script of the page uses: the data, and elements whose texts are set as text.
+// Shared by all scripts of the page: the data, and a function that makes elements without parsing HTML.
 "use strict";
 const page = JSON.parse(document.getElementById("data").textContent);
 const make = (tag, properties = {}, ...children) => {

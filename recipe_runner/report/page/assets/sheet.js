@@ -1,4 +1,4 @@
-// The contact sheet: its axes may be put on rows or columns or held at one value. Every text is set as text.
+// The contact sheet: each axis is on the rows, on the columns, or fixed at one value. No text is parsed as HTML.
 "use strict";
 const sheet = (() => {
   const table = document.querySelector("table.images");
@@ -25,14 +25,14 @@ const sheet = (() => {
   };
 
   const header = (axis, value, properties) => {
-    const said = page.axes[axis].values[value];
-    const cell = make("th", properties, make("strong", { textContent: (page.axes[axis].id === "seed" ? "seed " : "") + said.label }));
-    if (said.text) cell.append(make("span", { className: "text", textContent: said.text }));
-    if (said.negative) cell.append(make("span", { className: "text grey", textContent: `not: ${said.negative}` }));
+    const label = page.axes[axis].values[value];
+    const cell = make("th", properties, make("strong", { textContent: (page.axes[axis].id === "seed" ? "seed " : "") + label.label }));
+    if (label.text) cell.append(make("span", { className: "text", textContent: label.text }));
+    if (label.negative) cell.append(make("span", { className: "text grey", textContent: `not: ${label.negative}` }));
     return cell;
   };
 
-  // How many combinations from `start` on share everything up to `level`.
+  // How many combinations, beginning at `start`, are equal up to `level`.
   const span = (all, start, level) => {
     let end = start + 1;
     while (end < all.length && all[end].slice(0, level + 1).join() === all[start].slice(0, level + 1).join()) end += 1;
@@ -86,7 +86,7 @@ const sheet = (() => {
     focusable(images.some((image) => image.number === here) ? here : images[0]?.number ?? 0);
   };
 
-  // One image is a tab stop; the arrow keys go on from there.
+  // One image is a tab stop; the arrow keys move from there.
   const focusable = (number) => {
     if (figures[here]) figures[here].querySelector("a").tabIndex = -1;
     here = number;
@@ -144,10 +144,10 @@ const sheet = (() => {
     const axes = page.axes.map((axis, number) => [axis, number]).filter(([axis]) => axis.values.length > 1);
     controls.className = "tools";
     controls.append(...axes.map(([axis, number]) => choose(axis, number)), make("label", {}, "size ", size), button,
-      make("span", { className: "grey", textContent: "arrow keys move, Enter opens, c marks for comparing" }));
+      make("span", { className: "grey", textContent: "arrow keys: move · Enter: open · c: mark for comparison" }));
     controls.hidden = false;
     for (const [number, figure] of figures.entries()) {
-      // Of a page that carries its pictures, the picture is written once.
+      // A page with embedded images contains each image only once.
       page.images[number].href ??= figure.querySelector("img").src;
       const box = make("input", { type: "checkbox", tabIndex: -1, title: "compare" });
       box.setAttribute("aria-label", `compare ${page.images[number].name}`);

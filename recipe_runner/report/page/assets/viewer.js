@@ -1,4 +1,4 @@
-// One image with all that is known of it.
+// One image with everything that is known about it.
 "use strict";
 const viewer = (() => {
   const detail = document.getElementById("detail");
@@ -6,10 +6,10 @@ const viewer = (() => {
   let current = 0;
   let zoomed = null;
 
-  // The page may lie anywhere: where the run is, is told by where the page was opened from.
+  // The page can be anywhere: find the run relative to the address of the page.
   const command = (image) => {
     const run = page.runs[image.run];
-    if (!run.resolved) return "resolved.yaml is not beside the manifest, or of another version: the image cannot be asked for";
+    if (!run.resolved) return "not available: resolved.yaml is missing from the run folder, or has another version";
     const address = new URL(run.resolved, document.baseURI);
     const path = address.protocol === "file:" ? decodeURIComponent(address.pathname) : decodeURIComponent(run.resolved);
     return `recipe-runner run ${quoted(path)} --only ${quoted(image.file)} --runs again`;
@@ -17,12 +17,12 @@ const viewer = (() => {
 
   const facts = (image) => {
     const asked = page.asked[image.asked] ?? {};
-    const said = { ...asked.texts };
+    const values = { ...asked.texts };
     page.axes.forEach((axis, number) => {
-      if (axis.id !== "prompt" && !(axis.id === "run" && axis.values.length === 1)) said[axis.id] = axis.values[image.at[number]].label;
+      if (axis.id !== "prompt" && !(axis.id === "run" && axis.values.length === 1)) values[axis.id] = axis.values[image.at[number]].label;
     });
-    for (const [name, scale] of Object.entries(asked.scales ?? {})) said[`scale of ${name}`] = scale;
-    return { ...said, ...asked.sampling, ...image.facts };
+    for (const [name, scale] of Object.entries(asked.scales ?? {})) values[`scale of ${name}`] = scale;
+    return { ...values, ...asked.sampling, ...image.facts };
   };
 
   const put = (list, values) => {
@@ -37,29 +37,29 @@ const viewer = (() => {
     const image = page.images[number];
     current = number;
     detail.querySelector("h2").textContent = image.name;
-    const picture = detail.querySelector(".stage img");
+    const view = detail.querySelector(".stage img");
     zoomed?.destroy();
-    picture.removeAttribute("style");
-    picture.alt = image.name;
-    picture.src = image.href;
+    view.removeAttribute("style");
+    view.alt = image.name;
+    view.src = image.href;
     if (!detail.open) detail.showModal();
     const stage = detail.querySelector(".stage");
     const scale = Math.min(stage.clientWidth / image.size[0], stage.clientHeight / image.size[1]);
-    picture.width = Math.round(image.size[0] * (scale >= 2 ? Math.floor(scale) : Math.min(scale, 1)));
-    picture.style.height = "auto";
-    zoomed = Panzoom(picture, { maxScale: 64, minScale: 0.2, canvas: true, step: 0.4 });
-    picture.addEventListener("panzoomchange", sharpen);
+    view.width = Math.round(image.size[0] * (scale >= 2 ? Math.floor(scale) : Math.min(scale, 1)));
+    view.style.height = "auto";
+    zoomed = Panzoom(view, { maxScale: 64, minScale: 0.2, canvas: true, step: 0.4 });
+    view.addEventListener("panzoomchange", sharpen);
     sharpen();
     put(detail.querySelector("dl"), facts(image));
     detail.querySelector("code").textContent = command(image);
     detail.querySelector("[role=status]").textContent = page.runs[image.run].batched
-      ? "Level fast: alone in its batch, the last bits of this image may differ." : "";
+      ? "At level fast, an image made alone can differ in its last bits from one made in a batch." : "";
     detail.querySelector("[data-do=mark]").setAttribute("aria-pressed", String(sheet.isMarked(number)));
   };
   const sharpen = () => {
-    const picture = detail.querySelector(".stage img");
-    const width = picture.getBoundingClientRect().width || picture.width;
-    picture.classList.toggle("pixels", width >= 2 * page.images[current].size[0]);
+    const view = detail.querySelector(".stage img");
+    const width = view.getBoundingClientRect().width || view.width;
+    view.classList.toggle("pixels", width >= 2 * page.images[current].size[0]);
   };
 
   const turn = (by) => {
@@ -75,7 +75,7 @@ const viewer = (() => {
       status.textContent = "Copied.";
     } catch {
       getSelection().selectAllChildren(detail.querySelector("code"));
-      status.textContent = "Selected: copy it with the keyboard.";
+      status.textContent = "Selected. Copy it with the keyboard.";
     }
   };
 
