@@ -116,4 +116,7 @@ def _print_on_terminal(text: str) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow, and only for a terminal
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    Console().print(Markdown(text, hyperlinks=False))
+    from recipe_runner.report.escape import bare  # noqa: PLC0415
+
+    # The guide is this package's own text: the safe stream would escape the colours.
+    Console(file=bare(sys.stdout)).print(Markdown(text, hyperlinks=False))
