@@ -37,7 +37,7 @@ COMMANDS = {
     "report": "write one page for one or more runs: contact sheet, comparison, recipe, build graph, timings",
     "verify": "check the files and inputs of a run, and make its images again to compare",
     "export-adapter": "write a LoRA or merge of a recipe as a file that plain diffusers loads",
-    "log": "log runs to MLflow, with parameters, digests and pictures",
+    "log": "log runs to MLflow, with parameters, digests and images",
     "runs": "list runs, or show the images of one run with their parameters and digests",
     "manifest": "print the manifest of a run, also as an in-toto Statement or an RO-Crate",
     "gc": "delete stored images that no run uses, and downloads that were not used for a while",
