@@ -189,7 +189,7 @@ def test_what_cannot_be_told_does_not_fail_a_run(recipe: Path, command: str, sta
         assert Path(recipe.parent / "out").read_text() == f"runs/try-it/{folder.name}\n"
     elif "2>" not in command:
         assert "error[E801]: cannot write to standard output: No space left on device\n" in answer.stderr
-        assert "What was made is kept." in answer.stderr
+        assert "Finished work is kept." in answer.stderr
 
 
 def test_a_complete_run_is_repeated_where_nothing_can_be_written(recipe: Path) -> None:
