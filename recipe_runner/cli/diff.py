@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(difference: Difference, output_format: str, output: Path | None, *, embed: bool) -> None:
-    from recipe_runner.report.terminal.problems import wants_colour  # noqa: PLC0415
+    from recipe_runner.report.terminal.colour import wants_colour  # noqa: PLC0415
 
     if output is None:
         colour = wants_colour(sys.stdout)

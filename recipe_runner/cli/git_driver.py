@@ -14,7 +14,8 @@ from recipe_runner.problems.codes import USAGE
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.report.diff import diff_text
 from recipe_runner.report.escape import Coloured, visible
-from recipe_runner.report.terminal.problems import problem_text, wants_colour
+from recipe_runner.report.terminal.colour import wants_colour
+from recipe_runner.report.terminal.problems import problem_text
 
 ARGUMENTS = (7, 9)
 """How many arguments git passes: `path old-file old-hex old-mode new-file new-hex new-mode`, and for a renamed file

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 from recipe_runner.canonical import Json
-from recipe_runner.diff.difference import Change, Cost, Difference, ImagePair, PictureSide, Word
+from recipe_runner.diff.difference import Change, Cost, Difference, ImageFate, ImagePair, PictureSide, Word
 from recipe_runner.report.diff_lines import (
     SHOWN,
     Line,
@@ -22,48 +23,38 @@ from recipe_runner.report.diff_lines import (
     verdicts,
 )
 from recipe_runner.report.escape import annotation, one_line
+from recipe_runner.report.terminal.colour import paint
 from recipe_runner.report.text import first_of
 
-_COLOURS = {"+": "\x1b[32m", "-": "\x1b[31m", "~": "\x1b[33m", "head": "\x1b[1m", "plain": "\x1b[0m"}
 _MARKS = {"+": "{{+{}+}}", "-": "[-{}-]"}
 """How git marks new and old words."""
 _REASONS = 3
 """Reasons that are shown for one pair of images."""
 SAME = "the same by meaning"
 
-Paint = Callable[[str, str], str]
-"""A text in the colour of a role."""
-
 
 def diff_text(difference: Difference, *, colour: bool = False) -> str:
     """The difference for a person; without colour, changed words are marked as git does: `[-old-]{+new+}`."""
-    return "\n".join(_text_lines(difference, _painted if colour else _plain)) + "\n"
+    return "\n".join(_text_lines(difference, colour=colour)) + "\n"
 
 
-def _painted(role: str, text: str) -> str:
-    return f"{_COLOURS[role]}{text}{_COLOURS['plain']}"
-
-
-def _plain(_: str, text: str) -> str:
-    return text
-
-
-def _text_lines(difference: Difference, paint: Paint) -> Iterator[str]:
-    yield paint("head", f"{difference.kind}: {one_line(difference.old)} → {one_line(difference.new)}")
+def _text_lines(difference: Difference, *, colour: bool) -> Iterator[str]:
+    painted = partial(paint, colour=colour)
+    yield painted("head", f"{difference.kind}: {one_line(difference.old)} → {one_line(difference.new)}")
     if difference.same:
         yield f"  {SAME}"
     for section, lines in sections(difference.changes):
         yield ""
-        yield paint("head", section)
+        yield painted("head", section)
         for entry in lines:
-            yield f"  {paint(entry.sign, entry.sign)} {entry.path}: {_pieces_text(entry, paint)}"
+            yield f"  {painted(entry.sign, entry.sign)} {entry.path}: {_pieces_text(entry, colour=colour)}"
     if difference.cost is not None:
         yield ""
-        yield paint("head", "images")
+        yield painted("head", "images")
         yield from _cost_lines(difference.cost)
     if difference.pairs:
         yield ""
-        yield paint("head", "images")
+        yield painted("head", "images")
         yield f"  {verdicts(difference)}"
         pairs = list(map(_pair_text, unequal(difference)))
         for text in first_of(pairs, SHOWN):
@@ -74,9 +65,9 @@ def _text_lines(difference: Difference, paint: Paint) -> Iterator[str]:
             yield f"note: {one_line(note)}"
 
 
-def _pieces_text(entry: Line, paint: Paint) -> str:
+def _pieces_text(entry: Line, *, colour: bool) -> str:
     # Without colour the marks tell old from new inside of a text.
-    is_marked = paint is _plain and any(piece.sign == " " and piece.text != " → " for piece in entry.pieces)
+    is_marked = not colour and any(piece.sign == " " and piece.text != " → " for piece in entry.pieces)
     texts = []
     for piece in entry.pieces:
         if piece.sign == " ":
@@ -84,7 +75,7 @@ def _pieces_text(entry: Line, paint: Paint) -> str:
         elif is_marked:
             texts.append(_marked(piece))
         else:
-            texts.append(paint(piece.sign, piece.text))
+            texts.append(paint(piece.sign, piece.text, colour=colour))
     return "".join(texts)
 
 
@@ -149,8 +140,12 @@ def _cost_tree(cost: Cost | None) -> Json:
         "denoising_steps": cost.denoising_steps,
         "provisional": list(cost.provisional),
         "reasons": [{"fate": fate, "reason": reason, "images": n} for (fate, reason), n in cost.reasons().items()],
-        "images": [{**asdict(image), "variant": dict(image.variant)} for image in cost.images],
+        "images": list(map(_fate_tree, cost.images)),
     }
+
+
+def _fate_tree(image: ImageFate) -> Json:
+    return {**asdict(image), "variant": dict(image.variant)}
 
 
 def _pair_tree(pair: ImagePair) -> Json:

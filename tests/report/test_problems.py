@@ -9,7 +9,8 @@ import pytest
 
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem
-from recipe_runner.report.terminal.problems import print_problems, problem_github, problem_text, wants_colour
+from recipe_runner.report.terminal.colour import wants_colour
+from recipe_runner.report.terminal.problems import print_problems, problem_github, problem_text
 
 PROBLEM = Problem(
     code="E201",

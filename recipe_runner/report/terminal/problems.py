@@ -7,12 +7,13 @@ JSON is one object: `{"problems": [{"code", "severity", "message", "path", "line
 from __future__ import annotations
 
 import json
-import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 from recipe_runner.problems.codes import CODES
 from recipe_runner.report.escape import Coloured, Escaped, annotation, one_line, visible
+from recipe_runner.report.terminal.colour import paint, wants_colour
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from recipe_runner.problems.problem import Problem
 
 _LONGEST_LINE = 160
-_COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "place": "\x1b[1m", "frame": "\x1b[34m", "help": "\x1b[32m"}
-_PLAIN = "\x1b[0m"
 
 
 def print_problems(problems: Sequence[Problem], output_format: str = "human", file: TextIO | None = None) -> None:
@@ -42,34 +41,23 @@ def print_problems(problems: Sequence[Problem], output_format: str = "human", fi
         stream.write(Coloured("\n".join(problem_text(problem, colour=colour) for problem in problems)))
 
 
-def wants_colour(stream: TextIO) -> bool:
-    """Whether a stream is a terminal, unless the user asked for plain text (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
 def problem_text(problem: Problem, *, colour: bool = False) -> str:
     """A problem as compilers show it: place, code, message, the line with a caret, and what to do."""
-    paint = _painted if colour else _plain
+    painted = partial(paint, colour=colour)
     place = one_line(problem.path)
     if problem.line:
         place += f":{problem.line}:{problem.column}"
-    text = paint("place", f"{place}: ") if place else ""
-    text += f"{paint(problem.severity, f'{problem.severity}[{problem.code}]')}: {visible(problem.message)}\n"
+    text = ""
+    if place:
+        text += painted("place", f"{place}: ")
+    text += f"{painted(problem.severity, f'{problem.severity}[{problem.code}]')}: {visible(problem.message)}\n"
     gutter = " " * len(str(problem.line))
     if problem.line and problem.place.source_line:
         line, caret = _excerpt(problem)
-        text += f"{paint('frame', f'{problem.line} | ')}{line}\n"
-        text += f"{paint('frame', f'{gutter} | ')}{paint(problem.severity, caret)}\n"
+        text += f"{painted('frame', f'{problem.line} | ')}{line}\n"
+        text += f"{painted('frame', f'{gutter} | ')}{painted(problem.severity, caret)}\n"
     if problem.hint:
-        text += f"{gutter} {paint('frame', '= ')}{paint('help', 'help: ')}{visible(problem.hint)}\n"
-    return text
-
-
-def _painted(role: str, text: str) -> str:
-    return f"{_COLOURS[role]}{text}{_PLAIN}"
-
-
-def _plain(_: str, text: str) -> str:
+        text += f"{gutter} {painted('frame', '= ')}{painted('help', 'help: ')}{visible(problem.hint)}\n"
     return text
 
 
