@@ -26,7 +26,7 @@ pixels, a comment in the script says so and the exit status is 1. ComfyUI and A1
 images are similar at best; what their formats cannot express is listed on stderr.
 """
 
-_WRITABLE = ("alpha", "key layout", "merges no adapters")
+_WRITABLE = ("alpha", "key layout", "cannot merge adapters")
 """Words in sentences about adapters for which `export-adapter` is the remedy."""
 
 

@@ -314,7 +314,7 @@ prompts: [{{prompt: a red star}}]
     assert "error[E860]: adapter mixed: its modules have 2 different alphas" in told
     assert "adapter peft: diffusers does not apply the key layout `peft" in told
     assert "diffusers' call fails when vae has another data type (bfloat16) than the rest" in told
-    assert answer.out.count("# OTHER PICTURES: ") == 3
+    assert answer.out.count("# OTHER IMAGES: ") == 3
     compile(answer.out, "x.py", "exec")
 
 

@@ -1,4 +1,4 @@
-"""The part of a script that makes the pictures: loops over variants, prompts and seeds."""
+"""Write the part of a script that makes the images: loops over variants, prompts and seeds."""
 
 from __future__ import annotations
 
@@ -7,71 +7,89 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import mapping
-from recipe_runner.exchange.python.code import Pair, literal
+from recipe_runner.exchange.python.code import Pair, literal, more_arguments
 from recipe_runner.plan.compile import SUFFIXES
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
 
-_FRESH = "pipeline.scheduler = copy.deepcopy(scheduler)  # some remember the last picture"
+_FRESH = "pipeline.scheduler = copy.deepcopy(scheduler)  # some keep state of the last image"
+
+
+_LOAD_EACH = (
+    "loaded, pipeline = None, None",
+    "for variant in VARIANTS:",
+    '    if variant["load"] is not loaded:',
+    "        del pipeline",
+    '        loaded, pipeline = variant["load"], variant["load"]()',
+    "        own_scheduler = pipeline.scheduler",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A value that variants may have differently: its name in the table of variants, and one value for each."""
+    """A value that can differ between variants: its name in the table of variants, and the value of each variant."""
 
     name: str
     values: Sequence[object]
 
     @property
     def varies(self) -> bool:
-        """Whether the table has to say it."""
-        first = literal(self.values[0])
-        return any(literal(value) != first for value in self.values)
+        """Whether the values differ, so that the table must have them."""
+        return len(set(map(literal, self.values))) > 1
 
     def use(self, constant: str | None = None) -> str:
-        """The expression inside the loop: of the table, the constant's name, or the value itself."""
-        return f'variant["{self.name}"]' if self.varies else constant or literal(self.values[0])
+        """The expression for the value inside the loop: from the table, the name of a constant, or the value itself."""
+        if self.varies:
+            return f'variant["{self.name}"]'
+        if constant is not None:
+            return constant
+        return literal(self.values[0])
 
 
 Columns = Mapping[str, Column]
 
 
 def loop(columns: Columns, *, batch: int, embeds: bool) -> str:
-    """The code after the functions. `embeds`: prompts are encoded by `embed` where they skip layers."""
-    several = any(column.varies for column in columns.values())
+    """The code after the functions. `embeds`: the function `embed` encodes prompts with skipped layers."""
     lines = ["", "OUTPUT.mkdir(parents=True, exist_ok=True)"]
-    if several and columns["load"].varies:
-        lines += [
-            "loaded, pipeline = None, None",
-            "for variant in VARIANTS:",
-            '    if variant["load"] is not loaded:',
-            "        del pipeline",
-            '        loaded, pipeline = variant["load"], variant["load"]()',
-            "        own_scheduler = pipeline.scheduler",
-        ]
+    body = [*_scheduler(columns["scheduler"]), *_scales(columns["scales"]), *_looks(columns["looks"])]
+    body += _batches(columns, batch) if batch > 1 else _images(columns, embeds=embeds)
+    if columns["load"].varies:
+        lines += _LOAD_EACH
+        body = _indented(body)
     else:
         lines += [f"pipeline = {columns['load'].use()}()", "own_scheduler = pipeline.scheduler"]
-        lines += ["for variant in VARIANTS:"] if several else []
-    body = [*_scheduler(columns["scheduler"]), *_scales(columns["scales"])]
-    looks = columns["looks"]
-    if any(value is not None for value in looks.values):
-        absent = None in looks.values
-        body += ['if variant["looks"] is not None:'] if absent else []
-        body += [f"{'    ' * absent}pipeline.set_ip_adapter_scale({looks.use()})"]
-    body += _batches(columns, batch) if batch > 1 else _pictures(columns, embeds=embeds)
-    indent = "    " if several else ""
-    return "\n".join([*lines, *(indent + line for line in body)]) + "\n"
+        if any(column.varies for column in columns.values()):
+            lines.append("for variant in VARIANTS:")
+            body = _indented(body)
+    return "\n".join([*lines, *body]) + "\n"
+
+
+def _indented(lines: Sequence[str], by: str = "    ") -> list[str]:
+    return [by + line for line in lines]
+
+
+def _looks(column: Column) -> list[str]:
+    """The statements that set the scales of IP-Adapters."""
+    call = f"pipeline.set_ip_adapter_scale({column.use()})"
+    if all(value is None for value in column.values):
+        return []
+    if None in column.values:
+        return ['if variant["looks"] is not None:', f"    {call}"]
+    return [call]
 
 
 def saving(output: Mapping[str, Json]) -> Pair:
-    """The suffix of a picture's file, and what Pillow's `save` is told so that it is as a run writes it."""
+    """The suffix of image files, and the options of Pillow's `save` that a run uses."""
     name, quality = str(output["format"]), output.get("quality")
     options: dict[str, Json] = {}
     if name == "jpeg":
         options = {"quality": quality or 95, "subsampling": 0}
+    elif name == "webp" and quality is None:
+        options = {"lossless": True}
     elif name == "webp":
-        options = {"lossless": True} if quality is None else {"quality": quality}
+        options = {"quality": quality}
     return Pair(SUFFIXES[name], options)
 
 
@@ -86,48 +104,52 @@ def _scheduler(column: Column) -> list[str]:
     first = column.values[0]
     if not isinstance(first, Pair):
         return ["scheduler = own_scheduler"]
-    chosen = literal(first.first)
-    name = chosen if chosen != "None" else "type(own_scheduler)"
-    more = "".join(f", {key}={literal(value)}" for key, value in mapping(first.second).items())
-    return [f"scheduler = {name}.from_config(own_scheduler.config{more})"]
+    name = literal(first.first)
+    if name == "None":
+        name = "type(own_scheduler)"
+    return [f"scheduler = {name}.from_config(own_scheduler.config{more_arguments(mapping(first.second))})"]
 
 
 def _scales(column: Column) -> list[str]:
     if not any(column.values):
         return []
     return [
-        f"scales = copy.deepcopy({column.use()})  # set_adapters empties what it is given",
+        f"scales = copy.deepcopy({column.use()})  # set_adapters empties its argument",
         "pipeline.set_adapters(list(scales), list(scales.values()))",
     ]
 
 
 def _save(column: Column, prefix: str) -> str:
-    """The statement that writes `image` under the name that a run gives it."""
-    # Older Pythons want other quotes inside an f-string.
-    before = "{" + prefix.replace('"', "'") + "}" if prefix.startswith("variant") else prefix[1:-1]
+    """The statement that writes `image` under the name that a run uses."""
+    before = prefix[1:-1]
+    if prefix.startswith("variant"):
+        # Older versions of Python need other quotes inside an f-string.
+        before = "{" + prefix.replace('"', "'") + "}"
     if column.varies:
         chosen = column.use()
         return f'image.save(OUTPUT / (f"{before}{{name}}-{{seed}}" + {chosen}[0]), **{chosen}[1])'
     first = column.values[0]
-    suffix, options = (first.first, mapping(first.second)) if isinstance(first, Pair) else ("", {})
-    more = "".join(f", {key}={literal(value)}" for key, value in options.items())
-    return f'image.save(OUTPUT / f"{before}{{name}}-{{seed}}{suffix}"{more})'
+    if not isinstance(first, Pair):
+        return f'image.save(OUTPUT / f"{before}{{name}}-{{seed}}")'
+    more = more_arguments(mapping(first.second))
+    return f'image.save(OUTPUT / f"{before}{{name}}-{{seed}}{first.first}"{more})'
 
 
-def _pictures(columns: Columns, *, embeds: bool) -> list[str]:
+def _images(columns: Columns, *, embeds: bool) -> list[str]:
     arguments = columns["arguments"].use("ARGUMENTS")
     body = [_FRESH]
     if any("SDE" in literal(value) for value in columns["scheduler"].values):
         body += ['if hasattr(pipeline.scheduler, "noise_sampler_seed"):']
         body += ["    pipeline.scheduler.noise_sampler_seed = seed"]
     body += ['generator = torch.Generator("cpu").manual_seed(seed)']
+    given = f"**prompt, **{arguments}"
     if embeds:
+        given = "**texts, **arguments"
         body += [
             f"texts, arguments = dict(prompt), dict({arguments})",
             'if "clip_skip" in arguments:',
             '    texts["prompt_embeds"] = embed(pipeline, texts.pop("prompt"), arguments.pop("clip_skip"))',
         ]
-    given = "**texts, **arguments" if embeds else f"**prompt, **{arguments}"
     body += [f"image = pipeline({given}, generator=generator).images[0]"]
     body += [_save(columns["save"], columns["prefix"].use())]
     outer = [f"for name, prompt in {columns['prompts'].use('PROMPTS')}.items():"]
@@ -135,11 +157,11 @@ def _pictures(columns: Columns, *, embeds: bool) -> list[str]:
     if any(value is not None for value in guided.values):
         outer += ['    if "images" in prompt:', f"        prompt = shown(pipeline, prompt, guided={guided.use()})"]
     outer += [f"    for seed in {columns['seeds'].use('SEEDS')}:"]
-    return [*outer, *(f"        {line}" for line in body)]
+    return [*outer, *_indented(body, "        ")]
 
 
 def _batches(columns: Columns, batch: int) -> list[str]:
-    """Level `fast`: which pictures share a batch decides their last bits, so the batches are those of the run."""
+    """Level `fast`: the batches of the run, because images that share a batch change the last bits of each other."""
     prompts, seeds = columns["prompts"].use("PROMPTS"), columns["seeds"].use("SEEDS")
     return [
         f"wanted = [(name, prompt, seed) for name, prompt in {prompts}.items() for seed in {seeds}]",

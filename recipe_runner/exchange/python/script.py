@@ -1,13 +1,14 @@
-"""A recipe as a plain diffusers script: the same pixels, and nothing of this package in it.
+"""Write a recipe as a plain diffusers script that makes the same pixels without this package.
 
-What varies between the variants of a matrix stands in a table; everything else stands once. Where diffusers would
-make other pictures, a comment says so, and the exporter counts it as wrong.
+A table has the values that differ between the variants of a matrix; all other values are written once. When diffusers
+makes other images, a comment says so, and the exporter reports it as wrong.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
     from recipe_runner.plan.resolved import ResolvedBase
     from recipe_runner.plan.resolved_recipe import ResolvedVariant
 
+_TITLE, _COMMENT = 110, 105
+"""Characters of the script's title, and of a line of a comment."""
 _CLIP_SKIP = '''
-
 def embed(pipeline, prompt, clip_skip):
     """The prompt's embedding without the encoder's last `clip_skip` layers; diffusers' own argument fails here."""
     tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
@@ -56,7 +58,7 @@ def embed(pipeline, prompt, clip_skip):
 '''
 _MASKS = '''
 def masks(paths, height, width):
-    """Black and white pictures that limit where the images of an IP-Adapter act."""
+    """Black and white images that limit where the images of an IP-Adapter act."""
     found = IPAdapterMaskProcessor().preprocess([load_image(str(path)) for path in paths], height=height, width=width)
     return found.reshape(1, found.shape[0], found.shape[2], found.shape[3])
 '''
@@ -73,7 +75,7 @@ torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 def to_python(plan: Plan, folder: Path, *, beside_script: bool, description: str = "") -> Exported:
-    """The script of a plan. Its paths are relative to `folder`: the script's own, or the working directory."""
+    """The script of a plan. Its paths are relative to `folder`: the script's folder, or the working directory."""
     return _Script(plan, Place(folder), beside_script=beside_script, description=description).exported()
 
 
@@ -86,86 +88,85 @@ class _Script:
         self._description = description
         self._wrong: dict[str, None] = {}
         self._notes: dict[str, None] = {}
-        self._imports: dict[str, dict[str, None]] = {
-            library: {}
-            for library in (
-                "diffusers",
-                "diffusers.image_processor",
-                "diffusers.models.embeddings",
-                "diffusers.utils",
-                "huggingface_hub",
-                "insightface.app",
-                "insightface.utils",
-                "onnxruntime",
-                "safetensors.torch",
-                "transformers",
-            )
-        }
+        self._imports: defaultdict[str, set[str]] = defaultdict(set)
         self._loaders: dict[str, str] = {}
         self._shown = shown_images(plan.recipe)
         self._numpy = False
 
     def exported(self) -> Exported:
-        variants = self._recipe.variants
-        loads = Column("load", [Code(self._loader(variant)) for variant in variants])
-        schedulers = Column("scheduler", [self._scheduler(variant.base) for variant in variants])
-        columns = {
-            "prefix": Column("prefix", [self._prefix(variant.index) for variant in variants]),
-            "load": loads,
-            "scheduler": schedulers,
-            "scales": Column("scales", [self._scales(variant) for variant in variants]),
-            "looks": Column("looks", [self._looks(variant) for variant in variants]),
-            "guided": Column("guided", [self._guided(variant) for variant in variants]),
-            "prompts": Column("prompts", [self._prompts(variant) for variant in variants]),
-            "seeds": Column("seeds", [list(variant.seeds) for variant in variants]),
-            "arguments": Column("arguments", [self._arguments(variant) for variant in variants]),
-            "save": Column("save", [saving(variant.output) for variant in variants]),
+        values: dict[str, Callable[[ResolvedVariant], object]] = {
+            "prefix": self._prefix,
+            "load": self._loader,
+            "scheduler": self._scheduler,
+            "scales": self._scales,
+            "looks": self._looks,
+            "guided": self._guided,
+            "prompts": self._prompts,
+            "seeds": lambda variant: list(variant.seeds),
+            "arguments": self._arguments,
+            "save": lambda variant: saving(variant.output),
         }
-        for role, source in self._plan.sources().items():
-            if isinstance(source, Source) and "://" in source.address:
-                self._notes[f"{role} was fetched from {source.address}; the script reads the copy on this machine"] = (
-                    None
-                )
-        embeds = any(self._embeds(variant) for variant in variants)
-        body = loop(columns, batch=self._batch, embeds=embeds)
+        columns: dict[str, Column] = {}
+        for name, value in values.items():
+            columns[name] = Column(name, list(map(value, self._recipe.variants)))
+        self._note_downloads()
         if self._together:
             self._wrong["level fast: a run encodes each prompt by itself, so the last bits of a batch differ"] = None
-        text = "\n".join(
-            [self._head(), self._settings(), *self._functions(), "", self._constants(columns), body.lstrip("\n")]
-        )
+        body = loop(columns, batch=self._batch, embeds=self._embeds).lstrip("\n")
+        text = "\n".join([self._head(), self._settings(), *self._functions(), "", self._constants(columns), body])
         return Exported(texts={f"{self._recipe.name}.py": text}, wrong=tuple(self._wrong), notes=tuple(self._notes))
 
+    def _note_downloads(self) -> None:
+        for role, source in self._plan.sources().items():
+            if isinstance(source, Source) and "://" in source.address:
+                note = f"{role} was fetched from {source.address}; the script reads the copy on this machine"
+                self._notes[note] = None
+
     def _head(self) -> str:
-        said = " ".join(f"{self._recipe.name}: {self._description}".rstrip(": ").split()).replace("\\", "/")
-        said = "".join(letter for letter in said.replace('"', "'") if letter.isprintable())
+        """The docstring, the comments and the imports."""
+        lines = self._docstring()
+        for sentence in self._wrong:
+            lines += _comment(f"OTHER IMAGES: {sentence}")
+        for sentence in self._notes:
+            lines += _comment(f"Note: {sentence}")
+        if self._wrong or self._notes:
+            lines.append("")
+        lines += self._import_lines()
+        return "\n".join(lines) + "\n"
+
+    def _docstring(self) -> list[str]:
+        title = " ".join(f"{self._recipe.name}: {self._description}".rstrip(": ").split())
+        title = title.replace("\\", "/").replace('"', "'")
+        title = "".join(filter(str.isprintable, title))
         version = diffusers_table.table()["diffusers"]
-        finds = ", peft and insightface" if self._imports["insightface.app"] else " and peft"
-        lines = [
-            f'"""{said[:110]}',
+        needs = "torch, transformers, accelerate and peft"
+        if self._imports["insightface.app"]:
+            needs = "torch, transformers, accelerate, peft and insightface"
+        return [
+            f'"""{title[:_TITLE]}',
             "",
-            f"Written by recipe-runner for diffusers {version}; needs torch, transformers, accelerate{finds} too.",
-            "On the same hardware and versions it makes the pixels of `recipe-runner run`.",
+            f"Written by recipe-runner for diffusers {version}; also needs {needs}.",
+            "On the same hardware and with the same versions, it makes the pixels of `recipe-runner run`.",
             '"""',
             "",
         ]
-        for sentence in self._wrong:
-            lines += textwrap.wrap(f"OTHER PICTURES: {sentence}", 105, initial_indent="# ", subsequent_indent="#   ")
-        for sentence in self._notes:
-            lines += textwrap.wrap(f"Note: {sentence}", 105, initial_indent="# ", subsequent_indent="#   ")
-        lines += [""] if self._wrong or self._notes else []
-        lines += ["import copy", *(["import os"] if self._strict else []), "from pathlib import Path", ""]
+
+    def _import_lines(self) -> list[str]:
+        lines = ["import copy", "from pathlib import Path", ""]
         if self._strict:
+            lines.insert(1, "import os")
             lines += [
                 "# cuBLAS reads this when CUDA starts.",
                 'os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")',
                 "",
             ]
-        lines += ["import numpy as np"] if self._numpy else []
+        if self._numpy:
+            lines.append("import numpy as np")
         lines.append("import torch")
-        for library, names in self._imports.items():
+        for library, names in sorted(self._imports.items()):
             if names:
                 lines.append(f"from {library} import {', '.join(sorted(names))}")
-        return "\n".join(lines) + "\n"
+        return lines
 
     @property
     def _strict(self) -> bool:
@@ -173,19 +174,27 @@ class _Script:
 
     @property
     def _together(self) -> bool:
-        """Whether a run makes several pictures at once."""
+        """Whether a run makes several images at once."""
         return self._recipe.reproducibility == "fast" and self._recipe.batch_size > 1
 
     @property
     def _batch(self) -> int:
-        """Pictures that the script makes at once; diffusers' call shows all of them the same images."""
-        return self._recipe.batch_size if self._together and not self._shown else 1
+        """How many images the script makes at once; a call of diffusers uses the same image prompts for all of them."""
+        if self._together and not self._shown:
+            return self._recipe.batch_size
+        return 1
+
+    @property
+    def _embeds(self) -> bool:
+        """Whether the script encodes prompts with skipped layers."""
+        return any(_skips_layers(variant) for variant in self._recipe.variants)
 
     def _settings(self) -> str:
         folder = "Path(__file__).parent" if self._beside else "Path()"
-        device = self._recipe.device
-        chosen = '"cuda" if torch.cuda.is_available() else "cpu"' if device == "auto" else literal(device)
-        lines = [f"FOLDER = {folder}", f"OUTPUT = Path({literal(self._recipe.name)})", f"DEVICE = {chosen}"]
+        device = literal(self._recipe.device)
+        if self._recipe.device == "auto":
+            device = '"cuda" if torch.cuda.is_available() else "cpu"'
+        lines = [f"FOLDER = {folder}", f"OUTPUT = Path({literal(self._recipe.name)})", f"DEVICE = {device}"]
         text = "\n".join(lines) + "\n"
         if self._strict:
             text += "\n" + _STRICT
@@ -200,65 +209,69 @@ class _Script:
             if not column.varies:
                 lines.append(laid_out(name.upper(), column.values[0]))
         varying = [column for column in columns.values() if column.varies]
-        count = len(self._recipe.variants)
-        rows = [{column.name: column.values[number] for column in varying} for number in range(count)]
-        lines.append(laid_out("VARIANTS", [Code("{}")] if not varying else rows) if varying else "")
-        return "\n".join(line for line in lines if line) + "\n"
+        if varying:
+            names = [column.name for column in varying]
+            rows = zip(*[column.values for column in varying], strict=True)
+            lines.append(laid_out("VARIANTS", [dict(zip(names, row, strict=True)) for row in rows]))
+        return "\n".join(filter(None, lines)) + "\n"
 
     def _functions(self) -> list[str]:
-        functions = [
-            f"\ndef {name}():\n    {body}\n    return pipeline\n".replace("\n\n    return", "\n    return")
-            for body, name in self._loaders.items()
-        ]
-        if any(self._embeds(variant) for variant in self._recipe.variants):
-            functions.insert(0, _CLIP_SKIP.lstrip("\n").join(["\n", ""]))
-        if self._imports["diffusers.image_processor"]:
-            functions.insert(0, _MASKS)
-        if self._imports["diffusers.models.embeddings"]:
-            functions.insert(0, FUNCTION)
+        functions = []
         if self._imports["insightface.app"]:
-            functions.insert(0, faces_function(self._place))
+            functions.append(faces_function(self._place))
+        if self._imports["diffusers.models.embeddings"]:
+            functions.append(FUNCTION)
+        if self._imports["diffusers.image_processor"]:
+            functions.append(_MASKS)
+        if self._embeds:
+            functions.append(_CLIP_SKIP)
+        for body, name in self._loaders.items():
+            function = f"\ndef {name}():\n    {body}\n    return pipeline\n"
+            functions.append(function.replace("\n\n    return", "\n    return"))
         return functions
 
-    def _loader(self, variant: ResolvedVariant) -> str:
+    def _loader(self, variant: ResolvedVariant) -> Code:
         """The name of the function that loads this variant's base and adapters."""
         base = BaseCode(variant.base, self._place, encoder_parts(variant, self._shown, self._place))
         lines = [base.load(), "pipeline.to(DEVICE)"]
         tokens = token_code(variant, self._place)
-        # Image prompts first: loading one switches the LoRAs that are there off.
+        # Image prompts first: loading them switches off the LoRAs that are already loaded.
         lines += [*load_lines(variant, self._shown, self._place), *tokens.lines]
         self._notes.update(dict.fromkeys(tokens.notes))
         for function in tokens.functions:
-            self._imports["safetensors.torch" if function == "load_file" else "huggingface_hub"][function] = None
+            library = "safetensors.torch" if function == "load_file" else "huggingface_hub"
+            self._imports[library].add(function)
         self._wrong.update(dict.fromkeys(left_out(variant, self._shown)))
         self._notes.update(dict.fromkeys(unchecked(variant, self._shown)))
         for library, names in base.names.items():
-            self._imports[library].update(dict.fromkeys(names))
+            self._imports[library].update(names)
         self._wrong.update(dict.fromkeys(base.problems()))
         self._notes.update(dict.fromkeys(base.notes()))
         for adapter in variant.adapters:
             if isinstance(adapter, ResolvedMerge):
-                told = "diffusers merges no adapters, so it is left out; `export-adapter` writes it as one LoRA"
-                self._wrong[f"adapter {adapter.name}: {told}"] = None
-            if not isinstance(adapter, ResolvedLora):
-                continue
-            if adapter.tensors is None:
-                self._notes[
-                    f"adapter {adapter.name}: not on this machine, so what diffusers does with it is not checked"
-                ] = None
-            for sentence in (*differences(adapter, variant.base), *wrong_tokens(adapter)):
-                self._wrong[f"adapter {adapter.name}: {sentence}"] = None
-            lines.append(load_call(adapter, self._place))
+                reason = "diffusers cannot merge adapters, so it is left out; `export-adapter` writes it as one LoRA"
+                self._wrong[f"adapter {adapter.name}: {reason}"] = None
+            elif isinstance(adapter, ResolvedLora):
+                self._check_lora(adapter, variant.base)
+                lines.append(load_call(adapter, self._place))
         body = "\n    ".join(lines)
         if body not in self._loaders:
-            self._loaders[body] = "load" if not self._loaders else f"load_{len(self._loaders) + 1}"
-        return self._loaders[body]
+            self._loaders[body] = f"load_{len(self._loaders) + 1}" if self._loaders else "load"
+        return Code(self._loaders[body])
 
-    def _scheduler(self, base: ResolvedBase) -> object:
+    def _check_lora(self, adapter: ResolvedLora, base: ResolvedBase) -> None:
+        if adapter.tensors is None:
+            note = f"adapter {adapter.name}: not on this machine, so what diffusers does with it is not checked"
+            self._notes[note] = None
+        for sentence in (*differences(adapter, base), *wrong_tokens(adapter)):
+            self._wrong[f"adapter {adapter.name}: {sentence}"] = None
+
+    def _scheduler(self, variant: ResolvedVariant) -> object:
+        base = variant.base
         if base.scheduler_class is None and not base.scheduler_config:
             return None
         if base.scheduler_class is not None:
-            self._imports["diffusers"][base.scheduler_class] = None
+            self._imports["diffusers"].add(base.scheduler_class)
         return Pair(Code(base.scheduler_class or "None"), dict(base.scheduler_config))
 
     def _scales(self, variant: ResolvedVariant) -> object:
@@ -278,53 +291,68 @@ class _Script:
         tokens = token_code(variant, self._place)
         found: dict[str, dict[str, object]] = {}
         for prompt in variant.prompts:
-            found[prompt.id] = {name: tokens.said(text) for name, text in prompt.texts.items()}
+            arguments: dict[str, object] = {name: tokens.translated(text) for name, text in prompt.texts.items()}
             images = images_of(variant, prompt.id, self._shown, self._place)
-            found[prompt.id] |= images
+            arguments |= images
             self._import_readers(literal(images))
             masks = masks_of(variant, self._shown, self._place)
             if masks:
-                self._imports["diffusers.image_processor"]["IPAdapterMaskProcessor"] = None
-                self._imports["diffusers.utils"]["load_image"] = None
-                found[prompt.id]["cross_attention_kwargs"] = {"ip_adapter_masks": masks}
+                self._imports["diffusers.image_processor"].add("IPAdapterMaskProcessor")
+                self._imports["diffusers.utils"].add("load_image")
+                arguments["cross_attention_kwargs"] = {"ip_adapter_masks": masks}
+            found[prompt.id] = arguments
         return found
 
     def _import_readers(self, images: str) -> None:
-        """Import what reads `images`, the source of a prompt's."""
+        """Import the functions that `images`, the code of a prompt's images, calls."""
         if "load_image(" in images:
-            self._imports["diffusers.utils"]["load_image"] = None
+            self._imports["diffusers.utils"].add("load_image")
         if "load_file(" in images:
-            self._imports["safetensors.torch"]["load_file"] = None
+            self._imports["safetensors.torch"].add("load_file")
         if "faces(" in images:
-            self._imports["insightface.app"]["FaceAnalysis"] = None
-            self._imports["insightface.utils"]["face_align"] = None
-            self._imports["onnxruntime"]["SessionOptions"] = None
+            self._imports["insightface.app"].add("FaceAnalysis")
+            self._imports["insightface.utils"].add("face_align")
+            self._imports["onnxruntime"].add("SessionOptions")
             self._notes[NOTICE] = None
         self._numpy |= "np.load(" in images or "faces(" in images
 
     def _guided(self, variant: ResolvedVariant) -> bool | None:
-        """Whether the script encodes images with what guidance steers away from; None where the call does it."""
+        """Whether the script encodes images together with their negatives; None when the call encodes them."""
         family, _ = calls_of(variant)
         if family is not None and family.name != "unet":
             return None
-        shown = [
-            self._shown.get((adapter.name, prompt.id))
-            for adapter in image_adapters(variant, self._shown)
-            for prompt in variant.prompts
-        ]
-        if not any(each.faces is not None or each.embeds for each in shown if each is not None):
+        if not self._encodes_images(variant):
             return None
-        self._imports["diffusers.models.embeddings"]["ImageProjection"] = None
+        self._imports["diffusers.models.embeddings"].add("ImageProjection")
         return variant.guides_any
+
+    def _encodes_images(self, variant: ResolvedVariant) -> bool:
+        for adapter in image_adapters(variant, self._shown):
+            for prompt in variant.prompts:
+                shown = self._shown.get((adapter.name, prompt.id))
+                if shown is not None and (shown.faces is not None or shown.embeds):
+                    return True
+        return False
 
     def _arguments(self, variant: ResolvedVariant) -> dict[str, object]:
         defaults = diffusers_table.call_defaults(variant.base.pipeline)
-        given = {name: value for name, value in variant.sampling.items() if defaults.get(name, ...) != value}
-        return {name: as_tuple(diffusers_table.call_value(name, value)) for name, value in given.items()}
+        arguments: dict[str, object] = {}
+        for name, value in variant.sampling.items():
+            if defaults.get(name, ...) != value:
+                arguments[name] = as_tuple(diffusers_table.call_value(name, value))
+        return arguments
 
-    def _embeds(self, variant: ResolvedVariant) -> bool:
-        return "clip_skip" in variant.sampling and variant.base.pipeline == "StableDiffusionPipeline"
-
-    def _prefix(self, index: int) -> str:
+    def _prefix(self, variant: ResolvedVariant) -> str:
         count = len(self._recipe.variants)
-        return f"{index + 1:0{max(3, len(str(count)))}d}-" if count > 1 else ""
+        if count == 1:
+            return ""
+        digits = max(3, len(str(count)))
+        return f"{variant.index + 1:0{digits}d}-"
+
+
+def _skips_layers(variant: ResolvedVariant) -> bool:
+    return "clip_skip" in variant.sampling and variant.base.pipeline == "StableDiffusionPipeline"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _COMMENT, initial_indent="# ", subsequent_indent="#   ")

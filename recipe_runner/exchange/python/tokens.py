@@ -1,8 +1,8 @@
-"""Textual inversions as diffusers loads them, and prompts as it has to read them.
+"""Write the code that loads textual inversions, and adapt prompts to diffusers.
 
-diffusers looks for tokens in lower case, replaces parts of words, and walks a set of them. A token in brackets and
-lower case is safe from that and loaded as it is. Any other becomes one such token for each of its vectors, and the
-script's prompts say them all, which is what the recipe means.
+diffusers searches tokens in lower case, replaces parts of words, and uses no fixed order. A token in brackets and lower
+case is safe from that and needs no change. Any other token becomes one such token for each of its vectors, and the
+prompts of the script contain all of them, which is what the recipe means.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
-from recipe_runner.exchange.python.code import Code, Place, call, literal
+from recipe_runner.exchange.python.code import Code, Place, call, literal, more_arguments
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedTextualInversion
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
@@ -28,32 +29,32 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class TokenCode:
     """The statements that load a variant's learned tokens.
 
-    `spoken` is what stands for a token in the script's prompts, where that is not the token; `functions` are what the
-    script imports to read files.
+    `replacements` has the text for each token that the script's prompts replace; `functions` are those that the script
+    imports to read files.
     """
 
     lines: list[str] = field(default_factory=list)
-    spoken: dict[str, str] = field(default_factory=dict)
+    replacements: dict[str, str] = field(default_factory=dict)
     functions: dict[str, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def said(self, text: str) -> str:
-        """A prompt as the script says it."""
+    def translated(self, text: str) -> str:
+        """A prompt with the replacements."""
         parts, last = [], 0
-        for found in occurrences(text, self.spoken):
-            parts += [text[last : found.start], self.spoken[found.token]]
+        for found in occurrences(text, self.replacements):
+            parts += [text[last : found.start], self.replacements[found.token]]
             last = found.end
         return "".join([*parts, text[last:]])
 
 
 def token_code(variant: ResolvedVariant, place: Place) -> TokenCode:
-    """Load every textual inversion of a variant."""
+    """The code that loads all textual inversions of a variant."""
     code = TokenCode()
     for adapter in variant.adapters:
         if isinstance(adapter, ResolvedTextualInversion):
             _load(code, adapter, variant, place)
     if code.lines and variant.base.pipeline == "StableDiffusionXLPipeline":
-        code.lines.insert(0, "# Else the pooled embedding is taken at the largest id, which is a learned token's.")
+        code.lines.insert(0, "# Otherwise the pooled embedding is taken at the largest id, that of a learned token.")
         end = "pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id"
         code.lines.insert(1, end)
     return code
@@ -64,34 +65,34 @@ def _load(code: TokenCode, adapter: ResolvedTextualInversion, variant: ResolvedV
     vectors = _vectors(adapter, variant.base)
     if not isinstance(source, Source) or vectors is None:
         where, named = place.file(source)
-        named |= {} if token is None else {"token": token}
+        if token is not None:
+            named["token"] = token
         code.lines.append(call("pipeline.load_textual_inversion", where, **named))
         code.notes.append(f"adapter {adapter.name}: not on this machine, so how diffusers reads it is not checked")
         return
-    path = source.path(source.files[0].name)
-    texts = [text for prompt in variant.prompts for text in prompt.texts.values()]
-    plain = len(vectors) == 1 and source.commit is None and _is_plain(str(token), texts)
-    if plain and set(vectors) == {"text_encoder"} and "text_encoder_2" not in _encoders(variant.base):
-        code.lines.append(call("pipeline.load_textual_inversion", place.path(path), token=token))
+    several = "text_encoder_2" in _encoders(variant.base)
+    plain = len(vectors) == 1 and source.commit is None and _is_plain(str(token), variant)
+    file = _file(code, source, place)
+    if plain and set(vectors) == {"text_encoder"} and not several:
+        code.lines.append(call("pipeline.load_textual_inversion", file, token=token))
         return
-    file = place.path(path) if source.commit is None else _downloaded(code, source)
     for component, each in vectors.items():
-        words = [str(token)] if plain else _words(adapter.name, each.count)
-        code.spoken |= {} if plain else {str(token): " ".join(words)}
-        code.lines += _each_vector(
-            code, component, each, words, file, several="text_encoder_2" in _encoders(variant.base)
-        )
+        words = [str(token)]
+        if not plain:
+            words = _words(adapter.name, each.count)
+            code.replacements[str(token)] = " ".join(words)
+        code.lines += _each_vector(code, component, each, words, file, several=several)
 
 
 def _each_vector(
     code: TokenCode, component: str, vectors: Vectors, words: Sequence[str], file: Code, *, several: bool
 ) -> list[str]:
     tensor = _tensor(code, file, vectors.key)
-    into = {}
+    into: dict[str, object] = {}
     if several:
         tokenizer = component.replace("text_encoder", "tokenizer")
         into = {"text_encoder": Code(f"pipeline.{component}"), "tokenizer": Code(f"pipeline.{tokenizer}")}
-    more = "".join(f", {key}={literal(value)}" for key, value in into.items())
+    more = more_arguments(into)
     if len(words) == 1 and vectors.count > 1:
         return [f"pipeline.load_textual_inversion({tensor}, token={literal(words[0])}{more})"]
     return [
@@ -105,41 +106,58 @@ def _tensor(code: TokenCode, file: Code, key: str) -> str:
     """The expression that reads one tensor of the file."""
     if not re.search(r"\.(safetensors|sft)['\"]?\)?$", file.text):
         loaded = f"torch.load({file.text}, weights_only=True)"
-        return loaded + "".join(f"[{literal(part)}]" for part in ([] if key == BARE else _parts(key)))
+        for part in _parts(key):
+            loaded += f"[{literal(part)}]"
+        return loaded
     code.functions["load_file"] = None
     return f"load_file({file.text})[{literal(key)}]"
 
 
 def _parts(key: str) -> list[str]:
-    return ["string_to_param", "*"] if key == "string_to_param.*" else [key]
+    if key == BARE:
+        return []
+    if key == "string_to_param.*":
+        return ["string_to_param", "*"]
+    return [key]
 
 
-def _downloaded(code: TokenCode, source: Source) -> Code:
+def _file(code: TokenCode, source: Source, place: Place) -> Code:
+    """The expression for the path of the embedding's file."""
+    if source.commit is None:
+        return place.path(source.path(source.files[0].name))
     code.functions["hf_hub_download"] = None
     arguments = f"{literal(source.address)}, {literal(source.files[0].name)}, revision={literal(source.commit)}"
     return Code(f"hf_hub_download({arguments})")
 
 
-def _is_plain(token: str, texts: Sequence[str]) -> bool:
-    """Whether diffusers finds just this token: in brackets, in lower case, and in no other case in any prompt."""
-    spelled = {text[found.start : found.end] for text in texts for found in occurrences(text, [token])}
-    return _SAFE.fullmatch(token) is not None and spelled <= {token}
+def _is_plain(token: str, variant: ResolvedVariant) -> bool:
+    """Whether diffusers finds the token correctly: it is in brackets and lower case, and so in all prompts."""
+    if _SAFE.fullmatch(token) is None:
+        return False
+    for prompt in variant.prompts:
+        for text in prompt.texts.values():
+            for found in occurrences(text, [token]):
+                if text[found.start : found.end] != token:
+                    return False
+    return True
 
 
 def _words(name: str, count: int) -> list[str]:
     """One word for each vector: `<name-a>`, `<name-b>` and so on."""
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    endings = list(_LETTERS) if count <= len(_LETTERS) else [a + b for a in _LETTERS for b in _LETTERS]
+    endings = list(_LETTERS)
+    if count > len(_LETTERS):
+        endings = ["".join(pair) for pair in product(_LETTERS, repeat=2)]
     return [f"<{stem}-{ending}>" for ending in endings[:count]]
 
 
 def _encoders(base: ResolvedBase) -> tuple[str, ...]:
-    modules = base_modules(base)
-    return () if modules is None else tuple(name for name in modules if name.startswith("text_encoder"))
+    modules = base_modules(base) or {}
+    return tuple(name for name in modules if name.startswith("text_encoder"))
 
 
 def _vectors(adapter: ResolvedTextualInversion, base: ResolvedBase) -> Mapping[str, Vectors] | None:
-    """The tensor for each text encoder; None while the file or the base is not here."""
+    """The vectors for each text encoder; None when the file or the base is not on this machine."""
     source, modules = adapter.source, base_modules(base)
     if not isinstance(source, Source) or modules is None:
         return None
@@ -151,6 +169,6 @@ def _vectors(adapter: ResolvedTextualInversion, base: ResolvedBase) -> Mapping[s
 
 
 def wrong_tokens(adapter: ResolvedLora) -> Iterator[str]:
-    """Learned tokens inside a LoRA's file."""
+    """A sentence about learned tokens in a LoRA's file."""
     if adapter.tokens:
         yield f"diffusers does not load the learned tokens in the file: {', '.join(adapter.tokens)}"
