@@ -338,7 +338,7 @@ prompts: [{{prompt: a red star}}]
         encoding="utf-8",
     )
     answer = call(capsys, "export", str(recipe), "--to", "python")
-    said = "adapter face: diffusers calls the LoRA in its file faceid_0, as another adapter is called"
+    said = "adapter face: diffusers names the LoRA in its file faceid_0, the name of another adapter"
     assert (answer.status, said in answer.err) == (1, True), answer.err
     recipe.write_text(recipe.read_text(encoding="utf-8").replace("faceid_0", "faceid_1"), encoding="utf-8")
     answer = call(capsys, "export", str(recipe), "--to", "python")

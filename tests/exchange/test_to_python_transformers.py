@@ -67,11 +67,11 @@ REFUSED = {
     ),
     "mixed": (
         f"{FLUX}adapters:\n  look: {LOOK}, image: bear.png}}\n  more: {LOOK}, image_embeds: flux-pair.npy}}\n",
-        "or embeddings by all",
+        "or all must have embeddings",
     ),
     "three tokens": (
         f"{FLUX}adapters:\n  look: {LOOK.replace('flux', 'three')}, image: bear.png}}\n",
-        "takes its 3 tokens for 4",
+        "reads its 3 tokens as 4",
     ),
 }
 
