@@ -1,1 +1,1 @@
-"""A recipe as a plain diffusers script."""
+"""Write a recipe as a plain diffusers script."""

@@ -1,6 +1,6 @@
-"""Embeddings that an IP-Adapter is shown instead of pictures, or beside them, as a script reads or makes them.
+"""Write the code that reads or makes the embeddings for IP-Adapters.
 
-The functions are for UNets; a transformer's call takes what the files hold.
+The script's functions are for UNets; the call of a transformer's pipeline takes the embeddings from the files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def shown(pipeline, prompt, guided):
         found.append((encoded if guided else encoded[-1:]).to(pipeline.device, pipeline.unet.dtype))
     return {**{key: value for key, value in prompt.items() if key != "images"}, "ip_adapter_image_embeds": found}
 '''
-"""What a script calls where a prompt has `images`. `guided`: whether classifier-free guidance is on."""
+"""The script calls it for prompts with `images`. `guided`: whether classifier-free guidance is on."""
 
 _FACES = '''
 OPTIONS = SessionOptions()
@@ -63,14 +63,15 @@ def faces(pictures, shortcut=None):
 
 
 def faces_function(place: Place) -> str:
-    """What a script has where faces have to be found: insightface with its models, and the function `faces`."""
-    elsewhere = face_models.models_root() != home_folder() / ".insightface"
-    root = f"\n    root=str({place.path(face_models.models_root()).text})," if elsewhere else ""
+    """The code that finds faces: insightface with its models, and the function `faces`."""
+    root = ""
+    if face_models.models_root() != home_folder() / ".insightface":
+        root = f"\n    root=str({place.path(face_models.models_root()).text}),"
     return _FACES.replace("{pack}", face_models.PACK).replace("{root}", root)
 
 
 def embeddings(source: Source, place: Place) -> tuple[Code, Sequence[int]]:
-    """What reads a file of embeddings, and the shape that it has there."""
+    """The expression that reads a file of embeddings, and the shape in the file."""
     path = source.path(source.files[0].name)
     if identify_format(path) == "numpy":
         read = f"torch.from_numpy(np.load({literal(place.path(path))}))"
