@@ -106,11 +106,11 @@ def test_a_comfyui_graph_has_a_sampler_for_each_picture(recipe: Path, capsys: py
 def test_what_comfyui_and_a1111_cannot_say_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = str(ROOT / "recipes" / "lora-blocks.yaml")
     comfyui = call(capsys, "export", blocks, "--to", "comfyui", "--set", "sampling.eta=0.5")
-    assert "adapter outline: a scale for each block cannot be written; 1.0 is" in comfyui.err
-    assert "sampling.eta has no counterpart in ComfyUI's sampler" in comfyui.err
+    assert "adapter outline: ComfyUI has no scales for single blocks, so 1.0 is written" in comfyui.err
+    assert "sampling.eta: ComfyUI's sampler has no equivalent" in comfyui.err
     a1111 = call(capsys, "export", blocks, "--to", "a1111", "--set", "sampling.guidance_rescale=0.5")
-    assert "adapter outline: a scale for each block cannot be written" in a1111.err
-    assert "sampling.guidance_rescale: there is no word for it" in a1111.err
+    assert "adapter outline: A1111 has no scales for single blocks" in a1111.err
+    assert "sampling.guidance_rescale: A1111 has no equivalent" in a1111.err
     foreign = call(capsys, "export", blocks, "--to", "comfyui", "--set", "base.pipeline=StableDiffusionPAGPipeline")
     assert foreign.status == 1
     assert "error[E861]: ComfyUI has no nodes for StableDiffusionPAGPipeline" in foreign.err

@@ -15,7 +15,6 @@ from support.command import ROOT, call, process
 
 from recipe_runner.images.metadata import read_metadata
 from recipe_runner.images.read import (
-    TooLarge,
     FORMATS,
     LARGEST,
     WRITTEN,

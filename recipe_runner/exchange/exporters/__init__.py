@@ -1,1 +1,1 @@
-"""Recipes and runs for other programs."""
+"""Export recipes and runs to other programs."""

@@ -1,4 +1,4 @@
-"""A recipe as one ComfyUI graph in API format: a sampler for each picture, loaders shared between them."""
+"""Export a recipe as one ComfyUI graph in API format: one sampler for each image, with shared loaders."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from recipe_runner.canonical import mapping
 from recipe_runner.exchange.exporters.exported import Exported, ExportRefused
-from recipe_runner.exchange.exporters.prompt_text import file_name, foreign_prompt
+from recipe_runner.exchange.exporters.prompt_text import file_name, foreign_prompt, unusual_arguments, with_suffix
 from recipe_runner.exchange.importers.size import picture_size, size_note
 from recipe_runner.images.sampler_names import comfyui_names
-from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.pipelines.family import PIPELINE_FAMILIES
 from recipe_runner.pipelines.guidance import guidance_argument
 from recipe_runner.plan.resolved import ResolvedLora
@@ -19,15 +19,15 @@ from recipe_runner.problems.problem import Problem
 from recipe_runner.record.generation import scheduler_of
 
 if TYPE_CHECKING:
-    from recipe_runner.canonical import Json
     from recipe_runner.plan.compile import Plan
     from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
     from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedVariant
 
 _LATENTS = {name: family.latent_node for name, family in PIPELINE_FAMILIES.items()}
+_PIPELINES = tuple(_LATENTS)
 _LATENTS["auto"] = _LATENTS["StableDiffusionPipeline"]
-"""The node that makes empty latents; a base that is not on this machine is taken for one of Stable Diffusion."""
-_SAID = ("num_inference_steps", "guidance_scale", "height", "width", "clip_skip", "true_cfg_scale")
+"""The node that makes empty latents; a base that is not on this machine is assumed to be Stable Diffusion."""
+_WRITTEN = ("num_inference_steps", "guidance_scale", "height", "width", "clip_skip", "true_cfg_scale")
 Link = list[Any]
 
 
@@ -35,13 +35,13 @@ def to_comfyui(plan: Plan) -> Exported:
     """The graph that `POST /prompt` takes as its `prompt`.
 
     Raises:
-        ExportRefused: E861 for a pipeline that ComfyUI's own nodes do not have.
+        ExportRefused: E861 ComfyUI has no nodes for the pipeline.
     """
     return _Graph(plan).exported()
 
 
 class _Graph:
-    """Nodes by their contents: what two pictures need alike is one node."""
+    """Nodes by their contents, so that images share equal nodes."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -50,28 +50,31 @@ class _Graph:
         self._notes: dict[str, None] = {}
 
     def exported(self) -> Exported:
-        self._notes["ComfyUI samples by code of its own: pictures are alike, not equal"] = None
-        prompts = {(v.index, p.id): p for v in self._plan.recipe.variants for p in v.prompts}
+        self._notes["ComfyUI has its own samplers: images are similar, not equal"] = None
+        prompts = {}
+        for variant in self._plan.recipe.variants:
+            for prompt in variant.prompts:
+                prompts[variant.index, prompt.id] = prompt
         for image in self._plan.images:
             variant = self._plan.recipe.variants[image.variant]
             name = f"{self._plan.recipe.name}/{image.path.rpartition('.')[0]}"
-            self._picture(variant, prompts[image.variant, image.prompt], image.seed, name)
+            self._image(variant, prompts[image.variant, image.prompt], image.seed, name)
         text = json.dumps(self._nodes, indent=2, ensure_ascii=False) + "\n"
         return Exported(texts={f"{self._plan.recipe.name}.json": text}, notes=tuple(self._notes))
 
     def _add(self, kind: str, **inputs: Any) -> str:
-        said = json.dumps([kind, inputs], sort_keys=True)
-        if said not in self._keys:
-            self._keys[said] = str(len(self._nodes) + 1)
-            self._nodes[self._keys[said]] = {"class_type": kind, "inputs": inputs}
-        return self._keys[said]
+        contents = json.dumps([kind, inputs], sort_keys=True)
+        if contents not in self._keys:
+            self._keys[contents] = str(len(self._nodes) + 1)
+            self._nodes[self._keys[contents]] = {"class_type": kind, "inputs": inputs}
+        return self._keys[contents]
 
-    def _picture(self, variant: ResolvedVariant, prompt: ResolvedPrompt, seed: int, name: str) -> None:
+    def _image(self, variant: ResolvedVariant, prompt: ResolvedPrompt, seed: int, name: str) -> None:
         base, sampling = variant.base, variant.sampling
         if base.pipeline not in _LATENTS:
-            hint = f"it has nodes for {', '.join(family for family in _LATENTS if family != 'auto')}"
+            hint = f"it has nodes for {', '.join(_PIPELINES)}"
             raise ExportRefused(Problem(code="E861", message=f"ComfyUI has no nodes for {base.pipeline}", hint=hint))
-        self._note_unsaid(variant)
+        self._note_left_out(variant)
         model, clip, vae = self._base(base)
         for adapter in variant.adapters:
             model, clip = self._adapter(adapter, model, clip)
@@ -83,10 +86,8 @@ class _Graph:
         if guess := size_note(base, sampling):
             self._notes[guess] = None
         latent = [self._add(_LATENTS[base.pipeline], width=width, height=height, batch_size=1), 0]
-        positive, negative = (
-            self._text(clip, texts, "", (height, width)),
-            self._text(clip, texts, "negative_", (height, width)),
-        )
+        positive = self._text(clip, texts, "", (height, width))
+        negative = self._text(clip, texts, "negative_", (height, width))
         cfg = sampling.get("guidance_scale", 1.0)
         if guidance_argument(base.pipeline) == "true_cfg_scale":
             positive = [self._add("FluxGuidance", guidance=cfg, conditioning=positive), 0]
@@ -106,12 +107,12 @@ class _Graph:
         else:
             name = PurePosixPath(base.source.address.rstrip("/")).name
             key = self._add("DiffusersLoader", model_path=name)
-            self._notes[f"the base is a folder: put it below ComfyUI's models/diffusers as {name}"] = None
+            self._notes[f"the base is a folder: put it into ComfyUI's models/diffusers as {name}"] = None
         vae: Link = [key, 2]
         own = base.components.get("vae")
         if own is not None:
             name = PurePosixPath(own.weight_name or own.source.address).name
-            vae = [self._add("VAELoader", vae_name=name if "." in name else f"{name}.safetensors"), 0]
+            vae = [self._add("VAELoader", vae_name=with_suffix(name)), 0]
         return [key, 0], [key, 1], vae
 
     def _adapter(self, adapter: ResolvedAdapter, model: Link, clip: Link) -> tuple[Link, Link]:
@@ -133,15 +134,17 @@ class _Graph:
         scale = adapter.scale
         if isinstance(scale, (int, float)):
             return float(scale), float(scale)
-        parts: Mapping[str, Json] = scale if isinstance(scale, Mapping) else {}
+        parts = mapping(scale)
         model = parts.get("unet", parts.get("transformer", 1.0))
         if not isinstance(model, (int, float)):
-            self._notes[f"adapter {adapter.name}: a scale for each block cannot be written; 1.0 is"] = None
+            self._notes[f"adapter {adapter.name}: ComfyUI has no scales for single blocks, so 1.0 is written"] = None
             model = 1.0
         texts = [value for name, value in parts.items() if name.startswith("text_encoder")] or [1.0]
         if any(value != texts[0] for value in texts):
-            self._notes[f"adapter {adapter.name}: its text encoders have one scale there"] = None
-        return float(model), float(texts[0]) if isinstance(texts[0], (int, float)) else 1.0
+            self._notes[f"adapter {adapter.name}: ComfyUI has only one scale for all text encoders"] = None
+        if not isinstance(texts[0], (int, float)):
+            return float(model), 1.0
+        return float(model), float(texts[0])
 
     def _text(self, clip: Link, texts: Mapping[str, str], side: str, size: tuple[int, int]) -> Link:
         first, second = texts.get(f"{side}prompt", ""), texts.get(f"{side}prompt_2")
@@ -158,21 +161,19 @@ class _Graph:
     def _sampler(self, base: ResolvedBase) -> tuple[str, str]:
         name, config = scheduler_of(base)
         if not name:
-            self._notes["the base is not on this machine: its scheduler is not known, and Euler is written"] = None
+            self._notes["the base is not on this machine, so its scheduler is not known, and Euler is written"] = None
             return "euler", "normal"
         sampler, schedule = comfyui_names(name, config)
         if sampler is None:
-            self._notes[f"ComfyUI has no sampler for {name}; Euler is written"] = None
+            self._notes[f"ComfyUI has no sampler for {name}, so Euler is written"] = None
         return sampler or "euler", schedule
 
-    def _note_unsaid(self, variant: ResolvedVariant) -> None:
-        defaults = diffusers_table.call_defaults(variant.base.pipeline)
-        for name, value in variant.sampling.items():
-            if name not in _SAID and defaults.get(name) != value:
-                self._notes[f"sampling.{name} has no counterpart in ComfyUI's sampler"] = None
+    def _note_left_out(self, variant: ResolvedVariant) -> None:
+        for name in unusual_arguments(variant, _WRITTEN):
+            self._notes[f"sampling.{name}: ComfyUI's sampler has no equivalent"] = None
         for name, component in variant.base.components.items():
             if component is not None and name != "vae":
                 self._notes[f"base.components.{name} is left out"] = None
         for adapter in variant.adapters:
             if adapter.kind not in ("lora", "textual_inversion"):
-                self._notes[f"adapter {adapter.name}: kind {adapter.kind} has no node among ComfyUI's own"] = None
+                self._notes[f"adapter {adapter.name}: ComfyUI itself has no node for kind {adapter.kind}"] = None

@@ -1,4 +1,4 @@
-"""What an exporter leaves: the text, and a sentence for each thing that it does not say."""
+"""The result of an export: texts, and a sentence for each part of the recipe that they leave out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from recipe_runner.problems.problem import RecipeRunnerError
 
 
 class ExportRefused(RecipeRunnerError):
-    """A recipe that the wanted format cannot say anything of."""
+    """A recipe that the format cannot express."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """One or several texts by file name; `wrong` is what makes other pictures, `notes` are worth knowing."""
+    """Texts by file name; `wrong` has the reasons for other images, `notes` has further information."""
 
     texts: Mapping[str, str]
     wrong: tuple[str, ...] = ()

@@ -1,13 +1,13 @@
-"""A run into MLflow's tracking: parameters, digests and pictures; a child run for each variant of a matrix.
+"""Log a run to MLflow: parameters, digests and images, with a child run for each variant of a matrix.
 
-A run is logged once: its plan digest stands as a tag, and what is there already is left as it is.
+A run is logged once: a tag has its plan digest, and a run with the same tag is left unchanged.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import yaml
 
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecordError
-from recipe_runner.record.manifest import Manifest, read_manifest
+from recipe_runner.record.manifest import ImageRecord, Manifest, read_manifest
 from recipe_runner.record.telemetry import read_telemetry
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ _FILES = (
     "report.html",
 )  # fmt: skip
 _LONGEST_VALUE = 6_000
-"""What MLflow keeps of a parameter."""
+"""Characters of a parameter that MLflow keeps."""
 _BATCH = 100
 _PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """What was logged: MLflow's id of the run, and whether it was there before."""
+    """The id of the run in MLflow, whether it was already there, and the number of images."""
 
     run_id: str
     already: bool
@@ -48,10 +48,10 @@ def log_run(folder: Path, uri: str, experiment: str | None = None) -> Logged:
     Args:
         folder: a run folder.
         uri: as MLflow's `tracking_uri`: `http://…`, `sqlite:///…`, or a folder.
-        experiment: its name there; the recipe's where it is None.
+        experiment: the name of the experiment; None for the name of the recipe.
 
     Raises:
-        RecordError: E8xx the run cannot be read; E870 MLflow is not installed; E871 MLflow refuses.
+        RecordError: E8xx the run cannot be read; E870 MLflow is not installed; E871 MLflow reports an error.
     """
     manifest = read_manifest(folder / "manifest.json")
     client, failure = _client(uri)
@@ -66,7 +66,7 @@ def log_run(folder: Path, uri: str, experiment: str | None = None) -> Logged:
 
 def _client(uri: str) -> tuple[MlflowClient, type[Exception]]:
     if "://" not in uri or uri.startswith("file:"):
-        # MLflow 3.7 and later refuse a folder unless it is asked for by name; here it was.
+        # MLflow 3.7 and later refuse folders unless this is set; here the user named the folder.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     try:
         from mlflow import MlflowClient  # noqa: PLC0415 - an optional extra
@@ -82,11 +82,9 @@ def _client(uri: str) -> tuple[MlflowClient, type[Exception]]:
 
 
 def _log(client: MlflowClient, folder: Path, manifest: Manifest, name: str) -> Logged:
-    known = client.get_experiment_by_name(name)
-    experiment = client.create_experiment(name) if known is None else known.experiment_id
-    found = client.search_runs(
-        [experiment], f"tags.`{PLAN_TAG}` = '{manifest.plan_digest}' and attributes.status = 'FINISHED'", max_results=1
-    )
+    experiment = _experiment(client, name)
+    query = f"tags.`{PLAN_TAG}` = '{manifest.plan_digest}' and attributes.status = 'FINISHED'"
+    found = client.search_runs([experiment], query, max_results=1)
     if found:
         return Logged(run_id=found[0].info.run_id, already=True, images=len(manifest.images))
     run = client.create_run(experiment, run_name=f"{manifest.name} {manifest.plan_digest[:12]}", tags=_tags(manifest))
@@ -99,22 +97,32 @@ def _log(client: MlflowClient, folder: Path, manifest: Manifest, name: str) -> L
             client.log_artifact(run_id, str(folder / file))
     variants = _variants(manifest)
     if len(variants) == 1:
-        _images(client, run_id, folder, next(iter(variants.values())))
-    for number, paths in enumerate(variants.values() if len(variants) > 1 else (), start=1):
-        values = next(image.variant for image in manifest.images if image.path == paths[0])
-        tags = {_PARENT: run_id, PLAN_TAG + ".variant": str(number)}
-        child = client.create_run(experiment, run_name=f"{manifest.name} {number}", tags=tags).info.run_id
-        _parameters(client, child, _flat(values))
-        _images(client, child, folder, paths)
-        client.set_terminated(child)
+        _images(client, run_id, folder, variants[0])
+    else:
+        for number, images in enumerate(variants, start=1):
+            tags = {_PARENT: run_id, PLAN_TAG + ".variant": str(number)}
+            child = client.create_run(experiment, run_name=f"{manifest.name} {number}", tags=tags).info.run_id
+            _parameters(client, child, _flat(images[0].variant))
+            _images(client, child, folder, images)
+            client.set_terminated(child)
     client.set_terminated(run_id, "FINISHED" if manifest.status == "complete" else "FAILED")
     return Logged(run_id=run_id, already=False, images=len(manifest.images))
 
 
+def _experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment with this name, which is created when it is missing."""
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        return client.create_experiment(name)
+    return known.experiment_id
+
+
 def _recipe(folder: Path) -> Any:
-    """The resolved recipe: with every default and override."""
+    """The resolved recipe, with all defaults and overrides."""
     path = folder / "resolved.yaml"
-    return yaml.safe_load(path.read_bytes()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    return yaml.safe_load(path.read_bytes())
 
 
 def _tags(manifest: Manifest) -> dict[str, str]:
@@ -133,10 +141,14 @@ def _tags(manifest: Manifest) -> dict[str, str]:
 
 
 def _digests(manifest: Manifest) -> dict[str, str]:
-    found = {f"sources.{source.role}.sha256": source.digest for source in manifest.sources}
-    found |= {f"sources.{source.role}.commit": source.commit for source in manifest.sources if source.commit}
-    found |= {f"environment.{name}": version for name, version in manifest.environment.versions.items()}
-    return {**found, "environment.device": manifest.environment.device}
+    found = {"environment.device": manifest.environment.device}
+    for source in manifest.sources:
+        found[f"sources.{source.role}.sha256"] = source.digest
+        if source.commit:
+            found[f"sources.{source.role}.commit"] = source.commit
+    for name, version in manifest.environment.versions.items():
+        found[f"environment.{name}"] = version
+    return found
 
 
 def _metrics(folder: Path, manifest: Manifest) -> Iterator[tuple[str, float]]:
@@ -145,33 +157,42 @@ def _metrics(folder: Path, manifest: Manifest) -> Iterator[tuple[str, float]]:
     for invocation in read_telemetry(folder / "telemetry.json"):
         for name, seconds in invocation.get("seconds", {}).items():
             totals[name] = totals.get(name, 0.0) + seconds
-    yield from ((f"seconds.{name}", seconds) for name, seconds in totals.items())
+    for name, seconds in totals.items():
+        yield f"seconds.{name}", seconds
 
 
-def _variants(manifest: Manifest) -> dict[str, list[str]]:
-    """Paths of images by variant, in the plan's order."""
-    found: dict[str, list[str]] = {}
+def _variants(manifest: Manifest) -> list[list[ImageRecord]]:
+    """The images of each variant, in the order of the plan."""
+    found: dict[str, list[ImageRecord]] = {}
     for image in manifest.images:
-        found.setdefault(repr(dict(image.variant)), []).append(image.path)
-    return found
+        found.setdefault(repr(dict(image.variant)), []).append(image)
+    return list(found.values())
 
 
-def _images(client: MlflowClient, run_id: str, folder: Path, paths: list[str]) -> None:
-    for path in paths:
-        client.log_artifact(run_id, str(folder / path), "images")
+def _images(client: MlflowClient, run_id: str, folder: Path, images: Sequence[ImageRecord]) -> None:
+    for image in images:
+        client.log_artifact(run_id, str(folder / image.path), "images")
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, str]:
-    """Every scalar by its path; MLflow's names have no brackets."""
-    if isinstance(tree, Mapping) and tree:
-        parts = tree.items()
-    elif isinstance(tree, (list, tuple)) and any(isinstance(part, Mapping) for part in tree):
-        parts = ((str(number), part) for number, part in enumerate(tree))  # type: ignore[assignment]
-    else:
-        return {path: str(list(tree) if isinstance(tree, tuple) else tree)} if path else {}
-    return {
-        key: value for name, part in parts for key, value in _flat(part, f"{path}.{name}" if path else name).items()
-    }
+    """Every value by its path, with dots for indexes: names in MLflow have no brackets."""
+    found: dict[str, str] = {}
+    for name, part in _parts(tree):
+        found |= _flat(part, f"{path}.{name}" if path else str(name))
+    if found or not path:
+        return found
+    if isinstance(tree, tuple):
+        tree = list(tree)
+    return {path: str(tree)}
+
+
+def _parts(tree: Any) -> Iterable[tuple[Any, Any]]:
+    """The parts of a mapping, or of a list that contains mappings."""
+    if isinstance(tree, Mapping):
+        return tree.items()
+    if isinstance(tree, (list, tuple)) and any(isinstance(part, Mapping) for part in tree):
+        return enumerate(tree)
+    return ()
 
 
 def _parameters(client: MlflowClient, run_id: str, values: Mapping[str, str]) -> None:

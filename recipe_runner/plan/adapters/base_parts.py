@@ -37,7 +37,7 @@ def check_components(base: ResolvedBase) -> None:
         raise WeightsError(Problem(code="E507", message=reason, hint=_SAME_MODEL))
 
 
-def _check_component(name: str, component: ResolvedComponent, class_name: str, part: Part | None) -> None:
+def _check_component(name: str, component: ResolvedComponent, class_name: str, part: ComponentConfig | None) -> None:
     """Compare a replaced component with `class_name`, the class that the base's index names.
 
     Raises:
