@@ -55,7 +55,7 @@ RECIPES = {
     "matrix: {sampling.guidance_scale: [1.0]}\n",
 }
 REFUSED = {
-    "several images": (f"{SD3}adapters:\n  look: {CAT}, image: [bear.png, other.png]}}\n", "one image where guidance"),
+    "several images": (f"{SD3}adapters:\n  look: {CAT}, image: [bear.png, other.png]}}\n", "only one image"),
     "blocks": (
         f"{SD3}adapters:\n  look: {CAT}, image: bear.png, scale: {{transformer_blocks: [0.0, 1.0]}}}}\n",
         "one scale for all blocks",

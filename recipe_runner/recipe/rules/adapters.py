@@ -51,21 +51,20 @@ def fitting(view: View) -> Iterator[Finding]:
     entry = view.pipeline_entry
     if entry is None:
         return
+    encoders = [part for part in entry["components"] if part.startswith("text_encoder")]
     for name, adapter in view.adapters.items():
         kind, target = adapter.get("kind"), adapter.get("target")
         if kind in _KINDS and not _supports(entry, str(kind)):
-            yield Finding("E334", f"`{view.pipeline}` does not take {_KINDS[str(kind)]}", ("adapters", name, "kind"))
+            yield Finding("E334", f"`{view.pipeline}` does not take {_KINDS[kind]}", ("adapters", name, "kind"))
         if not isinstance(target, str):
             continue
-        path = ("adapters", name, "target")
+        message = f"`{view.pipeline}` does not take a LoRA for `{shown(target)}`"
+        known, hint = entry["lora"], "It does for"
         if kind == "textual_inversion":
-            encoders = [part for part in entry["components"] if part.startswith("text_encoder")]
-            if encoders and target not in encoders:
-                message = f"`{view.pipeline}` has no `{shown(target)}` that takes a textual inversion"
-                yield Finding("E334", message, path, f"It has {listed(encoders, 'and')}.")
-        elif entry["lora"] and target not in entry["lora"]:
-            message = f"`{view.pipeline}` does not take a LoRA for `{shown(target)}`"
-            yield Finding("E334", message, path, f"It does for {listed(entry['lora'], 'and')}.")
+            message = f"`{view.pipeline}` has no `{shown(target)}` that takes a textual inversion"
+            known, hint = encoders, "It has"
+        if known and target not in known:
+            yield Finding("E334", message, ("adapters", name, "target"), f"{hint} {listed(known, 'and')}.")
 
 
 def _supports(entry: Mapping[str, Any], kind: str) -> bool:

@@ -73,6 +73,11 @@ def _shaped(schema: Any, definitions: Schema) -> Any:
     shaped: Schema = {}
     for key, value in schema.items():
         shaped[key] = _shaped_entry(key, value, definitions)
+    return _simplified(shaped)
+
+
+def _simplified(shaped: Schema) -> Schema:
+    """The schema without what pydantic adds and with the names of mappings as `propertyNames`."""
     if "const" in shaped:
         shaped.pop("minimum", None)
         shaped.pop("maximum", None)
