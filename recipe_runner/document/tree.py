@@ -7,7 +7,7 @@ strangers: depth and size are checked while reading, and an alias shares its val
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import yaml
 
@@ -31,6 +31,9 @@ MOST_VALUES = 200_000
 
 # libyaml's parser is nine times faster than PyYAML's own; both give the same events.
 _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+Parts: TypeAlias = "dict[str, TreeNode] | list[TreeNode]"
 
 
 class TreeNode(NamedTuple):
@@ -63,9 +66,6 @@ class TreeNode(NamedTuple):
         if self.keys is None or isinstance(name, int):
             return NOWHERE
         return self.keys.get(name, NOWHERE)
-
-
-Parts = dict[str, TreeNode] | list[TreeNode]
 
 
 @dataclass(slots=True)
