@@ -31,7 +31,7 @@ def elements(value: Any) -> Sequence[Any]:
 
 
 def canonical(value: Json) -> bytes:
-    """UTF-8 JSON bytes of `value`; equal values give equal bytes whatever the order of their keys.
+    """UTF-8 JSON bytes of `value`; equal values give equal bytes in any order of their keys.
 
     Raises:
         ValueError: for NaN or an infinity.

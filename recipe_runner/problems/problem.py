@@ -56,7 +56,7 @@ class Problem:
 
     @property
     def column(self) -> int:
-        """Its column, from 1; 0 where there is no line."""
+        """Its column, from 1; 0 when there is no line."""
         return self.place.column
 
     def moved_to(self, place: Place) -> Problem:

@@ -32,7 +32,7 @@ class Look:
     """
 
     adapter: ResolvedIpAdapter
-    pictures: Sequence[Code]
+    images: Sequence[Code]
     embeds: Sequence[tuple[Code, Sequence[int]]]
     given: ResolvedImagePrompt
 
@@ -100,7 +100,7 @@ class UNetCalls:
         """Images; when some are embeddings, `images` for the script's function `shown`."""
         del variant
         if not any(look.embeds or look.faces for look in looks):
-            return {"ip_adapter_image": [_one_or_all(look.pictures) for look in looks]}
+            return {"ip_adapter_image": [_one_or_all(look.images) for look in looks]}
         return {"images": [_unet_image(look) for look in looks]}
 
     def limits(
@@ -121,13 +121,13 @@ def _unet_image(look: Look) -> object:
     if look.given.encoder is not None and (look.embeds or look.faces):
         image["shortcut"] = look.adapter.shortcut
     if look.faces:
-        return Code(call("faces", look.pictures, **image))
+        return Code(call("faces", look.images, **image))
     patches = look.given.shown is not None and look.given.shown.patches
     if look.embeds:
         dimensions = 4 if patches else 3
         image = {"embeds": [_reshaped(code, shape, dimensions) for code, shape in look.embeds], **image}
-    if look.pictures:
-        image = {"pictures": look.pictures, **image}
+    if look.images:
+        image = {"pictures": look.images, **image}
     return image
 
 
@@ -154,7 +154,7 @@ class FluxCalls:
         """Images, or embeddings with their negatives, for which the call would otherwise need the image encoder."""
         del variant
         if not any(look.embeds for look in looks):
-            return {"ip_adapter_image": [_one_or_all(look.pictures) for look in looks]}
+            return {"ip_adapter_image": [_one_or_all(look.images) for look in looks]}
         positive, negative = [], []
         for look in looks:
             whole = [_reshaped(code, shape, 3).text for code, shape in look.embeds]
@@ -226,8 +226,8 @@ class Sd3Calls:
     def images(self, looks: Sequence[Look], variant: ResolvedVariant) -> dict[str, object]:
         """One or more images; or an embedding, after its negative when guidance is on."""
         (look,) = looks
-        if look.pictures:
-            return {"ip_adapter_image": _one_or_all(look.pictures)}
+        if look.images:
+            return {"ip_adapter_image": _one_or_all(look.images)}
         guided, dtype = variant.guides_any, variant.base.dtype
         joined = _joined([_sd3_embedding(code, shape, guided=guided) for code, shape in look.embeds]).text
         joined += ".flatten(0, 1)" if guided else "[-1]"

@@ -188,7 +188,7 @@ def _look(adapter: ResolvedIpAdapter, given: ResolvedImagePrompt, place: Place) 
     """The image prompt of an adapter, as code."""
     images = [Code(f"load_image(str({path.text}))") for path in _paths(given.pictures, place)]
     embeds = [embeddings(source, place) for source in given.embeds if isinstance(source, Source)]
-    return Look(adapter=adapter, pictures=images, embeds=embeds, given=given)
+    return Look(adapter=adapter, images=images, embeds=embeds, given=given)
 
 
 def _paths(sources: Iterable[AnySource], place: Place) -> list[Code]:
