@@ -82,7 +82,7 @@ def _loras(node: ComfyNode) -> list[ForeignAdapter]:
     return found
 
 
-def _lora_entries(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _lora_entries(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The entries of a node as `{lora, on, strength}`: one LoRA, objects, or names and strengths by number."""
     entries: list[Mapping[str, Any]]
     if "lora_name" in inputs:
