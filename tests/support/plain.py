@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from recipe_runner.runtime.device.environment import quiet
+from recipe_runner.runtime.load.tensors import align
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +21,13 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def plain_pipeline(folder: Path, **settings: Any) -> Any:
-    """`DiffusionPipeline.from_pretrained`, without a progress bar."""
+    """`DiffusionPipeline.from_pretrained`, without a progress bar, and with unaligned parameters copied.
+
+    On some processors the last bits of plain diffusers' images depend on where in its file a parameter lies.
+    """
     with quiet():
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, **settings)
+    align(*(part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
