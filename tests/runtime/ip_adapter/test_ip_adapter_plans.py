@@ -109,7 +109,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "no ip adapter": (entry("lora", "image: bear.png"), "E640", "no image projection"),
     "not whole": (entry("short", "image: bear.png"), "E641", "is missing"),
     "another unet": (entry("xl", "image: bear.png"), "E642", "the base's is 32"),
-    "no encoder": (entry("base", "image: bear.png", ""), "E643", "beside its weights there is none"),
+    "no encoder": (entry("base", "image: bear.png", ""), "E643", "none is named, in the base, or beside its weights"),
     "single file encoder": (
         entry("base", "image: bear.png", "image_encoder: {model: models/image_encoder/model.safetensors}, "),
         "E643",
