@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipe_runner.cli.options import add_force, add_format, add_recipe
-from recipe_runner.cli.output import exit_status, write_json, write_lines
+from recipe_runner.cli.output import exit_status, write_json, write_lines, write_new
 from recipe_runner.problems.place import Place
 
 if TYPE_CHECKING:
@@ -115,8 +115,6 @@ def _problems(exported: Exported, path: str) -> list[Problem]:
 
 
 def _write(exported: Exported, output: Path, *, force: bool) -> list[str]:
-    from recipe_runner.cli.files import write_new  # noqa: PLC0415
-
     into_folder = output.is_dir() or len(exported.texts) > 1
     paths = []
     for name, text in exported.texts.items():

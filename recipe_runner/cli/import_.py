@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipe_runner.cli.options import add_force, add_format, complete_files
-from recipe_runner.cli.output import exit_status, write_json, write_lines
+from recipe_runner.cli.output import exit_status, write_json, write_lines, write_new
 from recipe_runner.problems.place import NOWHERE, Place
 
 if TYPE_CHECKING:
@@ -109,7 +109,6 @@ def _import_one(
     name: str, context: ImportContext, targets: _Targets, problems: list[Problem], *, force: bool
 ) -> Iterator[dict[str, Any]]:
     """Import a file, add its problems to `problems`, and give the recipe as `--format json` shows it."""
-    from recipe_runner.cli.files import write_new  # noqa: PLC0415
     from recipe_runner.problems.problem import Problem, RecipeRunnerError  # noqa: PLC0415
 
     shown = _shown(name)

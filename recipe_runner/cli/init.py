@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from recipe_runner.cli.options import add_force, add_format
-from recipe_runner.cli.output import write_json, write_lines
+from recipe_runner.cli.output import write_json, write_lines, write_new
 
 EXAMPLES = """\
 examples:
@@ -76,8 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write or print the recipe."""
-    from recipe_runner.cli.files import write_new  # noqa: PLC0415
-
     as_json = arguments.format == "json"
     if arguments.path == "-":
         text = starter("my-recipe")

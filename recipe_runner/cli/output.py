@@ -1,4 +1,4 @@
-"""How commands write their results, and the exit status that problems lead to."""
+"""How commands write their results, and the exit status for problems."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from recipe_runner.problems.codes import CODES
+from recipe_runner.problems.problem import Problem, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from recipe_runner.problems.problem import Problem
+    from pathlib import Path
 
 
 def write_json(result: object) -> None:
@@ -22,6 +22,26 @@ def write_json(result: object) -> None:
 def write_lines(lines: Iterable[object]) -> None:
     """Write each line to stdout."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def write_new(path: Path, text: str, *, force: bool, make_folder: bool = False) -> None:
+    """Write `text` to `path`; overwrite an existing file only with `force`.
+
+    Raises:
+        RecordError: E902 the file exists, E801 it cannot be written.
+    """
+    try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        problem = Problem(
+            code="E902", message=f"{path} exists", hint="choose another name, or use --force to overwrite it"
+        )
+        raise RecordError(problem) from error
+    except OSError as error:
+        raise RecordError(Problem(code="E801", message=f"{path} cannot be written: {error.strerror}")) from error
 
 
 def errors_among(problems: Iterable[Problem]) -> list[Problem]:

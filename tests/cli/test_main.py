@@ -36,7 +36,7 @@ def test_the_help_names_every_command_and_no_other(capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert all(f"\n    {name}" in out for name in COMMANDS)
     modules = {path.stem.removesuffix("_").replace("_", "-") for path in (ROOT / "recipe_runner/cli").glob("*.py")}
-    others = {"--init-", "main", "bug", "environment", "options", "output", "files", "git-driver", "rerun"}
+    others = {"--init-", "main", "bug", "environment", "options", "output", "git-driver", "rerun"}
     assert set(COMMANDS) == modules - others
 
 
