@@ -1,4 +1,4 @@
-"""The one type of a difference: what every kind of comparison gives and every format shows."""
+"""The types of a difference: what every comparison returns and every output format shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Verdict = Literal["identical", "equal pixels", "different", "only in A", "only i
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A piece of a text that both sides have (` `), or the old (`-`) or the new (`+`) one alone."""
+    """A piece of a text that both sides have (` `), or only the old (`-`) or the new (`+`) one."""
 
     sign: Literal[" ", "-", "+"]
     text: str
@@ -29,7 +29,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a change stands: the file and line, and whether that is on the new side."""
+    """Where a change is: file, line and column, and whether that is on the new side."""
 
     path: str
     line: int
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that differs. `path` is as `--set` writes it; `words` is set for texts, which are compared by word."""
+    """One change. `path` is written as for `--set`; `words` is set for texts, which are compared word by word."""
 
     section: str
     path: str
@@ -52,9 +52,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFate:
-    """What becomes of one image: by its prompt, seed and variant, and why.
+    """What happens to one image, identified by its prompt, seed and variant, and why.
 
-    The keys are node keys, or digests of what the recipe says where a plan could not be made.
+    The keys are node keys, or digests of what the recipe says if it could not be planned.
     """
 
     fate: Fate
@@ -68,14 +68,14 @@ class ImageFate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a change of a recipe costs. `provisional` says why keys may not be those of a run; empty when they are."""
+    """What a change of a recipe costs. `provisional` says why a run may have other keys; empty if it has the same."""
 
     images: tuple[ImageFate, ...]
     provisional: tuple[str, ...]
     to_make: int
-    """Different images that the new recipe makes and the old one did not."""
+    """How many different images only the new recipe makes."""
     denoising_steps: int
-    """The denoising steps of those."""
+    """The denoising steps of these images."""
 
     def count(self) -> Mapping[Fate, int]:
         """How many images have each fate."""
@@ -84,16 +84,17 @@ class Cost:
         return {fate: found[fate] for fate in fates}
 
     def reasons(self) -> Mapping[tuple[Fate, str], int]:
-        """How many images each reason touches, in the order in which they first occur."""
+        """How many images each reason applies to, in the order in which they first occur."""
         found: Counter[tuple[Fate, str]] = Counter()
         for image in self.images:
-            found.update(list(dict.fromkeys((image.fate, reason) for reason in image.reasons)))
+            for reason in dict.fromkeys(image.reasons):
+                found[image.fate, reason] += 1
         return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureSide:
-    """One side's picture: its path in the run, the file where that is there unchanged, size in pixels and digests."""
+    """The image of one side: its path in the run, its file if that is unchanged, size in pixels and digests."""
 
     path: str
     file: Path | None
@@ -106,7 +107,7 @@ class PictureSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePair:
-    """The pictures that two runs made of one prompt, seed and variant; `measure` where both are there and differ."""
+    """The images of two runs with the same prompt, seed and variant; `measure` is set if both exist and differ."""
 
     verdict: Verdict
     prompt: str
@@ -120,7 +121,7 @@ class ImagePair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Everything that differs between two recipes, locks or runs; `notes` are what is told and counts for nothing."""
+    """Everything that differs between two recipes, locks or runs; `notes` do not count as a difference."""
 
     kind: Literal["recipe", "lock", "run"]
     old: str
@@ -132,7 +133,7 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether nothing differs but what has no meaning, such as comments, or the text that a picture carries."""
+        """Whether both sides are the same, apart from comments and the metadata in image files."""
         unequal = (pair.verdict not in ("identical", "equal pixels") for pair in self.pairs)
         moved = self.cost is not None and any(image.fate != "stays" for image in self.cost.images)
         return not self.changes and not moved and not any(unequal)

@@ -1,7 +1,7 @@
 """What a change of a recipe costs: which images change, stay, appear and vanish, and which input is the reason.
 
-Images are compared by node key, the digest of everything that decides them. Where a plan cannot be made, because what
-an old recipe names is no longer there, they are compared by what the recipes say of each image.
+Images are compared by node key, the digest of all their inputs. If a recipe cannot be planned, because a source of an
+old recipe no longer exists, images are compared by what the recipes say about them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from recipe_runner.canonical import Json, canonical, digest
-from recipe_runner.diff.difference import Cost, Fate, ImageFate
+from recipe_runner.diff.difference import Cost, Fate, ImageFate, Word
 from recipe_runner.diff.recipe import spoken
-from recipe_runner.diff.tree_diff import alike
+from recipe_runner.diff.tree_diff import alike, kept, without
 from recipe_runner.diff.word_diff import compare_words
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.changed_inputs import changes, flat, inputs_of
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedIpAdapter
+from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedIpAdapter
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.sources.source import Source
@@ -27,7 +27,7 @@ from recipe_runner.sources.source import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Everything that decides an image but its seed, by the recipe's paths: of each adapter, in order, and the rest."""
+    """All inputs of an image except its seed, by the recipe's paths: those of each adapter in order, and the rest."""
 
     adapters: Mapping[str, Mapping[str, Json]]
     rest: Mapping[str, Json]
@@ -35,7 +35,7 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image that a recipe asks for. `inputs` and `graph` (see `reasons`) are asked for when its key has changed."""
+    """An image that a recipe asks for. `inputs` and `graph` are called only if its key has changed, to say why."""
 
     key: str
     prompt: str
@@ -47,49 +47,56 @@ class Picture:
 
     @property
     def place(self) -> bytes:
-        """What stays when an image changes: its prompt's id, seed and variant."""
+        """What identifies an image across changes: its prompt's id, seed and variant."""
         return canonical([self.prompt, self.seed, alike(self.variant)])
 
 
 def planned(plan: Plan) -> tuple[list[Picture], list[str]]:
     """The images of a plan, and why its keys are provisional."""
-    missing = [f"{role} is not on this machine" for role, s in plan.sources().items() if not isinstance(s, Source)]
+    missing: list[str] = []
+    for role, source in plan.sources().items():
+        if not isinstance(source, Source):
+            missing.append(f"{role} is not on this machine")
 
     @cache
     def inputs(variant: int, prompt: str) -> Inputs:
         return _resolved(plan.recipe.variants[variant], prompt, plan.recipe.reproducibility)
 
-    pictures = [
-        Picture(
+    pictures: list[Picture] = []
+    for image in plan.images:
+        variant = plan.recipe.variants[image.variant]
+        picture = Picture(
             key=image.key,
             prompt=image.prompt,
             seed=image.seed,
-            variant=plan.recipe.variants[image.variant].values,
-            steps=_steps(plan.recipe.variants[image.variant].sampling),
+            variant=variant.values,
+            steps=_steps(variant.sampling),
             inputs=partial(inputs, image.variant, image.prompt),
             graph=partial(inputs_of, plan.graph, image.key),
         )
-        for image in plan.images
-    ]
+        pictures.append(picture)
     return pictures, missing
 
 
 def said(document: Document, values: Sequence[Mapping[str, Json]] = ()) -> list[Picture]:
-    """The images of a checked recipe by what it says of them: keys are digests of that.
+    """The images of a checked recipe; their keys are digests of what the recipe says about them.
 
-    `values` are those of each variant, where they are not to be taken as the recipe has them.
+    `values` replace the values of each variant, if given.
     """
     return list(_said(document, values))
 
 
 def _said(document: Document, values: Sequence[Mapping[str, Json]]) -> Iterator[Picture]:
     for number, variant in enumerate(variants(document)):
+        own_values = variant.values
+        if values:
+            own_values = values[number]
         tree = spoken(variant.tree)
         for position, entry in enumerate(tree["prompts"]):
             name = prompt_id(entry, position)
-            texts = {key: value for key, value in entry.items() if key != "id"}
-            decides = {section: tree[section] for section in ("base", "sampling", "output")}
-            decides |= {"runtime": {"reproducibility": tree["runtime"]["reproducibility"]}}
+            texts = without(entry, ("id",))
+            runtime = {"reproducibility": tree["runtime"]["reproducibility"]}
+            decides = {"base": tree["base"], "sampling": tree["sampling"], "output": tree["output"], "runtime": runtime}
             contents = digest([decides, list(tree["adapters"].values()), texts])
             inputs = partial(_inputs, tree["adapters"], {**decides, "prompts": {name: texts}})
             for seed in tree["seeds"]:
@@ -97,122 +104,177 @@ def _said(document: Document, values: Sequence[Mapping[str, Json]]) -> Iterator[
                     key=f"said:{digest([contents, seed])}",
                     prompt=name,
                     seed=seed,
-                    variant=values[number] if values else variant.values,
+                    variant=own_values,
                     steps=_steps(tree["sampling"]),
                     inputs=inputs,
                 )
 
 
 def cost(old: Sequence[Picture], new: Sequence[Picture], provisional: Sequence[str]) -> Cost:
-    """What becomes of each image, in the new recipe's order and then what vanishes."""
-    had, has = {picture.key: picture for picture in old}, {picture.key for picture in new}
-    free: dict[bytes, Picture] = {picture.place: picture for picture in old if picture.key not in has}
+    """The fate of each image: in the new recipe's order, then the images that vanish."""
+    had, has = _by_key(old), _by_key(new)
+    free: dict[bytes, Picture] = {}
+    for picture in old:
+        if picture.key not in has:
+            free[picture.place] = picture
     known = _Known(old)
     images: list[ImageFate] = []
     for picture in new:
         if picture.key in had:
             images.append(_fate("stays", had[picture.key], picture))
-        elif (before := free.pop(picture.place, None)) is not None:
-            # What no path of a recipe says, such as which images share a batch, the build graph says.
-            why = reasons_between(before.inputs(), picture.inputs()) or changes(before.graph(), picture.graph())
-            images.append(_fate("changes", before, picture, why))
+            continue
+        before = free.pop(picture.place, None)
+        if before is not None:
+            images.append(_fate("changes", before, picture, _why(before, picture)))
         else:
             images.append(_fate("appears", None, picture, known.lacks(picture)))
     now = _Known(new)
     images += [_fate("vanishes", picture, None, now.lacks(picture)) for picture in free.values()]
-    made = {picture.key: picture.steps for picture in new if picture.key not in had}
+    made = without(has, had).values()
     return Cost(
         images=tuple(images),
         provisional=tuple(dict.fromkeys(provisional)),
         to_make=len(made),
-        denoising_steps=sum(made.values()),
+        denoising_steps=sum(picture.steps for picture in made),
     )
 
 
+def _by_key(pictures: Sequence[Picture]) -> dict[str, Picture]:
+    return {picture.key: picture for picture in pictures}
+
+
+def _why(old: Picture, new: Picture) -> Sequence[str]:
+    reasons = reasons_between(old.inputs(), new.inputs())
+    if reasons:
+        return reasons
+    # Some inputs have no path in a recipe, such as which images share a batch: only the build graph has them.
+    return changes(old.graph(), new.graph())
+
+
 class _Known:
-    """What a recipe's images have: to say what of another image is new."""
+    """The prompts, seeds, axes and values of a recipe's images, to say what is new in another image."""
 
     def __init__(self, pictures: Sequence[Picture]) -> None:
-        self._prompts = {picture.prompt for picture in pictures}
-        self._seeds = {picture.seed for picture in pictures}
-        self._variants = {canonical(alike(picture.variant)) for picture in pictures}
-        values = [item for picture in pictures for item in picture.variant.items()]
-        self._values = {(axis, canonical(alike(value))) for axis, value in values}
-        self._axes = {axis for axis, _ in self._values}
+        self._prompts: set[str] = set()
+        self._seeds: set[int] = set()
+        self._variants: set[bytes] = set()
+        self._values: set[tuple[str, bytes]] = set()
+        self._axes: set[str] = set()
+        for picture in pictures:
+            self._prompts.add(picture.prompt)
+            self._seeds.add(picture.seed)
+            self._variants.add(canonical(alike(picture.variant)))
+            for axis, value in picture.variant.items():
+                self._axes.add(axis)
+                self._values.add((axis, canonical(alike(value))))
 
     def lacks(self, picture: Picture) -> tuple[str, ...]:
         """The prompt, seed, axes and values of `picture` that no image here has."""
         if not self._prompts:
             return ()
-        found = [] if picture.prompt in self._prompts else [f"prompt {picture.prompt}"]
-        found += [] if picture.seed in self._seeds else [f"seed {picture.seed}"]
+        found: list[str] = []
+        if picture.prompt not in self._prompts:
+            found.append(f"prompt {picture.prompt}")
+        if picture.seed not in self._seeds:
+            found.append(f"seed {picture.seed}")
         if canonical(alike(picture.variant)) not in self._variants:
-            news = [
-                f"{axis} = {value}" if axis in self._axes else f"axis {axis}"
-                for axis, value in picture.variant.items()
-                if (axis, canonical(alike(value))) not in self._values
-            ]
-            found += news or ([f"axis {axis} gone" for axis in self._axes if axis not in picture.variant])
-        # Ids that count positions may say nothing of what is new.
+            found += self._new_values(picture) or self._axes_gone(picture)
+        # An id that counts positions can name another prompt on each side; then nothing else is known to be new.
         return tuple(found) or (f"prompt {picture.prompt}",)
+
+    def _new_values(self, picture: Picture) -> list[str]:
+        found: list[str] = []
+        for axis, value in picture.variant.items():
+            if axis not in self._axes:
+                found.append(f"axis {axis}")
+            elif (axis, canonical(alike(value))) not in self._values:
+                found.append(f"{axis} = {value}")
+        return found
+
+    def _axes_gone(self, picture: Picture) -> list[str]:
+        return [f"axis {axis} gone" for axis in self._axes if axis not in picture.variant]
 
 
 def _fate(fate: Fate, old: Picture | None, new: Picture | None, reasons: Sequence[str] = ()) -> ImageFate:
     shown = new or old
     if shown is None:
-        message = "BUG: an image on neither side"
-        raise AssertionError(message)
+        raise AssertionError("BUG: an image on neither side")
     return ImageFate(
         fate=fate,
         prompt=shown.prompt,
         seed=shown.seed,
         variant=shown.variant,
-        old_key=old.key if old else None,
-        new_key=new.key if new else None,
+        old_key=_key(old),
+        new_key=_key(new),
         reasons=tuple(reasons),
     )
 
 
+def _key(picture: Picture | None) -> str | None:
+    if picture is None:
+        return None
+    return picture.key
+
+
 def reasons_between(old: Inputs, new: Inputs) -> tuple[str, ...]:
-    """What of an image's inputs differs, by the recipe's paths."""
-    texts = {name: text for name, text in new.rest.items() if name.startswith("prompts.")}
-    reworded = [name for name, text in texts.items() if old.rest.get(name, text) != text]
-    phrases = [f"{name}: {_words(str(old.rest[name]), str(new.rest[name]))}" for name in reworded]
-    rests = [{name: value for name, value in side.rest.items() if name not in reworded} for side in (old, new)]
-    phrases += changes(rests[0], rests[1])
-    for name, adapter in new.adapters.items():
-        phrases += changes(old.adapters[name], adapter) if name in old.adapters else [f"adapters.{name} (new)"]
-    phrases += [f"adapters.{name} (gone)" for name in old.adapters if name not in new.adapters]
-    before = [name for name in old.adapters if name in new.adapters]
-    after = [name for name in new.adapters if name in old.adapters]
-    if before != after:
-        phrases.append(f"order of adapters: {', '.join(before)} → {', '.join(after)}")
+    """The inputs of an image that differ, by the recipe's paths."""
+    phrases: list[str] = []
+    reworded: list[str] = []
+    for name, text in new.rest.items():
+        before = old.rest.get(name, text)
+        if name.startswith("prompts.") and before != text:
+            reworded.append(name)
+            phrases.append(f"{name}: {_words(str(before), str(text))}")
+    phrases += changes(without(old.rest, reworded), without(new.rest, reworded))
+    phrases += _adapter_reasons(old.adapters, new.adapters)
     return tuple(phrases)
 
 
+def _adapter_reasons(old: Mapping[str, Mapping[str, Json]], new: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
+    for name, adapter in new.items():
+        if name in old:
+            yield from changes(old[name], adapter)
+        else:
+            yield f"adapters.{name} (new)"
+    for name in without(old, new):
+        yield f"adapters.{name} (gone)"
+    before, after = list(kept(old, new)), list(kept(new, old))
+    if before != after:
+        yield f"order of adapters: {', '.join(before)} → {', '.join(after)}"
+
+
 def _words(old: str, new: str) -> str:
-    """The words that one text has and the other has not: of two long prompts the beginnings say nothing."""
+    """The words that only one of the texts has: two long prompts may begin alike."""
     words = compare_words(old, new)
-    sides = [" … ".join(word.text.strip() for word in words if word.sign == sign) for sign in ("-", "+")]
-    return " → ".join(text or "(nothing)" for text in sides)
+    return f"{_words_of(words, '-')} → {_words_of(words, '+')}"
+
+
+def _words_of(words: Sequence[Word], sign: str) -> str:
+    texts = [word.text.strip() for word in words if word.sign == sign]
+    return " … ".join(texts) or "(nothing)"
 
 
 def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> Inputs:
-    """The inputs of the images of a prompt; contents of files by their digest."""
+    """The inputs of the images of a prompt, with digests for the contents of files."""
     base = variant.base
+    config = None
+    if base.config:
+        config = base.config.digest
+    components: dict[str, Json] = {}
+    for name, part in base.components.items():
+        components[name] = "left out"
+        if part is not None:
+            components[name] = {"contents": part.source.digest, "dtype": part.dtype}
     adapters: dict[str, Json] = {adapter.name: _adapter(adapter, prompt) for adapter in variant.adapters}
     rest: dict[str, Json] = {
         "base": {
             "contents": base.source.digest,
-            "config": base.config.digest if base.config else None,
+            "config": config,
             "pipeline": base.pipeline,
             "dtype": base.dtype,
             "variant": base.variant,
             "scheduler": {"class": base.scheduler_class, "config": base.scheduler_config},
-            "components": {
-                name: "left out" if part is None else {"contents": part.source.digest, "dtype": part.dtype}
-                for name, part in base.components.items()
-            },
+            "components": components,
         },
         "prompts": {prompt: next(entry.texts for entry in variant.prompts if entry.id == prompt)},
         "sampling": variant.sampling,
@@ -223,30 +285,42 @@ def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> In
 
 
 def _adapter(adapter: ResolvedAdapter, prompt: str) -> Json:
-    """What of an adapter decides the images of a prompt."""
-    shown = adapter.image_prompts.get(prompt) if isinstance(adapter, ResolvedIpAdapter) else None
-    images = {} if shown is None else {name: source.digest for name, source in shown.sources.items()}
+    """The inputs that an adapter adds to the images of a prompt."""
+    shown = None
+    if isinstance(adapter, ResolvedIpAdapter):
+        shown = adapter.image_prompts.get(prompt)
+    images: dict[str, Json] = {"contents": {}}
+    if shown is not None:
+        images = {**shown.constants(), "contents": _digests(shown.sources)}
     return {
-        "contents": {role: source.digest for role, source in adapter.sources.items()},
+        "contents": _digests(adapter.sources),
         "scale": adapter.scale,
         "members": {member.name: _adapter(member, prompt) for member in adapter.with_members()[:-1]},
-        "images": {**(shown.constants() if shown else {}), "contents": images},
+        "images": images,
         **adapter.constants(),
     }
 
 
+def _digests(sources: Mapping[str, AnySource]) -> dict[str, Json]:
+    return {name: source.digest for name, source in sources.items()}
+
+
 def _inputs(adapters: Mapping[str, Json], rest: Mapping[str, Json]) -> Inputs:
+    leaves: dict[str, Json] = {}
+    for name, part in rest.items():
+        leaves |= _leaves(name, part)
     return Inputs(
-        adapters={name: _leaves(f"adapters.{name}", adapter) for name, adapter in adapters.items()},
-        rest={path: leaf for name, part in rest.items() for path, leaf in _leaves(name, part).items()},
+        adapters={name: _leaves(f"adapters.{name}", adapter) for name, adapter in adapters.items()}, rest=leaves
     )
 
 
 def _leaves(name: str, tree: Json) -> dict[str, Json]:
-    """The leaves that say something."""
+    """The leaves that have a value."""
     return {path: leaf for path, leaf in flat(name, tree).items() if leaf is not None and leaf != {}}
 
 
 def _steps(sampling: Mapping[str, Json]) -> int:
     steps = sampling.get("num_inference_steps")
-    return steps if isinstance(steps, int) else 0
+    if not isinstance(steps, int):
+        return 0
+    return steps

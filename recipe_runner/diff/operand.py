@@ -1,4 +1,4 @@
-"""The two things that are compared: read from files, folders and git revisions, and told apart by their contents."""
+"""Read the two sides of a comparison from files, folders and git revisions, and detect their kind."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from recipe_runner.record.names import MANIFEST
 
 Kind = Literal["recipe", "lock", "run"]
 NOTHING = "/dev/null"
-"""What git names for a side that is not there."""
+"""The name that git gives to a missing side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One side: `label` is what the user called it, `name` its file's name, `data` its bytes.
+    """One side: `label` is the name that the user gave, `name` its file's name, `data` its bytes.
 
-    `beside` is the folder that relative paths start from; `folder` is the one that the file itself lies in, None where
-    it comes from elsewhere. `revision` is its name within git. `document` is the parsed text of a recipe or lock.
+    `beside` is the folder that relative paths start from; `folder` is the folder of the file itself, None if it comes
+    from elsewhere. `revision` is its name within git. `document` is the parsed text of a recipe or lock.
     """
 
     label: str
@@ -38,51 +38,62 @@ class Side:
     document: Document | None = None
 
     def sibling(self, name: str) -> bytes | None:
-        """What lies beside the file under this name, in its folder or its revision; None where nothing does."""
+        """The contents of the file `name` in the same folder or revision; None if it does not exist."""
         if self.revision is not None:
             revision, _, path = self.revision.partition(":")
             found = read_revision(f"{revision}:{PurePosixPath(path).parent / name}", Path.cwd())
-            return None if found is None else found[0]
+            if found is None:
+                return None
+            return found[0]
+        if self.folder is None:
+            return None
         try:
-            return None if self.folder is None else inside(self.folder, name).read_bytes()
+            return inside(self.folder, name).read_bytes()
         except OSError:
             return None
 
 
 def read_side(operand: str, label: str = "", beside: Path | None = None) -> Side | None:
-    """What `operand` names: a file, a run folder, or `REVISION:PATH`; None for nothing, as git names it.
+    """The side that `operand` names: a file, a run folder, or `REVISION:PATH`; None for `/dev/null`.
 
     Args:
         operand: the name.
-        label: what to call it; `operand` itself where it is left out.
-        beside: the folder that its relative paths start from, where that is not its own.
+        label: the name to show; `operand` by default.
+        beside: the folder that its relative paths start from; its own by default.
 
     Raises:
         RecordError: E802, a file cannot be read.
-        ResolutionError: E831, there is neither such a file nor such a revision.
-        RecipeSyntaxError: it is no document.
+        ResolutionError: E831, neither a file nor a revision has this name.
+        RecipeSyntaxError: the file is not a YAML document.
     """
     path = Path(operand)
     if operand == NOTHING:
         return None
+    label = label or operand
     if path.is_dir():
         if not (path / MANIFEST).is_file():
             raise _unknown(operand, f"the folder has no {MANIFEST}", "Name a run folder, or a file.")
-        return read_side(str(inside(path, MANIFEST)), label or operand)
+        return read_side(str(inside(path, MANIFEST)), label)
     if path.exists():
         with reading(path):
             data = path.read_bytes()
-        # What git hands over is a copy of its own, beside which nothing of the recipe lies.
-        return _side(label or operand, path.name, data, beside or path.parent, folder=None if beside else path.parent)
-    revision, colon, path_there = operand.partition(":")
-    if colon and revision and path_there:
-        found = read_revision(operand, Path.cwd())
-        if found is None:
-            reason = f"git knows no {path_there} in {revision}"
-            raise _unknown(operand, reason, "A revision is written as git writes it: `HEAD~1:recipes/a.yaml`.")
-        name = PurePosixPath(found[2].partition(":")[2]).name
-        return _side(label or operand, name, found[0], found[1], revision=found[2])
-    raise _unknown(operand, "there is no such file", "Name a file, a run folder, or REVISION:PATH.")
+        if beside is None:
+            return _side(label, path.name, data, path.parent, folder=path.parent)
+        # Git passes a temporary copy, which has none of the recipe's files beside it.
+        return _side(label, path.name, data, beside)
+    return _read_from_git(operand, label)
+
+
+def _read_from_git(operand: str, label: str) -> Side:
+    revision, _, path = operand.partition(":")
+    if not revision or not path:
+        raise _unknown(operand, "file not found", "Name a file, a run folder, or REVISION:PATH.")
+    found = read_revision(operand, Path.cwd())
+    if found is None:
+        hint = "Write a revision as git does: `HEAD~1:recipes/a.yaml`."
+        raise _unknown(operand, f"git does not find {path} in {revision}", hint)
+    data, folder, name = found
+    return _side(label, PurePosixPath(name.partition(":")[2]).name, data, folder, revision=name)
 
 
 def _side(
@@ -92,14 +103,16 @@ def _side(
     document = None
     if data.lstrip()[:1] != b"{" or not _is_manifest(data):
         document = parse_document(data, label, beside)
-        kind = "lock" if "lock" in document.tree and "recipe" not in document.tree else "recipe"
+        kind = "recipe"
+        if "lock" in document.tree and "recipe" not in document.tree:
+            kind = "lock"
     return Side(
         label=label, kind=kind, name=name, data=data, beside=beside, folder=folder, revision=revision, document=document
     )
 
 
 def _is_manifest(data: bytes) -> bool:
-    """Whether JSON text is a manifest; a recipe may be JSON too."""
+    """Whether JSON text is a manifest; a recipe can be JSON too."""
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError):
@@ -111,16 +124,17 @@ def same_kind(old: Side | None, new: Side | None) -> Kind:
     """The kind of both sides.
 
     Raises:
-        RecordError: E830 where they are of two kinds, or neither is there.
+        RecordError: E830, the sides are of different kinds.
+        ResolutionError: E831, neither side exists.
     """
     if old is None or new is None:
         side = old or new
         if side is None:
-            raise _unknown(NOTHING, "neither side is there", "")
+            raise _unknown(NOTHING, "neither side exists", "")
         return side.kind
     if old.kind != new.kind:
         message = f"{old.label} is a {old.kind} and {new.label} is a {new.kind}"
-        hint = "Compare two of a kind. The recipe of a run is the resolved.yaml in its folder."
+        hint = "Compare two sides of the same kind. The recipe of a run is the resolved.yaml in its folder."
         raise RecordError(Problem(code="E830", message=message, place=Place(new.label), hint=hint))
     return old.kind
 

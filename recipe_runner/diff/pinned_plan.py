@@ -1,4 +1,4 @@
-"""The plan of a side of a comparison, under the lock that lies beside its recipe."""
+"""The plan of one side of a comparison, with the lock beside its recipe."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from recipe_runner.plan.compile import Plan
 
 
 def pinned_plan(side: Side) -> Plan:
-    """The plan of a recipe, its sources pinned by the lock in its folder or its revision; nothing is fetched.
+    """The plan of a recipe, with sources pinned by the lock in its folder or revision; fetches nothing.
 
     Raises:
-        RecipeRunnerError: no plan can be made, or the lock is none.
+        RecipeRunnerError: the recipe cannot be planned, or the lock is not valid.
     """
     name = lock_beside(Path(side.name)).name
     data = side.sibling(name)
     if data is None:
         return plan_of(side)
-    # Only where there is a lock: most comparisons are done before this is imported.
+    # Imported only if there is a lock: most comparisons do not need it.
     from recipe_runner.lock.compare import pins_of  # noqa: PLC0415
     from recipe_runner.sources.access import Access, reach  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Two runs: what went in, in which environment, and picture by picture what came out."""
+"""Compare two runs: their inputs, their environments, and their images one by one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import NoReturn
+from pathlib import Path
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.diff.difference import Change, Difference, ImagePair, PictureSide, Place, Verdict
@@ -20,18 +20,18 @@ from recipe_runner.disk.inside import inside
 from recipe_runner.document.document import Document
 from recipe_runner.graph.changed_inputs import changes, flat
 from recipe_runner.images.similarity import compare_files
-from recipe_runner.record.manifest import ImageRecord, manifest_from
+from recipe_runner.record.manifest import ImageRecord, Manifest, manifest_from
 from recipe_runner.record.names import RECIPE, RESOLVED
 from recipe_runner.record.read_run import resolved_document, written_variants
 
 
 def compare_runs(old: Side | None, new: Side | None, labels: tuple[str, str]) -> Difference:
-    """What differs between two runs; a side that is None is not there.
+    """The difference between two runs, either of which may be missing.
 
-    Pictures are compared by their digests; where both files are there and unlike, also by their pixels.
+    Images are compared by their digests; if both files exist and differ, also by their pixels.
 
     Raises:
-        RecordError: E804, a manifest is none; E806, a picture is none.
+        RecordError: E804, a manifest is not valid; E806, a file is not an image.
     """
     before, after = _Run(old), _Run(new)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
@@ -47,46 +47,55 @@ def compare_runs(old: Side | None, new: Side | None, labels: tuple[str, str]) ->
 
 
 class _Run:
-    """A run as its side knows it: its manifest, and its resolved recipe where that is there too."""
+    """One side of the comparison: its manifest, and its resolved recipe if that exists."""
 
     def __init__(self, side: Side | None) -> None:
         self.side = side
-        self.manifest = manifest_from(side.data, side.label) if side else None
-        self.images: Sequence[ImageRecord] = self.manifest.images if self.manifest else ()
+        self.manifest: Manifest | None = None
+        self.images: Sequence[ImageRecord] = ()
+        if side is not None:
+            self.manifest = manifest_from(side.data, side.label)
+            self.images = self.manifest.images
 
     @cached_property
     def recipe(self) -> Document | None:
-        """The resolved recipe beside the manifest; None where there is none that this version reads."""
-        data = self.side.sibling(RESOLVED) if self.side else None
-        return resolved_document(data, self.side.beside) if data is not None and self.side else None
+        """The resolved recipe beside the manifest; None if it does not exist or this version cannot read it."""
+        if self.side is None:
+            return None
+        data = self.side.sibling(RESOLVED)
+        if data is None:
+            return None
+        return resolved_document(data, self.side.beside)
 
     @cached_property
     def asked(self) -> Mapping[bytes, Picture]:
-        """What the recipe asks for, by place."""
+        """The images that the recipe asks for, by place."""
         if self.recipe is None or self.manifest is None or self.side is None:
             return {}
+        text = None
         recipe = self.side.sibling(RECIPE)
-        text = None if recipe is None else recipe.decode("utf-8", "replace")
+        if recipe is not None:
+            text = recipe.decode("utf-8", "replace")
         written = written_variants(self.recipe, text, self.manifest.overrides)
         pictures = said(self.recipe, [values for values, _ in written])
         return {picture.place: picture for picture in pictures}
 
     def environment(self, image: ImageRecord) -> Mapping[str, Json]:
         """The environment that made an image, leaf by leaf."""
-        found = image.environment or (self.manifest.environment if self.manifest else None)
-        return {} if found is None else flat("environment", found.model_dump(mode="json"))
+        found = image.environment
+        if found is None and self.manifest is not None:
+            found = self.manifest.environment
+        if found is None:
+            return {}
+        return flat("environment", found.model_dump(mode="json"))
 
-    def picture(self, image: ImageRecord) -> PictureSide:
-        """A picture of this side, with its file where that is there and as the manifest says."""
-        folder = self.side.folder if self.side else None
-        file = None if folder is None else inside(folder, image.path)
-        try:
-            whole = file is not None and hashlib.sha256(file.read_bytes()).hexdigest() == image.file_sha256
-        except OSError:
-            whole = False
+    def picture(self, image: ImageRecord | None) -> PictureSide | None:
+        """An image of this side, with its file if that is as the manifest says."""
+        if image is None:
+            return None
         return PictureSide(
             path=image.path,
-            file=file if whole else None,
+            file=self._whole_file(image),
             width=image.width,
             height=image.height,
             node_key=image.node_key,
@@ -94,82 +103,130 @@ class _Run:
             pixel_sha256=image.pixel_sha256,
         )
 
+    def _whole_file(self, image: ImageRecord) -> Path | None:
+        if self.side is None or self.side.folder is None:
+            return None
+        file = inside(self.side.folder, image.path)
+        try:
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError:
+            return None
+        if found != image.file_sha256:
+            return None
+        return file
+
 
 def _nowhere(path: Keys, *, new: bool) -> Place | None:
-    """A manifest is read by programs: nobody needs the line."""
+    """No place: programs write manifests, so their lines mean nothing to a reader."""
     del path, new
     return None
 
 
 def _changes(old: _Run, new: _Run) -> Iterator[Change]:
-    if old.manifest is None or new.manifest is None:
-        name = (old.manifest or new.manifest or _never()).name
-        yield Walk("run", _nowhere).change(("name",), "added" if old.manifest is None else "removed", name, name)
-        return
     a, b = old.manifest, new.manifest
+    if a is None or b is None:
+        yield from _one_sided(a, b)
+        return
     if old.recipe is not None and new.recipe is not None:
-        yield from (replace(change, place=None) for change in compare_recipes(old.recipe, new.recipe, (None, None)))
+        for change in compare_recipes(old.recipe, new.recipe, (None, None)):
+            yield replace(change, place=None)
     else:
         yield from Walk("recipe", _nowhere).leaves((), {"name": a.name}, {"name": b.name})
-        scales = [{adapter.name: list(adapter.scales) for adapter in side.adapters} for side in (a, b)]
-        yield from Walk("adapters", _nowhere).leaves(("adapters",), *scales)
+        yield from Walk("adapters", _nowhere).leaves(("adapters",), _scales(a), _scales(b))
     yield from Walk("run", _nowhere).leaves(("status",), a.status, b.status)
-    sources = [
-        {
-            entry.role: {"address": entry.address, "commit": entry.commit, "contents": entry.digest}
-            for entry in side.sources
-        }
-        for side in (a, b)
-    ]
-    yield from Walk("sources", _nowhere).leaves(("sources",), *sources)
-    environments = [side.environment.model_dump(mode="json") for side in (a, b)]
-    yield from Walk("environment", _nowhere).leaves(("environment",), *environments)
+    yield from Walk("sources", _nowhere).leaves(("sources",), _sources(a), _sources(b))
+    yield from Walk("environment", _nowhere).leaves(("environment",), _environment(a), _environment(b))
+
+
+def _one_sided(old: Manifest | None, new: Manifest | None) -> Iterator[Change]:
+    walk = Walk("run", _nowhere)
+    if new is not None:
+        yield walk.change(("name",), "added", new.name, new.name)
+    elif old is not None:
+        yield walk.change(("name",), "removed", old.name, old.name)
+
+
+def _scales(manifest: Manifest) -> Json:
+    return {adapter.name: list(adapter.scales) for adapter in manifest.adapters}
+
+
+def _sources(manifest: Manifest) -> Json:
+    entries: dict[str, Json] = {}
+    for source in manifest.sources:
+        entries[source.role] = {"address": source.address, "commit": source.commit, "contents": source.digest}
+    return entries
+
+
+def _environment(manifest: Manifest) -> Json:
+    found: Json = manifest.environment.model_dump(mode="json")
+    return found
 
 
 def _pairs(old: _Run, new: _Run) -> Iterator[ImagePair]:
-    """Pictures of one prompt, seed and variant together, in the new run's order; then those that only the old has.
+    """Pairs of images with the same prompt, seed and variant, in the new run's order; then images of the old run only.
 
-    Where an id or an axis was renamed, those of one node key are together.
+    If an id or an axis was renamed, images with the same node key are a pair.
     """
     places = {_place(image): image for image in old.images}
     taken = {_place(image) for image in new.images}
-    keys = {image.node_key: image for image in reversed(old.images) if _place(image) not in taken}
+    keys: dict[str, ImageRecord] = {}
+    for image in old.images:
+        if _place(image) not in taken:
+            keys.setdefault(image.node_key, image)
     for image in new.images:
         before = places.pop(_place(image), None)
-        if before is None and (before := keys.pop(image.node_key, None)) is not None:
-            places.pop(_place(before), None)
+        if before is None:
+            before = keys.pop(image.node_key, None)
+            if before is not None:
+                places.pop(_place(before), None)
         yield _pair(old, new, before, image)
     for image in places.values():
         yield _pair(old, new, image, None)
 
 
 def _pair(old: _Run, new: _Run, before: ImageRecord | None, after: ImageRecord | None) -> ImagePair:
-    shown = after or before or _never()
-    verdict: Verdict = "different"
-    if before is None:
-        verdict = "only in B"
-    elif after is None:
-        verdict = "only in A"
-    elif before.file_sha256 == after.file_sha256:
-        verdict = "identical"
-    elif before.pixel_sha256 == after.pixel_sha256:
-        verdict = "equal pixels"
+    shown = after or before
+    if shown is None:
+        raise AssertionError("BUG: an image on neither side")
+    verdict = _verdict(before, after)
     reasons: tuple[str, ...] = ()
-    if verdict == "different" and before and after:
-        reasons = tuple(changes(old.environment(before), new.environment(after)))
-        if before.node_key != after.node_key:
-            a, b = old.asked.get(_place(before)), new.asked.get(_place(after))
-            reasons += (reasons_between(a.inputs(), b.inputs()) if a and b else ()) or ("other inputs",)
-        reasons = reasons or ("neither the inputs nor the environment",)
+    if verdict == "different" and before is not None and after is not None:
+        reasons = _reasons(old, new, before, after)
     return ImagePair(
         verdict=verdict,
         prompt=shown.prompt,
         seed=shown.seed,
         variant=shown.variant,
-        old=old.picture(before) if before else None,
-        new=new.picture(after) if after else None,
+        old=old.picture(before),
+        new=new.picture(after),
         reasons=reasons,
     )
+
+
+def _verdict(before: ImageRecord | None, after: ImageRecord | None) -> Verdict:
+    if before is None:
+        return "only in B"
+    if after is None:
+        return "only in A"
+    if before.file_sha256 == after.file_sha256:
+        return "identical"
+    if before.pixel_sha256 == after.pixel_sha256:
+        return "equal pixels"
+    return "different"
+
+
+def _reasons(old: _Run, new: _Run, before: ImageRecord, after: ImageRecord) -> tuple[str, ...]:
+    reasons = tuple(changes(old.environment(before), new.environment(after)))
+    if before.node_key != after.node_key:
+        reasons += _input_reasons(old.asked.get(_place(before)), new.asked.get(_place(after)))
+    return reasons or ("neither the inputs nor the environment",)
+
+
+def _input_reasons(old: Picture | None, new: Picture | None) -> tuple[str, ...]:
+    reasons: tuple[str, ...] = ()
+    if old is not None and new is not None:
+        reasons = reasons_between(old.inputs(), new.inputs())
+    return reasons or ("other inputs",)
 
 
 def _measured(pair: ImagePair) -> ImagePair:
@@ -179,21 +236,24 @@ def _measured(pair: ImagePair) -> ImagePair:
 
 
 def _notes(old: _Run, new: _Run) -> Iterator[str]:
-    if old.manifest is None or new.manifest is None:
-        return
     a, b = old.manifest, new.manifest
-    commits = [side.git and f"{side.git.commit[:12]}{' with changes' if side.git.dirty else ''}" for side in (a, b)]
-    if commits[0] != commits[1]:
-        yield f"made from commit {commits[0] or '(none)'} and {commits[1] or '(none)'}"
+    if a is None or b is None:
+        return
+    if _commit(a) != _commit(b):
+        yield f"made from commit {_commit(a)} and {_commit(b)}"
     same = (a.recipe_sha256, a.overrides) == (b.recipe_sha256, b.overrides)
     if not same and (old.recipe is None or new.recipe is None):
-        yield "the recipes or overrides differ; without both runs' resolved.yaml nothing tells how"
+        yield "the recipes or overrides differ; to see how, both runs need their resolved.yaml"
+
+
+def _commit(manifest: Manifest) -> str:
+    if manifest.git is None:
+        return "(none)"
+    commit = manifest.git.commit[:12]
+    if manifest.git.dirty:
+        return f"{commit} with changes"
+    return commit
 
 
 def _place(image: ImageRecord) -> bytes:
     return canonical([image.prompt, image.seed, alike(image.variant)])
-
-
-def _never() -> NoReturn:
-    message = "BUG: neither side is there"
-    raise AssertionError(message)

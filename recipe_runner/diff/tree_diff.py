@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.diff.difference import Change, Place, What, Word
@@ -12,13 +12,15 @@ from recipe_runner.diff.word_diff import compare_words
 
 _EXACT = 2**53
 Keys = tuple[str, ...]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Locate(Protocol):
-    """Says where a path stands."""
+    """Finds the place of a path in a file."""
 
     def __call__(self, path: Keys, *, new: bool) -> Place | None:
-        """Its place on the new side or the old; None where there is no text."""
+        """The place on the new or the old side; None where that side has no text."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Walk:
     locate: Locate
 
     def change(self, path: Keys, what: What, old: Json = None, new: Json = None) -> Change:
-        """One change, placed on the new side unless it is gone there."""
+        """One change, with its place on the new side, or on the old side for a removed key."""
         words: tuple[Word, ...] = ()
         if isinstance(old, str) and isinstance(new, str) and what == "changed" and _is_prose(path[-1]):
             words = compare_words(old, new)
@@ -37,7 +39,7 @@ class Walk:
         return Change(section=self.section, path=".".join(path), what=what, old=old, new=new, words=words, place=place)
 
     def leaves(self, path: Keys, old: Json, new: Json) -> Iterator[Change]:
-        """Every leaf that differs below `path`, in the order of the new side, then what is gone."""
+        """Every leaf below `path` that differs: in the order of the new side, then the removed ones."""
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             for name in dict.fromkeys((*new, *old)):
                 inner = (*path, name)
@@ -51,7 +53,7 @@ class Walk:
             yield self.change(path, "changed", old, new)
 
     def entries(self, path: Keys, old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Change]:
-        """Named entries whose order counts: added, renamed, changed, removed, reordered."""
+        """Changes of named entries whose order matters: added, renamed, changed, removed, reordered."""
         renamed = _renamed(old, new)
         for name, entry in new.items():
             inner = (*path, name)
@@ -67,29 +69,36 @@ class Walk:
         yield from self.order(path, list(old), [renamed.get(name, name) for name in new])
 
     def order(self, path: Keys, old: Sequence[Json], new: Sequence[Json]) -> Iterator[Change]:
-        """A change where what both sides have stands in another order."""
+        """A change if the items that both sides have are in another order."""
         first, second = _keyed(old), _keyed(new)
-        before = [item for key, item in first.items() if key in second]
-        after = [item for key, item in second.items() if key in first]
+        before = list(kept(first, second).values())
+        after = list(kept(second, first).values())
         if before != after:
             yield self.change(path, "reordered", before, after)
 
     def values(self, path: Keys, old: Sequence[Json], new: Sequence[Json]) -> Iterator[Change]:
-        """Values of a list whose order counts: those added, those removed, and the order of the rest."""
+        """Changes of a list whose order matters: values added, values removed, and the order of the rest."""
         first, second = _keyed(old), _keyed(new)
-        if added := [item for key, item in second.items() if key not in first]:
+        added = list(without(second, first).values())
+        removed = list(without(first, second).values())
+        if added:
             yield self.change(path, "added", new=added)
-        if removed := [item for key, item in first.items() if key not in second]:
+        if removed:
             yield self.change(path, "removed", old=removed)
         yield from self.order(path, old, new)
 
 
 def _renamed(old: Mapping[str, Json], new: Mapping[str, Json]) -> dict[str, str]:
-    """New names of entries that the old side has under another name, with the same contents."""
-    gone = {canonical(entry): name for name, entry in reversed(list(old.items())) if name not in new}
+    """The old name of each entry that only has a new name, by its new name; the contents are the same."""
+    gone: dict[bytes, str] = {}
+    for name, entry in without(old, new).items():
+        gone.setdefault(canonical(entry), name)
     found: dict[str, str] = {}
     for name, entry in new.items():
-        if name not in old and (other := gone.pop(canonical(entry), None)) is not None:
+        other = None
+        if name not in old:
+            other = gone.pop(canonical(entry), None)
+        if other is not None:
             found[name] = other
     return found
 
@@ -98,15 +107,27 @@ def _keyed(values: Sequence[Json]) -> dict[bytes, Json]:
     return {canonical(alike(value)): value for value in values}
 
 
+def kept(items: Mapping[K, V], keys: Container[K]) -> dict[K, V]:
+    """The entries of `items` whose key is in `keys`, in their order."""
+    return {key: item for key, item in items.items() if key in keys}
+
+
+def without(items: Mapping[K, V], keys: Container[K]) -> dict[K, V]:
+    """The entries of `items` whose key is not in `keys`, in their order."""
+    return {key: item for key, item in items.items() if key not in keys}
+
+
 def alike(value: Json) -> Json:
-    """`value` with whole numbers as floats where that loses nothing: an axis may say 0 for the scale 0.0."""
+    """`value` with integers as floats where that is exact: an axis may write the scale 0.0 as 0."""
     if isinstance(value, Mapping):
         return {key: alike(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [alike(item) for item in value]
-    return float(value) if type(value) is int and abs(value) <= _EXACT else value
+    if type(value) is int and abs(value) <= _EXACT:
+        return float(value)
+    return value
 
 
 def _is_prose(key: str) -> bool:
-    """Whether people read the text under `key` word for word."""
+    """Whether the text under `key` is prose, which is compared word by word."""
     return key == "description" or key.removeprefix("negative_").startswith("prompt")

@@ -1,4 +1,4 @@
-"""Texts compared word by word."""
+"""Compare texts word by word."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ if TYPE_CHECKING:
     from typing import Literal
 
 _KEPT = 0.4
-"""The share of the shorter text that both have, below which one was replaced by the other."""
+"""If both texts share less than this part of the shorter one, they are shown as replaced."""
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 def compare_words(old: str, new: str) -> tuple[Word, ...]:
-    """The pieces of both texts in reading order; what was removed stands before what came for it."""
+    """The pieces of both texts in reading order; removed words come before the words that replace them."""
     before, after = _TOKEN.findall(old), _TOKEN.findall(new)
-    # What both begin and end with is most of a long text, and the comparison takes quadratic time.
-    start = 0
-    while start < min(len(before), len(after)) and before[start] == after[start]:
-        start += 1
-    end = 0
-    while end < min(len(before), len(after)) - start and before[-1 - end] == after[-1 - end]:
-        end += 1
+    # The common beginning and end are most of a long text, and the comparison takes quadratic time.
+    start = _common(before, after)
+    end = _common(list(reversed(before[start:])), list(reversed(after[start:])))
     middle = before[start : len(before) - end], after[start : len(after) - end]
     pieces: list[Word] = []
     _add(pieces, " ", before[:start])
@@ -38,11 +34,24 @@ def compare_words(old: str, new: str) -> tuple[Word, ...]:
     _add(pieces, " ", before[len(before) - end :])
     kept = sum(len(piece.text) for piece in pieces if piece.sign == " ")
     if kept < _KEPT * min(len(old), len(new)):
-        # Another text altogether: words that both happen to have only make it hard to read.
-        return tuple(word for word in (Word("-", old), Word("+", new)) if word.text)
+        # A different text: the few words that both have would only make it hard to read.
+        pieces = []
+        _add(pieces, "-", [old])
+        _add(pieces, "+", [new])
     return tuple(pieces)
 
 
+def _common(first: list[str], second: list[str]) -> int:
+    """How many tokens both lists have in common at their beginning."""
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
 def _add(pieces: list[Word], sign: Literal[" ", "-", "+"], tokens: list[str]) -> None:
-    if tokens:
-        pieces.append(Word(sign, "".join(tokens)))
+    text = "".join(tokens)
+    if text:
+        pieces.append(Word(sign, text))

@@ -210,7 +210,7 @@ def test_what_an_old_recipe_names_may_be_gone() -> None:
     assert found.cost is not None
     assert found.cost.count() == {"changes": 4, "stays": 0, "appears": 2, "vanishes": 0}
     assert found.cost.provisional == (
-        "no plan of old.yaml can be made: no/such/model: no such file or folder beside the recipe",
+        "old.yaml cannot be planned: no/such/model: no such file or folder beside the recipe",
     )
     assert [reason.partition(":")[0] for _, reason in found.cost.reasons()] == ["base.model", "seed 3"]
 
