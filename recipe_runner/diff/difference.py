@@ -79,9 +79,10 @@ class Cost:
 
     def count(self) -> Mapping[Fate, int]:
         """How many images have each fate."""
-        found = Counter(image.fate for image in self.images)
-        fates: tuple[Fate, ...] = ("changes", "stays", "appears", "vanishes")
-        return {fate: found[fate] for fate in fates}
+        found: dict[Fate, int] = {"changes": 0, "stays": 0, "appears": 0, "vanishes": 0}
+        for image in self.images:
+            found[image.fate] += 1
+        return found
 
     def reasons(self) -> Mapping[tuple[Fate, str], int]:
         """How many images each reason applies to, in the order in which they first occur."""
@@ -134,6 +135,11 @@ class Difference:
     @property
     def same(self) -> bool:
         """Whether both sides are the same, apart from comments and the metadata in image files."""
-        unequal = (pair.verdict not in ("identical", "equal pixels") for pair in self.pairs)
-        moved = self.cost is not None and any(image.fate != "stays" for image in self.cost.images)
-        return not self.changes and not moved and not any(unequal)
+        if self.changes:
+            return False
+        verdicts = {pair.verdict for pair in self.pairs}
+        if not verdicts <= {"identical", "equal pixels"}:
+            return False
+        if self.cost is None:
+            return True
+        return self.cost.count()["stays"] == len(self.cost.images)

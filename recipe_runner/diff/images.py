@@ -265,7 +265,13 @@ def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> In
         components[name] = "left out"
         if part is not None:
             components[name] = {"contents": part.source.digest, "dtype": part.dtype}
-    adapters: dict[str, Json] = {adapter.name: _adapter(adapter, prompt) for adapter in variant.adapters}
+    adapters: dict[str, Json] = {}
+    for adapter in variant.adapters:
+        adapters[adapter.name] = _adapter(adapter, prompt)
+    prompts: dict[str, Json] = {}
+    for entry in variant.prompts:
+        if entry.id == prompt:
+            prompts[prompt] = entry.texts
     rest: dict[str, Json] = {
         "base": {
             "contents": base.source.digest,
@@ -276,7 +282,7 @@ def _resolved(variant: ResolvedVariant, prompt: str, reproducibility: str) -> In
             "scheduler": {"class": base.scheduler_class, "config": base.scheduler_config},
             "components": components,
         },
-        "prompts": {prompt: next(entry.texts for entry in variant.prompts if entry.id == prompt)},
+        "prompts": prompts,
         "sampling": variant.sampling,
         "output": variant.output,
         "runtime": {"reproducibility": reproducibility},

@@ -24,7 +24,8 @@ def spoken(tree: Mapping[str, Json]) -> dict[str, Any]:
     said = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     # A component that is null is left out of the pipeline; a key that is None was not written.
     components = said["base"]["components"]
-    said["base"]["components"] = {name: components.get(name) or "left out" for name in recipe.base.components}
+    for name in recipe.base.components:
+        components[name] = components.pop(name, None) or "left out"
     said["prompts"] = list(map(_without_empty, said["prompts"]))
     seeds = said["seeds"]
     if isinstance(seeds, dict):

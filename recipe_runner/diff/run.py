@@ -167,8 +167,7 @@ def _pairs(old: _Run, new: _Run) -> Iterator[ImagePair]:
 
     If an id or an axis was renamed, images with the same node key are a pair.
     """
-    places = {_place(image): image for image in old.images}
-    taken = {_place(image) for image in new.images}
+    places, taken = _by_place(old.images), _by_place(new.images)
     keys: dict[str, ImageRecord] = {}
     for image in old.images:
         if _place(image) not in taken:
@@ -182,6 +181,10 @@ def _pairs(old: _Run, new: _Run) -> Iterator[ImagePair]:
         yield _pair(old, new, before, image)
     for image in places.values():
         yield _pair(old, new, image, None)
+
+
+def _by_place(images: Sequence[ImageRecord]) -> dict[bytes, ImageRecord]:
+    return {_place(image): image for image in images}
 
 
 def _pair(old: _Run, new: _Run, before: ImageRecord | None, after: ImageRecord | None) -> ImagePair:
