@@ -51,6 +51,18 @@ def followed(client: httpx2.Client, url: str, headers: Mapping[str, str]) -> Ite
     raise _refused(url, f"redirects more than {MOST_REDIRECTS} times, perhaps in a circle")
 
 
+def check_request(endpoint: str, request: httpx2.Request) -> None:
+    """Refuse a request of a client that follows redirects itself, unless `endpoint` may redirect there.
+
+    Raises:
+        ResolutionError: E443.
+    """
+    first = httpx2.URL(endpoint)
+    fault = _fault(first, first, request.url)
+    if fault:
+        raise _refused(endpoint, f"redirects to {_origin(request.url)}: {fault}")
+
+
 def _fault(first: httpx2.URL, before: httpx2.URL, url: httpx2.URL) -> str | None:
     """Why a redirect from `before` to `url` is refused; None if it is allowed. `first` is the address in the recipe."""
     if url.scheme not in ("https", before.scheme):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from huggingface_hub.utils import get_session
 from support.hub import files, hub
 from support.hub_server import HubServer
 from support.safetensors_bytes import whole
@@ -248,6 +249,18 @@ def test_a_file_without_an_end_stops_at_the_stated_limit(endless: str, monkeypat
     )
     # Of its header no more is read than a header can be.
     assert refusal(lambda: bring(endless, headers=True)).startswith("E403 ")
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/latest", "http://[fd00:ec2::254]/x"])
+def test_a_whole_file_of_the_hub_follows_no_redirect_elsewhere(hub: HubServer, target: str) -> None:
+    hub.commit("org/lora", {"w.safetensors": WEIGHTS})
+    hub.fail("/resolve/", status=302, headers={"Location": target}, times=9)
+    with reach(Access(network=True)), pytest.raises(RecipeRunnerError) as caught:
+        find_weights(Address("org/lora"), folder=Path())
+    (problem,) = caught.value.problems
+    assert (problem.code, "the server redirects to " in problem.message) == ("E443", True)
+    # Other users of huggingface_hub in this process keep their session as it was.
+    assert len(get_session().event_hooks["request"]) == 1
 
 
 def test_a_header_range_of_the_hub_follows_no_redirect_elsewhere(hub: HubServer) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, get_token, hf_hub_download, hf_hub_url, snapshot_download
+from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -39,7 +40,7 @@ from recipe_runner.sources.access import Meter, NoMeter, access, is_online
 from recipe_runner.sources.connection import check_connection
 from recipe_runner.sources.hub.cache import Listed, cached_listing, hub_cache, is_as_listed
 from recipe_runner.sources.hub.repository import Repository
-from recipe_runner.sources.redirects import followed
+from recipe_runner.sources.redirects import check_request, followed
 from recipe_runner.sources.url.ranges import read_range
 
 WORKERS = 8
@@ -176,6 +177,19 @@ def _bar(meter: Meter, name: str) -> type[hub_bar]:
     return Bar
 
 
+@contextmanager
+def _checked_redirects() -> Iterator[None]:
+    """Check every request of the client's session, which follows redirects itself and is shared by its threads."""
+    session = get_session()
+    before = session.event_hooks
+    check = partial(check_request, _endpoint() or ENDPOINT)
+    session.event_hooks = {**before, "request": [*before.get("request", ()), check]}
+    try:
+        yield
+    finally:
+        session.event_hooks = before
+
+
 _WRONG_SIZE = "Consistency check failed"
 """The beginning of the client's message for a file of the wrong size; it has no error class for that."""
 
@@ -188,7 +202,8 @@ def _explained(address: str, revision: str | None) -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        with _checked_redirects():
+            yield
     except (
         HfHubHTTPError,
         LocalEntryNotFoundError,
