@@ -22,7 +22,7 @@ from recipe_runner.plan.checks.preflight import fit_warnings
 from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.problems.problem import RecipeRunnerError, at
 from recipe_runner.record.folder import RunFolder
-from recipe_runner.record.run_images import IN_FOLDER, Gallery
+from recipe_runner.record.run_images import IN_FOLDER, RunImages
 from recipe_runner.record.seal import seal_run
 from recipe_runner.record.state import plan_state
 from recipe_runner.report.terminal.progress import Progress, Quiet
@@ -73,7 +73,7 @@ def execute_plan(
     folder = RunFolder(runs, plan.recipe.name, plan.digest)
     with make_progress(len(plan.images)) as progress:
         # Checked before anything is written, even the lock's file: a complete run may be in a read-only folder.
-        if Gallery(prepared.document, prepared.overrides, plan, folder).is_complete():
+        if RunImages(prepared.document, prepared.overrides, plan, folder).is_complete():
             return _complete(plan, folder)
         with folder.locked(wait=wait, on_wait=progress.say):
             return _run(prepared, folder, progress)
@@ -87,14 +87,14 @@ def _complete(plan: Plan, folder: RunFolder) -> Run:
 def _run(prepared: Prepared, folder: RunFolder, progress: Progress) -> Run:
     """Make the missing images in `folder`, whose lock the caller holds."""
     plan = prepared.plan
-    gallery = Gallery(prepared.document, prepared.overrides, plan, folder)
+    images = RunImages(prepared.document, prepared.overrides, plan, folder)
     # Another process may have completed it meanwhile.
-    if gallery.is_complete():
+    if images.is_complete():
         return _complete(plan, folder)
-    missing = gallery.collect()
+    missing = images.collect()
     # Several images may share a key, so images are counted.
-    reused = len(gallery.reused)
-    actions = tuple(_actions(plan, folder, gallery))
+    reused = len(images.reused)
+    actions = tuple(_actions(plan, folder, images))
     progress.begin(reused)
     for action in actions:
         what = "reused"
@@ -103,8 +103,8 @@ def _run(prepared: Prepared, folder: RunFolder, progress: Progress) -> Run:
         progress.explain(f"{action.path}: {what}: {action.why}")
     warnings: tuple[str, ...] = ()
     if missing:
-        warnings = _make(folder, prepared, gallery, missing, progress)
-    finish(folder, plan, gallery)
+        warnings = _make(folder, prepared, images, missing, progress)
+    finish(folder, plan, images)
     return Run(
         folder=folder.path,
         plan_digest=plan.digest,
@@ -115,23 +115,23 @@ def _run(prepared: Prepared, folder: RunFolder, progress: Progress) -> Run:
     )
 
 
-def finish(folder: RunFolder, plan: Plan, gallery: Gallery) -> None:
+def finish(folder: RunFolder, plan: Plan, images: RunImages) -> None:
     """Write the remaining files of a run that has all its images. The seal, which makes it complete, is last."""
-    if not gallery.has_telemetry():
+    if not images.has_telemetry():
         # Nothing was made now, and the process that made the images stopped before it recorded its telemetry.
-        gallery.note_making({}, host_facts(), ())
-    manifest = gallery.finish()
+        images.note_making({}, host_facts(), ())
+    manifest = images.finish()
     write_views(folder, plan, manifest)
     seal_run(folder.path, manifest)
 
 
-def _actions(plan: Plan, folder: RunFolder, gallery: Gallery) -> Iterator[Action]:
+def _actions(plan: Plan, folder: RunFolder, images: RunImages) -> Iterator[Action]:
     """What will be done about each image, and why. Several images of one key are made once."""
     reasons: Sequence[str | None] = ()
     for index, image in enumerate(plan.images):
         path = folder.image_path(image.path)
-        if path in gallery.reused:
-            yield _reused(folder, image, gallery.reused[path])
+        if path in images.reused:
+            yield _reused(folder, image, images.reused[path])
             continue
         reasons = reasons or plan_state(plan, folder.runs).reasons
         yield Action(path=path, action="made", why=reasons[index] or "the run's own copy is lost")
@@ -142,7 +142,7 @@ def _reused(folder: RunFolder, image: PlannedImage, where: str) -> Action:
 
 
 def _make(
-    folder: RunFolder, prepared: Prepared, gallery: Gallery, missing: list[PlannedImage], progress: Progress
+    folder: RunFolder, prepared: Prepared, images: RunImages, missing: list[PlannedImage], progress: Progress
 ) -> tuple[str, ...]:
     """Execute the graph for the missing images, in an order with few loads and changes of models."""
     from recipe_runner.graph.execute import execute  # noqa: PLC0415
@@ -159,18 +159,18 @@ def _make(
     for warning in early:
         progress.say(f"warning: {warning}")
     with at(prepared.document.place(("runtime", "device"))):
-        workshop = PlanOperations(plan, progress.step, partial(gallery.add, on_image=progress.image), warned)
+        workshop = PlanOperations(plan, progress.step, partial(images.add, on_image=progress.image), warned)
     with workshop:
-        gallery.begin(workshop.environment)
+        images.begin(workshop.environment)
         try:
             workshop.find_faces(plan.graph.order(order))
             execute(plan.graph, order, workshop.operations, workshop.timer)
         except RecipeRunnerError as error:
-            write_views(folder, plan, gallery.fail(error.problems[0]))
+            write_views(folder, plan, images.fail(error.problems[0]))
             raise
         prepared_warnings = [f"{problem.message} [{problem.code}]" for problem in prepared.warnings]
         seconds = {"total": time.monotonic() - started, **workshop.timer.seconds}
-        gallery.note_making(seconds, host_facts(), [*prepared_warnings, *early, *workshop.warnings])
+        images.note_making(seconds, host_facts(), [*prepared_warnings, *early, *workshop.warnings])
     for warning in workshop.warnings:
         progress.say(f"warning: {warning}")
     return (*early, *workshop.warnings)

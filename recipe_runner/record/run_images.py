@@ -41,7 +41,7 @@ IN_FOLDER, IN_STORE = "it is in the run folder", "it is in the store"
 """Where a reused image was found."""
 
 
-class Gallery:
+class RunImages:
     """The images of `plan` in the run folder `folder`, whose lock the caller holds."""
 
     def __init__(self, document: Document, overrides: Sequence[str], plan: Plan, folder: RunFolder) -> None:

@@ -27,7 +27,7 @@ from recipe_runner.plan.compile import Plan, compile_plan
 from recipe_runner.problems.problem import RecordError
 from recipe_runner.record.folder import RunFolder
 from recipe_runner.record.manifest import read_manifest
-from recipe_runner.record.run_images import Gallery
+from recipe_runner.record.run_images import RunImages
 from recipe_runner.record.store import Found
 from recipe_runner.record.telemetry import read_telemetry
 from recipe_runner.sources.source import Source, SourceFile
@@ -61,19 +61,19 @@ def perform(plan: Plan, root: Path) -> int:
     """A run of `plan` below `root` as `run` does it, but for the pictures, made from their keys; how many were made."""
     folder = RunFolder(root / "runs", "test", plan.digest)
     with folder.locked():
-        gallery = Gallery(parse_document(RECIPE, str(root / "recipe.yaml")), (), plan, folder)
-        if gallery.is_complete():
+        images = RunImages(parse_document(RECIPE, str(root / "recipe.yaml")), (), plan, folder)
+        if images.is_complete():
             return 0
-        missing = gallery.collect()
-        gallery.begin(ENVIRONMENT)
+        missing = images.collect()
+        images.begin(ENVIRONMENT)
         for made, image in enumerate(missing):
             seed = int(image.key[:8], 16)
             pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            gallery.add(image.key, pixels, on_image=lambda _: None)
+            images.add(image.key, pixels, on_image=lambda _: None)
             MADE.append(made)
         if missing:
-            gallery.note_making({"total": 1.0}, {}, ())
-        finish(folder, plan, gallery)
+            images.note_making({"total": 1.0}, {}, ())
+        finish(folder, plan, images)
     return len(missing)
 
 
@@ -93,7 +93,7 @@ def everything(root: Path) -> dict[str, bytes]:
 def is_complete(plan: Plan, root: Path) -> bool:
     """Whether a run of `plan` has nothing to do."""
     document = parse_document(RECIPE, str(root / "recipe.yaml"))
-    return Gallery(document, (), plan, RunFolder(root / "runs", "test", plan.digest)).is_complete()
+    return RunImages(document, (), plan, RunFolder(root / "runs", "test", plan.digest)).is_complete()
 
 
 @contextmanager
