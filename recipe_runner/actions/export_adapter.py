@@ -11,7 +11,8 @@ from recipe_runner.canonical import Json, digest
 from recipe_runner.disk.atomic import write_file
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedLora, ResolvedMerge
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedLora, ResolvedMerge
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.problems.problem import Problem, RecordError, WeightsError
 from recipe_runner.problems.suggest import did_you_mean
 

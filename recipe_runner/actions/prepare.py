@@ -13,7 +13,7 @@ from recipe_runner.plan.adapters.tokens import left_to_files, unused_tokens
 from recipe_runner.plan.checks.preflight import check_pipelines
 from recipe_runner.plan.compile import Plan, compile_plan
 from recipe_runner.plan.resolve import resolve
-from recipe_runner.plan.resolved import AnySource
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.plan.resolved_recipe import ResolvedRecipe
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.recipe.load import load_document

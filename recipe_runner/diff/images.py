@@ -19,7 +19,8 @@ from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
 from recipe_runner.graph.changed_inputs import changes, flat, inputs_of
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedIpAdapter
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedIpAdapter
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.matrix import variants
 from recipe_runner.sources.source import Source

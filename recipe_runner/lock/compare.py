@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from recipe_runner.lock.file import Lock, LockedSource, installed_libraries, lock_beside, locked_source
-from recipe_runner.plan.resolved import AnySource
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, ResolutionError
 from recipe_runner.problems.wording import some

@@ -23,7 +23,7 @@ from recipe_runner.version import __version__
 from recipe_runner.weights.files.digests import RACY_SECONDS, cache_folder
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import AnySource
+    from recipe_runner.plan.resolved_base import AnySource
     from recipe_runner.sources.access import Meter
 
 _LOCATIONS = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME", "INSIGHTFACE_HOME")

@@ -23,7 +23,8 @@ from recipe_runner.plan.operations import (
     SAVE,
     SET_SCALES,
 )
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase, ResolvedImagePrompt, ResolvedIpAdapter
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedImagePrompt, ResolvedIpAdapter
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
 

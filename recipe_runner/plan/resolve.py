@@ -22,7 +22,8 @@ from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.tokens import refuse_shared_tokens
 from recipe_runner.plan.checks.configurations import check_base_configurations
 from recipe_runner.plan.resolve_base import resolve_base
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, ResolvedLora
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedIpAdapter, ResolvedLora
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, ResolutionError, at

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recipe_runner.canonical import Json
 from recipe_runner.pipelines.table import schedulers
-from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.recipe.types.recipe import Base, Component

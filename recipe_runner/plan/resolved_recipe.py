@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from recipe_runner.canonical import Json
 from recipe_runner.pipelines.guidance import is_guided
-from recipe_runner.plan.resolved import AnySource, ResolvedAdapter, ResolvedBase, ResolvedIpAdapter, numbered_once
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedIpAdapter
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase, numbered_once
 from recipe_runner.problems.place import Place
 from recipe_runner.sources.source import Source
 

@@ -12,7 +12,7 @@ from recipe_runner.document.paths import RecipePath, parse_path, prompt_id
 from recipe_runner.document.write_yaml import to_yaml
 from recipe_runner.lock.file import RUN_HEADER, Lock, installed_libraries, lock_text, locked_source
 from recipe_runner.plan.compile import Plan
-from recipe_runner.plan.resolved import AnySource
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.recipe.rules.adapters import MERGE_OPTIONS
 from recipe_runner.recipe.types.recipe import Merge, Recipe
 from recipe_runner.record.resolved_choices import write_decisions

@@ -16,7 +16,8 @@ from typing import Any, cast
 from recipe_runner.canonical import Json
 from recipe_runner.document.document import Document
 from recipe_runner.plan.compile import Plan, PlannedImage
-from recipe_runner.plan.resolved import AnySource, ResolvedIpAdapter
+from recipe_runner.plan.resolved import ResolvedIpAdapter
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.matrix import PromptsById, Variant, variants
 from recipe_runner.record.documents import pin, readdressed

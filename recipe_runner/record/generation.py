@@ -10,7 +10,8 @@ from typing import Any
 from recipe_runner.canonical import Json
 from recipe_runner.images.parameters_text import Generation, UsedLora
 from recipe_runner.plan.compile import Plan, PlannedImage
-from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedLora, ResolvedTextualInversion
+from recipe_runner.plan.resolved import ResolvedLora, ResolvedTextualInversion
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.digests import autov3
 

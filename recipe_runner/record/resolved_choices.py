@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from recipe_runner.canonical import Json
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedComponent, ResolvedIpAdapter, ResolvedTextualInversion
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedIpAdapter, ResolvedTextualInversion
+from recipe_runner.plan.resolved_base import ResolvedComponent
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.sources.source import Source
 

@@ -13,7 +13,8 @@ import torch
 from recipe_runner.canonical import Json
 from recipe_runner.graph.execute import boundary
 from recipe_runner.plan.operations import DECODE, DENOISE, ENCODE_IMAGE, ENCODE_PROMPT, LOAD_BASE
-from recipe_runner.plan.resolved import ModelHandle, ResolvedBase, ResolvedImagePrompt
+from recipe_runner.plan.resolved import ModelHandle, ResolvedImagePrompt
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.problems.problem import Problem, at
 from recipe_runner.runtime.adapters import Adapters
 from recipe_runner.runtime.decode import Pixels, decode

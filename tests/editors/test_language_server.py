@@ -103,7 +103,7 @@ def test_keys_are_explained_under_the_cursor(server: LanguageServer, tmp_path: P
     server.open(path, HEAD + "recipe: 1\nname: x\nbase:\n  model: a/b\n  variant: fp16\nsampling:\n  clip_skip: 1\n")
     hover = server.at("hover", path, 5, 4)
     assert "Every component must have it" in str(hover["contents"])
-    assert "diffusers' count: 1 is the layer before the last" in str(server.at("hover", path, 7, 4)["contents"])
+    assert "counted as in diffusers: 1" in str(server.at("hover", path, 7, 4)["contents"])
 
 
 def test_a_typo_is_underlined_and_a_recipe_is_not(server: LanguageServer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.access import Meter
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import AnySource
+    from recipe_runner.plan.resolved_base import AnySource
 
 MODEL = ROOT / "recipes/demo/model"
 LORA = (ROOT / "recipes/demo/lora/outline.safetensors").read_bytes()

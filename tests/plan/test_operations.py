@@ -12,13 +12,13 @@ from recipe_runner.plan.compile import compile_plan
 from recipe_runner.plan.operations import ADDS, OPERATIONS
 from recipe_runner.plan.resolved import (
     ResolvedAdapter,
-    ResolvedComponent,
     ResolvedImagePrompt,
     ResolvedIpAdapter,
     ResolvedLora,
     ResolvedMerge,
     ResolvedTextualInversion,
 )
+from recipe_runner.plan.resolved_base import ResolvedComponent
 from recipe_runner.runtime.operations import PlanOperations
 from recipe_runner.weights.ip_adapter import ImagePromptShape
 

@@ -30,7 +30,8 @@ from support.loras import diffusers_file, factors
 from support.plain import plain_pipeline
 from support.shifted import shifted, shifted_folder
 
-from recipe_runner.plan.resolved import ModelHandle, ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved import ModelHandle
+from recipe_runner.plan.resolved_base import ResolvedBase, ResolvedComponent
 from recipe_runner.runtime.live import LivePipeline
 from recipe_runner.runtime.load.tensors import ALIGNMENT_BYTES
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
+    from recipe_runner.plan.resolved import ResolvedAdapter
+    from recipe_runner.plan.resolved_base import ResolvedBase
 
 STEPS = {"num_inference_steps": 1, "guidance_scale": 2.0}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from support.hub import files, hub
 from support.hub_server import HubServer
 from support.safetensors_bytes import whole

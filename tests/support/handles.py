@@ -11,13 +11,12 @@ from typing import Any
 from recipe_runner.plan.resolved import (
     ModelHandle,
     ResolvedAdapter,
-    ResolvedBase,
-    ResolvedComponent,
     ResolvedImagePrompt,
     ResolvedIpAdapter,
     ResolvedLora,
     ResolvedTextualInversion,
 )
+from recipe_runner.plan.resolved_base import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.source import Source, SourceFile
 from recipe_runner.weights.ip_adapter import ImagePromptShape
 

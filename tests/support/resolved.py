@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge, ResolvedTextualInversion
+from recipe_runner.plan.resolved import ResolvedLora, ResolvedMerge, ResolvedTextualInversion
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.place import Place
 from recipe_runner.sources.source import Source, SourceFile

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from recipe_runner.plan.resolved import ResolvedBase
+    from recipe_runner.plan.resolved_base import ResolvedBase
     from recipe_runner.weights.modules import Shape
 
 UNET = "model.diffusion_model."

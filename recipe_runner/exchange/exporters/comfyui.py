@@ -20,7 +20,8 @@ from recipe_runner.record.generation import scheduler_of
 
 if TYPE_CHECKING:
     from recipe_runner.plan.compile import Plan
-    from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
+    from recipe_runner.plan.resolved import ResolvedAdapter
+    from recipe_runner.plan.resolved_base import ResolvedBase
     from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedVariant
 
 _LATENTS = {name: family.latent_node for name, family in PIPELINE_FAMILIES.items()}

@@ -11,7 +11,7 @@ from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
     from recipe_runner.canonical import Json
-    from recipe_runner.plan.resolved import AnySource, ResolvedBase
+    from recipe_runner.plan.resolved_base import AnySource, ResolvedBase
 
 _LATENT = 8
 _FIRST_STABLE_DIFFUSION = "StableDiffusionPipeline"

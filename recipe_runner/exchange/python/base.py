@@ -16,7 +16,7 @@ from recipe_runner.weights.checkpoint.original_layout import standard_name
 from recipe_runner.weights.files.contents import read_contents
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
+    from recipe_runner.plan.resolved_base import AnySource, ResolvedBase, ResolvedComponent
 
 _TRANSFORMERS = ("CLIP", "T5", "Llama", "Gemma", "Qwen", "ChatGLM", "Mistral", "Siglip", "AutoTokenizer")
 

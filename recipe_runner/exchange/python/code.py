@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.sources.source import Source
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import AnySource
+    from recipe_runner.plan.resolved_base import AnySource
 
 _WIDTH = 110
 

@@ -16,7 +16,8 @@ from recipe_runner.weights.files.contents import read_contents
 from recipe_runner.weights.ip_adapter import AdapterFamily, IpAdapterLayout, family_of_pipeline, is_off, read_ip_adapter
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import AnySource, ResolvedComponent, ResolvedImagePrompt
+    from recipe_runner.plan.resolved import ResolvedImagePrompt
+    from recipe_runner.plan.resolved_base import AnySource, ResolvedComponent
     from recipe_runner.plan.resolved_recipe import ResolvedRecipe, ResolvedVariant
 
 Shown = Mapping[tuple[str, str], "ResolvedImagePrompt"]

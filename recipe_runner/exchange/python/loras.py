@@ -16,7 +16,8 @@ from recipe_runner.weights.lora.layout import LoraModule
 from recipe_runner.weights.lora.peft_config import CONFIG_NAME, with_config
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora
+    from recipe_runner.plan.resolved import ResolvedLora
+    from recipe_runner.plan.resolved_base import ResolvedBase
     from recipe_runner.weights.modules import ModuleTable
 
 _LOADED_WHOLE = ("diffusers", "kohya", "kohya sgm", "diffusers attention processors")

@@ -40,7 +40,7 @@ from recipe_runner.sources.source import Source
 from recipe_runner.weights.ip_adapter import is_off
 
 if TYPE_CHECKING:
-    from recipe_runner.plan.resolved import ResolvedBase
+    from recipe_runner.plan.resolved_base import ResolvedBase
     from recipe_runner.plan.resolved_recipe import ResolvedVariant
 
 _TITLE, _COMMENT = 110, 105

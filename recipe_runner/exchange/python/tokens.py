@@ -14,7 +14,8 @@ from itertools import product
 
 from recipe_runner.exchange.python.code import Code, Place, call, literal, more_arguments
 from recipe_runner.plan.adapters.base_modules import base_modules
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedTextualInversion
+from recipe_runner.plan.resolved import ResolvedLora, ResolvedTextualInversion
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.learned_tokens import occurrences
 from recipe_runner.sources.source import Source

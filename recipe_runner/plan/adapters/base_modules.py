@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recipe_runner.plan.adapters.base_parts import index_classes
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_base import ResolvedBase, ResolvedComponent
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_contents

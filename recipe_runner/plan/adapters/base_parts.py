@@ -9,7 +9,7 @@ from typing import Any
 from recipe_runner.pipelines.component_classes import kind_of_class
 from recipe_runner.pipelines.component_fit import ComponentConfig, misfits
 from recipe_runner.pipelines.family import PIPELINE_FAMILIES
-from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.contents import read_weights

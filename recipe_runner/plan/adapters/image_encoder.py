@@ -10,7 +10,7 @@ from typing import Any
 from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.checks.configurations import check_component_configuration
 from recipe_runner.plan.resolve_base import resolve_component
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_base import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError, WeightsError
 from recipe_runner.recipe.types.recipe import Component, IpAdapter
 from recipe_runner.sources.base_folder import INDEX, read_index

@@ -10,12 +10,8 @@ from recipe_runner.document.paths import format_path
 from recipe_runner.images.read import check_picture
 from recipe_runner.plan.adapters.image_encoder import encoder_config
 from recipe_runner.plan.adapters.kind import ResolveContext
-from recipe_runner.plan.resolved import (
-    AnySource,
-    ResolvedComponent,
-    ResolvedImagePrompt,
-    ResolvedIpAdapter,
-)
+from recipe_runner.plan.resolved import ResolvedImagePrompt, ResolvedIpAdapter
+from recipe_runner.plan.resolved_base import AnySource, ResolvedComponent
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import WeightsError, at

@@ -16,7 +16,8 @@ from recipe_runner.plan.adapters.image_encoder import find_image_encoder
 from recipe_runner.plan.adapters.image_prompts import Reader, find_each, given, image_prompt
 from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.weights_file import find_weights_file
-from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedImagePrompt, ResolvedIpAdapter
+from recipe_runner.plan.resolved import ResolvedImagePrompt, ResolvedIpAdapter
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import WeightsError, at
 from recipe_runner.recipe.types.recipe import IpAdapter

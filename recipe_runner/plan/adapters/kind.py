@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase, ResolvedLora
+from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedLora
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.problems.place import Place
 from recipe_runner.recipe.matrix import Section
 

@@ -10,7 +10,8 @@ from recipe_runner.canonical import Json
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.weights_file import find_weights_file
-from recipe_runner.plan.resolved import AnySource, ResolvedLora
+from recipe_runner.plan.resolved import ResolvedLora
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import Lora, LoraScale
 from recipe_runner.sources.find import find_beside

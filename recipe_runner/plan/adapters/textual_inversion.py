@@ -8,7 +8,8 @@ from typing import Any
 from recipe_runner.plan.adapters.kind import ResolveContext
 from recipe_runner.plan.adapters.lora import modules_of
 from recipe_runner.plan.adapters.weights_file import find_weights_file
-from recipe_runner.plan.resolved import AnySource, ResolvedTextualInversion
+from recipe_runner.plan.resolved import ResolvedTextualInversion
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.problems.place import Place
 from recipe_runner.recipe.types.recipe import TextualInversion
 from recipe_runner.sources.source import Source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recipe_runner.plan.adapters.kind import ResolveContext
-from recipe_runner.plan.resolved import AnySource
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.recipe.types.base import FromSource
 from recipe_runner.sources.find import find_weights
 from recipe_runner.sources.missing import SourceMissing, unresolved

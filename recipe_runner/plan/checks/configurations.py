@@ -9,7 +9,7 @@ from typing import Any
 
 from recipe_runner.plan.adapters.base_modules import checkpoint_table, replaced_modules, tensor_shapes
 from recipe_runner.plan.adapters.base_parts import index_classes
-from recipe_runner.plan.resolved import AnySource, ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import Problem, WeightsError
 from recipe_runner.sources.component_files import read_json
 from recipe_runner.sources.source import Source

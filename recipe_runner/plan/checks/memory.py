@@ -11,7 +11,8 @@ from math import prod
 from typing import NamedTuple
 
 from recipe_runner.plan.adapters.base_parts import weights_of
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent, ResolvedIpAdapter
+from recipe_runner.plan.resolved import ResolvedIpAdapter
+from recipe_runner.plan.resolved_base import ResolvedBase, ResolvedComponent
 from recipe_runner.plan.resolved_recipe import ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.problem import Problem
 from recipe_runner.sources.source import Source

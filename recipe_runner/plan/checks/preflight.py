@@ -11,7 +11,8 @@ from recipe_runner.plan.checks.masks import mask_warnings
 from recipe_runner.plan.checks.memory import memory_warnings
 from recipe_runner.plan.checks.negative_prompts import ignored_negative_warnings
 from recipe_runner.plan.checks.prompt_length import window_warnings
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora
+from recipe_runner.plan.resolved import ResolvedLora
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.plan.resolved_recipe import ResolvedRecipe
 from recipe_runner.problems.problem import Problem, RecipeInvalid
 from recipe_runner.problems.wording import shown

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipe_runner.pipelines.family import t5_length
-from recipe_runner.plan.resolved import ResolvedBase
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.plan.resolved_recipe import ResolvedPrompt, ResolvedRecipe, ResolvedVariant
 from recipe_runner.problems.problem import Problem
 from recipe_runner.problems.wording import rest_of

@@ -14,7 +14,8 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from recipe_runner.plan.resolved import ModelHandle, ResolvedBase
+from recipe_runner.plan.resolved import ModelHandle
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.runtime.decode import Pixels
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline

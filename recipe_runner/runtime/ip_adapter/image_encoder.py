@@ -11,7 +11,7 @@ import transformers
 from PIL import Image
 from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
-from recipe_runner.plan.resolved import ResolvedComponent
+from recipe_runner.plan.resolved_base import ResolvedComponent
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.file_guard import Watch, unchanged

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_base import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.load.classes import component_class, pipeline_class

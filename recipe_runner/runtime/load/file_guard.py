@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe_runner.plan.resolved import AnySource
+from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.problems.wording import some
 from recipe_runner.sources.source import Source

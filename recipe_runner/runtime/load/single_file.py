@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from recipe_runner.plan.resolved import ResolvedBase
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.problems.wording import some
 from recipe_runner.runtime.load.classes import component_class

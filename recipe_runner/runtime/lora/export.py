@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import save
 
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedLora, ResolvedMerge
+from recipe_runner.plan.resolved import ResolvedLora, ResolvedMerge
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.runtime.load.base import load_base
 from recipe_runner.runtime.lora.deltas import Change, LowRankDelta

@@ -20,7 +20,8 @@ from support.plain import our_picture, plain_picture, plain_pipeline
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionModelWithProjection
 
 from recipe_runner.images.read import read_picture
-from recipe_runner.plan.resolved import ResolvedComponent, ResolvedImagePrompt
+from recipe_runner.plan.resolved import ResolvedImagePrompt
+from recipe_runner.plan.resolved_base import ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.ip_adapter import state as part
@@ -33,7 +34,7 @@ from recipe_runner.weights.ip_adapter import ImagePromptShape
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.plan.resolved import ResolvedBase
+    from recipe_runner.plan.resolved_base import ResolvedBase
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
 

@@ -25,7 +25,8 @@ from support.plain import our_picture, plain_pipeline
 from support.tiny import build_flux, build_sd3
 from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipVisionModel
 
-from recipe_runner.plan.resolved import ResolvedComponent, ResolvedImagePrompt
+from recipe_runner.plan.resolved import ResolvedImagePrompt
+from recipe_runner.plan.resolved_base import ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.ip_adapter import state as part
 from recipe_runner.runtime.ip_adapter.encode import EmbeddingPair, ImageConditioning
@@ -35,7 +36,7 @@ from recipe_runner.weights.ip_adapter import ImagePromptShape
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recipe_runner.plan.resolved import ResolvedBase
+    from recipe_runner.plan.resolved_base import ResolvedBase
 
 SIZE = {"num_inference_steps": 2, "height": 16, "width": 16}
 SAMPLING = {"flux": {**SIZE, "true_cfg_scale": 3.0}, "sd3": {**SIZE, "guidance_scale": 4.0}}

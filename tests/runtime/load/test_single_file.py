@@ -20,7 +20,7 @@ from support.ldm import image_tensors, open_clip_tensors, sd1_checkpoint
 from support.plain import our_picture, plain_picture, plain_pipeline
 
 import recipe_runner
-from recipe_runner.plan.resolved import ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_base import ResolvedBase, ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.device.environment import quiet
 from recipe_runner.runtime.live import LivePipeline

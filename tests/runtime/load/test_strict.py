@@ -15,7 +15,7 @@ from support.handles import base_model, file_source, handle, source
 from support.plain import our_picture, plain_pipeline
 from support.tiny import _vae, unet
 
-from recipe_runner.plan.resolved import ResolvedComponent
+from recipe_runner.plan.resolved_base import ResolvedComponent
 from recipe_runner.problems.problem import RecipeRunnerError
 from recipe_runner.runtime.live import LivePipeline
 

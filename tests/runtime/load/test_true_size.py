@@ -12,7 +12,7 @@ import torch
 from support.original import original_shapes
 from support.sparse import write_sparse
 
-from recipe_runner.plan.resolved import ResolvedBase
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.runtime.load.single_file import load_checkpoint
 from recipe_runner.sources.base_folder import read_index
 from recipe_runner.sources.bundled import bundled_config

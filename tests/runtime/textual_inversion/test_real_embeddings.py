@@ -13,7 +13,8 @@ from support.handles import embedding_model, file_source, handle, lora_model
 from support.module_tables import unet
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from recipe_runner.plan.resolved import ResolvedAdapter, ResolvedBase
+from recipe_runner.plan.resolved import ResolvedAdapter
+from recipe_runner.plan.resolved_base import ResolvedBase
 from recipe_runner.runtime.adapters import Adapters
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
