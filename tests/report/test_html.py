@@ -207,7 +207,7 @@ def test_a_run_of_which_only_the_manifest_is_left() -> None:
     for text in (
         "0 images",
         "recipe.yaml is missing from",
-        "resolved.yaml is not beside",
+        "resolved.yaml is missing from",
         "telemetry.json is missing from",
     ):
         assert text in page.text
