@@ -104,15 +104,15 @@ TINY = {"base": 24, "plus": 16, "full": 16, "faceid": 0, "faceid_plus": 16}
 """Features that the tiny adapters read of the tiny image encoder: its projection's, or its hidden states'."""
 
 
-def build_image_encoder(folder: Path, seed: int = 7) -> Path:
-    """Write a tiny CLIPVisionModelWithProjection: 16x16 pixels in patches of 8, 16 features, 24 after projection."""
+def build_image_encoder(folder: Path, seed: int = 7, *, projection: int = 24) -> Path:
+    """Write a tiny CLIPVisionModelWithProjection: 16x16 pixels in patches of 8, 16 features, then `projection`."""
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     config = CLIPVisionConfig(
         hidden_size=16,
         intermediate_size=32,
-        projection_dim=24,
+        projection_dim=projection,
         num_hidden_layers=3,
         num_attention_heads=4,
         image_size=16,

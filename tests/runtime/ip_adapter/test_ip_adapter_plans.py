@@ -125,7 +125,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     ),
     "both for plus": (entry("plus", "image: bear.png, image_embeds: patches.npy"), "E645", "both are given"),
     "narrow face": (entry("faceid", "image_embeds: narrow.npy", ""), "E646", "reads 512 features"),
-    "whole numbers": (entry("faceid", "image_embeds: whole.npy", ""), "E646", "of type int64"),
+    "whole numbers": (entry("faceid", "image_embeds: whole.npy", ""), "E646", "the data type is int64"),
     "pickled objects": (entry("faceid", "image_embeds: objects.npy", ""), "E627", "without unpickling"),
     "saved by torch": (entry("base", "image_embeds: embeds.ipadpt"), "E627", "write the embedding with numpy.save"),
     "no negative": (entry("plus", "image_embeds: patches.npy"), "E646", "guidance needs the negative"),
@@ -136,7 +136,7 @@ CASES: dict[str, tuple[str, str, str]] = {
         "E401",
         "bare.png: no such file or folder beside the recipe did you mean bear.png",
     ),
-    "picture is a folder": (entry("base", "image: models"), "E405", "one file is wanted"),
+    "picture is a folder": (entry("base", "image: models"), "E405", "this is a folder, not a file"),
     "no picture": (entry("base", "image: notes.png"), "E648", "not an image of a format"),
     "cut png": (entry("base", "image: cut.png"), "E648", "cannot be read"),
     "cut jpeg": (entry("base", "image: cut.jpg"), "E648", "cannot be read"),
@@ -182,12 +182,7 @@ def test_a_pipeline_that_they_are_not_applied_to(folder: Path, sd15_folder: Path
 
 
 def test_an_encoder_of_another_size_is_told_with_the_one_that_fits(folder: Path) -> None:
-    config = (folder / "models" / "image_encoder" / "config.json").read_text()
-    other = folder / "other"
-    if not other.exists():
-        other.mkdir()
-        (other / "config.json").write_text(config.replace('"projection_dim": 24', '"projection_dim": 12'))
-        (other / "model.safetensors").symlink_to(folder / "models" / "image_encoder" / "model.safetensors")
+    build_image_encoder(folder / "other", projection=12)
     with pytest.raises(RecipeRunnerError) as caught:
         plan_of(folder, entry("base", "image: bear.png", "image_encoder: {model: other}, "))
     problem = caught.value.problems[0]
