@@ -1,4 +1,4 @@
-"""The documents of a run folder that stand for its inputs: resolved.yaml and recipe.lock.yaml."""
+"""The documents of a run folder that describe its inputs: resolved.yaml and recipe.lock.yaml."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ RESOLVED_HEADER = "# Every default and override written out. Running this file g
 
 
 def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
-    """The recipe with nothing left out; paths relative to the recipe's `folder` are rewritten for the `run` folder."""
+    """The recipe with all values written out; paths relative to its `folder` are rewritten for the `run` folder."""
     tree = _plain(recipe.model_dump(by_alias=True, exclude_none=True))
     first = plan.recipe.variants[0]
-    if len({variant.base.pipeline for variant in plan.recipe.variants}) == 1:
+    pipelines = {variant.base.pipeline for variant in plan.recipe.variants}
+    if len(pipelines) == 1:
         tree["base"]["pipeline"] = first.base.pipeline
     tree["sampling"] = {**first.sampling, **tree["sampling"]}
-    # What the recipe sets to null is a component left out, which exclude_none took away.
+    # exclude_none removed the components that the recipe sets to null to leave them out.
+    components = tree["base"]["components"]
     for name, component in recipe.base.components.items():
-        tree["base"]["components"].setdefault(name, None if component is None else {})
+        if component is None:
+            components.setdefault(name, None)
+        else:
+            components.setdefault(name, {})
     for position, prompt in enumerate(tree["prompts"]):
         tree["prompts"][position] = {"id": prompt_id(prompt, position), **prompt}
     _without_unread(tree)
@@ -41,7 +46,7 @@ def resolved_yaml(recipe: Recipe, plan: Plan, folder: Path, run: Path) -> str:
 
 
 def _without_unread(tree: Any) -> None:
-    """Take the defaults of options away that the merging method does not read: written out they would be refused."""
+    """Remove options that the merging method does not read: a recipe that has them is not valid."""
     for name, adapter in tree["adapters"].items():
         if adapter["kind"] != "merge":
             continue
@@ -54,14 +59,16 @@ def _without_unread(tree: Any) -> None:
 
 
 def pin(tree: Any, sources: Mapping[str, AnySource]) -> None:
-    """Write the commits that were used as revisions: a branch may move before the file is run again."""
+    """Write the used commits as revisions: a branch may move before the file is run again."""
     for role, source in sources.items():
         if not isinstance(source, Source) or source.commit is None:
             continue
         holder: Any = tree
         for part in role.split("."):
-            holder = holder.get(part) if isinstance(holder, dict) else None
-        # Where variants differ in it, an axis says which repository it is.
+            if not isinstance(holder, dict):
+                break
+            holder = holder.get(part)
+        # If variants differ in the repository, an axis names it, not this entry.
         if isinstance(holder, dict) and holder.get("model") == source.address:
             holder["revision"] = source.commit
 
@@ -72,21 +79,24 @@ def lock_yaml(plan: Plan) -> str:
     Raises:
         WeightsError: a file can no longer be read.
     """
-    sources = {role: locked_source(source) for role, source in plan.sources().items() if isinstance(source, Source)}
+    sources = {}
+    for role, source in plan.sources().items():
+        if isinstance(source, Source):
+            sources[role] = locked_source(source)
     return lock_text(Lock(lock=1, sources=sources, libraries=installed_libraries()), RUN_HEADER)
 
 
 ADDRESS_KEYS = ("model", "config", "image", "image_embeds", "mask")
 _IN_PROMPT = 4
-"""How deep the address of a prompt's image lies: prompts, which, images, adapter."""
+"""The length of the path of a prompt's image address: prompts, index, images, adapter."""
 
 
 def readdressed(
     value: Any, change: Callable[[Any, str], Any], path: RecipePath = (), keys: Sequence[str] = ADDRESS_KEYS
 ) -> Any:
-    """A part of a recipe, `path` where in it, with each address (a text or list of texts) as `change` makes it.
+    """The part of a recipe at `path`, with each address (a text or list of texts) replaced by `change(address, key)`.
 
-    `change` is told the key, too. Nothing is taken for granted about the value's shape.
+    The value can have any shape.
     """
     if _holds_address(path, keys) and isinstance(value, (str, list)):
         return change(value, str(path[-1]))
@@ -98,12 +108,19 @@ def readdressed(
 
 
 def readdressed_recipe(tree: Mapping[str, Any], change: Callable[[Any, str], Any]) -> dict[str, Any]:
-    """A checked recipe with each address as `change` makes it, those in the values of its axes among them."""
-    axes = {
-        axis: [readdressed(value, change, tuple(step.name for step in parse_path(axis))) for value in values]
-        for axis, values in (tree.get("matrix") or {}).items()
-    }
-    return {key: axes if key == "matrix" else readdressed(part, change, (key,)) for key, part in tree.items()}
+    """A checked recipe with each address replaced by `change(address, key)`, also in the values of its axes."""
+    changed: dict[str, Any] = {}
+    for key, part in tree.items():
+        if key == "matrix":
+            changed[key] = {axis: _readdressed_axis(axis, values, change) for axis, values in (part or {}).items()}
+        else:
+            changed[key] = readdressed(part, change, (key,))
+    return changed
+
+
+def _readdressed_axis(axis: str, values: Sequence[Any], change: Callable[[Any, str], Any]) -> list[Any]:
+    path = tuple(step.name for step in parse_path(axis))
+    return [readdressed(value, change, path) for value in values]
 
 
 def _holds_address(path: RecipePath, keys: Sequence[str]) -> bool:
@@ -113,7 +130,7 @@ def _holds_address(path: RecipePath, keys: Sequence[str]) -> bool:
 
 
 def _moved(address: Any, key: str, *, folder: Path, run: Path) -> Any:
-    """A path as seen from the run folder; a Hub id or URL as it is."""
+    """A local path relative to the run folder; a Hub id or URL is unchanged."""
     if isinstance(address, list):
         return [_moved(item, key, folder=folder, run=run) for item in address]
     if not isinstance(address, str) or address.startswith(("/", "~")):
@@ -125,7 +142,7 @@ def _moved(address: Any, key: str, *, folder: Path, run: Path) -> Any:
 
 
 def _without_empty(value: Any) -> Any:
-    """The tree without mappings that say nothing."""
+    """The tree without empty mappings."""
     if isinstance(value, dict):
         kept = {key: _without_empty(item) for key, item in value.items()}
         return {key: item for key, item in kept.items() if item != {}}

@@ -1,8 +1,8 @@
-"""The recipe of one image, as its file carries it: what `import` makes a whole recipe of again.
+"""The recipe of one image, embedded in its file: `import` turns it into a complete recipe again.
 
-It is the recipe with the image's variant, prompt and seed alone, so that its length does not depend on how many images
-were made. Names of files are as the recipe wrote them, but of a path from the root of the disk only the last part:
-pictures are shown to others. Repositories are pinned to the commit that was used.
+It has only the image's own variant, prompt and seed, so that its length does not depend on the number of images.
+Relative paths are as in the recipe; of an absolute path only the last part is kept, because images are shared with
+others. Repositories are pinned to the used commit.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from typing import Any, cast
 from recipe_runner.canonical import Json
 from recipe_runner.document.document import Document
 from recipe_runner.plan.compile import Plan, PlannedImage
-from recipe_runner.plan.resolved import ResolvedIpAdapter
 from recipe_runner.plan.resolved_base import AnySource
 from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.recipe.matrix import PromptsById, Variant, variants
 from recipe_runner.record.documents import pin, readdressed
-from recipe_runner.record.resolved_choices import write_decisions
+from recipe_runner.record.resolved_choices import each_adapter, encoded_prompt, write_decisions
 from recipe_runner.sources.source import Source
 
 FORMAT = 1
-"""The version of what a file carries."""
+"""The version of the embedded format."""
 EXECUTED = ("reproducibility", "threads")
-"""What of the section `runtime` decides bits; the rest is of the machine that made them."""
+"""The keys of the section `runtime` that decide the pixels; the rest depends on the machine."""
 
 
 class Carrier:
-    """Writes what the files of a plan's images carry."""
+    """Writes the embedded recipe of each image of a plan."""
 
     def __init__(self, document: Document, plan: Plan) -> None:
-        """Carry parts of the checked recipe `document`, of which `plan` was made."""
+        """Embed parts of the checked recipe `document`; `plan` is its plan."""
         self._document, self._plan = document, plan
         self._shared: dict[int, tuple[Mapping[str, Any], Mapping[str, str]]] = {}
         self._prompts = PromptsById()
@@ -59,27 +58,30 @@ class Carrier:
 
     def _tree(self, variant: ResolvedVariant) -> Mapping[str, Any]:
         """The recipe of a variant without prompts and seeds."""
-        own = self._variants[variant.index].tree
-        tree = json.loads(json.dumps({key: value for key, value in own.items() if key not in ("prompts", "seeds")}))
+        own = dict(self._variants[variant.index].tree)
+        own.pop("prompts", None)
+        own.pop("seeds", None)
+        tree = json.loads(json.dumps(own))
         tree["base"]["pipeline"] = variant.base.pipeline
         tree.setdefault("adapters", {})
         write_decisions(tree, [variant])
         pin(tree, dict(_sources(variant)))
         tree = readdressed(tree, _shown)
-        tree["runtime"] = {key: value for key, value in tree.get("runtime", {}).items() if key in EXECUTED}
+        runtime = tree.get("runtime", {})
+        tree["runtime"] = {key: runtime[key] for key in EXECUTED if key in runtime}
         return {key: value for key, value in tree.items() if value != {}}
 
 
 def _sources(variant: ResolvedVariant) -> Iterator[tuple[str, AnySource]]:
-    """The sources of a variant that may be repositories, and files of weights, by their places in the recipe."""
+    """The sources of a variant that can be repositories or weight files, by their paths in the recipe."""
     yield "base", variant.base.source
     for name, component in variant.base.components.items():
         if component is not None:
             yield f"base.components.{name}", component.source
-    for adapter in (each for outer in variant.adapters for each in outer.with_members()):
+    for adapter in each_adapter(variant):
         if "weights" in adapter.sources:
             yield f"adapters.{adapter.name}", adapter.sources["weights"]
-        shown = adapter.encoded if isinstance(adapter, ResolvedIpAdapter) else None
+        shown = encoded_prompt(adapter)
         if shown is not None and shown.encoder is not None:
             yield f"adapters.{adapter.name}.image_encoder", shown.encoder.source
 
@@ -95,11 +97,13 @@ def _shown(address: Any, key: str) -> Any:
         return [_shown(item, key) for item in address]
     text = cast("str", address)
     rooted = text.startswith(("/", "~")) or PureWindowsPath(text).is_absolute()
-    return PurePosixPath(text.replace("\\", "/")).name if rooted else text
+    if not rooted:
+        return text
+    return PurePosixPath(text.replace("\\", "/")).name
 
 
 def read_carried(text: str) -> tuple[Mapping[str, Json], Mapping[str, Json]] | None:
-    """Recipe and files of what a file carries, as a stranger may have written them; None for anything else."""
+    """Recipe and files of an embedded text, which is not trusted; None if it is not one."""
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError):
@@ -107,4 +111,6 @@ def read_carried(text: str) -> tuple[Mapping[str, Json], Mapping[str, Json]] | N
     if not isinstance(tree, dict) or tree.get("recipe_runner") != FORMAT:
         return None
     recipe, files = tree.get("recipe"), tree.get("files", {})
-    return (recipe, files) if isinstance(recipe, dict) and isinstance(files, dict) else None
+    if not isinstance(recipe, dict) or not isinstance(files, dict):
+        return None
+    return recipe, files

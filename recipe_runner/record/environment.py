@@ -1,13 +1,26 @@
-"""What an image's bits depend on beside its recipe: versions, device, and how the arithmetic was done."""
+"""The environment of an image: versions, device and settings that its pixels depend on besides the recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from recipe_runner.recipe.types.fields import Scalar, Strictly
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def are_digests(values: Iterable[object]) -> bool:
+    """Whether each value, read from a record, is a sha256 in hexadecimal."""
+    return all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in values)
+
+
+def are_counts(values: Iterable[object]) -> bool:
+    """Whether each value, read from a record, is an integer above 0."""
+    return all(type(value) is int and value > 0 for value in values)
 
 
 class Environment(Strictly):

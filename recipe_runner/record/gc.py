@@ -1,4 +1,4 @@
-"""What may be deleted: pictures of the store that no run uses, and downloads that nobody used for long."""
+"""Find and delete garbage: images of the store that no run uses, and downloads unused for a long time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from recipe_runner.disk.atomic import LEFTOVER_SUFFIX, writing
 from recipe_runner.disk.lock import hold_lock
 from recipe_runner.problems.place import Place
 from recipe_runner.problems.problem import Problem, RecipeRunnerError, RecordError
-from recipe_runner.record.listing import journal_keys
+from recipe_runner.record.listing import journal_keys, run_folders
 from recipe_runner.record.manifest import read_manifest
 from recipe_runner.record.names import JOURNAL, MANIFEST, STORE
 from recipe_runner.record.sharing import sharing_folders
@@ -22,13 +22,13 @@ from recipe_runner.record.store import Absent, Store
 from recipe_runner.sources.url.cache import recorded_file, urls_folder
 
 YOUNG_SECONDS = 3600.0
-"""What is younger may belong to a run that is at work; it is left alone."""
+"""Younger files may belong to a run in progress; they are kept."""
 DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """A file that may be deleted: its size in bytes, and why nobody misses it."""
+    """A file that can be deleted: its size in bytes, and why nothing needs it."""
 
     path: Path
     size_bytes: int
@@ -36,36 +36,46 @@ class Garbage:
 
 
 def store_garbage(runs: Path) -> list[Garbage]:
-    """Files of the store below `runs` that no run names, and what killed writers left there.
+    """Files of the store below `runs` that no run uses, and temporary files of killed processes.
 
-    Only regular files of the store's own form count, in folders of its own form; nothing is looked at through a
-    symbolic link but for the store itself, which several runs folders may share: a run of any of them keeps its images.
-    A run whose manifest cannot be read is taken at its journal's word. What is not whole, a damaged record among it, is
-    named too: no run believes it.
+    Only regular files with the store's names count, in folders with the store's names. No symbolic link is followed
+    except the store itself, which several runs folders can share: a run in any of them keeps its images. If a run's
+    manifest cannot be read, its journal is used. Incomplete images and damaged records are garbage too, because no run
+    uses them.
 
     Raises:
-        RecordError: E813 it cannot be known what a run, or a runs folder that shares the store, uses.
+        RecordError: E813, the images that a run, or a runs folder that shares the store, uses are not known.
     """
-    root, store = runs / STORE, Store(runs / STORE)
+    store = Store(runs / STORE)
     used: set[str] = set()
     for folder in sharing_folders(runs):
         used |= _used(folder)
     now = time.time()
     found: list[Garbage] = []
-    for path in _regular(root, _SHARD):
-        kept = _STORED.fullmatch(path.name)
-        left = _LEFTOVER.fullmatch(path.name)
+    for path in _regular(store.root, _SHARD):
         status = path.lstat()
-        if not (kept or left) or now - status.st_mtime < YOUNG_SECONDS:
+        if now - status.st_mtime < YOUNG_SECONDS:
             continue
-        if left:
-            found.append(Garbage(path=path, size_bytes=status.st_size, why="what a killed run left"))
-        elif kept and kept[1] not in used:
-            found.append(Garbage(path=path, size_bytes=status.st_size, why="no run uses it"))
-        elif kept and isinstance(absent := store.look_up(kept[1]), Absent):
-            found.append(Garbage(path=path, size_bytes=status.st_size, why=f"no run can use it: {absent.reason}"))
-    # Records before pictures: a record without its picture would be told as damage.
+        why = _why_unused(path.name, used, store)
+        if why is not None:
+            found.append(Garbage(path=path, size_bytes=status.st_size, why=why))
+    # Records before images: a record without its image would be reported as damaged.
     return sorted(found, key=lambda each: (each.path.suffix != ".json", each.path))
+
+
+def _why_unused(name: str, used: set[str], store: Store) -> str | None:
+    """Why no run needs the file `name` of the store; None if one does, or if the name is not the store's."""
+    if _LEFTOVER.fullmatch(name):
+        return "a temporary file of a killed run"
+    stored = _STORED.fullmatch(name)
+    if stored is None:
+        return None
+    if stored[1] not in used:
+        return "no run uses it"
+    found = store.look_up(stored[1])
+    if isinstance(found, Absent):
+        return f"no run can use it: {found.reason}"
+    return None
 
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
@@ -76,25 +86,26 @@ _BY_ADDRESS = re.compile(r"by-address")
 
 
 def _regular(root: Path, folders: re.Pattern[str]) -> Iterator[Path]:
-    """The regular files in those folders of `root` whose names match; none through a symbolic link below `root`."""
+    """The regular files in the folders of `root` whose names match; follows no symbolic link below `root`."""
     for folder in sorted(root.glob("*")):
         if folders.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
-            yield from (path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink())
+            for path in sorted(folder.iterdir()):
+                if path.is_file() and not path.is_symlink():
+                    yield path
 
 
 def _used(runs: Path) -> set[str]:
     used: set[str] = set()
-    for folder in sorted(runs.glob("*/*")):
-        if folder.parent.name != STORE and folder.is_dir():
-            used |= _used_by(folder)
+    for folder in run_folders(runs):
+        used |= _used_by(folder)
     return used
 
 
 def _used_by(run: Path) -> set[str]:
-    """Node keys of the images that a run names.
+    """Node keys of the images that a run uses.
 
     Raises:
-        RecordError: E813 it has a manifest or journal, and neither can be read.
+        RecordError: E813, it has a manifest or journal, but neither can be read.
     """
     used: set[str] = set()
     faults: list[str] = []
@@ -108,8 +119,8 @@ def _used_by(run: Path) -> set[str]:
         except RecipeRunnerError as error:
             faults.append(error.problems[0].message)
     if faults and not known:
-        message = f"{run}: it cannot be known which images of the store it uses ({faults[0]})"
-        hint = "Run its recipe again, or delete the run folder, and then delete what no run uses."
+        message = f"cannot determine which images of the store {run} uses: {faults[0]}"
+        hint = "Run its recipe again or delete the run folder, then run `gc` again."
         raise RecordError(Problem(code="E813", message=message, place=Place(str(run)), hint=hint))
     return used
 
@@ -119,23 +130,24 @@ def _manifest_keys(run: Path) -> set[str]:
 
 
 def download_garbage(days: float) -> list[Garbage]:
-    """Downloads of URLs that nobody used for so many days, and beginnings of ones that were given up.
+    """Downloads of URLs unused for this many days, and incomplete downloads that were abandoned.
 
-    Only regular files in folders of the cache's own form count, and none behind a symbolic link.
+    Only regular files in folders with the cache's names count; no symbolic link is followed.
     """
     oldest = time.time() - days * DAY_SECONDS
     unused = f"not used for {days:g} days"
     found: list[Garbage] = []
+    going: set[Path] = set()
     for path in _regular(urls_folder(), _DOWNLOADS):
-        kind = path.parent.name
         if path.name.endswith(".lock"):
             continue
         # A download's folder is touched when it is used.
-        last = path.lstat().st_mtime if kind == "incoming" else path.parent.lstat().st_mtime
-        if last < oldest:
-            why = "a download that was given up" if kind == "incoming" else unused
+        touched, why = path.parent, unused
+        if path.parent.name == "incoming":
+            touched, why = path, "an abandoned download"
+        if touched.lstat().st_mtime < oldest:
+            going.add(path)
             found.append(Garbage(path=path, size_bytes=path.lstat().st_size, why=why))
-    going = {each.path for each in found}
     for record in _regular(urls_folder(), _BY_ADDRESS):
         if record.suffix != ".json":
             continue
@@ -146,14 +158,17 @@ def download_garbage(days: float) -> list[Garbage]:
 
 
 def delete(garbage: list[Garbage]) -> None:
-    """Delete the files; those of a folder that has a lock, under it.
+    """Delete the files, each folder's under its lock if it has one.
 
     Raises:
-        RecordError: E801 one cannot be deleted.
+        RecordError: E801, a file cannot be deleted.
     """
     for folder, entries in _by_folder(garbage):
         lock = folder / ".lock"
-        with hold_lock(lock, wait=True) if lock.is_file() else nullcontext(), writing(folder):
+        with ExitStack() as stack:
+            if lock.is_file():
+                stack.enter_context(hold_lock(lock, wait=True))
+            stack.enter_context(writing(folder))
             for each in entries:
                 each.path.unlink(missing_ok=True)
         if folder.parent == urls_folder():

@@ -1,4 +1,4 @@
-"""What a planned image says about itself: its `Generation`, gathered from the resolved recipe."""
+"""The `Generation` of a planned image, from the resolved recipe: how it was made, for its metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from recipe_runner.canonical import Json
 from recipe_runner.images.parameters_text import Generation, UsedLora
 from recipe_runner.plan.compile import Plan, PlannedImage
 from recipe_runner.plan.resolved import ResolvedLora, ResolvedTextualInversion
-from recipe_runner.plan.resolved_base import AnySource, ResolvedBase
+from recipe_runner.plan.resolved_base import AnySource, ResolvedBase, ResolvedComponent
+from recipe_runner.plan.resolved_recipe import ResolvedVariant
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.digests import autov3
 
@@ -19,26 +20,31 @@ SCHEDULER = "scheduler/scheduler_config.json"
 
 
 class Describer:
-    """Makes the `Generation` of each image of a plan, reading each file it needs once."""
+    """Returns the `Generation` of each image of a plan; reads each file only once."""
 
     def __init__(self, plan: Plan) -> None:
         """Describe images of this plan."""
         self._plan = plan
         self._schedulers: dict[int, tuple[str, Mapping[str, Json]]] = {}
         self._autov3: dict[str, str] = {}
-        self._prompts = {
-            (variant.index, prompt.id): prompt for variant in plan.recipe.variants for prompt in variant.prompts
-        }
+        self._texts: dict[tuple[int, str], Mapping[str, str]] = {}
+        for variant in plan.recipe.variants:
+            for prompt in variant.prompts:
+                self._texts[variant.index, prompt.id] = prompt.texts
 
     def generation(self, image: PlannedImage, width: int, height: int) -> Generation:
-        """How `image`, of this size in pixels, was made."""
+        """How `image` was made; `width` and `height` are in pixels."""
         variant = self._plan.recipe.variants[image.variant]
         base, sampling = variant.base, variant.sampling
-        texts = self._prompts[image.variant, image.prompt].texts
+        texts = self._texts[image.variant, image.prompt]
         if base.number not in self._schedulers:
             self._schedulers[base.number] = scheduler_of(base)
         scheduler_class, scheduler_config = self._schedulers[base.number]
-        vae = base.components.get("vae")
+        model_sha256 = None
+        if base.weight_name:
+            model_sha256 = base.source.digest
+        vae_name, vae_sha256 = _name_and_digest(base.components.get("vae"))
+        loras, embeddings, others = self._adapters(variant, texts)
         return Generation(
             prompt=texts["prompt"],
             negative_prompt=texts.get("negative_prompt"),
@@ -50,22 +56,30 @@ class Describer:
             width=width,
             height=height,
             model_name=_stem(base.weight_name or base.source.address),
-            model_sha256=base.source.digest if base.weight_name else None,
-            vae_name=_stem(vae.weight_name or vae.source.address) if vae else None,
-            vae_sha256=vae.source.digest if vae and vae.weight_name else None,
+            model_sha256=model_sha256,
+            vae_name=vae_name,
+            vae_sha256=vae_sha256,
             clip_skip=_number(sampling.get("clip_skip"), None, int),
-            loras=tuple(self._lora(adapter) for adapter in variant.adapters if isinstance(adapter, ResolvedLora)),
-            embeddings=tuple(
-                (str(adapter.token), adapter.source.digest)
-                for adapter in variant.adapters
-                if isinstance(adapter, ResolvedTextualInversion) and adapter.acts_on(texts)
-            ),
-            others=tuple(
-                f"{adapter.name} ({adapter.kind})"
-                for adapter in variant.adapters
-                if adapter.kind in ("merge", "ip_adapter")
-            ),
+            loras=tuple(loras),
+            embeddings=tuple(embeddings),
+            others=tuple(others),
         )
+
+    def _adapters(
+        self, variant: ResolvedVariant, texts: Mapping[str, str]
+    ) -> tuple[list[UsedLora], list[tuple[str, str]], list[str]]:
+        """The LoRAs, the embeddings that the prompt uses (token and digest), and the names of other adapters."""
+        loras: list[UsedLora] = []
+        embeddings: list[tuple[str, str]] = []
+        others: list[str] = []
+        for adapter in variant.adapters:
+            if isinstance(adapter, ResolvedLora):
+                loras.append(self._lora(adapter))
+            elif not isinstance(adapter, ResolvedTextualInversion):
+                others.append(f"{adapter.name} ({adapter.kind})")
+            elif adapter.acts_on(texts):
+                embeddings.append((str(adapter.token), adapter.source.digest))
+        return loras, embeddings, others
 
     def _lora(self, adapter: ResolvedLora) -> UsedLora:
         source = adapter.source
@@ -75,14 +89,16 @@ class Describer:
 
 
 def scheduler_of(base: ResolvedBase) -> tuple[str, Mapping[str, Json]]:
-    """Class and configuration of the scheduler: the base's own, under what the recipe sets."""
+    """Class and configuration of the scheduler: the base's own, with the recipe's values over it."""
     config: dict[str, Any] = {}
     for source in (base.config, base.source):
-        if isinstance(source, Source) and any(file.name == SCHEDULER for file in source.files):
+        if isinstance(source, Source) and SCHEDULER in {file.name for file in source.files}:
             config = json.loads(source.path(SCHEDULER).read_bytes())
             break
-    own = config.get("_class_name")
-    return base.scheduler_class or (own if isinstance(own, str) else ""), {**config, **base.scheduler_config}
+    name = base.scheduler_class or config.get("_class_name")
+    if not isinstance(name, str):
+        name = ""
+    return name, {**config, **base.scheduler_config}
 
 
 def _short_hash(source: AnySource) -> str:
@@ -91,10 +107,21 @@ def _short_hash(source: AnySource) -> str:
     return source.digest
 
 
+def _name_and_digest(component: ResolvedComponent | None) -> tuple[str | None, str | None]:
+    """A component's name, and its digest if it is one file."""
+    if component is None:
+        return None, None
+    if not component.weight_name:
+        return _stem(component.source.address), None
+    return _stem(component.weight_name), component.source.digest
+
+
 def _stem(address: str) -> str:
     name = PurePosixPath(address.rstrip("/")).name
     return name.removesuffix(".safetensors").removesuffix(".ckpt")
 
 
 def _number(value: Json, default: Any, kind: type) -> Any:
-    return kind(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return default
+    return kind(value)

@@ -1,6 +1,6 @@
 """A run's manifest in formats that other tools read: an in-toto Statement, and an RO-Crate.
 
-Both say what the manifest says: what was made, from what, in which environment. The Statement's predicate is SLSA
+Both have the contents of the manifest: the images, their inputs and the environment. The Statement's predicate is SLSA
 provenance (https://slsa.dev/spec/v1.0/provenance); the crate follows RO-Crate 1.1 and the profile Process Run Crate 0.5
 (https://www.researchobject.org/workflow-run-crate/profiles/process_run_crate).
 """
@@ -25,7 +25,7 @@ CRATE = "https://w3id.org/ro/crate/1.1"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 UNDATED = "1970-01-01T00:00:00+00:00"
-"""The date of a run that does not say when it was at work."""
+"""The date of a run that has no telemetry."""
 _NOT_PYTHON = ("python", "cuda", "cudnn")
 _MEDIA_TYPES = {
     ".png": "image/png",
@@ -40,7 +40,9 @@ def in_toto_statement(run: Path, manifest: Manifest) -> Mapping[str, Any]:
     """The in-toto Statement of the run folder `run`: its images and manifest are the subjects."""
     subjects = [_subject(image) for image in manifest.images]
     subjects.append({"name": MANIFEST, "digest": {"sha256": _sha256(run / MANIFEST)}})
-    dependencies = [each for source in manifest.sources for each in _dependencies(source)]
+    dependencies: list[dict[str, Any]] = []
+    for source in manifest.sources:
+        dependencies += _dependencies(source)
     if manifest.git is not None:
         recipe = {"name": "the recipe's repository", "digest": {"gitCommit": manifest.git.commit}}
         dependencies.append({**recipe, "annotations": {"dirty": manifest.git.dirty}})
@@ -80,27 +82,32 @@ def _subject(image: ImageRecord) -> Mapping[str, Any]:
 def _dependencies(source: SourceRecord) -> Iterator[dict[str, Any]]:
     for file in source.files:
         dependency: dict[str, Any] = {"name": f"{source.role}: {file.name}", "digest": {"sha256": file.sha256}}
-        if uri := _uri(source):
+        uri = _uri(source)
+        if uri:
             dependency["uri"] = uri
         yield dependency
 
 
 def _uri(source: SourceRecord) -> str | None:
-    """Where a source can be had: a package URL of a Hub repository at its commit, or the URL; None of a local one."""
+    """The package URL of a Hub repository at its commit, or the URL of a download; None for a local source."""
     if source.commit is not None:
         return f"pkg:huggingface/{source.address}@{source.commit}"
-    return source.address if "://" in source.address else None
+    if "://" in source.address:
+        return source.address
+    return None
 
 
 def ro_crate(run: Path, manifest: Manifest) -> Mapping[str, Any]:
-    """The ro-crate-metadata.json of the run folder `run`: put into the folder, it makes the folder a crate."""
-    told = read_telemetry(run / TELEMETRY)
-    started = str(told[0].get("started")) if told else UNDATED
+    """The ro-crate-metadata.json of the run folder `run`, which makes the folder a crate."""
+    started = _started(run)
     images = [_image(run, image) for image in manifest.images]
-    documents = [_document(run, name) for name in (RECIPE, RESOLVED, LOCK, MANIFEST) if (run / name).is_file()]
+    documents: dict[str, dict[str, Any]] = {}
+    for name in (RECIPE, RESOLVED, LOCK, MANIFEST):
+        if (run / name).is_file():
+            documents[name] = _document(run, name)
+    read = [document for name, document in documents.items() if name in (RECIPE, LOCK)]
     sources = [_source(source) for source in manifest.sources]
     software = _software(manifest)
-    failed = manifest.failure.message if manifest.failure else None
     action: dict[str, Any] = {
         "@id": f"#run-{manifest.plan_digest[:12]}",
         "@type": "CreateAction",
@@ -108,13 +115,14 @@ def ro_crate(run: Path, manifest: Manifest) -> Mapping[str, Any]:
         "description": "Made the images of the recipe that were not made yet.",
         "identifier": manifest.plan_digest,
         "instrument": {"@id": software[0]["@id"]},
-        "object": _references([*(d for d in documents if d["@id"] in (RECIPE, LOCK)), *sources]),
+        "object": _references([*read, *sources]),
         "result": _references(images),
         "endTime": started,
-        "actionStatus": {"@id": f"http://schema.org/{'Failed' if failed else 'Completed'}ActionStatus"},
+        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
     }
-    if failed:
-        action["error"] = failed
+    if manifest.failure is not None:
+        action["actionStatus"] = {"@id": "http://schema.org/FailedActionStatus"}
+        action["error"] = manifest.failure.message
     licence = {
         "@id": "#licence",
         "@type": "CreativeWork",
@@ -129,7 +137,7 @@ def ro_crate(run: Path, manifest: Manifest) -> Mapping[str, Any]:
         "datePublished": started,
         "license": {"@id": licence["@id"]},
         "conformsTo": {"@id": PROFILE},
-        "hasPart": _references([*documents, *images]),
+        "hasPart": _references([*documents.values(), *images]),
         "mentions": {"@id": action["@id"]},
     }
     descriptor = {
@@ -139,8 +147,15 @@ def ro_crate(run: Path, manifest: Manifest) -> Mapping[str, Any]:
         "conformsTo": {"@id": CRATE},
     }
     profile = {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
-    graph = [descriptor, root, profile, licence, action, *software, *documents, *images, *sources]
+    graph = [descriptor, root, profile, licence, action, *software, *documents.values(), *images, *sources]
     return {"@context": [f"{CRATE}/context", TERMS], "@graph": graph}
+
+
+def _started(run: Path) -> str:
+    invocations = read_telemetry(run / TELEMETRY)
+    if not invocations:
+        return UNDATED
+    return str(invocations[0].get("started"))
 
 
 def _references(entities: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -149,15 +164,13 @@ def _references(entities: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def _software(manifest: Manifest) -> list[dict[str, Any]]:
     """recipe_runner first, then the libraries that it used."""
-    libraries = [
-        {
-            "@id": f"pkg:{'generic' if name in _NOT_PYTHON else 'pypi'}/{name}@{version}",
-            "@type": "SoftwareApplication",
-            "name": name,
-            "softwareVersion": version,
-        }
-        for name, version in manifest.environment.versions.items()
-    ]
+    libraries: list[dict[str, Any]] = []
+    for name, version in manifest.environment.versions.items():
+        kind = "pypi"
+        if name in _NOT_PYTHON:
+            kind = "generic"
+        library = {"@id": f"pkg:{kind}/{name}@{version}", "@type": "SoftwareApplication"}
+        libraries.append({**library, "name": name, "softwareVersion": version})
     own = {
         "@id": f"urn:recipe_runner:{__version__}",
         "@type": "SoftwareApplication",
@@ -204,7 +217,8 @@ def _source(source: SourceRecord) -> dict[str, Any]:
     }
     if source.commit is not None:
         entity["version"] = source.commit
-    if uri := _uri(source):
+    uri = _uri(source)
+    if uri:
         entity["sameAs"] = uri
     return entity
 

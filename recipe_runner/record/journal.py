@@ -1,20 +1,19 @@
-"""The journal: one JSON line for each image that is whole, appended and flushed after it.
+"""The journal: one JSON line for each finished image, appended and flushed after the image.
 
-The lines carry no clock time and do not say who made an image, so a run that was killed and went on ends with the
-same journal. Each line is proved by a digest of its own: a torn last line (the writer was killed inside it) and a
-damaged or edited line are dropped, and their images then checked against the manifest and the store again.
+The lines have no clock time and no process id, so a run that was killed and resumed ends with the same journal. Each
+line has its own digest: a torn last line (the writer was killed while writing it) and damaged or edited lines are
+dropped, and their images are checked against the manifest and the store again.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import parse_json, proved, with_digest
 from recipe_runner.disk.atomic import append, reading, write_file
-from recipe_runner.record.environment import Environment
+from recipe_runner.record.environment import Environment, are_counts, are_digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,14 +37,13 @@ class JournalEntry:
 
 
 _FIELDS = dict.fromkeys(field.name for field in fields(JournalEntry))
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Journal:
     """The journal file at `path`; the caller holds the run's lock."""
 
     def __init__(self, path: Path) -> None:
-        """Use the file `path`, which need not exist."""
+        """Use the file `path`, which may not exist yet."""
         self.path = path
         self._keep: int | None = None
 
@@ -53,19 +51,18 @@ class Journal:
         """The entries in order, the last one of each image; lines that are not entries are skipped.
 
         Raises:
-            RecordError: E802 when the file is there and cannot be read.
+            RecordError: E802, the file exists but cannot be read.
         """
-        return _last_of_each(_entries(self._whole_lines()))
+        return _last_of_each(_entries(_whole_lines(self._data())))
 
     def recover(self) -> tuple[JournalEntry, ...]:
-        """The entries as `read` gives them, once the file holds nothing else: what is damaged is taken out of it.
+        """The entries as `read` returns them; removes damaged lines from the file.
 
         Raises:
             RecordError: E801, E802.
         """
-        entries = _entries(self._whole_lines())
-        with reading(self.path):
-            standing = self.path.read_bytes() if self.path.exists() else b""
+        standing = self._data()
+        entries = _entries(_whole_lines(standing))
         lines = b"".join(map(_line, entries))
         if lines != standing:
             write_file(self.path, lines)
@@ -77,22 +74,28 @@ class Journal:
         Raises:
             RecordError: E801.
         """
-        lines = b"".join(_line(entry) for entry in entries)
+        lines = b"".join(map(_line, entries))
         if not lines:
             return
-        keep = len(self._whole_lines()) if self._keep is None else self._keep
-        # Forgotten while it is not certain that the append succeeded.
+        keep = self._keep
+        if keep is None:
+            keep = len(_whole_lines(self._data()))
+        # None until the append is known to have succeeded.
         self._keep = None
         append(self.path, lines, keep)
         self._keep = keep + len(lines)
 
-    def _whole_lines(self) -> bytes:
+    def _data(self) -> bytes:
         with reading(self.path):
             try:
-                data = self.path.read_bytes()
+                return self.path.read_bytes()
             except FileNotFoundError:
                 return b""
-        return data[: data.rfind(b"\n") + 1]
+
+
+def _whole_lines(data: bytes) -> bytes:
+    end = data.rfind(b"\n") + 1
+    return data[:end]
 
 
 def _line(entry: JournalEntry) -> bytes:
@@ -104,8 +107,12 @@ def _line(entry: JournalEntry) -> bytes:
 
 
 def _entries(lines: bytes) -> list[JournalEntry]:
-    found = [_entry_from(line) for line in lines.splitlines()]
-    return [entry for entry in found if entry is not None]
+    entries: list[JournalEntry] = []
+    for line in lines.splitlines():
+        entry = _entry_from(line)
+        if entry is not None:
+            entries.append(entry)
+    return entries
 
 
 def _last_of_each(entries: list[JournalEntry]) -> tuple[JournalEntry, ...]:
@@ -122,10 +129,6 @@ def _entry_from(line: bytes) -> JournalEntry | None:
         return None
     digests = (tree["node_key"], tree["file_sha256"], tree["pixel_sha256"])
     numbers = (tree["size"], tree["width"], tree["height"])
-    if (
-        not isinstance(tree["path"], str)
-        or not all(isinstance(text, str) and _DIGEST.fullmatch(text) for text in digests)
-        or not all(type(number) is int and number > 0 for number in numbers)
-    ):
+    if not isinstance(tree["path"], str) or not are_digests(digests) or not are_counts(numbers):
         return None
     return JournalEntry(**tree)

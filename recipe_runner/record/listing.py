@@ -1,9 +1,9 @@
-"""The runs below a folder, and the images of one of them as rows: for people, programs and spreadsheets."""
+"""List the runs below a folder, and the images of one run as rows, for people, programs and spreadsheets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from recipe_runner.record.telemetry import read_telemetry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One run folder. `status` is complete, failed, unfinished (it was cut off) or unreadable (with a `fault`).
+    """One run folder. `status` is complete, failed, unfinished (it was interrupted) or unreadable (see `fault`).
 
-    `started` is when it was last at work, UTC in ISO 8601; None when it does not say.
+    `started` is the start of its last invocation, UTC in ISO 8601; None if unknown.
     """
 
     folder: Path
@@ -38,35 +38,47 @@ class RunSummary:
 
 
 def find_runs(runs: Path) -> list[RunSummary]:
-    """Every run below `runs`, by name and then as they were last at work."""
-    folders = [
-        folder
-        for folder in sorted(runs.glob("*/*"))
-        if folder.parent.name != STORE and folder.is_dir() and any((folder / n).is_file() for n in (MANIFEST, JOURNAL))
-    ]
-    found = [_summary(folder) for folder in folders]
+    """Every run below `runs`, by name and then by its last invocation."""
+    found = [_summary(folder) for folder in run_folders(runs) if _is_run(folder)]
     return sorted(found, key=lambda run: (run.name, run.started or "", run.folder.name))
 
 
+def run_folders(runs: Path) -> Iterator[Path]:
+    """The folders below `runs` that runs can be in, sorted; those of the store are not."""
+    for folder in sorted(runs.glob("*/*")):
+        if folder.parent.name != STORE and folder.is_dir():
+            yield folder
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file() or (folder / JOURNAL).is_file()
+
+
 def _summary(folder: Path) -> RunSummary:
-    told = read_telemetry(folder / TELEMETRY)
-    started = str(told[-1].get("started")) if told else None
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-    common: dict[str, Any] = {"folder": folder, "started": started, "size_bytes": size}
+    invocations = read_telemetry(folder / TELEMETRY)
+    started = None
+    if invocations:
+        started = str(invocations[-1].get("started"))
+    common: dict[str, Any] = {"folder": folder, "started": started, "size_bytes": _size(folder)}
     try:
         manifest = read_manifest(folder / MANIFEST)
     except RecipeRunnerError as error:
-        cut_off = not (folder / MANIFEST).is_file()
+        status, fault = "unfinished", None
+        if (folder / MANIFEST).is_file():
+            status, fault = "unreadable", error.problems[0].message
         return RunSummary(
             **common,
             name=folder.parent.name,
             plan_digest=folder.name,
-            status="unfinished" if cut_off else "unreadable",
+            status=status,
             images=_images_so_far(folder),
             device=None,
             overrides=(),
-            fault=None if cut_off else error.problems[0].message,
+            fault=fault,
         )
+    fault = None
+    if manifest.failure is not None:
+        fault = manifest.failure.message
     return RunSummary(
         **common,
         name=manifest.name,
@@ -75,15 +87,20 @@ def _summary(folder: Path) -> RunSummary:
         images=len(manifest.images),
         device=manifest.environment.device,
         overrides=manifest.overrides,
-        fault=manifest.failure.message if manifest.failure else None,
+        fault=fault,
     )
 
 
+def _size(folder: Path) -> int:
+    """The bytes of all files in `folder`."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def journal_keys(folder: Path) -> set[str]:
-    """Node keys of the images that a run's journal says are whole; none where there is no journal.
+    """Node keys of the finished images in a run's journal; none if it has no journal.
 
     Raises:
-        RecordError: E802 it cannot be read, E805 it is a symbolic link that leads out of the folder.
+        RecordError: E802 the journal cannot be read, E805 it is a symbolic link out of the folder.
     """
     return {entry.node_key for entry in Journal(inside(folder, JOURNAL)).read()}
 
@@ -96,27 +113,34 @@ def _images_so_far(folder: Path) -> int:
 
 
 def image_rows(run: Path) -> list[Mapping[str, Json]]:
-    """One flat row for each image of the run folder `run`: where it lies, what was asked for, and its digests.
+    """One flat row for each image of the run folder `run`: its path, its inputs and its digests.
 
-    Axes and arguments have columns by their paths in the recipe (`sampling.guidance_scale`, `adapters.film.scale`).
+    Columns of axes and arguments have the names of their paths in the recipe: `sampling.guidance_scale`,
+    `adapters.film.scale`.
 
     Raises:
-        RecordError: E802, E804 there is no manifest that can be read.
+        RecordError: E802 or E804, the manifest cannot be read or is not valid.
     """
     recorded = read_run(run)
     rows = [_row(image, recorded.asked(image), recorded.manifest) for image in recorded.manifest.images]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
+    empty: dict[str, Json] = {}
+    for row in rows:
+        empty |= dict.fromkeys(row)
+    return [empty | row for row in rows]
 
 
-def _row(image: ImageRecord, asked: Asked, manifest: Manifest) -> Mapping[str, Json]:
+def _row(image: ImageRecord, asked: Asked, manifest: Manifest) -> dict[str, Json]:
     environment = image.environment or manifest.environment
     row: dict[str, Json] = {"path": image.path, "prompt_id": image.prompt, "seed": image.seed}
-    row |= {name: _cell(value) for name, value in image.variant.items()}
-    said: dict[str, Json] = {name: text for name, text in asked.texts.items() if isinstance(text, str)}
-    said |= {f"sampling.{name}": _cell(value) for name, value in asked.sampling.items()}
-    said |= {f"adapters.{name}.scale": _cell(scale) for name, scale in asked.scales.items()}
-    row |= {name: value for name, value in said.items() if name not in row}
+    for axis, value in image.variant.items():
+        row[axis] = _cell(value)
+    for name, text in asked.texts.items():
+        if isinstance(text, str):
+            row.setdefault(name, text)
+    for name, value in asked.sampling.items():
+        row.setdefault(f"sampling.{name}", _cell(value))
+    for name, scale in asked.scales.items():
+        row.setdefault(f"adapters.{name}.scale", _cell(scale))
     row |= {"width": image.width, "height": image.height, "device": environment.device}
     return row | {
         "pixel_sha256": image.pixel_sha256,
@@ -128,4 +152,6 @@ def _row(image: ImageRecord, asked: Asked, manifest: Manifest) -> Mapping[str, J
 
 def _cell(value: Json) -> Json:
     """A value that fits into one cell: a scalar as it is, anything else as JSON."""
-    return value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return json.dumps(value)

@@ -1,7 +1,7 @@
-"""Runs folders that share one image store, by a symbolic link `store` that leads to the store of another one.
+"""Runs folders that share one image store, through a symbolic link `store` to the store of another runs folder.
 
-A run that uses a store through a link notes its runs folder in the store's folder `.users`, so that deleting what no
-run uses asks all of them. What reaches a store in another way (a mount, a link of a program of before) is not seen.
+A run that uses a store through a link notes its runs folder in the store's folder `.users`, so that `gc` keeps the
+images of all of them. Other ways to share a store, such as a mount or a link made by an older version, are not noted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _USERS = ".users"
 
 
 def note_sharing(runs: Path) -> None:
-    """Note `runs` in its store, where that is another folder's. A store that cannot be written loses nothing to it."""
+    """Note `runs` in its store, if that is in another folder. Skip a read-only store: nothing can delete its images."""
     store = runs / STORE
     if not store.is_symlink():
         return
@@ -34,10 +34,10 @@ def note_sharing(runs: Path) -> None:
 
 
 def sharing_folders(runs: Path) -> list[Path]:
-    """The runs folders that use the store of `runs`: itself, the one that the store lies in, and all that are noted.
+    """The runs folders that use the store of `runs`: itself, the folder of the store, and all noted ones.
 
     Raises:
-        RecordError: E813 one that is noted is not there.
+        RecordError: E813, a noted folder does not exist.
     """
     store = runs / STORE
     found = [runs]
@@ -46,8 +46,8 @@ def sharing_folders(runs: Path) -> list[Path]:
     for note in sorted(inside(store, _USERS).glob("*")):
         folder = Path(os.fsdecode(note.read_bytes()))
         if not folder.is_dir():
-            message = f"the store is shared with {folder}, which is not there: it cannot be known what its runs use"
-            hint = f"Make the folder reachable; if it is gone for good, delete {note}."
+            message = f"the store is shared with {folder}, which does not exist: cannot determine what its runs use"
+            hint = f"Make the folder reachable. If it no longer exists anywhere, delete {note}."
             raise RecordError(Problem(code="E813", message=message, place=Place(str(store)), hint=hint))
         found.append(folder)
     return found

@@ -1,10 +1,9 @@
-"""The image store beside the runs: pictures addressed by node key, shared by every run of every recipe.
+"""The image store beside the runs: images addressed by node key, shared by every run of every recipe.
 
-A picture lies in `<2 hex>/<node key>.<format>` and its record in `<node key>.json`. The record is written last and
-says what the picture's bytes must be, so a picture without its record, a record without its picture, and a pair that
-do not agree are all the same as no picture. The record is proved like the picture, by a digest of its own. Pictures in
-the store are bare: what depends on the run that asks (its `parameters` text and plan digest) is added to the run's own
-copy by `recipe_runner.images.metadata`.
+The file of an image is `<2 hex>/<node key>.<format>` and its record `<node key>.json`. The record is written last and
+has the digest of the image file, so an image without a record, a record without an image, and a pair that does not
+match all count as missing. The record has a digest of its own. Images in the store have no metadata: the `parameters`
+text and plan digest depend on the run, and `recipe_runner.images.metadata` adds them to the run's own copy.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from recipe_runner.canonical import RECORD_DIGEST, Json, canonical, parse_json, 
 from recipe_runner.disk.atomic import make_folder, remove_leftovers, write_file
 from recipe_runner.disk.inside import inside
 from recipe_runner.disk.lock import hold_lock
-from recipe_runner.record.environment import Environment
+from recipe_runner.record.environment import Environment, are_counts, are_digests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +35,11 @@ _RECORD_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredImage:
-    """What is known of one picture in the store.
+    """The record of one image in the store.
 
     `file_sha256` and `size` (bytes) are of the bare file, `pixel_sha256` of its pixels (`picture.pixel_sha256`).
-    `environment` is the environment that made it, as the manifest writes it; `inputs` is everything that decided it, by
-    name, so that a later plan can say what of it has changed.
+    `environment` is the environment that made it, as the manifest writes it; `inputs` are all its inputs by name, so
+    that a later plan can report which of them changed.
     """
 
     node_key: str
@@ -57,7 +56,7 @@ class StoredImage:
 def stored_image(
     picture: Picture, node_key: str, environment: Mapping[str, Json], inputs: Mapping[str, Json]
 ) -> StoredImage:
-    """The store's record of a picture as the image of `node_key`."""
+    """The store's record of an encoded image with this `node_key`."""
     return StoredImage(
         node_key=node_key,
         file_sha256=hashlib.sha256(picture.data).hexdigest(),
@@ -76,7 +75,7 @@ _FIELDS = dict.fromkeys(field.name for field in fields(StoredImage))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A picture of the store, verified: its record and its bytes."""
+    """A verified image of the store: its record and its bytes."""
 
     image: StoredImage
     data: bytes
@@ -84,7 +83,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent:
-    """No picture of the store, and why, in a person's words; `damaged` when something was there."""
+    """A missing image and the reason, for people; `damaged` if the store has an unusable file of it."""
 
     reason: str
     damaged: bool = False
@@ -94,64 +93,67 @@ NOT_MADE = Absent(reason="not made yet")
 
 
 class Store:
-    """The image store in `root`; nothing is made on disk before the first `put`."""
+    """The image store in `root`; the first `put` makes the folder."""
 
     def __init__(self, root: Path) -> None:
         """Use the folder `root`, usually `runs/store`."""
         self.root = root
 
     def path(self, node_key: str, suffix: str) -> Path:
-        """Where a file of `node_key` lies, whether or not it exists."""
+        """The path of a file of `node_key`, which may not exist."""
         if not _KEY.fullmatch(node_key) or not _FORMAT.fullmatch(suffix):
-            message = f"BUG: no place in the store for {node_key!r}, {suffix!r}"
-            raise AssertionError(message)
+            raise AssertionError(f"BUG: no place in the store for {node_key!r}, {suffix!r}")
         return self.root / node_key[:2] / f"{node_key}.{suffix}"
 
     def keys(self) -> frozenset[str]:
-        """Every node key that has a record, whole or not: for asking after many at once."""
-        folders = [entry for entry in _entries(self.root) if entry.is_dir()]
-        names = (entry.name for folder in folders for entry in _entries(folder.path))
-        return frozenset(name.removesuffix(".json") for name in names if name.endswith(".json"))
+        """Every node key that has a record, valid or not: faster than many calls of `look_up`."""
+        found: set[str] = set()
+        for folder in _entries(self.root):
+            if not folder.is_dir():
+                continue
+            for entry in _entries(folder.path):
+                if entry.name.endswith(".json"):
+                    found.add(entry.name.removesuffix(".json"))
+        return frozenset(found)
 
     def look_up(self, node_key: str) -> StoredImage | Absent:
-        """The record of `node_key`, and a picture of the size it says: cheap, for plans. Bytes are not read."""
+        """The record of `node_key`, if the image file has the right size. Cheap: does not read the image, for plans."""
         record = self._read_record(node_key)
         if isinstance(record, Absent):
             return record
         try:
             size = self.path(node_key, record.format).stat().st_size
         except OSError as error:
-            return Absent(reason=f"the stored picture is missing ({error.strerror})", damaged=True)
+            return Absent(reason=f"the stored image is missing ({error.strerror})", damaged=True)
         if size != record.size:
-            return Absent(reason=f"the stored picture has {size} bytes instead of {record.size}", damaged=True)
+            return Absent(reason=f"the stored image has {size} bytes instead of {record.size}", damaged=True)
         return record
 
     def get(self, node_key: str) -> Found | Absent:
-        """The picture of `node_key`, its bytes verified by their sha256; anything wrong with it makes it absent."""
+        """The image of `node_key`, verified by its sha256; an invalid image counts as absent."""
         record = self.look_up(node_key)
         if isinstance(record, Absent):
             return record
         try:
             data = self.path(node_key, record.format).read_bytes()
         except OSError as error:
-            return Absent(reason=f"the stored picture cannot be read ({error.strerror})", damaged=True)
+            return Absent(reason=f"the stored image cannot be read ({error.strerror})", damaged=True)
         if hashlib.sha256(data).hexdigest() != record.file_sha256:
-            return Absent(reason="the stored picture is not the one that was stored (sha256 differs)", damaged=True)
+            return Absent(reason="the stored image was changed (sha256 differs)", damaged=True)
         return Found(image=record, data=data)
 
     def put(self, image: StoredImage, data: bytes) -> Found:
-        """Store the bare picture `data` under `image.node_key`, once; returns what then stands there.
+        """Store the bare image `data` under `image.node_key`, and return the stored image.
 
-        A whole picture that stands there already is kept and returned, so that of two processes that made the same node
-        the first one wins, also where another environment gave it other pixels; a damaged one is replaced.
+        An existing valid image is kept and returned: if two processes make the same node, the first one wins, even if
+        the second has other pixels from another environment. A damaged image is replaced.
 
         Raises:
-            RecordError: E801 when it cannot be written; what was there before is then still there. E805 when a symbolic
-                link leads out of the store.
+            RecordError: E801, it cannot be written, and an older file is unchanged; E805, a symbolic link leads out of
+                the store.
         """
         if len(data) != image.size or hashlib.sha256(data).hexdigest() != image.file_sha256:
-            message = f"BUG: the record of {image.node_key} is not of these bytes"
-            raise AssertionError(message)
+            raise AssertionError(f"BUG: the record of {image.node_key} does not match these bytes")
         picture = self.path(image.node_key, image.format)
         record = self.path(image.node_key, "json")
         inside(self.root, picture.parent.name)
@@ -177,12 +179,12 @@ class Store:
         try:
             tree = parse_json(data)
             if isinstance(tree, dict) and RECORD_DIGEST not in tree:
-                return Absent(reason="an older version stored it, without a digest that proves its record")
+                return Absent(reason="an older version stored it, without a digest of its record")
             record = image_from(tree)
         except ValueError as error:
             return Absent(reason=f"the stored record is broken ({error})", damaged=True)
         if record.node_key != node_key:
-            return Absent(reason="the stored record is of another picture", damaged=True)
+            return Absent(reason="the stored record is of another image", damaged=True)
         return record
 
 
@@ -201,29 +203,22 @@ def _tree(image: StoredImage) -> dict[str, Json]:
 
 
 def image_from(tree: object) -> StoredImage:
-    """The record that a JSON object holds.
+    """The record in a JSON object.
 
     Raises:
-        ValueError: it is not one, or not as it was written.
+        ValueError: it is not a record, or was changed.
     """
     record = proved(tree)
     if record.keys() != _FIELDS.keys():
-        message = "it has other keys"
-        raise ValueError(message)
+        raise ValueError("it has other keys")
     image = StoredImage(**record)
     texts = (image.node_key, image.file_sha256, image.pixel_sha256)
     numbers = (image.size, image.width, image.height)
-    if (
-        not all(isinstance(text, str) and _KEY.fullmatch(text) for text in texts)
-        or not all(type(number) is int and number > 0 for number in numbers)
-        or not (isinstance(image.format, str) and _FORMAT.fullmatch(image.format))
-        or not isinstance(image.inputs, dict)
-    ):
-        message = "a value has another type"
-        raise ValueError(message)
+    is_format = isinstance(image.format, str) and _FORMAT.fullmatch(image.format)
+    if not is_format or not isinstance(image.inputs, dict) or not are_digests(texts) or not are_counts(numbers):
+        raise ValueError("a value has another type")
     try:
         Environment.model_validate(image.environment)
     except ValidationError as error:
-        message = "its environment is not one"
-        raise ValueError(message) from error
+        raise ValueError("its environment is not valid") from error
     return image

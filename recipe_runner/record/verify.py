@@ -1,4 +1,4 @@
-"""A run folder against its own manifest: every file that it names, and that it is the manifest of what it names."""
+"""Check a run folder against its own manifest: every file, and the manifest's plan digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOSSLESS = (".png",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One thing that was checked; `fault` says what is wrong with it, and is None when nothing is."""
+    """One thing that was checked; `fault` says what is wrong with it, None if nothing is."""
 
     subject: str
     fault: str | None = None
@@ -32,55 +32,57 @@ def manifest_of(run: Path) -> Manifest:
     """The manifest of the run folder `run`.
 
     Raises:
-        RecordError: E802 there is none that can be read, E804 it is none.
+        RecordError: E802, the manifest cannot be read; E804, it is not valid.
     """
     return read_manifest(run / MANIFEST)
 
 
 def check_files(run: Path, manifest: Manifest) -> list[Checked]:
-    """Every file of the run folder `run` against its manifest, wherever the folder lies."""
-    checked = [Checked(subject=MANIFEST, fault=_own_fault(manifest))]
-    checked.append(Checked(subject=RECIPE, fault=_file_fault(run / RECIPE, manifest.recipe_sha256)))
+    """Check every file of the run folder `run` against its manifest; the folder may have been moved."""
+    faults: dict[str, str | None] = {MANIFEST: _own_fault(manifest)}
+    faults[RECIPE] = _file_fault(run / RECIPE, manifest.recipe_sha256)
     if manifest.lock_sha256 is not None:
-        checked.append(Checked(subject=LOCK, fault=_file_fault(run / LOCK, manifest.lock_sha256)))
-    checked.append(Checked(subject=RESOLVED, fault=None if (run / RESOLVED).is_file() else "it is missing"))
-    checked += [Checked(subject=image.path, fault=_image_fault(run, image, manifest)) for image in manifest.images]
-    named = {image.path for image in manifest.images}
-    checked += [
-        Checked(subject=path, fault="no image of the manifest has this name")
-        for path in _images(run)
-        if path not in named
-    ]
-    # What the manifest does not prove: told only where it is not as it was.
-    told = {each.subject for each in checked if each.fault}
-    unsealed = {name: fault for name, fault in seal_faults(run).items() if name not in told}
-    kept = [each for each in checked if each.subject not in unsealed]
-    more = [Checked(subject=name, fault=fault) for name, fault in unsealed.items()]
-    return [*kept, *more, *_store_faults(run, manifest)]
+        faults[LOCK] = _file_fault(run / LOCK, manifest.lock_sha256)
+    faults[RESOLVED] = None
+    if not (run / RESOLVED).is_file():
+        faults[RESOLVED] = "it is missing"
+    for image in manifest.images:
+        faults[image.path] = _image_fault(run, image, manifest)
+    for path in _images(run):
+        faults.setdefault(path, "no image of the manifest has this name")
+    # The seal covers documents that the manifest has no digest of.
+    for name, fault in seal_faults(run).items():
+        if not faults.get(name):
+            faults.pop(name, None)
+            faults[name] = fault
+    checked = [Checked(subject=name, fault=fault) for name, fault in faults.items()]
+    return [*checked, *_store_faults(run, manifest)]
 
 
 def _store_faults(run: Path, manifest: Manifest) -> Iterator[Checked]:
-    """What is damaged of the run's images in the store beside it, where there is one."""
+    """The damaged images of the run in the store beside it."""
     store = Store(run.absolute().parent.parent / STORE)
     for image in manifest.images:
         found = store.get(image.node_key)
         if isinstance(found, Absent) and found.damaged:
-            fault = f"{found.reason}; `gc --delete` deletes it, and a run that needs it makes it again"
+            fault = f"{found.reason}; `gc --delete` deletes it, and the next run that needs it makes it again"
             yield Checked(subject=f"{STORE}: {image.path}", fault=fault)
 
 
 def is_file_of(run: Path, image: ImageRecord) -> bool:
-    """Whether the file of an image is there as it was written."""
+    """Whether the file of an image is unchanged."""
     return _file_fault(run / image.path, image.file_sha256) is None
 
 
 def _own_fault(manifest: Manifest) -> str | None:
-    """Whether the plan digest is that of the images that the manifest lists."""
+    """What is wrong with the manifest itself: a failed run, or a plan digest that does not match its images."""
+    if manifest.failure is not None:
+        return f"the run failed: {manifest.failure.message}"
     if manifest.status != "complete":
-        return f"the run failed: {manifest.failure.message}" if manifest.failure else "the run failed"
+        return "the run failed"
     images = [[image.path.removeprefix(f"{IMAGES}/"), image.node_key] for image in manifest.images]
     if digest({"name": manifest.name, "images": images}) != manifest.plan_digest:
-        return "its images and node keys do not give its plan digest: it was edited"
+        return "its images and node keys do not match its plan digest: it was edited"
     return None
 
 
@@ -94,7 +96,9 @@ def _file_fault(path: Path, sha256: str) -> str | None:
         return "it is missing"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    return None if found == sha256 else _CHANGED
+    if found != sha256:
+        return _CHANGED
+    return None
 
 
 def _image_fault(run: Path, image: ImageRecord, manifest: Manifest) -> str | None:
@@ -107,13 +111,19 @@ def _image_fault(run: Path, image: ImageRecord, manifest: Manifest) -> str | Non
         plan = read_metadata(path).plan_digest
     except RecordError as error:
         return fault or error.problems[0].message
-    if fault and path.suffix in _LOSSLESS and as_made:
-        return "the file was changed, and its pixels are the ones that were made"
-    if fault:
-        return fault
+    if fault is None:
+        return _content_fault(plan, manifest, as_made=as_made)
+    if path.suffix in _LOSSLESS and as_made:
+        return "the file was changed, but its pixels were not"
+    return fault
+
+
+def _content_fault(plan_digest: str | None, manifest: Manifest, *, as_made: bool) -> str | None:
     if not as_made:
-        return "its pixels are not those of the manifest"
-    return None if plan in (None, manifest.plan_digest) else "it says that it belongs to another plan"
+        return "its pixels do not match the manifest"
+    if plan_digest not in (None, manifest.plan_digest):
+        return "its metadata names another plan"
+    return None
 
 
 def _images(run: Path) -> Iterator[str]:

@@ -84,7 +84,7 @@ def strip_metadata(path: Path) -> None:
         (lambda run: (run / "images/bear-1.png").write_bytes(b"x"), "images/bear-1.png: it was changed"),
         (
             lambda run: strip_metadata(run / "images/bear-1.png"),
-            "images/bear-1.png: the file was changed, and its pixels are the ones that were made",
+            "images/bear-1.png: the file was changed, but its pixels were not",
         ),
         (
             lambda run: shutil.copy(run / "images/bear-1.png", run / "images/c.png"),
@@ -92,7 +92,7 @@ def strip_metadata(path: Path) -> None:
         ),
         (lambda run: (run / "recipe.yaml").write_text("x"), "recipe.yaml: it was changed (sha256 differs)"),
         (lambda run: (run / "recipe.lock.yaml").unlink(), "recipe.lock.yaml: it is missing"),
-        (lambda run: rewrite(run, name="other"), "manifest.json: its images and node keys do not give its plan digest"),
+        (lambda run: rewrite(run, name="other"), "manifest.json: its images and node keys do not match its plan"),
         (lambda run: rewrite(run, status="failed"), "manifest.json: the run failed"),
     ],
 )

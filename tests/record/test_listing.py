@@ -113,7 +113,7 @@ def test_only_old_pictures_that_no_run_uses_are_deleted_and_only_when_asked(
     answer = call(capsys, "gc", "--verbose")
     assert answer.out.endswith("runs/store: 3 files to delete, " + answer.out.rsplit(", ", 1)[1])
     assert answer.out.count(": no run uses it\n") == 2
-    assert "what a killed run left" in answer.out
+    assert "a temporary file of a killed run" in answer.out
     assert {*before} <= {*store.rglob("*")}
     told = json.loads(call(capsys, "gc", "--delete", "--format", "json").out)
     assert (len(told["files"]), told["deleted"]) == (3, True)
@@ -181,7 +181,7 @@ def test_a_run_that_cannot_be_read_keeps_everything(run: Path, capsys: pytest.Ca
     pictures = sorted(Path("runs/store").rglob("*.png"))
     answer = call(capsys, "gc", "--delete")
     assert answer.status == 3
-    assert "it cannot be known which images of the store it uses" in answer.err
+    assert "cannot determine which images of the store" in answer.err
     assert sorted(Path("runs/store").rglob("*.png")) == pictures
 
 

@@ -78,11 +78,11 @@ EDITED = "the stored record is broken (it does not match its digest)"
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda picture, _: picture.unlink(), "the stored picture is missing (No such file or directory)"),
-        (lambda picture, _: picture.write_bytes(DATA[:-1]), "the stored picture has 1023 bytes instead of 1024"),
+        (lambda picture, _: picture.unlink(), "the stored image is missing (No such file or directory)"),
+        (lambda picture, _: picture.write_bytes(DATA[:-1]), "the stored image has 1023 bytes instead of 1024"),
         (
             lambda picture, _: picture.write_bytes(b"x" + DATA[1:]),
-            "the stored picture is not the one that was stored (sha256 differs)",
+            "the stored image was changed (sha256 differs)",
         ),
         (
             lambda _, record: record.write_bytes(record.read_bytes()[:-20]),
@@ -102,10 +102,10 @@ EDITED = "the stored record is broken (it does not match its digest)"
         (damaged_record(size=0), "the stored record is broken (a value has another type)"),
         (damaged_record(format="../png"), "the stored record is broken (a value has another type)"),
         (damaged_record(pixel_sha256="0"), "the stored record is broken (a value has another type)"),
-        (damaged_record(environment=[]), "the stored record is broken (its environment is not one)"),
-        (damaged_record(environment={}), "the stored record is broken (its environment is not one)"),
+        (damaged_record(environment=[]), "the stored record is broken (its environment is not valid)"),
+        (damaged_record(environment={}), "the stored record is broken (its environment is not valid)"),
         (damaged_record(inputs=None), "the stored record is broken (a value has another type)"),
-        (damaged_record(node_key=sha256("other")), "the stored record is of another picture"),
+        (damaged_record(node_key=sha256("other")), "the stored record is of another image"),
     ],
 )
 def test_anything_wrong_is_absent_and_made_good(
@@ -126,7 +126,7 @@ def test_a_record_of_an_older_version_proves_nothing_and_is_made_good(store: Sto
     record = store.path(IMAGE.node_key, "json")
     record.write_text(json.dumps(proved(json.loads(record.read_text()))))
     found = store.get(IMAGE.node_key)
-    assert found == Absent(reason="an older version stored it, without a digest that proves its record")
+    assert found == Absent(reason="an older version stored it, without a digest of its record")
     assert store.put(IMAGE, DATA) == Found(image=IMAGE, data=DATA)
     assert store.look_up(IMAGE.node_key) == IMAGE
 
