@@ -209,12 +209,14 @@ def test_a_tokenizer_that_does_not_say_how_long_prompts_are_is_refused(folder: P
 
 def test_shapes_that_transformers_only_logs_are_told_by_name(folder: Path) -> None:
     shutil.copytree(folder / "model", folder / "narrow")
-    settings = folder / "narrow" / "text_encoder" / "config.json"
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), "max_position_embeddings": 30}))
+    weights = folder / "narrow" / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if name.endswith("layers.0.layer_norm1.weight"))
+    save_file({**tensors, name: tensors[name][:20].clone()}, weights, {"format": "pt"})
     path = folder / "narrow.yaml"
     path.write_text("recipe: 1\nname: narrow\nbase: {model: narrow}\nprompts: [{prompt: a bear}]\n")
     with pytest.raises(RecipeRunnerError) as caught:
         recipe_runner.run_recipe(path, runs=folder / "runs-narrow")
     (problem,) = caught.value.problems
     assert problem.code == "E503"
-    assert "position_embedding.weight (20x32 instead of 30x32)" in problem.message
+    assert "layers.0.layer_norm1.weight (20 instead of 32)" in problem.message
