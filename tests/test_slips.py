@@ -229,7 +229,7 @@ def test_a_picture_is_no_recipe(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("command", [["verify"], ["runs", "show"], ["report"]])
 def test_a_run_that_is_not_there(command: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = call(capsys, *command, str(folder / "nothing"))
-    assert (answer.status, "there is no such run" in answer.err) == (3, True)
+    assert (answer.status, "run folder not found" in answer.err) == (3, True)
     answer = call(capsys, *command, str(folder / "empty"))
-    assert (answer.status, "is no run folder: it has no manifest.json" in answer.err) == (3, True)
+    assert (answer.status, "is not a run folder: it has no manifest.json" in answer.err) == (3, True)
     assert "`recipe-runner runs list` shows them." in answer.err

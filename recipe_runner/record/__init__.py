@@ -1,1 +1,1 @@
-"""What a run leaves: its folder, journal, manifest and pictures, and the store of images that runs share."""
+"""The record of a run: its folder, journal, manifest and images, and the image store that runs share."""

@@ -1,4 +1,4 @@
-"""The run folder: `runs/<name>/<first 12 of the plan digest>/`, and who may write in it."""
+"""The run folder `runs/<name>/<first 12 of the plan digest>/`, its files and its lock."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one plan below `runs`. Making the value makes nothing on disk.
+    """The folder of one plan below `runs`; the constructor does not create it.
 
     Raises:
-        RecordError: E805 when `name` is not a run's name (it could lead out of `runs`, or into the store).
+        RecordError: E805, `name` cannot be the name of a run (it could lead out of `runs`, or into the store).
     """
 
     runs: Path
@@ -42,7 +42,7 @@ class RunFolder:
     plan_digest: str
 
     def __post_init__(self) -> None:
-        """Refuse what could lead out of the folder."""
+        """Refuse names that could lead out of the folder."""
         if self.name == STORE:
             raise _refused(
                 self.name, "a run's name", "That folder holds the images that runs share. Rename the recipe."
@@ -50,8 +50,7 @@ class RunFolder:
         if not _NAME.fullmatch(self.name):
             raise _refused(self.name, "a run's name")
         if not _DIGEST.fullmatch(self.plan_digest):
-            message = f"BUG: not a digest: {self.plan_digest!r}"
-            raise AssertionError(message)
+            raise AssertionError(f"BUG: not a digest: {self.plan_digest!r}")
 
     @property
     def path(self) -> Path:
@@ -70,13 +69,13 @@ class RunFolder:
 
     @contextmanager
     def locked(self, *, wait: bool = False, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Make the folder and be the only process that writes in it, for the length of the block.
+        """Create the folder and hold its lock inside the block, so that no other process writes in it.
 
-        Leftovers of killed processes are deleted. `on_wait` is called with a sentence before waiting.
+        Deletes temporary files of killed processes. Calls `on_wait` with a sentence before waiting.
 
         Raises:
-            RecordError: E803 when another process holds it and `wait` is false; E801 when it cannot be made; E805 when
-                a symbolic link leads out of it.
+            RecordError: E803, another process holds the lock and `wait` is false; E801, the folder cannot be created;
+                E805, a symbolic link leads out of it.
         """
         inside(self.runs, f"{self.name}/{self.plan_digest[:DIGEST_LENGTH]}/{IMAGES}")
         with hold_lock(self.path / ".lock", wait=wait, on_wait=on_wait):
@@ -87,10 +86,10 @@ class RunFolder:
             yield
 
     def write(self, name: str, data: bytes) -> bool:
-        """Put a document (`RECIPE`, `RESOLVED`, `REPORT`, …) into the folder; says whether it was not there already.
+        """Write a document (`RECIPE`, `RESOLVED`, `REPORT`, …) into the folder; returns whether its contents changed.
 
         Raises:
-            RecordError: E801; E805 when `name` is not a file name.
+            RecordError: E801; E805, `name` is not a file name.
         """
         return write_if_changed(inside(self.path, file_name(name)), data)
 
@@ -103,18 +102,18 @@ class RunFolder:
         return f"{IMAGES}/{file_name(name)}"
 
     def write_image(self, name: str, data: bytes, *, durable: bool = True) -> str:
-        """Put an image into `images/`; returns the sha256 of its bytes.
+        """Write an image into `images/`; returns the sha256 of its bytes.
 
-        `durable` false is for an image whose pixels lie in the store (see `atomic.write_file`).
+        `durable` can be false if the store has the image too (see `atomic.write_file`).
 
         Raises:
-            RecordError: E801; E805 when `name` is not a file name.
+            RecordError: E801; E805, `name` is not a file name.
         """
         write_file(inside(self.path, self.image_path(name), replaced=True), data, durable=durable)
         return hashlib.sha256(data).hexdigest()
 
     def image_fault(self, path: str, file_sha256: str) -> str | None:
-        """Why the file at `path` (relative, below `images/`) is not the image with this sha256; None when it is."""
+        """Why the file at `path` (relative, below `images/`) is not the image with this sha256; None if it is."""
         folder, _, name = path.partition("/")
         if folder != IMAGES or not _FILE.fullmatch(name):
             return "its path is not an image of this folder"
@@ -122,16 +121,18 @@ class RunFolder:
             with inside(self.path, path).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except RecordError:
-            return "a symbolic link stands in its place"
+            return "it is a symbolic link"
         except FileNotFoundError:
             return "the image is missing"
         except OSError as error:
             return f"the image cannot be read ({error.strerror})"
-        return None if found == file_sha256 else "the image has been changed (sha256 differs)"
+        if found != file_sha256:
+            return "the image was changed (sha256 differs)"
+        return None
 
 
 def file_name(name: str) -> str:
-    """`name`, when it is a plain file name that stays in its folder.
+    """`name`, if it is a plain file name that stays in its folder.
 
     Raises:
         RecordError: E805.
@@ -141,7 +142,7 @@ def file_name(name: str) -> str:
     return name
 
 
-_NAMES = "Use letters, digits, hyphens and underscores, beginning with a letter or digit."
+_NAMES = "Use letters, digits, hyphens and underscores, and begin with a letter or digit."
 
 
 def _refused(name: str, what: str, hint: str = _NAMES) -> RecordError:

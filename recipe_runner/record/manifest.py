@@ -1,6 +1,6 @@
-"""The manifest: what a run was made from and what it made, so that anyone can review and check it.
+"""The manifest: the inputs and the images of a run, so that anyone can review and check it.
 
-Equal contents give equal bytes: keys stand in a fixed order, and there is no clock time, host name or absolute path.
+Equal contents give equal bytes: keys are in a fixed order, and there is no clock time, host name or absolute path.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> bool:
-    """Write manifest.json unless it has these bytes already; says whether it wrote.
+    """Write manifest.json unless it already has these bytes; returns whether it was written.
 
     Raises:
         RecordError: E801.
@@ -158,16 +158,16 @@ def write_manifest(path: Path, manifest: Manifest) -> bool:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in the file `path` of a run folder, whose files all lie in the folder itself.
+    """The manifest in the file `path` of a run folder; all files of the run must be in the folder itself.
 
     Raises:
-        RecordError: E805 a document of the folder, or an image that the manifest names, is a symbolic link that leads
-            out of it; E802 when the file cannot be read; E804, once for each fault, when it is not a manifest.
+        RecordError: E805, a document of the folder, or an image in the manifest, is a symbolic link out of the folder;
+            E802, the file cannot be read; E804, once for each fault, it is not a manifest.
     """
     if not path.exists():
-        message = (
-            f"{path.parent} is no run folder: it has no {path.name}" if path.parent.exists() else "there is no such run"
-        )
+        message = "run folder not found"
+        if path.parent.exists():
+            message = f"{path.parent} is not a run folder: it has no {path.name}"
         hint = "Name a run folder; `recipe-runner runs list` shows them."
         raise RecordError(Problem(code="E802", message=message, place=Place(str(path.parent)), hint=hint))
     for name in DOCUMENTS:
@@ -181,7 +181,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def manifest_from(data: bytes, source: str) -> Manifest:
-    """The manifest that `data` holds; `source` names the file in problems.
+    """The manifest in `data`; `source` is the name of the file for messages.
 
     Raises:
         RecordError: E804, once for each fault.
@@ -196,11 +196,17 @@ def manifest_from(data: bytes, source: str) -> Manifest:
         return Manifest.model_validate(tree)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RecordError(*(_fault(source, f"{_pointer(fault['loc'])}: {fault['msg']}") for fault in faults)) from error
+        problems = [_fault(source, f"{_pointer(fault['loc'])}: {fault['msg']}") for fault in faults]
+        raise RecordError(*problems) from error
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}"
     return text.removeprefix(".") or "the document"
 
 
@@ -209,5 +215,5 @@ def _fault(source: str, message: str, line: int = 0, column: int = 0) -> Problem
         code="E804",
         message=f"not a manifest: {message}",
         place=Place(source, line, column),
-        hint="A manifest is written by `recipe-runner run`, and never by hand. Run the recipe again to write it anew.",
+        hint="Only `recipe-runner run` writes manifests. Run the recipe again to write a new one.",
     )

@@ -1,4 +1,4 @@
-"""What the files of a run folder are called, and the folder of the store beside it."""
+"""The names of the files of a run folder, and of the store's folder beside it."""
 
 from __future__ import annotations
 

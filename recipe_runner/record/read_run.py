@@ -1,4 +1,4 @@
-"""A run as its folder tells it: the manifest, and of the other documents those that are there."""
+"""Read a recorded run from its folder: the manifest, and the other documents that exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recipe_runner.record.telemetry import read_telemetry
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the resolved recipe asks of one image: its prompt's texts, adapters' scales and the call's arguments."""
+    """What the resolved recipe asks for one image: its prompt's texts, adapters' scales and the call's arguments."""
 
     texts: Mapping[str, Json]
     scales: Mapping[str, Json]
@@ -32,7 +32,7 @@ NOTHING_KNOWN = Asked(texts={}, scales={}, sampling={})
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRun:
-    """A run that was recorded in `folder`; texts are None and `invocations` empty where their files are not there."""
+    """The run recorded in `folder`; texts are None and `invocations` empty if their files are missing."""
 
     folder: Path
     manifest: Manifest
@@ -43,7 +43,7 @@ class RecordedRun:
 
     @cached_property
     def _variants(self) -> Mapping[bytes, Variant]:
-        """The resolved recipe's variants, by the variant's values as the manifest writes them."""
+        """The resolved recipe's variants, by their values as the manifest writes them."""
         if self.resolved is None:
             return {}
         written = written_variants(self.resolved, self.recipe, self.manifest.overrides)
@@ -54,31 +54,36 @@ class RecordedRun:
         return PromptsById()
 
     def asked(self, image: ImageRecord) -> Asked:
-        """What the recipe asks of an image; nothing where no resolved recipe is there."""
+        """What the recipe asks for an image; empty without a resolved recipe."""
         variant = self._variants.get(canonical(image.variant))
         if variant is None:
             return NOTHING_KNOWN
         tree: Mapping[str, Any] = variant.tree
-        return Asked(
-            texts={name: text for name, text in self._prompts.find(variant, image.prompt).items() if name != "id"},
-            scales={name: entry["scale"] for name, entry in tree.get("adapters", {}).items() if "scale" in entry},
-            sampling=tree.get("sampling", {}),
-        )
+        texts = dict(self._prompts.find(variant, image.prompt))
+        texts.pop("id", None)
+        scales: dict[str, Json] = {}
+        for name, entry in tree.get("adapters", {}).items():
+            if "scale" in entry:
+                scales[name] = entry["scale"]
+        return Asked(texts=texts, scales=scales, sampling=tree.get("sampling", {}))
 
 
 def read_run(folder: Path) -> RecordedRun:
     """The run in `folder`.
 
     Raises:
-        RecordError: E802, E804 when its manifest cannot be read or is none.
+        RecordError: E802 or E804, its manifest cannot be read or is not valid.
     """
+    resolved = None
     data = _bytes(folder / RESOLVED)
+    if data is not None:
+        resolved = resolved_document(data, folder)
     return RecordedRun(
         folder=folder,
         manifest=read_manifest(folder / MANIFEST),
         recipe=_text(folder / RECIPE),
         lock=_text(folder / LOCK),
-        resolved=None if data is None else resolved_document(data, folder),
+        resolved=resolved,
         invocations=read_telemetry(folder / TELEMETRY),
     )
 
@@ -88,34 +93,40 @@ def written_variants(
 ) -> list[tuple[Mapping[str, Json], Variant]]:
     """Each variant of a run's resolved recipe, with its values as the run's manifest writes them.
 
-    Values that hold a path, or were completed, stand otherwise in the resolved recipe than in the `recipe` that was run
-    with these `overrides`; their order is the same. Without that recipe they are taken as they stand.
+    Values with a path, or with written-out choices, differ between the resolved recipe and the `recipe` that was run
+    with these `overrides`; their order is the same. Without that recipe the resolved values are used.
     """
     found = variants(resolved)
     document = _checked((recipe or "").encode("utf-8"), Path(resolved.source).with_name(RECIPE), overrides)
-    own = () if document is None else variants(document)
-    return [
-        (variant.values, each) for variant, each in zip(own if len(own) == len(found) else found, found, strict=True)
-    ]
+    own: Sequence[Variant] = ()
+    if document is not None:
+        own = variants(document)
+    if len(own) != len(found):
+        own = found
+    return [(variant.values, each) for variant, each in zip(own, found, strict=True)]
 
 
 def resolved_document(data: bytes, folder: Path) -> Document | None:
-    """The resolved recipe of a run in `folder`; None where this version does not read it."""
+    """The resolved recipe of a run in `folder`; None if this version cannot read it."""
     return _checked(data, folder / RESOLVED)
 
 
 def _checked(data: bytes, path: Path, overrides: Sequence[str] = ()) -> Document | None:
-    """The recipe with the bytes `data` of the file `path`; None where this version does not read it."""
+    """The recipe in the contents `data` of the file `path`; None if this version cannot read it."""
     try:
         document = parse_document(data, str(path), path.parent).with_overrides(overrides)
     except RecipeRunnerError:
         return None
-    return None if any(problem.severity == "error" for problem in problems_of(document)) else document
+    if any(problem.severity == "error" for problem in problems_of(document)):
+        return None
+    return document
 
 
 def _text(path: Path) -> str | None:
     data = _bytes(path)
-    return None if data is None else data.decode("utf-8", "replace")
+    if data is None:
+        return None
+    return data.decode("utf-8", "replace")
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The images of one run: found in its folder or in the store, added as they are made, and recorded at the end."""
+"""The images of one run: reused from its folder or the store, added as they are made, and recorded at the end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OnImage = Callable[[str], None]
-"""Told the path of an image that is whole."""
+"""Called with the path of each finished image."""
 
 
 IN_FOLDER, IN_STORE = "it is in the run folder", "it is in the store"
@@ -45,13 +45,13 @@ class RunImages:
     """The images of `plan` in the run folder `folder`, whose lock the caller holds."""
 
     def __init__(self, document: Document, overrides: Sequence[str], plan: Plan, folder: RunFolder) -> None:
-        """Make nothing on disk yet."""
+        """Write nothing yet."""
         self._document, self._overrides, self._plan, self._folder = document, tuple(overrides), plan, folder
         self._describer = Describer(plan)
         self._carrier = Carrier(document, plan)
         self._entries: Entries = {}
         self.reused: dict[str, str] = {}
-        """Where each image was found that was there already, by its path."""
+        """Where each reused image was found, by its path."""
         self._environment: Mapping[str, Json] | None = None
         self._started = datetime.now(UTC)
         self._made: list[str] = []
@@ -62,7 +62,7 @@ class RunImages:
             self._by_key.setdefault(image.key, []).append(image)
 
     def is_complete(self) -> bool:
-        """Whether the folder holds this very run, every image and document of it: nothing then has to be written."""
+        """Whether the folder has every image and document of this run, so that nothing has to be written."""
         if not is_sealed(self._folder.path):
             return False
         try:
@@ -74,16 +74,20 @@ class RunImages:
         asked = (recipe_sha256(self._document, self._folder), self._overrides)
         if not is_own(self._document, self._folder) and asked != (manifest.recipe_sha256, manifest.overrides):
             return False
+        return self._has_images(manifest)
+
+    def _has_images(self, manifest: Manifest) -> bool:
+        """Whether the manifest lists the images of the plan, and their files are unchanged."""
         wanted = {self._folder.image_path(image.path): image.key for image in self._plan.images}
         found = {image.path: image.node_key for image in manifest.images}
-        return found == wanted and not any(
-            self._folder.image_fault(image.path, image.file_sha256) for image in manifest.images
-        )
+        if found != wanted:
+            return False
+        return not any(self._folder.image_fault(image.path, image.file_sha256) for image in manifest.images)
 
     def collect(self) -> list[PlannedImage]:
-        """Take what is made already, from the folder or from the store, and return what is not.
+        """Reuse images from the folder or the store, and return the images that have to be made.
 
-        Of images with one key only the first is returned.
+        If several images have the same key, only the first is returned.
         """
         written = {entry.path: entry for entry in self._folder.journal.recover()}
         known = {**self._in_manifest(), **written}
@@ -95,7 +99,7 @@ class RunImages:
             if entry and entry.node_key == image.key and not self._folder.image_fault(path, entry.file_sha256):
                 self._entries[path] = entry
                 self.reused[path] = IN_FOLDER
-                self._make_good(image, entry)
+                self._restore(image, entry)
             else:
                 found = self._folder.store.get(image.key)
                 if isinstance(found, Absent):
@@ -103,19 +107,21 @@ class RunImages:
                     continue
                 self.reused[path] = IN_STORE
                 entry = self._write(image, found.image, found.data)
-            # A file that was lost after its line was written is there again, and the line is as it was.
+            # The line of a file that was lost and is now restored is already in the journal.
             if entry != written.get(path):
                 fresh.append(entry)
         self._folder.journal.append(fresh)
         return list(missing.values())
 
     def _in_manifest(self) -> dict[str, JournalEntry]:
-        """What the manifest of a complete run says of the images that are there: the journal may be lost."""
+        """The entries that the manifest of a complete run has for existing images: the journal may be lost."""
         manifest = standing_manifest(self._folder.path)
         found: dict[str, JournalEntry] = {}
-        for image in manifest.images if manifest else ():
+        if manifest is None:
+            return found
+        for image in manifest.images:
             file = self._folder.path / image.path
-            if manifest is None or not file.is_file():
+            if not file.is_file():
                 continue
             environment = image.environment or manifest.environment
             found[image.path] = JournalEntry(
@@ -130,10 +136,10 @@ class RunImages:
             )
         return found
 
-    def _make_good(self, image: PlannedImage, entry: JournalEntry) -> None:
-        """Put an image of the folder into the store again whose record there is damaged, or of an older version.
+    def _restore(self, image: PlannedImage, entry: JournalEntry) -> None:
+        """Store an image of the folder again if its record in the store is damaged, or of an older version.
 
-        Where its file keeps every pixel, which proves that it is the one that was made.
+        Only if its file is lossless and has the recorded pixels.
         """
         standing = self._folder.store.look_up(image.key)
         if isinstance(standing, StoredImage) or standing == NOT_MADE:
@@ -149,18 +155,18 @@ class RunImages:
             self._folder.store.put(stored_image(picture, image.key, entry.environment, inputs), picture.data)
 
     def begin(self, environment: Mapping[str, Json]) -> None:
-        """Images are made from here on, in this environment."""
-        # In the order in which the store gives it back, so that a manifest does not tell which of the two it came from.
+        """Set the environment of the images that are made from now on."""
+        # In the store's key order, so that manifests of new and of stored images are the same.
         self._environment = json.loads(canonical(environment))
         self._last = time.monotonic()
 
     def add(self, key: str, pixels: NDArray[np.uint8], on_image: OnImage) -> None:
-        """Keep a picture: uint8 pixels [H, W, 3]. It is in the store and in the folder, whole, when this returns."""
-        # An image of the same key that is in the folder already stays, and is not counted again.
+        """Save an image, uint8 pixels [H, W, 3], in the store and in the folder."""
+        # Existing images of the same key in the folder are kept, and not counted again.
         images = [image for image in self._by_key[key] if self._folder.image_path(image.path) not in self.reused]
         output: Mapping[str, Any] = self._plan.recipe.variants[images[0].variant].output
         picture = encode(pixels, output["format"], output["quality"])
-        # Another process may have stored this image first: then its picture is the one that counts.
+        # Another process may have stored this image first; then that image is used.
         found = self._folder.store.put(self._record(key, picture), picture.data)
         if found.image.pixel_sha256 == picture.pixel_sha256:
             write_thumbnail(self._folder.path, picture.pixel_sha256, pixels)
@@ -173,11 +179,11 @@ class RunImages:
             on_image(entry.path)
 
     def finish(self) -> Manifest:
-        """Write the documents of a run all of whose images are there; it is complete once it is sealed."""
+        """Write the documents of a run that has all its images; it is complete once it is sealed."""
         return self._summarise(None)
 
     def has_telemetry(self) -> bool:
-        """Whether any invocation is noted."""
+        """Whether any invocation is recorded."""
         return bool(read_telemetry(self._folder.path / TELEMETRY))
 
     def fail(self, problem: Problem) -> Manifest:
@@ -185,7 +191,7 @@ class RunImages:
         return self._summarise(Failure(code=problem.code, message=problem.message, line=problem.line or None))
 
     def note_making(self, seconds: Mapping[str, float], host: Mapping[str, Json], warnings: Sequence[str]) -> None:
-        """Note how long each phase of the making took, in seconds, on what host, and what was only worth a warning."""
+        """Record the seconds of each phase, the host and the warnings of this invocation."""
         invocation = Invocation(
             started=self._started.isoformat(timespec="seconds"),
             made=len(self._made),
@@ -199,15 +205,14 @@ class RunImages:
 
     def _record(self, key: str, picture: Picture) -> StoredImage:
         if self._environment is None:
-            message = "BUG: an image was made before the environment was told"
-            raise AssertionError(message)
+            raise AssertionError("BUG: an image was made before the environment was set")
         return stored_image(picture, key, self._environment, inputs_of(self._plan.graph, key))
 
     def _write(self, image: PlannedImage, stored: StoredImage, data: bytes) -> JournalEntry:
         text = parameters_text(self._describer.generation(image, stored.width, stored.height))
-        told = Metadata(parameters=text, plan_digest=self._plan.digest, recipe=self._carrier.text(image))
-        described = add_metadata(data, stored.format, told)
-        # Not flushed to the disk one by one: the store's copy is, and what is lost here is written again from there.
+        metadata = Metadata(parameters=text, plan_digest=self._plan.digest, recipe=self._carrier.text(image))
+        described = add_metadata(data, stored.format, metadata)
+        # Not flushed to the disk: the store's copy is, and a lost file is written again from there.
         file_sha256 = self._folder.write_image(image.path, described, durable=False)
         entry = JournalEntry(
             path=self._folder.image_path(image.path),

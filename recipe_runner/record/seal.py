@@ -1,9 +1,8 @@
-"""The seal of a complete run: the digest of each of its documents, written last of all.
+"""The seal of a complete run: the digest of each of its documents, written last.
 
-A run is complete only when its documents are: the manifest, what people look at, and what says how it was made. A run
-that was killed, or ran out of disk, before the seal is finished by the next one; a document that was deleted, damaged
-or edited since is no longer the sealed one, and is made again. A run that failed has no seal of its documents, and a
-run folder of an older version has none at all.
+A run is complete only if all its documents are there: manifest, views, and inputs. A run that was interrupted before
+the seal is finished by the next one; a document that was deleted, damaged or edited later does not match the seal, and
+is made again. A failed run does not have a seal, and neither does a run folder of an older version.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from recipe_runner.record.manifest import Manifest, read_manifest
 from recipe_runner.record.names import CONTACT_SHEET, JOURNAL, LOCK, MANIFEST, RECIPE, REPORT, RESOLVED, SEAL, TELEMETRY
 
 DOCUMENTS = (MANIFEST, RECIPE, RESOLVED, LOCK, JOURNAL, TELEMETRY, CONTACT_SHEET, REPORT)
-"""What a complete run consists of beside its images."""
+"""The documents of a complete run besides its images."""
 
 
 def seal_run(folder: Path, manifest: Manifest) -> None:
-    """Seal the documents of the run in `folder` as they stand, unless recipe or lock are not there as in the manifest.
+    """Seal the documents of the run in `folder`, if its recipe and lock match the manifest.
 
-    The caller holds the run's lock and has just written them.
+    The caller holds the run's lock and has just written the documents.
 
     Raises:
         RecordError: E801, E802.
     """
-    # The run of a folder's own resolved.yaml cannot make its recipe.yaml good.
+    # Running a folder's own resolved.yaml cannot restore its recipe.yaml.
     if not (folder / RECIPE).is_file():
         return
     digests = {}
@@ -43,7 +42,7 @@ def seal_run(folder: Path, manifest: Manifest) -> None:
 
 
 def seal_again(folder: Path, name: str, data: bytes) -> None:
-    """Take the document `name` into the seal as it was just written anew, `data`; a run without a seal gets none.
+    """Update the seal with the new contents `data` of the document `name`; does nothing for a run without a seal.
 
     Raises:
         RecordError: E801.
@@ -54,9 +53,9 @@ def seal_again(folder: Path, name: str, data: bytes) -> None:
 
 
 def seal_faults(folder: Path) -> Mapping[str, str]:
-    """What is wrong with documents of the run in `folder`, by name: each that is not as it was sealed.
+    """What is wrong with documents of the run in `folder`, by name: those that do not match the seal.
 
-    Empty where the run has no seal.
+    Empty if the run has no seal.
     """
     faults = {}
     for name, sha256 in (_read(folder) or {}).items():
@@ -73,17 +72,19 @@ def seal_faults(folder: Path) -> Mapping[str, str]:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether every document of the run in `folder` is there as it was sealed."""
+    """Whether every document of the run in `folder` matches its seal."""
     return _read(folder) is not None and not seal_faults(folder)
 
 
 def standing_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a complete run in `folder`, as it was sealed or, in a folder without a seal, as it stands."""
+    """The manifest of a complete run in `folder`; None if it cannot be read or does not match the seal."""
     try:
         manifest = read_manifest(folder / MANIFEST)
     except RecordError:
         return None
-    return manifest if manifest.status == "complete" and MANIFEST not in seal_faults(folder) else None
+    if manifest.status != "complete" or MANIFEST in seal_faults(folder):
+        return None
+    return manifest
 
 
 def _write(folder: Path, digests: Mapping[str, str]) -> None:
@@ -92,10 +93,11 @@ def _write(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def _read(folder: Path) -> Mapping[str, str] | None:
-    """The digest of each document; None where there is no seal, or it is not as it was written."""
+    """The digest of each document; None if the seal is missing or was changed."""
     try:
         found = proved(parse_json((folder / SEAL).read_bytes())).get("documents")
     except (OSError, ValueError):
         return None
-    is_whole = isinstance(found, dict) and found.keys() == dict.fromkeys(DOCUMENTS).keys()
-    return found if is_whole else None
+    if not isinstance(found, dict) or found.keys() != set(DOCUMENTS):
+        return None
+    return found

@@ -1,4 +1,4 @@
-"""What of a plan is made already, and why the rest is not."""
+"""Which images of a plan are already made, and why the others are not."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from recipe_runner.record.store import Absent, Store, StoredImage
 
 NEVER = "no earlier run made this prompt, seed and variant"
 SHOWN = 3
-"""How many changed inputs a reason names."""
+"""How many changed inputs a reason lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Whether each image of a plan is made already: None where it is, else why it has to be made."""
+    """The state of each image of a plan: None if it is already made, else why it has to be made."""
 
     folder: Path
     reasons: Sequence[str | None]
 
     @property
     def made(self) -> int:
-        """How many images are made already."""
-        return sum(reason is None for reason in self.reasons)
+        """How many images are already made."""
+        return list(self.reasons).count(None)
 
 
 def plan_state(plan: Plan, runs: Path) -> State:
-    """Look every image up in the store below `runs`; cheap, and nothing is written."""
+    """Look up every image in the store below `runs`; cheap, and writes nothing."""
     folder = RunFolder(runs, plan.recipe.name, plan.digest)
     if not folder.store.root.is_dir():
         return State(folder=folder.path, reasons=[NEVER] * len(plan.images))
@@ -42,14 +42,15 @@ def plan_state(plan: Plan, runs: Path) -> State:
     earlier: _Earlier | None = None
     reasons: list[str | None] = []
     for image in plan.images:
-        found = folder.store.look_up(image.key) if image.key in stored else None
-        if isinstance(found, StoredImage):
-            reasons.append(None)
-        elif found is not None:
-            reasons.append(found.reason)
-        else:
+        if image.key not in stored:
             earlier = earlier or _Earlier(runs / plan.recipe.name, folder.store)
             reasons.append(earlier.why(plan, image))
+            continue
+        found = folder.store.look_up(image.key)
+        if isinstance(found, StoredImage):
+            reasons.append(None)
+        else:
+            reasons.append(found.reason)
     return State(folder=folder.path, reasons=reasons)
 
 
@@ -67,16 +68,20 @@ class _Earlier:
     def why(self, plan: Plan, image: PlannedImage) -> str:
         values = plan.recipe.variants[image.variant].values
         key = self._keys.get(canonical([image.prompt, image.seed, values]))
-        found = self._store.look_up(key) if key else None
-        if found is None or isinstance(found, Absent):
+        if key is None:
+            return NEVER
+        found = self._store.look_up(key)
+        if isinstance(found, Absent):
             return NEVER
         phrases = changes(found.inputs, inputs_of(plan.graph, image.key))
-        more = f" and {len(phrases) - SHOWN} more" if len(phrases) > SHOWN else ""
-        return "changed: " + "; ".join(phrases[:SHOWN]) + more
+        shown = "; ".join(phrases[:SHOWN])
+        if len(phrases) <= SHOWN:
+            return f"changed: {shown}"
+        return f"changed: {shown} and {len(phrases) - SHOWN} more"
 
 
 def _images(path: Path) -> Sequence[ImageRecord]:
-    """The images of a manifest; none of one that cannot be read, for it only explains."""
+    """The images of a manifest; none if it cannot be read, because it only serves to explain."""
     try:
         return read_manifest(path).images
     except RecordError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recipe_runner.canonical import Json
 from recipe_runner.disk.atomic import reading
@@ -29,16 +29,16 @@ Entries = dict[str, JournalEntry]
 """Journal entries by path."""
 
 UNKNOWN: dict[str, Any] = {"versions": {}, "device": "unknown", "reproducibility": "strict", "determinism": {}}
-"""The environment of a run that stopped before anything was made."""
+"""The environment of a run that stopped before it made anything."""
 
 
 def is_own(document: Document, folder: RunFolder) -> bool:
-    """Whether the document is one of the run folder itself: it is then run, and what the folder says is kept."""
+    """Whether the document is in the run folder itself; then the folder's own record is kept."""
     return Path(document.source).resolve().parent == folder.path.resolve()
 
 
 def recipe_bytes(document: Document, folder: RunFolder) -> bytes:
-    """The recipe as it was read; of a run folder's own document, the recipe that the folder was made from."""
+    """The recipe as it was read; for a run folder's own document, the recipe in the folder."""
     recipe = folder.path / RECIPE
     if is_own(document, folder) and recipe.is_file():
         with reading(recipe):
@@ -61,7 +61,7 @@ def write_summary(
     environment: Mapping[str, Json] | None,
     failure: Failure | None,
 ) -> Manifest:
-    """Write the documents of the run, the manifest last, and return it."""
+    """Write the documents of the run, the manifest last, and return the manifest."""
     kept = _kept(document, overrides, folder)
     lock = _kept_lock(folder, kept) or lock_yaml(plan).encode("utf-8")
     recipe = Recipe.model_validate(document.tree)
@@ -70,18 +70,20 @@ def write_summary(
         folder.write(RECIPE, recipe_bytes(document, folder))
         folder.write(RESOLVED, resolved_yaml(recipe, plan, recipe_folder, folder.path).encode("utf-8"))
     folder.write(LOCK, lock)
-    made = [entries[path] for image in plan.images if (path := folder.image_path(image.path)) in entries]
-    # Images that were there already say themselves what made them; the run's environment is that of its first image.
-    common = made[0].environment if made else environment or UNKNOWN
+    common = _common_environment(plan, folder, entries) or environment or UNKNOWN
+    status: Literal["complete", "failed"] = "complete"
+    if failure is not None:
+        status = "failed"
+    git = read_git(Path(document.source), ignore=[folder.runs]) if kept is None else kept.git
     manifest = Manifest(
-        status="failed" if failure else "complete",
+        status=status,
         failure=failure,
         name=plan.recipe.name,
         plan_digest=plan.digest,
         recipe_sha256=recipe_sha256(document, folder),
         overrides=overrides,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
-        git=kept.git if kept else read_git(Path(document.source), ignore=[folder.runs]),
+        git=git,
         sources=tuple(_sources(plan)),
         adapters=tuple(_adapters(plan)),
         environment=Environment.model_validate(common),
@@ -93,40 +95,51 @@ def write_summary(
     return manifest
 
 
+def _common_environment(plan: Plan, folder: RunFolder, entries: Entries) -> Mapping[str, Json] | None:
+    """The environment of the run's first image; images with another environment record their own."""
+    for image in plan.images:
+        entry = entries.get(folder.image_path(image.path))
+        if entry is not None:
+            return entry.environment
+    return None
+
+
 def _kept(document: Document, overrides: tuple[str, ...], folder: RunFolder) -> Manifest | None:
-    """The manifest that the folder has of this very run, if any: what is made good of it is not made anew."""
+    """The folder's manifest if it is of this run: a run that only restores files keeps its values."""
     standing = standing_manifest(folder.path)
     asked = (recipe_sha256(document, folder), overrides)
     if standing is None or is_own(document, folder):
         return standing
-    return standing if asked == (standing.recipe_sha256, standing.overrides) else None
+    if asked != (standing.recipe_sha256, standing.overrides):
+        return None
+    return standing
 
 
 def _kept_lock(folder: RunFolder, kept: Manifest | None) -> bytes | None:
-    """The lock of that run, with the libraries of then; None where it is not as it was."""
+    """The lock of that run, with the libraries of that time; None if it was changed."""
+    if kept is None:
+        return None
     try:
         data = (folder.path / LOCK).read_bytes()
     except OSError:
         return None
-    return data if kept and hashlib.sha256(data).hexdigest() == kept.lock_sha256 else None
+    if hashlib.sha256(data).hexdigest() != kept.lock_sha256:
+        return None
+    return data
 
 
-def _sources(plan: Plan) -> list[SourceRecord]:
-    return [
-        SourceRecord(
-            role=role,
-            address=source.address,
-            commit=source.commit,
-            digest=source.digest,
-            files=tuple(FileRecord(name=file.name, size=file.size, sha256=file.sha256) for file in source.files),
+def _sources(plan: Plan) -> Iterator[SourceRecord]:
+    for role, source in plan.sources().items():
+        if not isinstance(source, Source):
+            continue
+        files = [FileRecord(name=file.name, size=file.size, sha256=file.sha256) for file in source.files]
+        yield SourceRecord(
+            role=role, address=source.address, commit=source.commit, digest=source.digest, files=tuple(files)
         )
-        for role, source in plan.sources().items()
-        if isinstance(source, Source)
-    ]
 
 
 def _adapters(plan: Plan) -> list[AdapterRecord]:
-    """Each adapter once for all variants in which the same weights of it land alike, with the scales that they use."""
+    """Each adapter once for all variants in which it applies the same weights, with the scales of these variants."""
     found: dict[str, object] = {}
     records: dict[str, dict[str, Any]] = {}
     for variant in plan.recipe.variants:
@@ -140,7 +153,7 @@ def _adapters(plan: Plan) -> list[AdapterRecord]:
                 {
                     "name": name,
                     "kind": adapter.kind,
-                    # A run starts only when all of them land: see the adapter's layout.
+                    # A run starts only if all tensors are applied: see the adapter's layout.
                     "tensors": {part: ComponentMatch(matched=n, total=n) for part, n in tensors.items()},
                     "scales": [],
                 },
@@ -156,6 +169,9 @@ def _images(plan: Plan, folder: RunFolder, entries: Entries, common: Mapping[str
         entry = entries.get(folder.image_path(image.path))
         if entry is None:
             continue
+        own_environment = None
+        if entry.environment != common:
+            own_environment = Environment.model_validate(entry.environment)
         records.append(
             ImageRecord(
                 path=entry.path,
@@ -167,7 +183,7 @@ def _images(plan: Plan, folder: RunFolder, entries: Entries, common: Mapping[str
                 pixel_sha256=entry.pixel_sha256,
                 width=entry.width,
                 height=entry.height,
-                environment=None if entry.environment == common else Environment.model_validate(entry.environment),
+                environment=own_environment,
             )
         )
     return records

@@ -1,7 +1,7 @@
-"""How long things took and on which machine: what a manifest must not hold, in a file of its own.
+"""The times and the host of a run, in a file of their own because a manifest must not contain them.
 
 `telemetry.json` has one entry for each invocation that made something, in order. Nothing depends on it: a damaged file
-is begun anew, by an invocation that made nothing where all images are there.
+is started again, if needed by an invocation that made nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ _FORMAT = 1
 class Invocation:
     """One invocation of `run`.
 
-    `started` is UTC in ISO 8601. `seconds` is the duration of each phase. `image_seconds` is, by the path of each image
-    that was made, how long it took until it was whole, since the one before it was: what several images share counts
-    for the first of them, and of images with the same bytes only the first is listed. `host` has the
-    host's facts: name, processors, device, memory.
-    `warnings` are what the run told.
+    `started` is UTC in ISO 8601. `seconds` is the duration of each phase. `image_seconds` is the time from the previous
+    finished image to this one, by path: work that several images share counts for the first of them, and of images with
+    the same bytes only the first is listed. `host` has the host's name, processors, device and memory. `warnings` are
+    the warnings that the run reported.
     """
 
     started: str
@@ -52,8 +51,8 @@ def append_telemetry(path: Path, invocation: Invocation) -> None:
         "started": invocation.started,
         "made": invocation.made,
         "reused": invocation.reused,
-        "seconds": {name: round(seconds, 6) for name, seconds in invocation.seconds.items()},
-        "image_seconds": {name: round(seconds, 6) for name, seconds in invocation.image_seconds.items()},
+        "seconds": _rounded(invocation.seconds),
+        "image_seconds": _rounded(invocation.image_seconds),
         "host": dict(invocation.host),
         "warnings": list(invocation.warnings),
     }
@@ -61,20 +60,26 @@ def append_telemetry(path: Path, invocation: Invocation) -> None:
     write_file(path, json.dumps(tree, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
 
 
+def _rounded(times: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(seconds, 6) for name, seconds in times.items()}
+
+
 def read_telemetry(path: Path) -> list[dict[str, Any]]:
-    """The invocations in the file `path`; none when there is no such file or it is damaged."""
+    """The invocations in the file `path`; none if it is missing or damaged."""
     try:
         tree = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return []
-    invocations = tree.get("invocations") if isinstance(tree, dict) and tree.get("telemetry") == _FORMAT else None
+    if not isinstance(tree, dict) or tree.get("telemetry") != _FORMAT:
+        return []
+    invocations = tree.get("invocations")
     if not isinstance(invocations, list) or not all(map(_is_invocation, invocations)):
         return []
     return invocations
 
 
 def _is_invocation(entry: object) -> bool:
-    """Whether what there is of an invocation has the types of `Invocation`; readers do without what is not there."""
+    """Whether the existing keys of an invocation have the types of `Invocation`; keys may be missing."""
     if not isinstance(entry, dict):
         return False
     texts = [entry.get("started", ""), *_items(entry.get("warnings", []))]
@@ -89,8 +94,10 @@ def _is_invocation(entry: object) -> bool:
 
 
 def _items(value: object) -> list[object]:
-    """The items of a list; anything else as one item that no list of warnings has."""
-    return value if isinstance(value, list) else [None]
+    """The items of a list; for any other value one item that is not a valid warning."""
+    if not isinstance(value, list):
+        return [None]
+    return value
 
 
 def _are_numbers(values: Iterable[object]) -> bool:

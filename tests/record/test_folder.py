@@ -101,7 +101,7 @@ def test_faults_of_images_are_told(tmp_path: Path) -> None:
     with run.locked():
         digest = run.write_image("a.png", b"picture", durable=False)
     assert run.image_fault("images/a.png", digest) is None
-    assert run.image_fault("images/a.png", sha256("other")) == "the image has been changed (sha256 differs)"
+    assert run.image_fault("images/a.png", sha256("other")) == "the image was changed (sha256 differs)"
     assert run.image_fault("images/b.png", digest) == "the image is missing"
     for path in ("a.png", "images/../a.png", "../images/a.png", "/images/a.png", "images/"):
         assert run.image_fault(path, digest) == "its path is not an image of this folder"
