@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,7 @@ def test_a_path_in_a_journal(path: str, tmp_path: Path) -> None:
     assert folder.image_fault(path, sha256("x")) == "its path is not an image of this folder"
     with folder.locked():
         entry = journal_entry("a.png", b"x")
-        line = json.dumps({**{n: getattr(entry, n) for n in entry.__slots__}, "path": path, "environment": {}})
-        (folder.path / "journal.jsonl").write_text(line + "\n")
+        folder.journal.append([replace(entry, path=path)])
     # Images are looked up by the paths that the plan gives them.
     assert [entry.path for entry in folder.journal.read()] == [path]
 
