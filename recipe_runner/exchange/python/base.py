@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from recipe_runner.canonical import mapping
-from recipe_runner.exchange.python.code import Code, Place, call
+from recipe_runner.exchange.python.code import Code, ScriptPlace, call
 from recipe_runner.pipelines import table as diffusers_table
 from recipe_runner.sources.bundled import bundled_family
 from recipe_runner.sources.source import Source
@@ -27,7 +27,7 @@ _BARE_UNET = "input_blocks.0.0.weight"
 class BaseCode:
     """The statement that loads a base; `names` are its imports from diffusers and transformers."""
 
-    def __init__(self, base: ResolvedBase, place: Place, more: Mapping[str, Code]) -> None:
+    def __init__(self, base: ResolvedBase, place: ScriptPlace, more: Mapping[str, Code]) -> None:
         """Take the base, the place that writes paths, and `more` components from transformers for IP-Adapters."""
         self._base = base
         self._more = {name: code for name, code in more.items() if name not in base.components}

@@ -103,7 +103,7 @@ def call(function: str, *arguments: object, **named: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ScriptPlace:
     """Writes paths relative to `FOLDER`, which is the script's folder or the working directory."""
 
     folder: Path

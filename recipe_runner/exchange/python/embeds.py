@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recipe_runner.disk.home import home_folder
-from recipe_runner.exchange.python.code import Code, Place, literal
+from recipe_runner.exchange.python.code import Code, ScriptPlace, literal
 from recipe_runner.sources import face_models
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.formats import identify_format
@@ -62,7 +62,7 @@ def faces(pictures, shortcut=None):
 '''
 
 
-def faces_function(place: Place) -> str:
+def faces_function(place: ScriptPlace) -> str:
     """The code that finds faces: insightface with its models, and the function `faces`."""
     root = ""
     if face_models.models_root() != home_folder() / ".insightface":
@@ -70,7 +70,7 @@ def faces_function(place: Place) -> str:
     return _FACES.replace("{pack}", face_models.PACK).replace("{root}", root)
 
 
-def embeddings(source: Source, place: Place) -> tuple[Code, Sequence[int]]:
+def embeddings(source: Source, place: ScriptPlace) -> tuple[Code, Sequence[int]]:
     """The expression that reads a file of embeddings, and the shape in the file."""
     path = source.path(source.files[0].name)
     if identify_format(path) == "numpy":

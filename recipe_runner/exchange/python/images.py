@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from recipe_runner.exchange.importers.size import picture_size
-from recipe_runner.exchange.python.code import Code, Place, call, literal, revision_of
+from recipe_runner.exchange.python.code import Code, ScriptPlace, call, literal, revision_of
 from recipe_runner.exchange.python.embeds import embeddings
 from recipe_runner.exchange.python.image_calls import CALLS, Calls, Look, load_call
 from recipe_runner.plan.resolved import ResolvedIpAdapter
@@ -76,7 +76,7 @@ def left_out(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
         yield "diffusers loads all IP-Adapters at one revision, but those of this recipe have several"
 
 
-def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str]:
+def load_lines(variant: ResolvedVariant, shown: Shown, place: ScriptPlace) -> list[str]:
     """The call that loads all IP-Adapters of a variant. It must come before LoRAs, which it switches off."""
     adapters = image_adapters(variant, shown)
     if not adapters:
@@ -97,7 +97,7 @@ def load_lines(variant: ResolvedVariant, shown: Shown, place: Place) -> list[str
     return [load_call(calls, roots, names, more)]
 
 
-def _file(source: AnySource, place: Place) -> tuple[object, str, str]:
+def _file(source: AnySource, place: ScriptPlace) -> tuple[object, str, str]:
     """The folder or repository of an adapter's file, its subfolder there, and its name."""
     if not isinstance(source, Source):
         return source.address, source.written.subfolder or "", source.written.weight_name or ""
@@ -130,7 +130,7 @@ def unchecked(variant: ResolvedVariant, shown: Shown) -> Iterator[str]:
             yield f"adapter {adapter.name}: not on this machine, so its kind of IP-Adapter is not checked"
 
 
-def encoder_parts(variant: ResolvedVariant, shown: Shown, place: Place) -> dict[str, Code]:
+def encoder_parts(variant: ResolvedVariant, shown: Shown, place: ScriptPlace) -> dict[str, Code]:
     """The image encoder, and its preprocessor when the script must load it, as components of the base."""
     _, calls = calls_of(variant)
     for prompt in _prompts_of(variant, shown):
@@ -139,7 +139,7 @@ def encoder_parts(variant: ResolvedVariant, shown: Shown, place: Place) -> dict[
     return {}
 
 
-def _encoder_code(encoder: ResolvedComponent, calls: Calls, place: Place) -> dict[str, Code]:
+def _encoder_code(encoder: ResolvedComponent, calls: Calls, place: ScriptPlace) -> dict[str, Code]:
     parts = {}
     where, named = place.source(encoder.source)
     if encoder.subfolder:
@@ -176,7 +176,7 @@ def bundled_loras(variant: ResolvedVariant, shown: Shown) -> dict[str, str]:
     return found
 
 
-def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place) -> dict[str, object]:
+def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: ScriptPlace) -> dict[str, object]:
     """The arguments with the images of a prompt, for the call of the pipeline."""
     adapters = image_adapters(variant, shown)
     if not adapters:
@@ -185,19 +185,19 @@ def images_of(variant: ResolvedVariant, prompt: str, shown: Shown, place: Place)
     return calls.images([_look(adapter, shown[adapter.name, prompt], place) for adapter in adapters], variant)
 
 
-def _look(adapter: ResolvedIpAdapter, given: ResolvedImagePrompt, place: Place) -> Look:
+def _look(adapter: ResolvedIpAdapter, given: ResolvedImagePrompt, place: ScriptPlace) -> Look:
     """The image prompt of an adapter, as code."""
     images = [Code(f"load_image(str({path.text}))") for path in _paths(given.pictures, place)]
     embeds = [embeddings(source, place) for source in given.embeds if isinstance(source, Source)]
     return Look(adapter=adapter, images=images, embeds=embeds, given=given)
 
 
-def _paths(sources: Iterable[AnySource], place: Place) -> list[Code]:
+def _paths(sources: Iterable[AnySource], place: ScriptPlace) -> list[Code]:
     """The paths of the files that are on this machine."""
     return [place.path(source.path(source.files[0].name)) for source in sources if isinstance(source, Source)]
 
 
-def masks_of(variant: ResolvedVariant, shown: Shown, place: Place) -> list[object]:
+def masks_of(variant: ResolvedVariant, shown: Shown, place: ScriptPlace) -> list[object]:
     """The masks of each adapter, None for an adapter without; empty when no adapter has masks."""
     height, width = picture_size(variant.base, variant.sampling)
     found: list[object] = []

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe_runner.exchange.python.code import Place, call
+from recipe_runner.exchange.python.code import ScriptPlace, call
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.sources.source import Source
 from recipe_runner.weights.files.header import Header, read_header
@@ -28,7 +28,7 @@ _DTYPES = {"F32": "<f", "F64": "<d", "F16": "<e"}
 _FACTORS = {"down", "up", "alpha", "rows_up", "rows_down"}
 
 
-def load_call(adapter: ResolvedLora, place: Place) -> str:
+def load_call(adapter: ResolvedLora, place: ScriptPlace) -> str:
     """The statement that loads a LoRA under its name in the recipe."""
     target = adapter.target
     where, named = place.file(adapter.source)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from recipe_runner.exchange.exporters.exported import Exported
 from recipe_runner.exchange.python.base import BaseCode
-from recipe_runner.exchange.python.code import Code, Pair, Place, as_tuple, laid_out, literal
+from recipe_runner.exchange.python.code import Code, Pair, ScriptPlace, as_tuple, laid_out, literal
 from recipe_runner.exchange.python.embeds import FUNCTION, faces_function
 from recipe_runner.exchange.python.images import (
     bundled_loras,
@@ -76,11 +76,11 @@ torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 def to_python(plan: Plan, folder: Path, *, beside_script: bool, description: str = "") -> Exported:
     """The script of a plan. Its paths are relative to `folder`: the script's folder, or the working directory."""
-    return _Script(plan, Place(folder), beside_script=beside_script, description=description).exported()
+    return _Script(plan, ScriptPlace(folder), beside_script=beside_script, description=description).exported()
 
 
 class _Script:
-    def __init__(self, plan: Plan, place: Place, *, beside_script: bool, description: str) -> None:
+    def __init__(self, plan: Plan, place: ScriptPlace, *, beside_script: bool, description: str) -> None:
         self._plan = plan
         self._recipe = plan.recipe
         self._place = place

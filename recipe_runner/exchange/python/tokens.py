@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from recipe_runner.exchange.python.code import Code, Place, call, literal, more_arguments
+from recipe_runner.exchange.python.code import Code, ScriptPlace, call, literal, more_arguments
 from recipe_runner.plan.adapters.base_modules import base_modules
 from recipe_runner.plan.resolved import ResolvedLora, ResolvedTextualInversion
 from recipe_runner.plan.resolved_base import ResolvedBase
@@ -48,7 +48,7 @@ class TokenCode:
         return "".join([*parts, text[last:]])
 
 
-def token_code(variant: ResolvedVariant, place: Place) -> TokenCode:
+def token_code(variant: ResolvedVariant, place: ScriptPlace) -> TokenCode:
     """The code that loads all textual inversions of a variant."""
     code = TokenCode()
     for adapter in variant.adapters:
@@ -61,7 +61,7 @@ def token_code(variant: ResolvedVariant, place: Place) -> TokenCode:
     return code
 
 
-def _load(code: TokenCode, adapter: ResolvedTextualInversion, variant: ResolvedVariant, place: Place) -> None:
+def _load(code: TokenCode, adapter: ResolvedTextualInversion, variant: ResolvedVariant, place: ScriptPlace) -> None:
     source, token = adapter.source, adapter.token
     vectors = _vectors(adapter, variant.base)
     if not isinstance(source, Source) or vectors is None:
@@ -122,7 +122,7 @@ def _parts(key: str) -> list[str]:
     return [key]
 
 
-def _file(code: TokenCode, source: Source, place: Place) -> Code:
+def _file(code: TokenCode, source: Source, place: ScriptPlace) -> Code:
     """The expression for the path of the embedding's file."""
     if source.commit is None:
         return place.path(source.path(source.files[0].name))

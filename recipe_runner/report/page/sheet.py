@@ -60,7 +60,7 @@ class SheetRow(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Table(Generic[T]):
+class SheetTable(Generic[T]):
     """The sheet as rows and columns."""
 
     row_axes: tuple[int, ...]
@@ -134,7 +134,7 @@ def _prompts(runs: Sequence[RecordedRun]) -> Mapping[str, Value]:
     return values
 
 
-def table_of(sheet: Sheet, images: Mapping[Keys, T]) -> Table[T]:
+def table_of(sheet: Sheet, images: Mapping[Keys, T]) -> SheetTable[T]:
     """The sheet before any axis is moved: variants and runs in columns, prompts and seeds in rows.
 
     Without variants seeds are the columns. An axis with one value is shown only if it is the prompt.
@@ -157,7 +157,7 @@ def table_of(sheet: Sheet, images: Mapping[Keys, T]) -> Table[T]:
     for level, axis in enumerate(columns):
         spans = [span for _, span in _spans(axes[axis], column_keys, level)]
         head.append(Level(axes[axis], tuple(spans)))
-    return Table(
+    return SheetTable(
         row_axes=tuple(rows),
         column_axes=tuple(columns),
         head=tuple(head),

@@ -164,7 +164,7 @@ def fetch_small(repository: Repository, name: str) -> None:
 def _bar(meter: Meter, name: str) -> type[hub_bar]:
     """A progress bar that shows nothing itself and reports to `meter`."""
 
-    class Bar(hub_bar):
+    class MeterBar(hub_bar):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self._done, self._whole = options.get("initial") or 0, options.get("total")
             super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
@@ -174,7 +174,7 @@ def _bar(meter: Meter, name: str) -> type[hub_bar]:
             meter.downloading(name, self._done, self._whole)
             return None
 
-    return Bar
+    return MeterBar
 
 
 @contextmanager

@@ -219,14 +219,14 @@ def _announced(answer: httpx2.Response, have: int) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Limit:
+class _ByteLimit:
     """The largest size that is accepted in bytes, and the error for a larger file."""
 
     size: int
     passed: ResolutionError
 
 
-def _limit(url: str, part: Path, announced: int | None, wanted: SourceFile | None) -> _Limit:
+def _limit(url: str, part: Path, announced: int | None, wanted: SourceFile | None) -> _ByteLimit:
     """The accepted size: as in the lock, else as the server announces, else `MOST_UNANNOUNCED`.
 
     Raises:
@@ -238,18 +238,18 @@ def _limit(url: str, part: Path, announced: int | None, wanted: SourceFile | Non
         if announced not in (None, wanted.size):
             part.unlink(missing_ok=True)
             raise other
-        return _Limit(wanted.size, other)
+        return _ByteLimit(wanted.size, other)
     by_hand = "download it by hand and give its path"
     if announced is not None:
         message = f"{url}: the server sent more than the {announced} bytes that it announced"
         hint = f"the server or a proxy is at fault; {by_hand}"
-        return _Limit(announced, ResolutionError.of("E437", message, hint))
+        return _ByteLimit(announced, ResolutionError.of("E437", message, hint))
     message = f"{url}: the server does not state the file's size, and sent more than {MOST_UNANNOUNCED} bytes"
-    return _Limit(MOST_UNANNOUNCED, ResolutionError.of("E438", message, by_hand))
+    return _ByteLimit(MOST_UNANNOUNCED, ResolutionError.of("E438", message, by_hand))
 
 
 def _receive(
-    answer: httpx2.Response, part: Path, note: Path, version: _Version, total: int | None, limit: _Limit
+    answer: httpx2.Response, part: Path, note: Path, version: _Version, total: int | None, limit: _ByteLimit
 ) -> None:
     meter, have = access().meter, version.flushed
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)

@@ -54,7 +54,7 @@ Fact = Size | Count | Length
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SizeTable:
     """The facts of a class; `section` is the mapping within the configuration that holds its keys, if there is one."""
 
     facts: tuple[Fact, ...]
@@ -138,7 +138,7 @@ _FLUX = (
     Size("out_channels", "proj_out.weight", 0, ("patch_size", "patch_size")),
     Count("num_single_layers", "single_transformer_blocks"),
 )
-_DECODER = Table(
+_DECODER = SizeTable(
     (
         Size("vocab_size", "embed_tokens.weight", 0),
         Size("hidden_size", "embed_tokens.weight", 1),
@@ -149,19 +149,21 @@ _DECODER = Table(
 )
 """A language model, and the one in a model that also sees."""
 
-_TABLES: Mapping[str, Table] = {
-    "CLIPTextModel": Table(_CLIP, "text_config"),
-    "CLIPTextModelWithProjection": Table((*_CLIP, Size("projection_dim", "text_projection.weight", 0)), "text_config"),
-    "CLIPVisionModel": Table(_VISION, "vision_config"),
-    "CLIPVisionModelWithProjection": Table(_VISION, "vision_config"),
-    "SiglipVisionModel": Table(_VISION, "vision_config"),
-    "T5EncoderModel": Table(_T5),
-    "UMT5EncoderModel": Table(_T5),
-    "UNet2DConditionModel": Table(_UNET),
-    "AutoencoderKL": Table(_VAE),
-    "SD3Transformer2DModel": Table(_SD3),
-    "FluxTransformer2DModel": Table(_FLUX),
-    "ChromaTransformer2DModel": Table(
+_TABLES: Mapping[str, SizeTable] = {
+    "CLIPTextModel": SizeTable(_CLIP, "text_config"),
+    "CLIPTextModelWithProjection": SizeTable(
+        (*_CLIP, Size("projection_dim", "text_projection.weight", 0)), "text_config"
+    ),
+    "CLIPVisionModel": SizeTable(_VISION, "vision_config"),
+    "CLIPVisionModelWithProjection": SizeTable(_VISION, "vision_config"),
+    "SiglipVisionModel": SizeTable(_VISION, "vision_config"),
+    "T5EncoderModel": SizeTable(_T5),
+    "UMT5EncoderModel": SizeTable(_T5),
+    "UNet2DConditionModel": SizeTable(_UNET),
+    "AutoencoderKL": SizeTable(_VAE),
+    "SD3Transformer2DModel": SizeTable(_SD3),
+    "FluxTransformer2DModel": SizeTable(_FLUX),
+    "ChromaTransformer2DModel": SizeTable(
         (
             Size("in_channels", "x_embedder.weight", 1),
             Size("joint_attention_dim", "context_embedder.weight", 1),
