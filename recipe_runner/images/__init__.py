@@ -1,1 +1,1 @@
-"""An image file by itself: encoded, read, labelled, compared."""
+"""Image files: encode, read, label and compare them."""

@@ -1,12 +1,13 @@
-"""The contact sheet: every image of a run in one labelled picture, rows prompts and seeds, columns variants."""
+"""The contact sheet: all images of a run on one labelled sheet, with prompts and seeds as rows, variants as columns."""
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGEST_SIDE = 8_000
-"""Neither side of the sheet is longer, in pixels; rows and columns that do not fit are left out, and it says so."""
+"""The longest side of the sheet in pixels; rows and columns that do not fit are left out, with a note on the sheet."""
 
 _LARGEST_CELL = 384
 _SMALLEST_CELL = 48
 _TINY = 160
-"""Pictures whose longer side is below this are enlarged by a whole number, every pixel a square."""
+"""Images whose longer side is shorter are enlarged by a whole number, so that pixels stay squares."""
 _MARGIN, _GAP, _PAD = 28, 8, 14
 _PROMPT_WIDTH = 230
 _LINE = 1.35
@@ -38,7 +39,7 @@ _TITLE, _ID, _VALUE, _SEED, _SMALL = (24, _INK), (16, _INK), (14, _INK), (13, _I
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row: the images of a prompt and seed, one for each variant; None where there is none."""
+    """One row: the images of a prompt and seed, one for each variant; None for a missing image."""
 
     prompt_id: str
     prompt: str
@@ -47,7 +48,7 @@ class Row:
 
 
 def contact_sheet(title: str, variants: Sequence[Mapping[str, Json]], rows: Sequence[Row]) -> bytes:
-    """The contact sheet as a PNG file; same images and texts, same bytes.
+    """The contact sheet as a PNG file; the same images and texts give the same bytes.
 
     Args:
         title: the recipe's name.
@@ -60,7 +61,8 @@ def contact_sheet(title: str, variants: Sequence[Mapping[str, Json]], rows: Sequ
     sheet.draw_labels(pen)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
         cells = list(sheet.cells())
-        for (left, top, _), picture in zip(cells, threads.map(sheet.fitted, (cell[2] for cell in cells)), strict=True):
+        pictures = threads.map(sheet.fitted, [path for _, _, path in cells])
+        for (left, top, _), picture in zip(cells, pictures, strict=True):
             box = (left, top, left + sheet.cell[0], top + sheet.cell[1])
             if picture is None:
                 pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=_EMPTY)
@@ -74,16 +76,20 @@ def contact_sheet(title: str, variants: Sequence[Mapping[str, Json]], rows: Sequ
 
 
 class _Layout:
-    """Where everything stands, in pixels."""
+    """The positions and sizes of everything on the sheet, in pixels."""
 
     def __init__(self, title: str, variants: Sequence[Mapping[str, Json]], rows: Sequence[Row]) -> None:
         self._fonts = {style: ImageFont.load_default(style[0]) for style in (_TITLE, _ID, _VALUE, _SEED, _SMALL)}
-        self._axes = list(variants[0]) if variants else []
+        self._axes: list[str] = []
+        if variants:
+            self._axes = list(variants[0])
         self._names = axis_names(self._axes)
         self._title = title
         longest_seed = max((self._measure(_SEED)(f"seed {row.seed}") for row in rows), default=0)
         self._left = _MARGIN + _PROMPT_WIDTH + round(longest_seed) + 2 * _PAD
-        self._top = _MARGIN + 52 + 22 * len(self._axes) + (_GAP if self._axes else 0)
+        self._top = _MARGIN + 52 + 22 * len(self._axes)
+        if self._axes:
+            self._top += _GAP
         largest = _largest_picture(rows)
         room = (LARGEST_SIDE - self._left - _MARGIN, LARGEST_SIDE - self._top - _MARGIN - 30)
         self._scale = _scale(largest, room, (len(variants), len(rows)))
@@ -94,7 +100,9 @@ class _Layout:
         self._rows = rows[: max(1, room[1] // self._pitch[1])]
         self._left_out = len(variants) * len(rows) - len(self._variants) * len(self._rows)
         width = self._left + len(self._variants) * self._pitch[0] - _GAP + _MARGIN
-        height = self._top + len(self._rows) * self._pitch[1] - _GAP + _MARGIN + (30 if self._left_out else 0)
+        height = self._top + len(self._rows) * self._pitch[1] - _GAP + _MARGIN
+        if self._left_out:
+            height += 30
         self.size = (max(width, 480), height)
 
     def cells(self) -> Iterator[tuple[int, int, Path | None]]:
@@ -104,7 +112,7 @@ class _Layout:
                 yield self._left + x * self._pitch[0], self._top + y * self._pitch[1], path
 
     def fitted(self, path: Path | None) -> Image.Image | None:
-        """The picture at the sheet's scale; None when it is not there."""
+        """The image at the sheet's scale; None if it is missing or cannot be read."""
         if path is None:
             return None
         try:
@@ -139,18 +147,15 @@ class _Layout:
             self._text(pen, (place, y), name, self._left, _SMALL)
             # One label over all neighbouring columns that share this value and those of the axes above.
             outer = self._axes[: level + 1]
-            keyed = [
-                (canonical([variant[path] for path in outer]), value)
-                for variant, value in zip(self._variants, shown, strict=True)
-            ]
+            keys = [_values_of(variant, outer) for variant in self._variants]
             x = 0
-            for _, group in groupby(keyed, key=lambda pair: pair[0]):
-                columns = list(group)
+            for _, group in groupby(keys):
+                count = len(list(group))
                 left = self._left + x * self._pitch[0]
-                width = len(columns) * self._pitch[0] - _GAP
+                width = count * self._pitch[0] - _GAP
                 pen.line((left, y + 20, left + width - 1, y + 20), fill=_RULE)
-                self._text(pen, (left + 1, y), columns[0][1], width - 2, _VALUE)
-                x += len(columns)
+                self._text(pen, (left + 1, y), shown[x], width - 2, _VALUE)
+                x += count
 
     def _draw_prompt(self, pen: ImageDraw.ImageDraw, rows: Sequence[Row], top: int) -> None:
         height = len(rows) * self._pitch[1] - _GAP
@@ -168,7 +173,7 @@ class _Layout:
     def _text(
         self, pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, style: tuple[int, str]
     ) -> None:
-        # Of an address the end says more than the beginning.
+        # The end of an address is more specific than its beginning.
         line = cut(drawable(text), width, self._measure(style), keep_end="/" in text)
         pen.text(place, line, fill=style[1], font=self._fonts[style])
 
@@ -176,25 +181,35 @@ class _Layout:
         return self._fonts[style].getlength
 
 
+def _values_of(variant: Mapping[str, Json], axes: Sequence[str]) -> bytes:
+    return canonical([variant[axis] for axis in axes])
+
+
 def _largest_picture(rows: Sequence[Row]) -> tuple[int, int]:
     width, height = 0, 0
-    for path in (path for row in rows for path in row.images if path is not None):
+    for path in chain.from_iterable(row.images for row in rows):
+        if path is None:
+            continue
         try:
             with open_image(path, WRITTEN) as image:
                 width, height = max(width, image.width), max(height, image.height)
         except UnreadableImage:
             continue
-    return (width, height) if width else (_TINY, _TINY)
+    if not width:
+        return _TINY, _TINY
+    return width, height
 
 
 def _scale(largest: tuple[int, int], room: tuple[int, int], count: tuple[int, int]) -> float:
-    """How much every picture is enlarged or reduced, so that the sheet keeps within its bounds."""
+    """The factor by which all images are enlarged or reduced, so that the sheet is not larger than its limit."""
     longer = max(largest)
     most = min((side / max(1, number) - _GAP) / size for side, number, size in zip(room, count, largest, strict=True))
-    wanted = -(-_TINY // longer) if longer < _TINY else min(1.0, _LARGEST_CELL / longer)
+    wanted = min(1.0, _LARGEST_CELL / longer)
+    if longer < _TINY:
+        wanted = math.ceil(_TINY / longer)
     if wanted <= most:
         return float(wanted)
-    # Enlarged pixels stay squares as long as that is possible.
+    # Keep enlarged pixels square if possible.
     if most >= 1:
         return float(int(most))
     return max(most, min(wanted, _SMALLEST_CELL / longer))

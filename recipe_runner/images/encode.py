@@ -1,4 +1,4 @@
-"""Pixels to bare image files and back. What a file says about itself is added by `recipe_runner.images.metadata`."""
+"""Encode pixels as bare image files; `recipe_runner.images.metadata` adds the metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Format: TypeAlias = Literal["png", "webp", "jpeg"]
 SUFFIXES: dict[str, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 """The file name suffix of each format."""
 
-# Levels above 4 take twice the time for a file no smaller, measured on 1024-pixel pictures.
+# Levels above 4 take twice the time and give no smaller file, measured on 1024-pixel images.
 _PNG_COMPRESSION = 4
 _JPEG_QUALITY = 95
 _LIMITS = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}
@@ -31,7 +31,7 @@ _CHANNELS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An encoded picture: its bare bytes, and what they show."""
+    """An encoded image: its bytes without metadata, its size in pixels, and the digest of its pixels."""
 
     data: bytes
     format: Format
@@ -43,13 +43,13 @@ class Picture:
 def pixel_sha256(pixels: Pixels) -> str:
     """The sha256 of uint8 pixels [H, W, 3]: rows from the top, pixels from the left, R, G and B one byte each.
 
-    Anyone can compute it again from a lossless file: `sha256(Image.open(path).convert("RGB").tobytes())`.
+    It can be computed from a lossless file: `sha256(Image.open(path).convert("RGB").tobytes())`.
     """
     return hashlib.sha256(_checked(pixels).tobytes()).hexdigest()
 
 
 def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> Picture:
-    """The bare image file of uint8 pixels [H, W, 3]; same arguments and library versions, same bytes.
+    """The bare image file of uint8 pixels [H, W, 3]; the same arguments and library versions give the same bytes.
 
     Args:
         pixels: red, green and blue, 0 to 255.
@@ -57,14 +57,14 @@ def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> P
         quality: 1 to 100, of a jpeg (95 when None) or a lossy webp.
 
     Raises:
-        RecordError: E807 when the format cannot hold a picture of this size.
+        RecordError: E807, the image is too large for the format.
     """
     image = Image.fromarray(_checked(pixels))
     if max(image.size) > _LIMITS[file_format]:
         raise RecordError(
             Problem(
                 code="E807",
-                message=f"a {file_format} file cannot hold a picture of {image.width}x{image.height} pixels",
+                message=f"a {file_format} file cannot contain an image of {image.width}x{image.height} pixels",
                 hint="Set output.format to png.",
             )
         )
@@ -72,7 +72,7 @@ def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> P
     if file_format == "png":
         image.save(file, "PNG", compress_level=_PNG_COMPRESSION)
     elif file_format == "jpeg":
-        # Colour at full resolution: halving it shows on small pictures and sharp edges.
+        # Colour at full resolution: half of it is visible in small images and at sharp edges.
         image.save(file, "JPEG", quality=quality or _JPEG_QUALITY, subsampling=0)
     elif quality is None:
         image.save(file, "WEBP", lossless=True, quality=75, method=4)
@@ -89,6 +89,5 @@ def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> P
 
 def _checked(pixels: Pixels) -> Pixels:
     if pixels.dtype.name != "uint8" or pixels.ndim != _CHANNELS or pixels.shape[2] != _CHANNELS or not pixels.size:
-        message = f"BUG: not uint8 pixels [H, W, 3]: {pixels.dtype} {pixels.shape}"
-        raise AssertionError(message)
+        raise AssertionError(f"BUG: not uint8 pixels [H, W, 3]: {pixels.dtype} {pixels.shape}")
     return pixels

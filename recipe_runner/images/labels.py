@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from recipe_runner.canonical import Json, canonical
 
@@ -18,57 +18,81 @@ _DASHES = {ord("\u2010"): "-", ord("\u2011"): "-", ord("\u2013"): "-", ord("\u20
 
 
 def axis_names(paths: Sequence[str]) -> dict[str, str]:
-    """Each matrix axis by the shortest end of its path that is no other's, but of two parts where it has them."""
+    """Each matrix axis with the shortest unique end of its path, of at least two parts if it has them."""
     names: dict[str, str] = {}
     for path in paths:
         parts = path.split(".")
         for count in range(min(2, len(parts)), len(parts) + 1):
             name = ".".join(parts[-count:])
-            if sum(other == path or other.endswith(f".{name}") for other in paths) == 1:
+            if _is_unique(name, path, paths):
                 break
         names[path] = name
     return names
 
 
+def _is_unique(name: str, path: str, paths: Sequence[str]) -> bool:
+    """Whether only `path` ends with `name`."""
+    return not any(other != path and other.endswith(f".{name}") for other in paths)
+
+
 def value_text(value: Json) -> str:
-    """A value of an axis as the recipe would write it."""
+    """A value of an axis as text, as in a recipe."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {value_text(part)}" for key, part in value.items()) or "{}"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(value_text(part) for part in value)}]"
+        return f"[{', '.join(map(value_text, value))}]"
     return json.dumps(value)
 
 
 def differing(values: Sequence[Json]) -> list[Json]:
-    """The values of an axis without what is the same in all of them, where they are mappings: what tells them apart."""
+    """The values of an axis; if all are mappings, without the keys that have the same value in all of them."""
     sections = [value for value in values if isinstance(value, Mapping)]
     if len(sections) < len(values) or not sections:
         return list(values)
-    first = sections[0]
-    same = {
-        key
-        for key, part in first.items()
-        if all(key in other and canonical(other[key]) == canonical(part) for other in sections)
-    }
-    return [{key: part for key, part in section.items() if key not in same} or section for section in sections]
+    same = {key for key in sections[0] if _is_shared(key, sections)}
+    return [_without(section, same) or section for section in sections]
+
+
+def _is_shared(key: str, sections: Sequence[Mapping[str, Json]]) -> bool:
+    """Whether all sections have the same value under `key`."""
+    first = canonical(sections[0][key])
+    return all(key in section and canonical(section[key]) == first for section in sections)
+
+
+def _without(section: Mapping[str, Json], keys: Collection[str]) -> dict[str, Json]:
+    return {key: part for key, part in section.items() if key not in keys}
 
 
 def heading(name: str, values: Sequence[Json]) -> tuple[str, list[str]]:
-    """An axis's name and the texts of its values; a key that all of them begin with is said once, in the name."""
+    """An axis's name and the texts of its values; if all values begin with the same key, the name has it once."""
     shown = differing(values)
-    keys = {next(iter(value), None) if isinstance(value, Mapping) else None for value in shown}
-    key = next(iter(keys), None)
-    if len(keys) != 1 or key is None:
-        return name, [value_text(value) for value in shown]
+    keys = set(map(_first_key, shown))
+    key = None
+    if len(keys) == 1:
+        key = keys.pop()
+    if key is None:
+        return name, list(map(value_text, shown))
     sections = [value for value in shown if isinstance(value, Mapping)]
-    rest = [{other: part for other, part in section.items() if other != key} for section in sections]
-    texts = [
-        ", ".join(filter(None, (value_text(s[key]), value_text(r) if r else "")))
-        for s, r in zip(sections, rest, strict=True)
-    ]
-    return f"{name}.{key}", texts
+    return f"{name}.{key}", [_text_below(section, key) for section in sections]
+
+
+def _first_key(value: Json) -> str | None:
+    if not isinstance(value, Mapping):
+        return None
+    return next(iter(value), None)
+
+
+def _text_below(section: Mapping[str, Json], key: str) -> str:
+    """The text of a section whose first `key` is shown elsewhere."""
+    text = value_text(section[key])
+    rest = _without(section, (key,))
+    if not rest:
+        return text
+    if not text:
+        return value_text(rest)
+    return f"{text}, {value_text(rest)}"
 
 
 def image_name(prompt: str, seed: int, variant: Mapping[str, Json]) -> str:
@@ -79,17 +103,21 @@ def image_name(prompt: str, seed: int, variant: Mapping[str, Json]) -> str:
 
 
 def drawable(text: str) -> str:
-    """`text` for Pillow's built-in font, which has no accented letters: without accents and invisible characters.
+    """`text` without accents and invisible characters, because Pillow's built-in font has no accented letters.
 
-    Letters of other scripts and emoji, which it has not either, stay and show as boxes.
+    Letters of other scripts and emoji, which the font does not have either, are kept and show as boxes.
     """
     plain = unicodedata.normalize("NFKD", text.translate(_DASHES).replace(ELLIPSIS, "\0"))
-    kept = [letter for letter in plain if letter in "\n\t\0" or unicodedata.category(letter) not in ("Mn", "Cf", "Cc")]
-    return "".join(kept).replace("\0", ELLIPSIS)
+    kept = "".join(filter(_is_drawable, plain))
+    return kept.replace("\0", ELLIPSIS)
+
+
+def _is_drawable(letter: str) -> bool:
+    return letter in "\n\t\0" or unicodedata.category(letter) not in ("Mn", "Cf", "Cc")
 
 
 def cut(text: str, width: float, measure: Measure, *, keep_end: bool = False) -> str:
-    """`text` on one line, cut to `width` pixels with an ellipsis; with `keep_end` it is the beginning that goes."""
+    """`text` on one line, cut to `width` pixels with an ellipsis; `keep_end` cuts the beginning instead of the end."""
     line = " ".join(text.split())
     if measure(line) <= width:
         return line
@@ -101,11 +129,13 @@ def cut(text: str, width: float, measure: Measure, *, keep_end: bool = False) ->
             low = middle
         else:
             high = middle - 1
-    return _shortened(line, low, keep_end=keep_end) if low else ""
+    if not low:
+        return ""
+    return _shortened(line, low, keep_end=keep_end)
 
 
 def wrap(text: str, width: float, lines: int, measure: Measure) -> list[str]:
-    """`text` in at most `lines` lines of `width` pixels, the last cut with an ellipsis where it does not fit."""
+    """`text` in at most `lines` lines of `width` pixels; the last line is cut with an ellipsis if it is too long."""
     words = text.split()
     wrapped: list[str] = []
     while words and len(wrapped) < lines:
@@ -121,4 +151,7 @@ def wrap(text: str, width: float, lines: int, measure: Measure) -> list[str]:
 
 
 def _shortened(line: str, count: int, *, keep_end: bool) -> str:
-    return ELLIPSIS + line[len(line) - count :].lstrip() if keep_end else line[:count].rstrip() + ELLIPSIS
+    if keep_end:
+        start = len(line) - count
+        return ELLIPSIS + line[start:].lstrip()
+    return line[:count].rstrip() + ELLIPSIS

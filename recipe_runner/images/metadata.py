@@ -1,7 +1,7 @@
-"""What an image file says about itself: the `parameters` text and the plan digest, put into a finished file.
+"""The metadata of image files: the `parameters` text, plan digest and recipe, added to a finished file.
 
-The pixels are not encoded again: a chunk or segment is spliced into the bytes, so that a picture from the store
-becomes a run's own image at the cost of a copy, and the same bytes whenever that happens.
+The pixels are not encoded again: a chunk or segment is inserted into the bytes, so that adding metadata to an image of
+the store costs as little as a copy, and always gives the same bytes.
 
 | format | `parameters` text | plan digest | recipe of the image |
 |---|---|---|---|
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PLAN_KEYWORD = "recipe_runner plan"
 RECIPE_KEYWORD = "recipe_runner recipe"
-"""Begins an EXIF MakerNote, too, and a NUL follows it there."""
+"""Also the beginning of the EXIF MakerNote, followed by a NUL."""
 
 _PARAMETERS_KEYWORD = "parameters"
 _PNG_SIGNATURE_AND_HEADER = 8 + 25
@@ -43,7 +43,7 @@ _JPEG_TEXT_BYTES = 65_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What a file says about itself; None where it says nothing."""
+    """The metadata of a file; None for what it does not have."""
 
     parameters: str | None = None
     plan_digest: str | None = None
@@ -51,33 +51,32 @@ class Metadata:
 
 
 def add_metadata(data: bytes, file_format: str, metadata: Metadata) -> bytes:
-    """The bare picture `data` (as `picture.encode` makes it) with `metadata`; same arguments, same bytes.
+    """The bare image `data` (from `encode`) with `metadata`; the same arguments give the same bytes.
 
-    A NUL, which no container can hold, and a lone surrogate become U+FFFD. A text too long for a JPEG loses the end
-    of its prompts, marked with an ellipsis, and keeps its last line. The recipe is ASCII; a JPEG goes without one that
+    A NUL, which the formats cannot contain, and a lone surrogate become U+FFFD. A text too long for a JPEG loses the
+    end of its prompts, marked with an ellipsis, and keeps its last line. The recipe is ASCII; a JPEG has none if it
     does not fit beside the text.
     """
-    text = None if metadata.parameters is None else _encodable(metadata.parameters)
-    recipe = (
-        b"" if metadata.recipe is None else RECIPE_KEYWORD.encode("ascii") + b"\0" + metadata.recipe.encode("ascii")
-    )
+    text = None
+    if metadata.parameters is not None:
+        text = _encodable(metadata.parameters)
+    recipe = b""
+    if metadata.recipe is not None:
+        recipe = RECIPE_KEYWORD.encode("ascii") + b"\0" + metadata.recipe.encode("ascii")
     if file_format == "png":
         return _into_png(data, text, metadata.plan_digest, recipe)
     if file_format == "jpeg":
-        text = None if text is None else _shortened(text)
-        fits = len((text or "").encode("utf-16-be")) + len(recipe) <= _JPEG_TEXT_BYTES
-        return _into_jpeg(data, _tiff(text, metadata.plan_digest, recipe if fits else b""))
+        return _into_jpeg(data, _jpeg_tiff(text, metadata.plan_digest, recipe))
     if file_format == "webp":
         return _into_webp(data, _tiff(text, metadata.plan_digest, recipe))
-    message = f"BUG: no picture format {file_format!r}"
-    raise AssertionError(message)
+    raise AssertionError(f"BUG: not an image format: {file_format!r}")
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What the image file `path` says about itself.
+    """The metadata of the image file `path`.
 
     Raises:
-        RecordError: E802 when it cannot be read, E806 when it is not a picture.
+        RecordError: E802, the file cannot be read; E806, it is not an image.
     """
     try:
         data = path.read_bytes()
@@ -88,16 +87,16 @@ def read_metadata(path: Path) -> Metadata:
     try:
         return metadata_of(data)
     except (ValueError, LookupError) as error:
-        problem = Problem(code="E806", message=f"not a picture that can be read: {error}", place=Place(str(path)))
+        problem = Problem(code="E806", message=f"not a readable image: {error}", place=Place(str(path)))
         raise RecordError(problem) from error
 
 
 def metadata_of(data: bytes) -> Metadata:
-    """What the image file with the bytes `data` says about itself.
+    """The metadata in the bytes `data` of an image file.
 
     Raises:
         UnreadableImage: as `open_image`.
-        ValueError: a text in it is not in the encoding that it says.
+        ValueError: a text is not in its declared encoding.
     """
     with open_image(BytesIO(data), WRITTEN) as image:
         if isinstance(image, PngImageFile):
@@ -121,9 +120,13 @@ def metadata_of(data: bytes) -> Metadata:
 
 
 def recipe_of_note(note: object) -> str | None:
-    """The recipe in an EXIF MakerNote; None where it is another maker's."""
-    keyword, _, text = note.partition(b"\0") if isinstance(note, bytes) else (b"", b"", b"")
-    return text.decode("ascii", "replace") if keyword == RECIPE_KEYWORD.encode("ascii") else None
+    """The recipe in an EXIF MakerNote; None for a note of another program."""
+    if not isinstance(note, bytes):
+        return None
+    keyword, _, text = note.partition(b"\0")
+    if keyword != RECIPE_KEYWORD.encode("ascii"):
+        return None
+    return text.decode("ascii", "replace")
 
 
 def _encodable(text: str) -> str:
@@ -184,16 +187,35 @@ def _riff_chunk(kind: bytes, content: bytes) -> bytes:
     return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 
+def _jpeg_tiff(text: str | None, plan_digest: str | None, recipe: bytes) -> bytes:
+    """EXIF that fits into a JPEG segment."""
+    if text is not None:
+        text = _shortened(text)
+    if len((text or "").encode("utf-16-be")) + len(recipe) > _JPEG_TEXT_BYTES:
+        recipe = b""
+    return _tiff(text, plan_digest, recipe)
+
+
 def _tiff(text: str | None, plan_digest: str | None, recipe: bytes) -> bytes:
-    """EXIF as a TIFF structure, big-endian: readers that follow its byte order and readers that assume one agree."""
-    name = b"" if plan_digest is None else f"{PLAN_KEYWORD} {plan_digest}\0".encode("ascii")
-    comment = b"" if text is None else _UNICODE + text.encode("utf-16-be")
+    """EXIF as a TIFF structure, big-endian, which readers that ignore the byte order assume."""
+    name = b""
+    if plan_digest is not None:
+        name = f"{PLAN_KEYWORD} {plan_digest}\0".encode("ascii")
+    comment = b""
+    if text is not None:
+        comment = _UNICODE + text.encode("utf-16-be")
     first_folder, entry = 8, 12
     second_folder = first_folder + 2 + 2 * entry + 4
-    name_place = second_folder + 2 + (2 if recipe else 1) * entry + 4
+    count = 1
+    if recipe:
+        count = 2
+    name_place = second_folder + 2 + count * entry + 4
     recipe_place = name_place + len(name) + len(name) % 2
     comment_place = recipe_place + len(recipe) + len(recipe) % 2
     ascii_type, long_type, undefined_type = 2, 4, 7
+    note = b""
+    if recipe:
+        note = struct.pack(">HHII", MAKER_NOTE, undefined_type, len(recipe), recipe_place)
     return b"".join(
         (
             b"MM\0*" + struct.pack(">I", first_folder),
@@ -201,8 +223,8 @@ def _tiff(text: str | None, plan_digest: str | None, recipe: bytes) -> bytes:
             struct.pack(">HHII", _DOCUMENT_NAME, ascii_type, len(name), name_place),
             struct.pack(">HHII", _EXIF_FOLDER, long_type, 1, second_folder),
             struct.pack(">I", 0),
-            struct.pack(">H", 2 if recipe else 1),
-            struct.pack(">HHII", MAKER_NOTE, undefined_type, len(recipe), recipe_place) if recipe else b"",
+            struct.pack(">H", count),
+            note,
             struct.pack(">HHII", _USER_COMMENT, undefined_type, len(comment), comment_place),
             struct.pack(">I", 0),
             name + b"\0" * (len(name) % 2),

@@ -1,4 +1,4 @@
-"""The one place that opens image files, and clear words for those that cannot be used."""
+"""The only module that opens image files, with clear messages for files that cannot be used."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FORMATS = {
     "BMP": "BmpImagePlugin",
     "TIFF": "TiffImagePlugin",
 }
-"""The formats that are read, and Pillow's module for each. Others stay closed whatever a file's bytes say: of EPS,
-Pillow makes pixels by starting Ghostscript, and old raster formats have readers that nobody looks after."""
+"""The formats that are read, and Pillow's module for each. Files of other formats are never opened: for EPS, Pillow
+starts Ghostscript, and the readers of old raster formats are unmaintained."""
 WRITTEN = ("PNG", "JPEG", "WEBP")
 """The formats of this package's own images."""
 LARGEST = 100_000_000
@@ -43,45 +43,45 @@ T = TypeVar("T")
 
 
 class UnreadableImage(ValueError):
-    """A file is not an image that is read here, with the reason."""
+    """A file cannot be read as an image, with the reason."""
 
 
 class UnknownFormat(UnreadableImage):
-    """The file is of none of the formats."""
+    """The file has none of the supported formats."""
 
 
 class TooLarge(UnreadableImage):
-    """The image has more pixels than are decoded."""
+    """The image has more pixels than the limit."""
 
 
 @contextmanager
 def open_image(
     file: Path | BinaryIO, formats: Sequence[str] = tuple(FORMATS), *, largest: int | None = LARGEST
 ) -> Iterator[Image.Image]:
-    """An image file, open for the length of a block: every image that this package reads is opened here.
+    """An image file, open inside a block: every image that this package reads is opened here.
 
-    Pixels are decoded only when the block asks for them; what is found damaged then leaves the block as an error of
-    this function's, too.
+    Pixels are decoded only when the block asks for them; damage found at that time raises the same errors.
 
     Args:
-        file: a path, or a file that is open for reading bytes and is left open.
+        file: a path, or a file that is open for reading bytes and stays open.
         formats: the formats to try, of `FORMATS`.
-        largest: the number of pixels of the largest image; None where none are decoded.
+        largest: the most pixels that an image can have; None if they are not decoded.
 
     Raises:
-        UnreadableImage: the file cannot be read, or is not an image of these formats, or a damaged or too large one.
+        UnreadableImage: the file cannot be read, is not an image of these formats, is damaged, or is too large.
     """
     from PIL.Image import DecompressionBombError  # noqa: PLC0415 - only recipes with images need Pillow
 
-    # What Pillow remarks about odd files has no place in our output, and no line of a recipe.
+    # Pillow's warnings about unusual files name no place in a recipe.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with ExitStack() as stack:
         try:
-            stream = stack.enter_context(file.open("rb")) if isinstance(file, Path) else file
-            image = stack.enter_context(_identified(stream, formats))
+            if isinstance(file, Path):
+                file = stack.enter_context(file.open("rb"))
+            image = stack.enter_context(_identified(file, formats))
             width, height = image.size
             if largest is not None and width * height > largest:
-                message = f"{width}x{height} pixels are more than the {largest} that are decoded"
+                message = f"{width}x{height} pixels are more than the {largest} that are allowed"
                 raise TooLarge(message)
             yield image
         except UnreadableImage:
@@ -89,15 +89,15 @@ def open_image(
         except DecompressionBombError as error:
             raise TooLarge(str(error)) from error
         except _DAMAGED as error:
-            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise UnreadableImage(said) from error
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UnreadableImage(reason) from error
 
 
 def _identified(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
-    """The image by the first of the formats whose mark its first bytes bear."""
+    """The image, opened with the first of the formats that its first bytes match."""
     from PIL import Image  # noqa: PLC0415 - only recipes with image prompts need Pillow to be validated
 
-    # `Image.open` is not used: it refuses what has more pixels than it would decode, also where none are decoded.
+    # `Image.open` is not used: it refuses large images even if their pixels are not decoded.
     file.seek(0)
     prefix = file.read(_PREFIX)
     for name in formats:
@@ -106,15 +106,14 @@ def _identified(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
         if accept is None or accept(prefix) is True:
             file.seek(0)
             return factory(file, "")
-    message = "not an image of a format that is read here"
-    raise UnknownFormat(message)
+    raise UnknownFormat("not an image of a supported format")
 
 
 def check_picture(path: Path, shown: str) -> None:
-    """Read a picture through, at little cost. `shown` names it for a message.
+    """Check that an image can be read to its end, at little cost. `shown` is its name in messages.
 
     Raises:
-        ResolutionError: E648 it is no picture, broken, cut short, or too large.
+        ResolutionError: E648, the file is not an image, is damaged or cut off, or is too large.
     """
 
     def check(picture: Image.Image) -> None:
@@ -130,7 +129,7 @@ def check_picture(path: Path, shown: str) -> None:
 
 
 def picture_size(path: Path, shown: str) -> tuple[int, int]:
-    """Width and height in pixels, from the picture's header.
+    """Width and height in pixels, from the image's header.
 
     Raises: as `check_picture`.
     """
@@ -138,7 +137,7 @@ def picture_size(path: Path, shown: str) -> tuple[int, int]:
 
 
 def grey_range(path: Path, shown: str) -> tuple[int, int, bool]:
-    """The darkest and the lightest grey of a picture, read as masks are, and whether it has a transparency beside.
+    """The darkest and the lightest grey of an image, read as a mask, and whether it has transparency.
 
     Raises: as `check_picture`.
     """
@@ -151,7 +150,7 @@ def grey_range(path: Path, shown: str) -> tuple[int, int, bool]:
 
 
 def read_picture(path: Path, shown: str) -> Image.Image:
-    """The picture as `diffusers.utils.load_image` gives it: turned as its EXIF data say, in RGB.
+    """The image as `diffusers.utils.load_image` returns it: rotated by its EXIF orientation, in RGB.
 
     Raises: as `check_picture`.
     """

@@ -1,4 +1,4 @@
-"""Compare two pictures by their pixels: identical, within a tolerance, or different, and by how much."""
+"""Compare two images by their pixels: identical, within a tolerance, or different, and by how much."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _PEAK = 255.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """How far two pictures may be apart and still count as the same; all three must hold.
+    """How far two images may differ and still count as the same; all three limits must hold.
 
-    The defaults admit what other library versions and devices do to the last bits, and nothing that an eye sees:
+    The defaults allow the small differences between library versions and devices, and nothing that is visible:
     `max_abs` in steps of 255, `psnr` in dB, `ssim` from -1 to 1.
     """
 
@@ -43,10 +43,10 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How two pictures differ. The numbers are None where the sizes are not the same.
+    """How two images differ. The numbers are None if the sizes differ.
 
     `max_abs` is the largest difference of a channel (0 to 255), `differing` the share of pixels that are not equal (0
-    to 1), `psnr` in dB (infinite for identical pictures), `ssim` the mean structural similarity (1 for identical ones).
+    to 1), `psnr` in dB (infinite for identical images), `ssim` the mean structural similarity (1 for identical ones).
     """
 
     verdict: Verdict
@@ -64,7 +64,7 @@ def read_pixels(path: Path) -> Pixels:
     """The pixels of an image file, uint8 [H, W, 3].
 
     Raises:
-        RecordError: E802 when it cannot be read, E806 when it is not a picture.
+        RecordError: E802, the file cannot be read; E806, it is not an image.
     """
     with reading(path):
         file = path.open("rb")
@@ -73,12 +73,12 @@ def read_pixels(path: Path) -> Pixels:
             with open_image(file, WRITTEN) as image:
                 return np.asarray(image.convert("RGB"))
         except UnreadableImage as error:
-            problem = Problem(code="E806", message=f"not a picture that can be read: {error}", place=Place(str(path)))
+            problem = Problem(code="E806", message=f"not a readable image: {error}", place=Place(str(path)))
             raise RecordError(problem) from error
 
 
 def compare_files(first: Path, second: Path, tolerance: Tolerance | None = None) -> Comparison:
-    """Compare two image files by the pixels that they decode to.
+    """Compare two image files by their decoded pixels.
 
     Raises:
         RecordError: as `read_pixels`.
@@ -96,17 +96,18 @@ def compare_pixels(first: Pixels, second: Pixels, tolerance: Tolerance | None = 
     allowed = tolerance or Tolerance()
     difference = np.abs(first.astype(np.int16) - second.astype(np.int16))
     max_abs, found_psnr, found_ssim = int(difference.max()), psnr(first, second), ssim(first, second)
-    exceeded = [
-        text
-        for holds, text in (
-            (max_abs <= allowed.max_abs, f"a channel differs by {max_abs} (at most {allowed.max_abs})"),
-            (found_psnr >= allowed.psnr, f"PSNR {found_psnr:.1f} dB (at least {allowed.psnr:g})"),
-            (found_ssim >= allowed.ssim, f"SSIM {found_ssim:.4f} (at least {allowed.ssim:g})"),
-        )
-        if not holds
-    ]
+    exceeded: list[str] = []
+    if max_abs > allowed.max_abs:
+        exceeded.append(f"a channel differs by {max_abs} (at most {allowed.max_abs})")
+    if found_psnr < allowed.psnr:
+        exceeded.append(f"PSNR {found_psnr:.1f} dB (at least {allowed.psnr:g})")
+    if found_ssim < allowed.ssim:
+        exceeded.append(f"SSIM {found_ssim:.4f} (at least {allowed.ssim:g})")
+    verdict: Verdict = "within tolerance"
+    if exceeded:
+        verdict = "different"
     return Comparison(
-        verdict="different" if exceeded else "within tolerance",
+        verdict=verdict,
         max_abs=max_abs,
         differing=float(difference.any(axis=2).mean()),
         psnr=found_psnr,
@@ -118,7 +119,9 @@ def compare_pixels(first: Pixels, second: Pixels, tolerance: Tolerance | None = 
 def psnr(first: Pixels, second: Pixels) -> float:
     """Peak signal-to-noise ratio in dB of uint8 pixels of one shape, all channels together; infinite when equal."""
     error = float(np.mean((first.astype(np.float64) - second.astype(np.float64)) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(_PEAK**2 / error)
+    if error == 0:
+        return math.inf
+    return 10 * math.log10(_PEAK**2 / error)
 
 
 def ssim(first: Pixels, second: Pixels) -> float:
@@ -127,13 +130,13 @@ def ssim(first: Pixels, second: Pixels) -> float:
     Source: Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural similarity
     (2004), equation 13, with its Gaussian window of 11 pixels and deviation 1.5, K1 = 0.01, K2 = 0.03 and population
     statistics, as scikit-image computes it with `gaussian_weights=True, use_sample_covariance=False`. Only windows that
-    lie inside the picture count; on a side of fewer than 11 pixels the window is as long as the side.
+    are inside the image count; on a side of fewer than 11 pixels the window is as long as the side.
     """
     x, y = first.astype(np.float64), second.astype(np.float64)
     height = len(x)
     window = min(_WINDOW, height)
     total, count = 0.0, 0
-    # In strips whose intermediate values stay in the processor's cache: a fifth of the time of the whole at once.
+    # In strips whose intermediate values stay in the processor's cache: a fifth of the time of the whole image at once.
     for top in range(0, height - window + 1, _STRIP):
         strip = slice(top, top + _STRIP + window - 1)
         found = _similarity(x[strip], y[strip])
@@ -142,7 +145,7 @@ def ssim(first: Pixels, second: Pixels) -> float:
 
 
 def _similarity(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The structural similarity of every window inside two pictures [H, W, C]."""
+    """The structural similarity of every window inside two images [H, W, C]."""
     mean_x, mean_y = _blurred(x), _blurred(y)
     variance_x = _blurred(x * x) - mean_x**2
     variance_y = _blurred(y * y) - mean_y**2

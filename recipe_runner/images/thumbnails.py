@@ -1,4 +1,4 @@
-"""Small pictures for pages of many large ones. A small picture is its own thumbnail."""
+"""Thumbnails for pages with many large images. A small image is its own thumbnail."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 FOLDER = "thumbnails"
 SIDE = 256
-"""The longer side of a thumbnail in pixels; a picture that is no larger has none."""
+"""The longer side of a thumbnail in pixels; images up to this size have none."""
 _QUALITY = 80
 SECONDS = 6.0
-"""How long thumbnails are made for one page at the most: it works without them, and the next one finds more."""
+"""The longest time to make thumbnails for one page: it works without them, and the next page makes more."""
 
 
 class LargeImage(Protocol):
-    """An image of a run: where it lies in the run folder, its size in pixels, and the sha256 of its pixels."""
+    """An image of a run: its path in the run folder, its size in pixels, and the sha256 of its pixels."""
 
     @property
     def path(self) -> str:
-        """Where it lies, relative to the run folder."""
+        """The path relative to the run folder."""
 
     @property
     def width(self) -> int:
@@ -50,38 +50,49 @@ class LargeImage(Protocol):
 
 
 def thumbnail_path(pixel_sha256: str) -> str:
-    """Where the thumbnail of a picture lies in the run folder: named after its pixels, never taken for another's."""
+    """The path of an image's thumbnail in the run folder, named after its pixels so that it is never out of date."""
     return f"{FOLDER}/{pixel_sha256[:16]}.webp"
 
 
 def write_thumbnail(run: Path, pixel_sha256: str, pixels: NDArray[np.uint8]) -> None:
-    """Make the thumbnail of a picture, uint8 [H, W, 3], that was just made and need not be read for it."""
+    """Make the thumbnail of a new image from its pixels, uint8 [H, W, 3]."""
     if max(pixels.shape[:2]) > SIDE:
         make_folder(inside(run, FOLDER))
         _write(Image.fromarray(pixels), inside(run, thumbnail_path(pixel_sha256)))
 
 
 def write_thumbnails(run: Path, images: Iterable[LargeImage]) -> dict[str, str]:
-    """Make the thumbnails of a run that are not there yet; each large image's path leads to its thumbnail's.
+    """Make the missing thumbnails of a run, and return the path of each large image's thumbnail by the image's path.
 
-    Of a picture that is not there, or cannot be read, the path leads to itself; so does that of every picture where
-    nothing can be written, and of those that `SECONDS` were too short for.
+    An image that is missing, cannot be read, or did not fit into `SECONDS` has its own path instead. Returns an empty
+    mapping if the folder cannot be written.
     """
     end = time.monotonic() + SECONDS
-    large = [image for image in images if max(image.width, image.height) > SIDE]
-    wanted = {image.path: thumbnail_path(image.pixel_sha256) for image in large}
-    missing = {name: path for path, name in wanted.items() if not (run / name).is_file()}
+    found: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for image in images:
+        if max(image.width, image.height) <= SIDE:
+            continue
+        name = thumbnail_path(image.pixel_sha256)
+        found[image.path] = name
+        if not (run / name).is_file():
+            missing[name] = image.path
+    if not missing:
+        return found
     try:
-        if missing:
-            make_folder(inside(run, FOLDER))
+        make_folder(inside(run, FOLDER))
     except RecordError:
         return {}
+
+    def make(name: str, path: str) -> str:
+        if time.monotonic() < end and _read_and_write(run / path, run / name):
+            return name
+        return path
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        made = threads.map(
-            lambda pair: time.monotonic() < end and _read_and_write(run / pair[1], run / pair[0]), missing.items()
-        )
-        failed = {path for path, done in zip(missing.values(), made, strict=True) if not done}
-    return {path: path if path in failed else name for path, name in wanted.items()}
+        made = threads.map(make, missing.keys(), missing.values())
+        found.update(zip(missing.values(), made, strict=True))
+    return found
 
 
 def _read_and_write(image: Path, thumbnail: Path) -> bool:
@@ -92,7 +103,7 @@ def _read_and_write(image: Path, thumbnail: Path) -> bool:
     except UnreadableImage:
         return False
     try:
-        # Renamed into its place, so that a link that stands there is not followed.
+        # Written by a rename, which does not follow an existing link.
         _write(pixels, thumbnail)
     except RecordError:
         return False

@@ -116,7 +116,7 @@ def test_a_picture_too_large_for_its_format_is_refused() -> None:
     with pytest.raises(RecordError) as caught:
         encode(np.zeros((1, 16_384, 3), np.uint8), "webp")
     problem = caught.value.problems[0]
-    assert str(problem) == "error[E807]: a webp file cannot hold a picture of 16384x1 pixels"
+    assert str(problem) == "error[E807]: a webp file cannot contain an image of 16384x1 pixels"
     assert problem.hint == "Set output.format to png."
 
 
@@ -137,5 +137,5 @@ def test_other_arrays_are_a_bug() -> None:
     for wrong in (floats, PIXELS[..., :2], PIXELS[0], PIXELS[:0]):
         with pytest.raises(AssertionError, match="BUG: not uint8 pixels"):
             pixel_sha256(wrong)
-    with pytest.raises(AssertionError, match="BUG: no picture format"):
+    with pytest.raises(AssertionError, match="BUG: not an image format"):
         add_metadata(b"", "gif", Metadata())
