@@ -254,7 +254,7 @@ def test_what_is_escaped_is_still_what_it_was(run: Path, capsys: pytest.CaptureF
     imported = yaml.safe_load(call(capsys, "import", "picture.png", "--base", "demo/model").out)
     assert "\n::error title=fake::from a prompt\n" in imported["prompts"][0]["prompt"]
     told = call(capsys, "export", "r.yaml", "--to", "a1111")
-    assert "shown as escapes" in told.err
+    assert "escaped here" in told.err
     call(capsys, "export", "r.yaml", "--to", "a1111", "-o", "texts", "--force")
     assert "::error title=fake::from a prompt" in (Path("texts") / "a-1.txt").read_text(encoding="utf-8")
 

@@ -201,5 +201,5 @@ def test_what_pages_say_of_the_limits_is_true() -> None:
     from recipe_runner.weights.configuration import most_bytes
 
     page = explain("E422")
-    said = [int(number) * 10**6 for number in re.findall(r"(\d+) MB of", page)]
+    said = [int(number) * 10**6 for number in re.findall(r"(\d+) MB for", page)]
     assert said == [most_bytes("config.json"), most_bytes("tokenizer_config.json"), most_bytes("tokenizer.json")]

@@ -133,5 +133,5 @@ def test_an_index_that_names_no_file_of_its_folder_is_broken(name: str, tmp_path
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": name}}))
     (found,) = identify(index)
-    assert "1 of 1 shards that are not there" in found.broken
+    assert "1 of the 1 shards that it lists are missing" in found.broken
     assert len(found.broken) < 300

@@ -54,7 +54,7 @@ def fitting(view: View) -> Iterator[Finding]:
     encoders = [part for part in entry["components"] if part.startswith("text_encoder")]
     for name, adapter in view.adapters.items():
         kind, target = adapter.get("kind"), adapter.get("target")
-        if kind in _KINDS and not _supports(entry, str(kind)):
+        if isinstance(kind, str) and kind in _KINDS and not _supports(entry, kind):
             yield Finding("E334", f"`{view.pipeline}` does not take {_KINDS[kind]}", ("adapters", name, "kind"))
         if not isinstance(target, str):
             continue
