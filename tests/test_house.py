@@ -82,3 +82,8 @@ def test_the_program_prints_every_figure_and_lists_places() -> None:
         check=True,
     )
     assert listed.stdout.startswith("recipe_runner/canonical.py:")
+
+
+def test_the_package_keeps_its_limits() -> None:
+    over = [str(figure) for figure in house.figures() if not figure.is_met]
+    assert not over, "`python tests/benchmarks/house.py --list …` names the places"

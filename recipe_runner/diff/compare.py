@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 from recipe_runner.diff.difference import Difference
-from recipe_runner.diff.images import Picture, cost, planned, said
+from recipe_runner.diff.images import AskedImage, cost, planned, said
 from recipe_runner.diff.lock import compare_locks
 from recipe_runner.diff.operand import Side, same_kind
 from recipe_runner.diff.recipe import compare_recipes
@@ -88,13 +88,13 @@ def _recipes(
     return Difference(kind="recipe", old=labels[0], new=labels[1], changes=changes, cost=costs)
 
 
-def _said(document: Document | None) -> list[Picture]:
+def _said(document: Document | None) -> list[AskedImage]:
     if document is None:
         return []
     return said(document)
 
 
-def _planned(plan: Plan | None) -> tuple[list[Picture], list[str]]:
+def _planned(plan: Plan | None) -> tuple[list[AskedImage], list[str]]:
     if plan is None:
         return [], []
     return planned(plan)

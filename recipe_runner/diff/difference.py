@@ -28,7 +28,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ChangePlace:
     """Where a change is: file, line and column, and whether that is on the new side."""
 
     path: str
@@ -47,7 +47,7 @@ class Change:
     old: Json = None
     new: Json = None
     words: tuple[Word, ...] = ()
-    place: Place | None = None
+    place: ChangePlace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class AskedImage:
     """An image that a recipe asks for. `inputs` and `graph` are called only if its key has changed, to say why."""
 
     key: str
@@ -52,7 +52,7 @@ class Picture:
         return canonical([self.prompt, self.seed, alike(self.variant)])
 
 
-def planned(plan: Plan) -> tuple[list[Picture], list[str]]:
+def planned(plan: Plan) -> tuple[list[AskedImage], list[str]]:
     """The images of a plan, and why its keys are provisional."""
     missing: list[str] = []
     for role, source in plan.sources().items():
@@ -63,10 +63,10 @@ def planned(plan: Plan) -> tuple[list[Picture], list[str]]:
     def inputs(variant: int, prompt: str) -> Inputs:
         return _resolved(plan.recipe.variants[variant], prompt, plan.recipe.reproducibility)
 
-    pictures: list[Picture] = []
+    pictures: list[AskedImage] = []
     for image in plan.images:
         variant = plan.recipe.variants[image.variant]
-        picture = Picture(
+        picture = AskedImage(
             key=image.key,
             prompt=image.prompt,
             seed=image.seed,
@@ -79,7 +79,7 @@ def planned(plan: Plan) -> tuple[list[Picture], list[str]]:
     return pictures, missing
 
 
-def said(document: Document, values: Sequence[Mapping[str, Json]] = ()) -> list[Picture]:
+def said(document: Document, values: Sequence[Mapping[str, Json]] = ()) -> list[AskedImage]:
     """The images of a checked recipe; their keys are digests of what the recipe says about them.
 
     `values` replace the values of each variant, if given.
@@ -87,7 +87,7 @@ def said(document: Document, values: Sequence[Mapping[str, Json]] = ()) -> list[
     return list(_said(document, values))
 
 
-def _said(document: Document, values: Sequence[Mapping[str, Json]]) -> Iterator[Picture]:
+def _said(document: Document, values: Sequence[Mapping[str, Json]]) -> Iterator[AskedImage]:
     for number, variant in enumerate(variants(document)):
         own_values = variant.values
         if values:
@@ -101,7 +101,7 @@ def _said(document: Document, values: Sequence[Mapping[str, Json]]) -> Iterator[
             contents = digest([decides, list(tree["adapters"].values()), texts])
             inputs = partial(_inputs, tree["adapters"], {**decides, "prompts": {name: texts}})
             for seed in tree["seeds"]:
-                yield Picture(
+                yield AskedImage(
                     key=f"said:{digest([contents, seed])}",
                     prompt=name,
                     seed=seed,
@@ -111,10 +111,10 @@ def _said(document: Document, values: Sequence[Mapping[str, Json]]) -> Iterator[
                 )
 
 
-def cost(old: Sequence[Picture], new: Sequence[Picture], provisional: Sequence[str]) -> Cost:
+def cost(old: Sequence[AskedImage], new: Sequence[AskedImage], provisional: Sequence[str]) -> Cost:
     """The fate of each image: in the new recipe's order, then the images that vanish."""
     had, has = _by_key(old), _by_key(new)
-    free: dict[bytes, Picture] = {}
+    free: dict[bytes, AskedImage] = {}
     for picture in old:
         if picture.key not in has:
             free[picture.place] = picture
@@ -140,11 +140,11 @@ def cost(old: Sequence[Picture], new: Sequence[Picture], provisional: Sequence[s
     )
 
 
-def _by_key(pictures: Sequence[Picture]) -> dict[str, Picture]:
+def _by_key(pictures: Sequence[AskedImage]) -> dict[str, AskedImage]:
     return {picture.key: picture for picture in pictures}
 
 
-def _why(old: Picture, new: Picture) -> Sequence[str]:
+def _why(old: AskedImage, new: AskedImage) -> Sequence[str]:
     reasons = reasons_between(old.inputs(), new.inputs())
     if reasons:
         return reasons
@@ -155,7 +155,7 @@ def _why(old: Picture, new: Picture) -> Sequence[str]:
 class _Known:
     """The prompts, seeds, axes and values of a recipe's images, to say what is new in another image."""
 
-    def __init__(self, pictures: Sequence[Picture]) -> None:
+    def __init__(self, pictures: Sequence[AskedImage]) -> None:
         self._prompts: set[str] = set()
         self._seeds: set[int] = set()
         self._variants: set[bytes] = set()
@@ -169,7 +169,7 @@ class _Known:
                 self._axes.add(axis)
                 self._values.add((axis, canonical(alike(value))))
 
-    def lacks(self, picture: Picture) -> tuple[str, ...]:
+    def lacks(self, picture: AskedImage) -> tuple[str, ...]:
         """The prompt, seed, axes and values of `picture` that no image here has."""
         if not self._prompts:
             return ()
@@ -183,7 +183,7 @@ class _Known:
         # An id that counts positions can name another prompt on each side; then nothing else is known to be new.
         return tuple(found) or (f"prompt {picture.prompt}",)
 
-    def _new_values(self, picture: Picture) -> list[str]:
+    def _new_values(self, picture: AskedImage) -> list[str]:
         found: list[str] = []
         for axis, value in picture.variant.items():
             if axis not in self._axes:
@@ -192,11 +192,11 @@ class _Known:
                 found.append(f"{axis} = {value}")
         return found
 
-    def _axes_gone(self, picture: Picture) -> list[str]:
+    def _axes_gone(self, picture: AskedImage) -> list[str]:
         return [f"axis {axis} gone" for axis in self._axes if axis not in picture.variant]
 
 
-def _fate(fate: Fate, old: Picture | None, new: Picture | None, reasons: Sequence[str] = ()) -> ImageFate:
+def _fate(fate: Fate, old: AskedImage | None, new: AskedImage | None, reasons: Sequence[str] = ()) -> ImageFate:
     shown = new or old
     if shown is None:
         raise AssertionError("BUG: an image on neither side")
@@ -211,7 +211,7 @@ def _fate(fate: Fate, old: Picture | None, new: Picture | None, reasons: Sequenc
     )
 
 
-def _key(picture: Picture | None) -> str | None:
+def _key(picture: AskedImage | None) -> str | None:
     if picture is None:
         return None
     return picture.key

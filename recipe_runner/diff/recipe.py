@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from recipe_runner.canonical import Json
-from recipe_runner.diff.difference import Change, Place, What
+from recipe_runner.diff.difference import Change, ChangePlace, What
 from recipe_runner.diff.tree_diff import Keys, Walk, kept, without
 from recipe_runner.document.document import Document
 from recipe_runner.document.paths import prompt_id
@@ -152,7 +152,7 @@ class Places:
     old: Document | None
     new: Document | None
 
-    def __call__(self, path: Keys, *, new: bool) -> Place | None:
+    def __call__(self, path: Keys, *, new: bool) -> ChangePlace | None:
         """The place of the key at `path`, or of its nearest ancestor, on a side that exists."""
         document = self.new or self.old
         if self.old is not None and not new:
@@ -168,7 +168,7 @@ class Places:
                     steps[1] = index
                     break
         mark = document.place(tuple(steps), key=True)
-        return Place(path=mark.path, line=mark.line, column=mark.column, new=document is self.new)
+        return ChangePlace(path=mark.path, line=mark.line, column=mark.column, new=document is self.new)
 
 
 def _has_id(entry: Json) -> bool:

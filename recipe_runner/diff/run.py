@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.diff.difference import Change, Difference, ImagePair, PictureSide, Place, Verdict
-from recipe_runner.diff.images import Picture, reasons_between, said
+from recipe_runner.diff.difference import Change, ChangePlace, Difference, ImagePair, PictureSide, Verdict
+from recipe_runner.diff.images import AskedImage, reasons_between, said
 from recipe_runner.diff.operand import Side
 from recipe_runner.diff.recipe import compare_recipes
 from recipe_runner.diff.tree_diff import Keys, Walk, alike
@@ -68,7 +68,7 @@ class _Run:
         return resolved_document(data, self.side.beside)
 
     @cached_property
-    def asked(self) -> Mapping[bytes, Picture]:
+    def asked(self) -> Mapping[bytes, AskedImage]:
         """The images that the recipe asks for, by place."""
         if self.recipe is None or self.manifest is None or self.side is None:
             return {}
@@ -116,7 +116,7 @@ class _Run:
         return file
 
 
-def _nowhere(path: Keys, *, new: bool) -> Place | None:
+def _nowhere(path: Keys, *, new: bool) -> ChangePlace | None:
     """No place: programs write manifests, so their lines mean nothing to a reader."""
     del path, new
     return None
@@ -225,7 +225,7 @@ def _reasons(old: _Run, new: _Run, before: ImageRecord, after: ImageRecord) -> t
     return reasons or ("neither the inputs nor the environment",)
 
 
-def _input_reasons(old: Picture | None, new: Picture | None) -> tuple[str, ...]:
+def _input_reasons(old: AskedImage | None, new: AskedImage | None) -> tuple[str, ...]:
     reasons: tuple[str, ...] = ()
     if old is not None and new is not None:
         reasons = reasons_between(old.inputs(), new.inputs())

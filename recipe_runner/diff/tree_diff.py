@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from recipe_runner.canonical import Json, canonical
-from recipe_runner.diff.difference import Change, Place, What, Word
+from recipe_runner.diff.difference import Change, ChangePlace, What, Word
 from recipe_runner.diff.word_diff import compare_words
 
 _EXACT = 2**53
@@ -19,7 +19,7 @@ V = TypeVar("V")
 class Locate(Protocol):
     """Finds the place of a path in a file."""
 
-    def __call__(self, path: Keys, *, new: bool) -> Place | None:
+    def __call__(self, path: Keys, *, new: bool) -> ChangePlace | None:
         """The place on the new or the old side; None where that side has no text."""
 
 

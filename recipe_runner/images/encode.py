@@ -30,7 +30,7 @@ _CHANNELS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class EncodedImage:
     """An encoded image: its bytes without metadata, its size in pixels, and the digest of its pixels."""
 
     data: bytes
@@ -48,7 +48,7 @@ def pixel_sha256(pixels: Pixels) -> str:
     return hashlib.sha256(_checked(pixels).tobytes()).hexdigest()
 
 
-def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> Picture:
+def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> EncodedImage:
     """The bare image file of uint8 pixels [H, W, 3]; the same arguments and library versions give the same bytes.
 
     Args:
@@ -78,7 +78,7 @@ def encode(pixels: Pixels, file_format: Format, quality: int | None = None) -> P
         image.save(file, "WEBP", lossless=True, quality=75, method=4)
     else:
         image.save(file, "WEBP", quality=quality, method=4)
-    return Picture(
+    return EncodedImage(
         data=file.getvalue(),
         format=file_format,
         width=image.width,

@@ -22,9 +22,14 @@ def _homes() -> Mapping[str, Mapping[str, Kind]]:
     """The kind of each class, by the library or module of diffusers.pipelines that has it, and by its name."""
     text = (files("recipe_runner.pipelines") / "classes.json").read_text(encoding="utf-8")
     homes: Mapping[str, Mapping[Kind, str]] = json.loads(text)["classes"]
-    return {
-        home: {name: kind for kind, names in kinds.items() for name in names.split()} for home, kinds in homes.items()
-    }
+    return {home: _kinds_by_name(kinds) for home, kinds in homes.items()}
+
+
+def _kinds_by_name(kinds: Mapping[Kind, str]) -> dict[str, Kind]:
+    found: dict[str, Kind] = {}
+    for kind, names in kinds.items():
+        found |= dict.fromkeys(names.split(), kind)
+    return found
 
 
 def class_kind(library: str, name: str) -> Kind | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recipe_runner.canonical import Json, canonical
 from recipe_runner.document.document import Document
 from recipe_runner.graph.changed_inputs import inputs_of
-from recipe_runner.images.encode import Picture, encode
+from recipe_runner.images.encode import EncodedImage, encode
 from recipe_runner.images.metadata import Metadata, add_metadata
 from recipe_runner.images.parameters_text import parameters_text
 from recipe_runner.images.similarity import read_pixels
@@ -203,7 +203,7 @@ class RunImages:
         )
         append_telemetry(self._folder.path / TELEMETRY, invocation)
 
-    def _record(self, key: str, picture: Picture) -> StoredImage:
+    def _record(self, key: str, picture: EncodedImage) -> StoredImage:
         if self._environment is None:
             raise AssertionError("BUG: an image was made before the environment was set")
         return stored_image(picture, key, self._environment, inputs_of(self._plan.graph, key))

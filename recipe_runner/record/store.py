@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from recipe_runner.images.encode import Picture
+    from recipe_runner.images.encode import EncodedImage
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FORMAT = re.compile(r"[a-z]{1,8}")
@@ -54,7 +54,7 @@ class StoredImage:
 
 
 def stored_image(
-    picture: Picture, node_key: str, environment: Mapping[str, Json], inputs: Mapping[str, Json]
+    picture: EncodedImage, node_key: str, environment: Mapping[str, Json], inputs: Mapping[str, Json]
 ) -> StoredImage:
     """The store's record of an encoded image with this `node_key`."""
     return StoredImage(
