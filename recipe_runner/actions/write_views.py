@@ -53,12 +53,12 @@ def report_of(folders: Sequence[Path], page_folder: Path, *, embed: bool = False
 def _subject(run: RecordedRun) -> Subject:
     """The run with its build graph, compiled again from its resolved recipe."""
     if run.resolved is None:
-        return Subject(run=run, graph=None, graph_note=f"{RESOLVED} is missing, or of another version.")
+        return Subject(run=run, graph=None, graph_note=f"{RESOLVED} is missing from the run folder, or has another version.")
     try:
         plan = compile_plan(resolve(run.resolved, variants(run.resolved)))
     except RecipeRunnerError as error:
         return Subject(run=run, graph=None, graph_note=error.problems[0].message)
     if plan.digest != run.manifest.plan_digest:
-        note = "the inputs have changed since the run, or are not on this machine, so the plan is another one now."
+        note = "the inputs have changed since the run, or are not on this machine, so the plan is no longer the same."
         return Subject(run=run, graph=None, graph_note=note)
     return Subject(run=run, graph=plan.graph)

@@ -137,7 +137,7 @@ CASES: dict[str, tuple[str, str, str]] = {
         "bare.png: no such file or folder beside the recipe did you mean bear.png",
     ),
     "picture is a folder": (entry("base", "image: models"), "E405", "this is a folder, not a file"),
-    "no picture": (entry("base", "image: notes.png"), "E648", "not an image of a format"),
+    "no picture": (entry("base", "image: notes.png"), "E648", "not an image of a supported format"),
     "cut png": (entry("base", "image: cut.png"), "E648", "cannot be read"),
     "cut jpeg": (entry("base", "image: cut.jpg"), "E648", "cannot be read"),
     "bomb": (entry("base", "image: bomb.png"), "E648", "are more than the 100000000"),
