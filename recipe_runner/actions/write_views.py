@@ -53,7 +53,9 @@ def report_of(folders: Sequence[Path], page_folder: Path, *, embed: bool = False
 def _subject(run: RecordedRun) -> Subject:
     """The run with its build graph, compiled again from its resolved recipe."""
     if run.resolved is None:
-        return Subject(run=run, graph=None, graph_note=f"{RESOLVED} is missing from the run folder, or has another version.")
+        return Subject(
+            run=run, graph=None, graph_note=f"{RESOLVED} is missing from the run folder, or has another version."
+        )
     try:
         plan = compile_plan(resolve(run.resolved, variants(run.resolved)))
     except RecipeRunnerError as error:
