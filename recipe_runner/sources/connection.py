@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import ssl
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from recipe_runner.problems.problem import ResolutionError
 
@@ -22,6 +20,8 @@ def check_connection() -> None:
     Raises:
         ResolutionError: E447.
     """
+    from urllib.request import getproxies  # noqa: PLC0415 - slow to import, and only connections need it
+
     proxies = getproxies()
     excluded = proxies.get("no", "").replace(" ", "").split(",")
     # For the client, `*` means no proxy at all.
@@ -72,6 +72,8 @@ def is_address(address: str, schemes: tuple[str, ...]) -> bool:
 
 
 def _check_certificates() -> None:
+    import ssl  # noqa: PLC0415 - as above
+
     for variable, option in (("SSL_CERT_FILE", "cafile"), ("SSL_CERT_DIR", "capath")):
         where = os.environ.get(variable)
         if not where:
