@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fetch, and print what each recipe uses."""
     from recipe_runner.actions.fetch import fetch_recipe  # noqa: PLC0415 - imports pydantic
+    from recipe_runner.problems.wording import counted  # noqa: PLC0415
     from recipe_runner.report.terminal.meter import make_meter, size_text  # noqa: PLC0415
-    from recipe_runner.report.text import counted  # noqa: PLC0415
 
     fetched: list[dict[str, Any]] = []
     for recipe in arguments.recipes:

@@ -73,8 +73,8 @@ def _print_json(garbage: Sequence[Garbage], *, deleted: bool) -> None:
 
 
 def _print_total(garbage: Sequence[Garbage], where: str, *, deleted: bool) -> None:
+    from recipe_runner.problems.wording import counted  # noqa: PLC0415
     from recipe_runner.report.terminal.meter import size_text  # noqa: PLC0415
-    from recipe_runner.report.text import counted  # noqa: PLC0415
 
     done = "deleted" if deleted else "to delete"
     write_lines([f"{where}: {counted(len(garbage), 'file')} {done}, {size_text(_size(garbage))}"])

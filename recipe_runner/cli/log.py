@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Log each run, and print its MLflow run id."""
     from recipe_runner.exchange.exporters.mlflow import log_run  # noqa: PLC0415 - imports pydantic and mlflow
-    from recipe_runner.report.text import counted  # noqa: PLC0415
+    from recipe_runner.problems.wording import counted  # noqa: PLC0415
 
     runs = []
     for folder in arguments.runs:

@@ -68,8 +68,8 @@ def _list(folder: Path, output_format: str) -> None:
 
 
 def _lines(run: RunSummary) -> Iterator[str]:
+    from recipe_runner.problems.wording import counted  # noqa: PLC0415
     from recipe_runner.report.terminal.meter import size_text  # noqa: PLC0415
-    from recipe_runner.report.text import counted  # noqa: PLC0415
 
     parts = [run.folder.as_posix(), run.status, counted(run.images, "image"), size_text(run.size_bytes)]
     parts += filter(None, (run.started, run.device))

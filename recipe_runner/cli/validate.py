@@ -95,6 +95,6 @@ def _is_recipe(file: Path) -> bool:
 
 
 def _summary(recipes: int, errors: int, warnings: int) -> str:
-    from recipe_runner.report.text import counted  # noqa: PLC0415
+    from recipe_runner.problems.wording import counted  # noqa: PLC0415
 
     return f"{counted(recipes, 'recipe')}: {counted(errors, 'error')}, {counted(warnings, 'warning')}\n"

@@ -10,9 +10,9 @@ from typing import Literal, TypeGuard
 from recipe_runner.canonical import Json
 from recipe_runner.diff.difference import Change, Cost, Difference, Fate, ImagePair, Verdict, Word
 from recipe_runner.images.labels import image_name
-from recipe_runner.problems.wording import written
+from recipe_runner.problems.wording import counted, written
 from recipe_runner.report.escape import one_line
-from recipe_runner.report.text import counted, shortened
+from recipe_runner.report.text import shortened
 
 Sign = Literal["+", "-", "~"]
 _LONGEST = 240

@@ -13,9 +13,10 @@ from recipe_runner.plan.checks.memory import Weights, gib, weights_memory
 from recipe_runner.plan.compile import Plan
 from recipe_runner.plan.operations import OPERATIONS
 from recipe_runner.plan.resolved import ResolvedAdapter
+from recipe_runner.problems.wording import counted
 from recipe_runner.record.state import State
 from recipe_runner.report.escape import dot, mermaid
-from recipe_runner.report.text import amounts, counted, shortened, text_of
+from recipe_runner.report.text import amounts, shortened, text_of
 from recipe_runner.sources.missing import Unresolved
 from recipe_runner.sources.source import Source
 

@@ -7,13 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from recipe_runner.report.escape import one_line
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 image`, `3 images`."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun}s"
-
-
 def shortened(text: str, longest: int) -> str:
     """`text`, cut to `longest` characters with an ellipsis at its end."""
     if len(text) <= longest:

@@ -12,6 +12,7 @@ from recipe_runner.canonical import canonical
 from recipe_runner.graph.changed_inputs import changes, flat
 from recipe_runner.images.labels import TIMES, image_name
 from recipe_runner.images.thumbnails import write_thumbnails
+from recipe_runner.problems.wording import counted
 from recipe_runner.record.folder import DIGEST_LENGTH
 from recipe_runner.record.manifest import ImageRecord, Manifest
 from recipe_runner.record.names import RESOLVED
@@ -19,7 +20,6 @@ from recipe_runner.record.read_run import RecordedRun
 from recipe_runner.report.page.render import LIBRARIES, image_source, link, render, shown_size
 from recipe_runner.report.page.section import Subject, section, value_texts, warnings_of
 from recipe_runner.report.page.sheet import Keys, Sheet, SheetAxis, Value, sheet_of, table_of
-from recipe_runner.report.text import counted
 
 SCRIPTS = (
     *LIBRARIES,

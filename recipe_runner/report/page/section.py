@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from recipe_runner.canonical import Json
+from recipe_runner.canonical import Json, mapping
 from recipe_runner.graph.graph import BuildGraph
 from recipe_runner.images.labels import value_text
 from recipe_runner.record.folder import DIGEST_LENGTH
@@ -83,7 +83,7 @@ def _adapter(adapter: AdapterRecord) -> Mapping[str, str]:
 
 def _timing(invocation: Mapping[str, Any]) -> Mapping[str, Any]:
     seconds: dict[str, float] = {}
-    for name, value in _mapping(invocation.get("seconds")).items():
+    for name, value in mapping(invocation.get("seconds")).items():
         if isinstance(value, (int, float)):
             seconds[name] = float(value)
     total = seconds.pop("total", sum(seconds.values()))
@@ -94,13 +94,8 @@ def _timing(invocation: Mapping[str, Any]) -> Mapping[str, Any]:
         share = round(100 * value / total, 1) if total else 0.0
         rows.append({"name": name, "seconds": f"{value:.3f}", "share": share})
     counts = f"{invocation.get('made', 0)} made, {invocation.get('reused', 0)} reused"
-    platform = _mapping(invocation.get("host")).get("platform", "")
+    platform = mapping(invocation.get("host")).get("platform", "")
     return {"title": f"{invocation.get('started', '')}: {counts}; {platform}", "rows": rows}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    """`value`, if it is a mapping, else an empty one: telemetry can be damaged."""
-    return value if isinstance(value, dict) else {}
 
 
 def value_texts(values: Mapping[str, Json]) -> Mapping[str, str]:

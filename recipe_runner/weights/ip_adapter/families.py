@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from recipe_runner.pipelines.family import FLUX1
 from recipe_runner.pipelines.family import SD3 as MODEL_SD3
@@ -19,8 +18,6 @@ from recipe_runner.weights.ip_adapter.time_projection import time_rows, time_siz
 from recipe_runner.weights.ip_adapter.variants import FLUX as FLUX_ADAPTER
 from recipe_runner.weights.ip_adapter.variants import SD3 as SD3_ADAPTER
 from recipe_runner.weights.modules import Modules, Shape
-
-Guidance = Literal["guidance_scale", "true_cfg_scale"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +36,6 @@ class AdapterFamily:
         rows: the tensors of an image projection of these sizes.
         parameters: the tensors of one attention, from the width of its keys, the sizes, and the file's own of them.
         places: the attentions of a denoiser by which the files number them.
-        guidance: the sampling argument above 1 that makes images steer away from a negative embedding. For
-            `true_cfg_scale` a negative prompt is needed too.
         masks: whether masks limit where an image acts.
         several: whether several IP-Adapters act at once.
     """
@@ -56,7 +51,6 @@ class AdapterFamily:
     rows: Callable[[Sizes], Iterator[TensorRow]]
     parameters: Callable[[int, Sizes, Mapping[str, Shape]], dict[str, Shape]]
     places: Callable[[Modules], tuple[AttentionPlace, ...]]
-    guidance: Guidance
     masks: bool
     several: bool
 
@@ -92,7 +86,6 @@ UNET = AdapterFamily(
     rows=rows,
     parameters=_weights,
     places=unet_attentions,
-    guidance="guidance_scale",
     masks=True,
     several=True,
 )
@@ -108,7 +101,6 @@ FLUX = AdapterFamily(
     rows=rows,
     parameters=_weights_and_biases,
     places=joint_attentions,
-    guidance="true_cfg_scale",
     masks=False,
     several=True,
 )
@@ -126,7 +118,6 @@ SD3 = AdapterFamily(
     rows=time_rows,
     parameters=_normed,
     places=joint_attentions,
-    guidance="guidance_scale",
     masks=False,
     several=False,
 )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from recipe_runner.problems.problem import WeightsError
 from recipe_runner.weights.files.image_embeds import Embeds, read_as
-from recipe_runner.weights.ip_adapter.families import Guidance
 from recipe_runner.weights.ip_adapter.layout import IpAdapterLayout
 from recipe_runner.weights.ip_adapter.variants import Features
 from recipe_runner.weights.modules import Shape
@@ -24,7 +23,6 @@ class ImagePromptShape:
         patches: whether a given embedding has a row for each patch of an image.
         negative: whether there is a negative embedding for classifier-free guidance.
         paired: whether a given array of one dimension more than one image's is a negative and positive embedding.
-        guidance: the sampling argument that turns on guidance by images, which needs the negative embedding.
     """
 
     count: int
@@ -33,7 +31,6 @@ class ImagePromptShape:
     patches: bool
     negative: bool
     paired: bool = False
-    guidance: Guidance = "guidance_scale"
 
 
 def check_image_prompt(
@@ -59,7 +56,6 @@ def check_image_prompt(
         patches=layout.reads_hidden_states and not face,
         negative=given.negative or features is not None or away_from_zeros,
         paired=_paired(layout),
-        guidance=layout.family.guidance,
     )
 
 
